@@ -1,0 +1,1 @@
+"""The front end: HTTP in, the compressed conversation out."""

@@ -1,0 +1,40 @@
+"""The front end's application: parts are made here, handed over and routed."""
+
+from __future__ import annotations
+
+import time
+
+import falcon
+import falcon.asgi
+
+from shared.errors import RequestError
+from shared.settings import Settings, load_settings
+
+from .flow.compressor import Compressor
+from .flow.dispatch import Dispatcher
+from .middleware import Lifespan, OneSlash, error_response, http_error_serializer
+from .resources.compress import CompressResource
+from .resources.health import HealthResource, LiveResource, ReadyResource
+from .resources.openapi import OpenApiResource
+
+App = falcon.asgi.App[falcon.asgi.Request, falcon.asgi.Response]
+
+
+def create_app(settings: Settings | None = None) -> App:
+    """Return the ASGI application; ``settings`` default to the environment's."""
+    settings = settings or load_settings()
+    dispatcher = Dispatcher(settings)
+    compressor = Compressor(settings, dispatcher)
+    started = time.monotonic()
+
+    app: App = falcon.asgi.App()
+    app.add_middleware(OneSlash())
+    app.add_middleware(Lifespan(dispatcher))
+    app.add_error_handler(RequestError, error_response)
+    app.set_error_serializer(http_error_serializer)
+    app.add_route("/v1/compress", CompressResource(settings, compressor))
+    app.add_route("/health", HealthResource())
+    app.add_route("/livez", LiveResource())
+    app.add_route("/readyz", ReadyResource(dispatcher, started))
+    app.add_route("/openapi.json", OpenApiResource(settings))
+    return app

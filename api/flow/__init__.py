@@ -1,0 +1,1 @@
+"""The request's way, step by step; nothing here knows HTTP."""

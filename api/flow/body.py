@@ -1,0 +1,151 @@
+"""Step 1: split a request body into raw message slices.
+
+A conversation grows turn by turn, and nearly all of a body was here before. So the last
+bodies of a user are remembered (:class:`Trail`): where a new body starts with the very
+bytes of an old one up to its last message, only what follows is parsed. Either way a
+message is a slice of the body and leaves as the bytes it came in.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from shared.errors import InvalidField, MalformedBody
+
+from .facts import Message
+
+_TOKEN = b'"' + secrets.token_hex(16).encode() + b'"'
+"""Stands for the remembered messages while the rest is parsed; no caller can guess it."""
+
+_SPACE = b" \t\r\n,"
+
+
+class Envelope(msgspec.Struct, forbid_unknown_fields=False):
+    """A request body with its messages unparsed. Absent fields are ``UNSET``."""
+
+    messages: msgspec.Raw = msgspec.Raw(b"")
+    model: Any = None
+    config: Any = None
+    protect_recent: Any = msgspec.UNSET
+    min_tokens_to_compress: Any = msgspec.UNSET
+    target_ratio: Any = msgspec.UNSET
+    compress_user_messages: Any = msgspec.UNSET
+    mode: Any = msgspec.UNSET
+
+
+@dataclass(slots=True)
+class Trail:
+    """One conversation's last body: its bytes up to the last message's end, and its facts.
+
+    ``head`` is the length up to and including the array's ``[``.
+    """
+
+    prefix: bytes
+    head: int
+    messages: list[Message]
+    spans: list[tuple[int, int]]
+
+
+@dataclass(slots=True)
+class Split:
+    """A body taken apart. ``spans[i]`` are message i's offsets into ``body``.
+
+    ``known`` are the facts of the first messages, from the trail that matched. ``rest``
+    are the raw bytes of the others. ``head`` is 0 where the body cannot start a trail.
+    """
+
+    body: bytes
+    envelope: Envelope
+    head: int
+    spans: list[tuple[int, int]]
+    rest: list[bytes]
+    known: list[Message] = field(default_factory=list)
+
+
+_envelope = msgspec.json.Decoder(Envelope)
+_array = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def split(body: bytes, trails: Sequence[Trail]) -> Split:
+    """Split ``body``; ``trails`` are tried longest first.
+
+    Raises:
+        MalformedBody: the body is not JSON, or not a JSON object.
+        InvalidField: ``messages`` is missing or not a list.
+    """
+    for trail in sorted(trails, key=lambda t: len(t.prefix), reverse=True):
+        if body.startswith(trail.prefix):
+            found = _continue(body, trail)
+            if found is not None:
+                return found
+    try:
+        envelope = _envelope.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return _lenient(body)
+    return _whole(body, envelope)
+
+
+def _continue(body: bytes, trail: Trail) -> Split | None:
+    """Parse only what follows the trail; None where the rest does not fit it."""
+    end = len(trail.prefix)
+    short = body[: trail.head] + _TOKEN + body[end:]
+    try:
+        envelope = _envelope.decode(short)
+        raws = _array.decode(envelope.messages)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    if not raws or bytes(raws[0]) != _TOKEN:
+        return None
+    rest = [bytes(raw) for raw in raws[1:]]
+    spans = trail.spans + _walk(body, end, rest)
+    return Split(body, envelope, trail.head, spans, rest, trail.messages)
+
+
+def _whole(body: bytes, envelope: Envelope) -> Split:
+    raw = bytes(envelope.messages)
+    if raw[:1] != b"[":
+        raise InvalidField("'messages' must be a list")
+    rest = [bytes(item) for item in _array.decode(raw)]
+    start = body.find(b"[")
+    while start != -1 and not body.startswith(raw, start):
+        start = body.find(b"[", start + 1)
+    return Split(body, envelope, start + 1, _walk(body, start + 1, rest), rest)
+
+
+def _walk(body: bytes, position: int, items: list[bytes]) -> list[tuple[int, int]]:
+    """Return the offsets of consecutive array items, the first at or after ``position``."""
+    spans = []
+    for item in items:
+        while body[position] in _SPACE:
+            position += 1
+        spans.append((position, position + len(item)))
+        position += len(item)
+    return spans
+
+
+def _lenient(body: bytes) -> Split:
+    """Take a body that only the standard library reads: lone surrogates, NaN, 1e400.
+
+    It is rare, so its messages are simply written again, value for value.
+    """
+    try:
+        parsed = json.loads(body)
+    except RecursionError:
+        raise MalformedBody("the body is nested too deeply") from None
+    except ValueError:  # JSONDecodeError and UnicodeDecodeError, whose texts quote the body
+        raise MalformedBody("the body is not valid JSON") from None
+    if not isinstance(parsed, dict):
+        raise MalformedBody("the body must be a JSON object")
+    messages = parsed.pop("messages", None)
+    if not isinstance(messages, list):
+        raise InvalidField("'messages' must be a list")
+    known = {k: v for k, v in parsed.items() if k in Envelope.__struct_fields__}
+    rest = [json.dumps(m, separators=(",", ":")).encode("ascii") for m in messages]
+    rewritten = b"[" + b",".join(rest) + b"]"
+    return Split(rewritten, Envelope(**known), 0, _walk(rewritten, 1, rest), rest)

@@ -1,0 +1,350 @@
+"""Steps 3 to 5: look blocks up, enqueue the misses, wait for their forms.
+
+One connection receives all replies of this process: workers push finished blocks to the
+list that the job names, and :class:`Dispatcher` hands each to whoever waits for it. So
+thousands of waits cost one blocking command and nothing polls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+import structlog
+from redis.exceptions import RedisError
+
+from shared import keys
+from shared.connection import connect_async
+from shared.deadline import Deadline
+from shared.errors import Degraded
+from shared.jobs import (
+    Block,
+    Form,
+    Job,
+    Options,
+    Original,
+    encode_block,
+    job_frame,
+    pack_original,
+    unpack_form,
+    unpack_reply,
+)
+from shared.scripts import script
+from shared.settings import PoolName, Settings
+
+_log = structlog.get_logger(__name__)
+_POLL_SECONDS = 1.0
+_POOLS: tuple[PoolName, ...] = ("cpu", "gpu")
+_BROKEN = (RedisError, OSError, TimeoutError)
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """A block to be compressed and the pool whose engines do it."""
+
+    pool: str
+    block: Block
+
+
+class Dispatcher:
+    """This process's way to Redis: the session cache, the queues and the replies."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._redis = connect_async(settings)
+        self._receiver = connect_async(settings, blocking_seconds=_POLL_SECONDS)
+        self._name = secrets.token_hex(8)
+        self._reply = keys.replies(self._name)
+        self._waiting: dict[tuple[str, str], set[asyncio.Future[Form]]] = {}
+        self._enqueue = self._redis.register_script(script("enqueue"))
+        self._lookup = self._redis.register_script(script("lookup"))
+        self._tasks: list[asyncio.Task[None]] = []
+        self._down_until = 0.0
+        self.alive: dict[str, int] = dict.fromkeys(_POOLS, 0)
+
+    async def start(self) -> None:
+        """Start receiving replies and watching the pools."""
+        await self._watch_once()
+        self._tasks = [
+            asyncio.create_task(self._receive(), name="replies"),
+            asyncio.create_task(self._watch(), name="pools"),
+        ]
+
+    async def stop(self) -> None:
+        """Stop the background tasks and close the connections."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._receiver.aclose()
+        await self._redis.aclose()
+
+    @property
+    def redis_up(self) -> bool:
+        """Whether Redis answered last time, or it is time to try again."""
+        return time.monotonic() >= self._down_until
+
+    async def ping(self) -> bool:
+        """Ask Redis whether it is there and may be written to (readiness)."""
+        try:
+            async with asyncio.timeout(self._settings.redis_timeout):
+                await self._redis.set(f"{keys.PREFIX}:ping", self._name, ex=60)
+        except _BROKEN:
+            return False
+        return True
+
+    async def lookup(self, user: str, wanted: Sequence[str], deadline: Deadline) -> dict[str, Form]:
+        """Return the forms of ``wanted`` block keys that the session cache of ``user`` holds.
+
+        Raises:
+            Degraded: Redis did not answer in time.
+        """
+        found = await self._ask(
+            self._lookup(keys=[keys.cache(user), keys.ages(user)], args=[_now_ms(), *wanted]),
+            deadline,
+        )
+        forms = {}
+        for key, packed in zip(wanted, found, strict=True):
+            form = _read(packed)
+            if form is not None:
+                forms[key] = form
+        return forms
+
+    async def compress(
+        self,
+        user: str,
+        errands: Sequence[Errand],
+        *,
+        options: Options,
+        context: str,
+        request_id: str,
+        deadline: Deadline,
+    ) -> tuple[dict[str, Form], set[str]]:
+        """Have ``errands`` done; return the forms ready by the deadline and why others are not.
+
+        A block that somebody already works on for this user is waited for, not enqueued.
+        Late blocks go on and fill the session cache.
+        """
+        forms: dict[str, Form] = {}
+        reasons: set[str] = set()
+        futures: dict[str, asyncio.Future[Form]] = {}
+        loop = asyncio.get_running_loop()
+        for errand in errands:
+            future: asyncio.Future[Form] = loop.create_future()
+            futures[errand.block.key] = future
+            self._waiting.setdefault((user, errand.block.key), set()).add(future)
+        try:
+            waiting = set(futures)
+            for pool, blocks in self._batches(errands):
+                job = Job(user, self._reply, options, context, request_id, deadline.wall, [])
+                statuses = await self._submit(pool, job, blocks, deadline)
+                for block, status in zip(blocks, statuses, strict=True):
+                    if isinstance(status, Form):
+                        forms[block.key] = status
+                        waiting.discard(block.key)
+                    elif status is not None:
+                        reasons.add(status)
+                        waiting.discard(block.key)
+            if waiting:
+                await asyncio.wait([futures[k] for k in waiting], timeout=deadline.remaining)
+            for key in waiting:
+                if futures[key].done():
+                    forms[key] = futures[key].result()
+                else:
+                    reasons.add("deadline")
+        except Degraded as error:
+            reasons.add(error.reason)
+        finally:
+            self._forget(user, futures)
+        return forms, reasons
+
+    async def keep(
+        self, user: str, originals: Iterable[Original], refresh: Iterable[str], deadline: Deadline
+    ) -> None:
+        """Store ``originals`` and prolong those already stored under ``refresh`` hashes.
+
+        Raises:
+            Degraded: Redis did not take them.
+        """
+        ttl = self._settings.ccr_ttl_seconds * 5 // 4
+        pipe = self._redis.pipeline(transaction=False)
+        for original in originals:
+            pipe.set(keys.original(user, original.hash), pack_original(original), ex=ttl)
+        for digest in refresh:
+            pipe.expire(keys.original(user, digest), ttl)
+        await self._ask(pipe.execute(), deadline)
+
+    async def touch(self, name: str, user: str, deadline: Deadline) -> None:
+        """Prolong the session of ``user`` (called ``name``), ending the oldest beyond the bound.
+
+        Raises:
+            Degraded: Redis did not answer in time.
+        """
+        settings = self._settings
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.expire(keys.cache(user), settings.session_ttl)
+        pipe.expire(keys.ages(user), settings.session_ttl)
+        pipe.zadd(keys.SESSIONS, {name: time.time()})
+        pipe.zremrangebyscore(keys.SESSIONS, "-inf", time.time() - settings.session_ttl)
+        pipe.zcard(keys.SESSIONS)
+        *_, count = await self._ask(pipe.execute(), deadline)
+        if count > settings.max_user_sessions:
+            gone = await self._ask(
+                self._redis.zpopmin(keys.SESSIONS, count - settings.max_user_sessions), deadline
+            )
+            tags = [keys.user_tag(item[0].decode("utf-8", "surrogatepass")) for item in gone]
+            for tag in tags:
+                await self._ask(self._redis.unlink(keys.cache(tag), keys.ages(tag)), deadline)
+
+    # ── enqueueing ──────────────────────────────────────────────────────────────────
+
+    def _batches(self, errands: Sequence[Errand]) -> Iterable[tuple[str, list[Block]]]:
+        """Group errands into few jobs: by pool, within the job's bounds."""
+        settings = self._settings
+        for pool in _POOLS:
+            batch: list[Block] = []
+            size = 0
+            for errand in errands:
+                if errand.pool != pool:
+                    continue
+                length = len(errand.block.text)
+                over = size + length > settings.job_max_bytes
+                if batch and (over or len(batch) >= settings.job_max_blocks):
+                    yield pool, batch
+                    batch, size = [], 0
+                batch.append(errand.block)
+                size += length
+            if batch:
+                yield pool, batch
+
+    async def _submit(
+        self, pool: str, job: Job, blocks: list[Block], deadline: Deadline
+    ) -> list[Form | str | None]:
+        """Enqueue one job; per block its form, the reason it will not come, or None: wait."""
+        job_id = secrets.token_hex(12)
+        head, tail = job_frame(job)
+        pairs: list[bytes | str] = []
+        for block in blocks:
+            try:
+                pairs += [block.key, encode_block(block)]
+            except UnicodeEncodeError:  # lone surrogates: no JSON, so no job
+                return [Form(None, outcome="failed")] * len(blocks)
+        user = job.user
+        stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        statuses = await self._ask(
+            self._enqueue(
+                keys=[
+                    keys.cache(user),
+                    keys.ages(user),
+                    keys.flights(user),
+                    keys.queue(pool),
+                    keys.job(job_id),
+                ],
+                args=[
+                    _now_ms(),
+                    keys.FLIGHT_SECONDS * 1000,
+                    self._reply,
+                    job_id,
+                    self._settings.queue_max_jobs,
+                    keys.JOB_TTL_SECONDS,
+                    stamp,
+                    pool,
+                    head,
+                    tail,
+                    *pairs,
+                ],
+            ),
+            deadline,
+        )
+        return [self._status(pool, status) for status in statuses]
+
+    def _status(self, pool: str, status: Any) -> Form | str | None:
+        if isinstance(status, list):
+            return _read(status[1]) or Form(None, outcome="failed")
+        if status == b"full":
+            return "overload"
+        return None if self.alive[pool] else "no_workers"
+
+    async def _ask(self, command: Any, deadline: Deadline) -> Any:
+        """Await one Redis command within the deadline; a failure keeps others from trying."""
+        if not self.redis_up:
+            command.close()
+            raise Degraded("redis")
+        try:
+            async with asyncio.timeout(min(deadline.remaining, self._settings.redis_timeout)):
+                return await command
+        except _BROKEN as error:
+            if deadline.remaining > 0:
+                self._down_until = time.monotonic() + self._settings.redis_retry_seconds
+            _log.warning("redis_failed", error=type(error).__name__)
+            raise Degraded("redis") from None
+
+    # ── receiving ───────────────────────────────────────────────────────────────────
+
+    def _forget(self, user: str, futures: dict[str, asyncio.Future[Form]]) -> None:
+        for key, future in futures.items():
+            waiters = self._waiting.get((user, key))
+            if waiters is not None:
+                waiters.discard(future)
+                if not waiters:
+                    del self._waiting[(user, key)]
+
+    async def _receive(self) -> None:
+        while True:
+            try:
+                popped: Any = await self._receiver.blmpop(
+                    _POLL_SECONDS, 1, self._reply, direction="LEFT", count=64
+                )
+            except _BROKEN:
+                await asyncio.sleep(self._settings.redis_retry_seconds / 4)
+                continue
+            for packed in popped[1] if popped else ():
+                self._deliver(packed)
+
+    def _deliver(self, packed: bytes) -> None:
+        try:
+            reply = unpack_reply(packed)
+            form = unpack_form(reply.form)
+        except (msgspec.DecodeError, ValueError):
+            _log.warning("reply_unreadable", bytes=len(packed))
+            return
+        for future in self._waiting.get((reply.user, reply.key), ()):
+            if not future.done():
+                future.set_result(form)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.worker_heartbeat_seconds)
+            await self._watch_once()
+
+    async def _watch_once(self) -> None:
+        oldest = time.time() - keys.WORKER_TTL_SECONDS
+        try:
+            async with asyncio.timeout(self._settings.redis_timeout):
+                pipe = self._redis.pipeline(transaction=False)
+                for pool in _POOLS:
+                    pipe.zcount(keys.workers(pool), oldest, "+inf")
+                counts = await pipe.execute()
+        except _BROKEN:
+            return
+        self._down_until = 0.0
+        self.alive = dict(zip(_POOLS, counts, strict=True))
+
+
+def _now_ms() -> int:
+    return int(time.time() * 1000)
+
+
+def _read(packed: bytes | None) -> Form | None:
+    """Read a cached form; one that another version wrote counts as absent."""
+    if packed is None:
+        return None
+    try:
+        return unpack_form(packed)
+    except (msgspec.DecodeError, ValueError):
+        return None

@@ -1,0 +1,66 @@
+"""What happens around every request: paths, errors, start and stop."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import falcon
+import falcon.asgi
+import msgspec
+import structlog
+
+from shared.errors import RequestError
+
+from .flow.dispatch import Dispatcher
+
+_log = structlog.get_logger(__name__)
+_SLASHES = re.compile("//+")
+_encode = msgspec.json.Encoder().encode
+
+
+class OneSlash:
+    """Callers join URLs by string, so ``//v1/compress`` is ``/v1/compress``."""
+
+    async def process_request(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Collapse repeated slashes before routing."""
+        if "//" in req.path:
+            req.path = _SLASHES.sub("/", req.path)
+
+
+class Lifespan:
+    """Starts and stops this process's connections with the server."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+
+    async def process_startup(self, scope: dict[str, Any], event: dict[str, Any]) -> None:
+        """Open what requests need."""
+        await self._dispatcher.start()
+
+    async def process_shutdown(self, scope: dict[str, Any], event: dict[str, Any]) -> None:
+        """Close it again."""
+        await self._dispatcher.stop()
+
+
+def error_body(kind: str, message: str) -> bytes:
+    """Return the contract's error body."""
+    return _encode({"error": {"type": kind, "message": message}})
+
+
+async def error_response(
+    req: falcon.asgi.Request, resp: falcon.asgi.Response, error: RequestError, params: Any
+) -> None:
+    """Answer a caller's mistake."""
+    resp.status = error.status
+    resp.content_type = falcon.MEDIA_JSON
+    resp.data = error_body(error.type, str(error))
+
+
+def http_error_serializer(
+    req: falcon.asgi.Request, resp: falcon.asgi.Response, error: falcon.HTTPError
+) -> None:
+    """Give Falcon's own errors (404, 405, ...) the contract's body."""
+    resp.content_type = falcon.MEDIA_JSON
+    kind = (error.title or "error").split(" ", 1)[-1].lower().replace(" ", "_")
+    resp.data = error_body(kind, error.description or error.title or "error")

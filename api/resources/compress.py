@@ -1,0 +1,112 @@
+"""``POST /v1/compress``: a conversation in, the same conversation with fewer tokens out."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+
+import falcon
+import falcon.asgi
+import msgspec
+import structlog
+
+from shared.deadline import Deadline
+from shared.errors import BodyTooLarge, NotJson
+from shared.settings import Settings
+
+from ..flow.compressor import Answer, Compressor
+
+_log = structlog.get_logger(__name__)
+_encode = msgspec.json.Encoder().encode
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_MIN_DEADLINE_MS = 10
+ANONYMOUS = "anonymous"
+
+
+class CompressResource:
+    """The main endpoint. Whatever breaks behind it, a well-formed request gets 200."""
+
+    def __init__(self, settings: Settings, compressor: Compressor) -> None:
+        self._settings = settings
+        self._compressor = compressor
+
+    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Compress the body's conversation by the deadline."""
+        started = time.perf_counter()
+        deadline = Deadline.after(self._seconds(req.get_header("x-headroom-deadline-ms")))
+        request_id = _request_id(req.get_header("x-request-id"))
+        body = await self._body(req)
+        answer = await self._compressor.compress(
+            user_of(req),
+            body,
+            deadline,
+            request_id,
+            bypass=(req.get_header("x-headroom-bypass") or "").lower() == "true",
+        )
+        resp.content_type = falcon.MEDIA_JSON
+        resp.set_header("x-request-id", request_id)
+        resp.data = write(answer)
+        _log.info(
+            "compressed",
+            request_id=request_id,
+            model=answer.model,
+            messages=answer.messages,
+            changed=answer.changed,
+            tokens_before=answer.tokens_before,
+            tokens_saved=answer.tokens_saved,
+            cache_hits=answer.cache_hits,
+            cache_misses=answer.cache_misses,
+            degraded=answer.degraded,
+            ms=round((time.perf_counter() - started) * 1000, 2),
+        )
+
+    def _seconds(self, header: str | None) -> float:
+        """Return the time there is; the header may only shorten the setting's."""
+        limit = self._settings.deadline_ms
+        if header and header.isascii() and header.isdigit():
+            limit = min(limit, max(_MIN_DEADLINE_MS, int(header[:9])))
+        return limit / 1000
+
+    async def _body(self, req: falcon.asgi.Request) -> bytes:
+        kind = (req.content_type or falcon.MEDIA_JSON).split(";", 1)[0].strip().lower()
+        if kind != falcon.MEDIA_JSON and not kind.endswith("+json"):
+            raise NotJson("the content type must be application/json")
+        limit = self._settings.max_body_bytes
+        if (req.content_length or 0) > limit:
+            raise BodyTooLarge(f"the body is over {limit} bytes")
+        chunks = []
+        size = 0
+        async for chunk in req.stream:
+            size += len(chunk)
+            if size > limit:
+                raise BodyTooLarge(f"the body is over {limit} bytes")
+            chunks.append(chunk)
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def user_of(req: falcon.asgi.Request) -> str:
+    """Return whose request this is, by the contract's headers."""
+    return req.get_header("x-maas-username") or req.get_header("x-headroom-user-id") or ANONYMOUS
+
+
+def write(answer: Answer) -> bytes:
+    """Return the answer's body; the messages go in as the bytes they are."""
+    rest = _encode(
+        {
+            "tokens_before": answer.tokens_before,
+            "tokens_after": answer.tokens_after,
+            "tokens_saved": answer.tokens_saved,
+            "compression_ratio": float(answer.ratio),
+            "transforms_applied": answer.transforms,
+            "ccr_hashes": answer.hashes,
+            "degraded": answer.degraded,
+        }
+    )
+    return b"".join([b'{"messages":[', b",".join(answer.pieces), b"],", rest[1:]])
+
+
+def _request_id(given: str | None) -> str:
+    if given and _REQUEST_ID.fullmatch(given):
+        return given
+    return secrets.token_hex(16)

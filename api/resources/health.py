@@ -1,0 +1,62 @@
+"""``/health``, ``/livez``, ``/readyz``: is the process there, and can it serve."""
+
+from __future__ import annotations
+
+import time
+
+import falcon
+import falcon.asgi
+
+from shared.upstream import ENGINE_VERSION
+
+from ..flow.dispatch import Dispatcher
+
+SERVICE = "headroom-farm"
+
+
+class HealthResource:
+    """200 while the process lives."""
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Say that the process lives."""
+        resp.media = {"status": "ok", "service": SERVICE}
+
+
+class LiveResource:
+    """200 while the process lives, in the words headroom's own clients look for."""
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Say that the process lives."""
+        resp.media = {
+            "status": "healthy",
+            "alive": True,
+            "service": SERVICE,
+            "version": ENGINE_VERSION,
+        }
+
+
+class ReadyResource:
+    """200 where this process can have blocks compressed, 503 with the reason elsewhere."""
+
+    def __init__(self, dispatcher: Dispatcher, started: float) -> None:
+        self._dispatcher = dispatcher
+        self._started = started
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Check Redis and both pools."""
+        redis = await self._dispatcher.ping()
+        alive = self._dispatcher.alive
+        checks = {
+            "redis": "ok" if redis else "unreachable",
+            **{f"{pool}_workers": count for pool, count in alive.items()},
+        }
+        ready = redis and any(alive.values())
+        resp.status = falcon.HTTP_200 if ready else falcon.HTTP_503
+        resp.media = {
+            "status": "ready" if ready else "not_ready",
+            "db": "not_configured",
+            "uptime_seconds": round(time.monotonic() - self._started, 3),
+            "checks": checks,
+        }
+        if not ready:
+            resp.media["reason"] = "redis" if not redis else "no_workers"

@@ -1,0 +1,127 @@
+"""The OpenAPI 3.1 document. The bodies' schemas are here and not in a model layer: a
+request's messages are never turned into objects, so there is no model to derive from."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from shared.settings import Settings
+
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["type", "message"],
+            "properties": {"type": {"type": "string"}, "message": {"type": "string"}},
+        }
+    },
+}
+_OPTIONS: dict[str, Any] = {
+    "protect_recent": {"type": ["integer", "null"], "minimum": 0, "default": 4},
+    "min_tokens_to_compress": {"type": ["integer", "null"], "minimum": 0, "default": 250},
+    "target_ratio": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1},
+    "compress_user_messages": {"type": ["boolean", "null"], "default": False},
+    "mode": {"type": ["string", "null"], "enum": ["ccr", "marker-free", None]},
+}
+_MESSAGE = {"type": "object", "additionalProperties": True}
+_REQUEST = {
+    "type": "object",
+    "required": ["messages"],
+    "properties": {
+        "messages": {"type": "array", "items": _MESSAGE},
+        "model": {"type": ["string", "null"]},
+        "config": {"type": ["object", "null"], "properties": _OPTIONS},
+        **_OPTIONS,
+    },
+}
+_ANSWER = {
+    "type": "object",
+    "required": [
+        "messages",
+        "tokens_before",
+        "tokens_after",
+        "tokens_saved",
+        "compression_ratio",
+        "transforms_applied",
+        "ccr_hashes",
+        "degraded",
+    ],
+    "properties": {
+        "messages": {"type": "array", "items": _MESSAGE},
+        "tokens_before": {"type": "integer", "minimum": 0},
+        "tokens_after": {"type": "integer", "minimum": 0},
+        "tokens_saved": {"type": "integer", "minimum": 0},
+        "compression_ratio": {"type": "number", "minimum": 0, "maximum": 1},
+        "transforms_applied": {"type": "array", "items": {"type": "string"}},
+        "ccr_hashes": {
+            "type": "array",
+            "items": {"type": "string", "pattern": "^[a-f0-9]{12,24}$"},
+        },
+        "degraded": {"type": "array", "items": {"type": "string"}},
+    },
+}
+
+
+def _json(description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _header(name: str, description: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "header",
+        "required": False,
+        "description": description,
+        "schema": {"type": "string"},
+    }
+
+
+def _probe(summary: str, statuses: dict[str, str]) -> dict[str, Any]:
+    answers = {code: _json(text, {"type": "object"}) for code, text in statuses.items()}
+    return {"get": {"summary": summary, "responses": answers}}
+
+
+def document(settings: Settings) -> dict[str, Any]:
+    """Return the OpenAPI document of this service as it is set up."""
+    compress = {
+        "summary": "Compress a conversation",
+        "description": (
+            "Answers by the deadline with the same messages, tool output shortened. "
+            "Whatever fails inside leaves its text as it came and is named in 'degraded'."
+        ),
+        "parameters": [
+            _header("x-maas-username", "whose conversation it is"),
+            _header("x-headroom-user-id", "the same, for other clients"),
+            _header("x-headroom-deadline-ms", f"below {settings.deadline_ms}"),
+            _header("x-headroom-bypass", "'true' returns the messages untouched"),
+            _header("x-request-id", "returned as given"),
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _REQUEST}},
+        },
+        "responses": {
+            "200": _json("the conversation", _ANSWER),
+            "400": _json("the body is not what it should be", _ERROR),
+            "413": _json(f"the body is over {settings.max_body_bytes} bytes", _ERROR),
+            "415": _json("the content type is not JSON", _ERROR),
+        },
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "headroom-farm",
+            "version": version("headroom-farm"),
+            "description": "Compresses coding agents' conversations with headroom's engines.",
+        },
+        "paths": {
+            "/v1/compress": {"post": compress},
+            "/health": _probe("Is the process there", {"200": "it is"}),
+            "/livez": _probe("Is the process there", {"200": "it is"}),
+            "/readyz": _probe("Can it serve", {"200": "it can", "503": "it cannot, and why"}),
+            "/openapi.json": _probe("This document", {"200": "the document"}),
+        },
+    }

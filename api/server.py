@@ -1,0 +1,49 @@
+"""The front end's server: gunicorn with its asyncio worker."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+
+from shared import logs
+from shared.settings import Settings
+
+from .app import App, create_app
+
+
+class Server(BaseApplication):
+    """Serves the application on ``settings.host:settings.port`` until it is told to stop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Set gunicorn up: its timeout is a hang detector, never a request's limit."""
+        settings = self._settings
+        options: dict[str, Any] = {
+            "bind": f"{settings.host}:{settings.port}",
+            "workers": settings.api_processes,
+            "worker_class": "asgi",
+            "worker_connections": 10_000,
+            "backlog": 4096,
+            "keepalive": 75,
+            "timeout": 60,
+            "graceful_timeout": settings.deadline_ms // 1000 + 2,
+            "loglevel": "warning",
+            "proc_name": "headroom-farm-api",
+            "control_socket_disable": True,
+        }
+        for key, value in options.items():
+            self.cfg.set(key, value)
+
+    def load(self) -> App:
+        """Return the application, made in each process after the fork."""
+        logs.configure(self._settings)
+        return create_app(self._settings)
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT."""
+    Server(settings).run()

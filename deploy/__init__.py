@@ -1,0 +1,1 @@
+"""Running the farm: the command line, the local supervisor, images and manifests."""

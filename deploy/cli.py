@@ -1,0 +1,113 @@
+"""``headroom-farm``: one command line for the Makefile, compose, manifests and tests."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from shared import logs
+from shared.errors import FarmError
+from shared.settings import Settings, load_settings
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="headroom-farm",
+        description="Compress coding agents' conversations with headroom's engines.",
+        epilog="Settings come from HEADROOM_* variables; options win over them.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    up = commands.add_parser("up", help="run the whole farm on this machine")
+    _server_options(up)
+    up.add_argument("--cpu-workers", type=int, metavar="N")
+    up.add_argument("--gpu-workers", type=int, metavar="N")
+    up.add_argument("--redis-url", metavar="URL", help="default: an embedded Valkey")
+    up.add_argument(
+        "--data-dir", type=Path, metavar="DIR", help="where the embedded Valkey keeps its data"
+    )
+    up.set_defaults(run=_up)
+
+    api = commands.add_parser("api", help="run one front end")
+    _server_options(api)
+    api.add_argument("--redis-url", metavar="URL")
+    api.set_defaults(run=_api)
+
+    worker = commands.add_parser("worker", help="run one worker")
+    worker.add_argument("--pool", choices=("cpu", "gpu"), required=True)
+    worker.add_argument("--redis-url", metavar="URL")
+    worker.set_defaults(run=_worker)
+
+    demo = commands.add_parser("demo", help="post a real conversation and show what it saved")
+    demo.add_argument("url")
+    demo.set_defaults(run=_demo)
+    return parser
+
+
+def _server_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host")
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--api-processes", type=int, metavar="N")
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    """Return the environment's settings with the given options over them."""
+    fields = Settings.model_fields
+    given: dict[str, Any] = {
+        name: value
+        for name, value in vars(arguments).items()
+        if name in fields and value is not None
+    }
+    settings = load_settings()
+    return Settings.model_validate({**settings.model_dump(), **given})
+
+
+def _up(arguments: argparse.Namespace) -> None:
+    from .local import Farm
+
+    external = arguments.redis_url or os.environ.get("HEADROOM_REDIS_URL")
+    Farm(_settings(arguments), embedded_redis=not external).run()
+
+
+def _api(arguments: argparse.Namespace) -> None:
+    from api.server import serve
+
+    serve(_settings(arguments))
+
+
+def _worker(arguments: argparse.Namespace) -> None:
+    from workers.engines import text_engine
+    from workers.tasks import Engines
+    from workers.worker import FarmWorker
+
+    settings = _settings(arguments)
+    logs.configure(settings)
+    pool = arguments.pool
+    FarmWorker(settings, Engines(pool, text_engine(pool))).run()
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    from .demo import demo
+
+    demo(arguments.url)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run one command; a mistake of the caller's ends with status 2 and one line."""
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except FarmError as error:
+        print(f"headroom-farm: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+    except ValueError as error:  # pydantic's ValidationError among them
+        print(f"headroom-farm: wrong setting: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

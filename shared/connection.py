@@ -1,0 +1,41 @@
+"""Redis connections, made the same way everywhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis
+import redis.asyncio
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from .settings import Settings
+
+
+def _options(settings: Settings) -> dict[str, Any]:
+    return {
+        "socket_connect_timeout": settings.redis_connect_timeout,
+        "health_check_interval": 0,
+        "protocol": 3,
+    }
+
+
+def connect(settings: Settings, *, blocking_seconds: float = 0.0) -> redis.Redis:
+    """Return a client for a worker; ``blocking_seconds`` is its longest blocking command."""
+    return redis.Redis.from_url(
+        settings.redis_url,
+        socket_timeout=settings.redis_timeout + blocking_seconds,
+        retry=Retry(NoBackoff(), 0),
+        **_options(settings),
+    )
+
+
+def connect_async(settings: Settings, *, blocking_seconds: float = 0.0) -> redis.asyncio.Redis:
+    """Return a client for a front end; ``blocking_seconds`` as for :func:`connect`."""
+    return redis.asyncio.Redis.from_url(
+        settings.redis_url,
+        socket_timeout=settings.redis_timeout + blocking_seconds,
+        retry=AsyncRetry(NoBackoff(), 0),
+        **_options(settings),
+    )

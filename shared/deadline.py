@@ -1,0 +1,27 @@
+"""One deadline, carried from the request to the last job it enqueues."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A point in time by which an answer leaves, on two clocks.
+
+    ``monotonic`` is for this process; ``wall`` (seconds since the epoch) travels in jobs.
+    """
+
+    monotonic: float
+    wall: float
+
+    @classmethod
+    def after(cls, seconds: float) -> Deadline:
+        """Return the deadline ``seconds`` from now."""
+        return cls(time.monotonic() + seconds, time.time() + seconds)
+
+    @property
+    def remaining(self) -> float:
+        """Seconds left, never negative."""
+        return max(0.0, self.monotonic - time.monotonic())

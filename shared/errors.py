@@ -1,0 +1,60 @@
+"""The farm's errors, and how they travel.
+
+An error the *caller* made is a :class:`RequestError`: it carries its HTTP status and a
+stable type name, and reaches him as ``{"error": {"type", "message"}}``. Nothing else may
+reach him: whatever breaks inside (:class:`Degraded`) turns into an answer with the
+original text, the reason in the answer's ``degraded`` list and in a log line.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class FarmError(Exception):
+    """Base of every error raised on purpose by this project."""
+
+
+class RequestError(FarmError):
+    """The caller's mistake. ``status`` is the HTTP status, ``type`` a stable name."""
+
+    status: ClassVar[int] = 400
+    type: ClassVar[str] = "invalid_request"
+
+
+class MalformedBody(RequestError):
+    """The body is not the JSON it claims to be."""
+
+    type = "malformed_json"
+
+
+class InvalidField(RequestError):
+    """A field of the body has the wrong type or value."""
+
+    type = "invalid_field"
+
+
+class BodyTooLarge(RequestError):
+    """The body is over the limit."""
+
+    status = 413
+    type = "body_too_large"
+
+
+class NotJson(RequestError):
+    """The content type is not JSON."""
+
+    status = 415
+    type = "unsupported_media_type"
+
+
+class Degraded(FarmError):
+    """A part of the farm failed; ``reason`` names it and the original text goes through."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class SupervisorError(FarmError):
+    """The local runner could not start or keep a part of the farm."""

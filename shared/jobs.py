@@ -1,0 +1,165 @@
+"""What travels: a block to compress, its form when done, and the RQ job around them.
+
+Jobs are RQ's (hash, queue, JSON data), so RQ's own tools show them; they are written by
+one script instead of 60 commands. Data is JSON and never pickle: whoever can write to
+Redis must not be able to run code, and workers take only :data:`FUNCTION`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+FUNCTION = "workers.tasks.compress_blocks"
+"""The one function a worker runs, by the name RQ stores."""
+
+Shape = Literal["string", "tool_result", "text"]
+"""Where a text stood: a message's string content, a tool_result block, a text block."""
+
+
+class ToolCall(msgspec.Struct, frozen=True, array_like=True):
+    """The call that a tool output answers, as headroom's router reads it."""
+
+    name: str
+    args: str = ""
+    command: str = ""
+
+
+class Detection(msgspec.Struct, frozen=True, array_like=True):
+    """What headroom's detector said of a text; computed once, on the front end."""
+
+    content_type: str
+    confidence: float
+    metadata: dict[str, Any]
+    mixed: bool
+
+
+class Block(msgspec.Struct, frozen=True):
+    """One text to compress. ``key`` names text, surroundings, options and engine version."""
+
+    key: str
+    text: str
+    shape: Shape
+    role: str
+    call: ToolCall | None = None
+    detection: Detection | None = None
+
+
+class Options(msgspec.Struct, frozen=True, array_like=True):
+    """What of the request an engine needs to know."""
+
+    marker_mode: str = "ccr"
+    target_ratio: float | None = None
+    code_aware: bool = False
+    model: str = "default"
+
+
+class Job(msgspec.Struct, frozen=True):
+    """A few blocks of one request for one pool.
+
+    ``user`` is the user's tag; ``expires`` is the caller's deadline in epoch seconds;
+    ``context`` is the user's question, which some engines score by.
+    """
+
+    user: str
+    reply: str
+    options: Options
+    context: str
+    request_id: str
+    expires: float
+    blocks: list[Block]
+
+
+class Original(msgspec.Struct, frozen=True):
+    """A CCR original under the hash its marker carries."""
+
+    hash: str
+    content: str
+    tokens: int = 0
+    items: int = 0
+    compressed_items: int = 0
+    tool_name: str | None = None
+    strategy: str | None = None
+
+
+class Form(msgspec.Struct, frozen=True):
+    """What became of a block. ``text`` is None where the original stays.
+
+    ``shown`` are the hashes its text carries, ``stored`` all that lie in Redis for it.
+    ``outcome`` is ``compressed``, ``unchanged``, ``failed`` or ``late``.
+    """
+
+    text: str | None
+    transforms: tuple[str, ...] = ()
+    shown: tuple[str, ...] = ()
+    stored: tuple[str, ...] = ()
+    outcome: Literal["compressed", "unchanged", "failed", "late"] = "unchanged"
+    engine_ms: float = 0.0
+
+
+class Reply(msgspec.Struct, frozen=True, array_like=True):
+    """One finished block on its way back to a front end."""
+
+    user: str
+    key: str
+    form: bytes
+
+
+_json = msgspec.json.Encoder()
+_pack = msgspec.msgpack.Encoder()
+_form = msgspec.msgpack.Decoder(Form)
+_reply = msgspec.msgpack.Decoder(Reply)
+_original = msgspec.msgpack.Decoder(Original)
+
+
+def job_frame(job: Job) -> tuple[bytes, bytes]:
+    """Return RQ's job data before and after the blocks, which the enqueue script fills in.
+
+    RQ's data is the JSON array ``[function, instance, args, kwargs]``.
+    """
+    data = _json.encode([FUNCTION, None, [job], {}])
+    head, sep, tail = data.rpartition(b'"blocks":[]')
+    if not sep:
+        raise ValueError("a job frame has no blocks")
+    return head + b'"blocks":[', b"]" + tail
+
+
+def encode_block(block: Block) -> bytes:
+    """Return the block as the JSON fragment that goes into its job."""
+    return _json.encode(block)
+
+
+def read_job(kwargs: dict[str, Any]) -> Job:
+    """Return the job that RQ decoded from JSON; raises ``msgspec.ValidationError``."""
+    return msgspec.convert(kwargs, Job)
+
+
+def pack_form(form: Form) -> bytes:
+    """Return the form as it lies in the session cache (MessagePack)."""
+    return _pack.encode(form)
+
+
+def unpack_form(data: bytes) -> Form:
+    """Read a form; raises ``msgspec.DecodeError`` on foreign bytes."""
+    return _form.decode(data)
+
+
+def pack_reply(reply: Reply) -> bytes:
+    """Return the reply as it lies in a front end's list (MessagePack)."""
+    return _pack.encode(reply)
+
+
+def unpack_reply(data: bytes) -> Reply:
+    """Read a reply; raises ``msgspec.DecodeError`` on foreign bytes."""
+    return _reply.decode(data)
+
+
+def pack_original(original: Original) -> bytes:
+    """Return the original as it lies under its key (MessagePack)."""
+    return _pack.encode(original)
+
+
+def unpack_original(data: bytes) -> Original:
+    """Read an original; raises ``msgspec.DecodeError`` on foreign bytes."""
+    return _original.decode(data)

@@ -1,0 +1,73 @@
+"""Every Redis key and its lifetime, made in this one place.
+
+A user's keys carry the hash tag ``{u:TAG}``: they hash to one slot, so a script may
+touch several of them and Redis Cluster can spread users. ``TAG`` is a digest, because a
+user's name is his own business and may hold any byte.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from hashlib import blake2b
+
+PREFIX = "farm"
+JOB_TTL_SECONDS = 60
+"""A job nobody took in this time is gone: its request was answered long ago."""
+REPLY_TTL_SECONDS = 60
+FLIGHT_SECONDS = 30
+"""How long a block counts as being worked on before somebody else may claim it."""
+WORKER_TTL_SECONDS = 5
+"""A worker without a heartbeat for this long counts as gone."""
+
+SESSIONS = f"{PREFIX}:sessions"
+
+
+@lru_cache(maxsize=65536)
+def user_tag(user: str) -> str:
+    """Return the digest that stands for ``user`` in keys and jobs (24 hex digits)."""
+    return blake2b(user.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+
+
+def cache(tag: str) -> str:
+    """Hash, block key -> packed form: the user's session cache."""
+    return f"{PREFIX}:{{u:{tag}}}:cache"
+
+
+def ages(tag: str) -> str:
+    """Sorted set, block key by time of last use: what bounds the session cache."""
+    return f"{PREFIX}:{{u:{tag}}}:ages"
+
+
+def flights(tag: str) -> str:
+    """Hash, block key -> who waits for it: single flight over all front ends."""
+    return f"{PREFIX}:{{u:{tag}}}:flights"
+
+
+def original(tag: str, digest: str) -> str:
+    """String, one packed CCR original of this user."""
+    return f"{PREFIX}:{{u:{tag}}}:original:{digest}"
+
+
+def replies(front_end: str) -> str:
+    """List, where one front-end process waits for its blocks."""
+    return f"{PREFIX}:replies:{front_end}"
+
+
+def workers(pool: str) -> str:
+    """Sorted set, worker name by time of last heartbeat."""
+    return f"{PREFIX}:workers:{pool}"
+
+
+def queue(pool: str) -> str:
+    """List, RQ's own queue of job ids."""
+    return f"rq:queue:{pool}"
+
+
+def taken(pool: str) -> str:
+    """List, RQ's intermediate queue: ids popped and not finished."""
+    return f"rq:queue:{pool}:intermediate"
+
+
+def job(job_id: str) -> str:
+    """Hash, RQ's own job."""
+    return f"rq:job:{job_id}"

@@ -1,0 +1,71 @@
+"""Every setting of the farm, and the only module that reads the environment."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MarkerMode = Literal["ccr", "marker-free"]
+PoolName = Literal["cpu", "gpu"]
+
+
+class Settings(BaseSettings):
+    """The farm's settings, frozen, read from ``HEADROOM_*`` variables.
+
+    Times are seconds and sizes bytes unless the name says otherwise. A wrong value
+    raises ``pydantic.ValidationError`` at start, naming the variable.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="HEADROOM_", frozen=True, extra="ignore")
+
+    # Where things are.
+    redis_url: str = "redis://127.0.0.1:6390/0"
+    host: str = "127.0.0.1"
+    port: int = Field(8788, ge=0, le=65535)
+    data_dir: Path = Path(".data")
+
+    # How many of what (the local runner; elsewhere replicas decide).
+    api_processes: int = Field(1, ge=1, le=64)
+    cpu_workers: int = Field(1, ge=0, le=256)
+    gpu_workers: int = Field(1, ge=0, le=64)
+
+    # The request.
+    deadline_ms: int = Field(8000, ge=10, le=600_000)
+    max_body_bytes: int = Field(64 * 1024 * 1024, ge=1024)
+    marker_mode: MarkerMode = "ccr"
+    code_aware: bool = False
+
+    # State in Redis.
+    session_ttl: int = Field(7200, ge=1)
+    max_cache_entries: int = Field(10_000, ge=1)
+    max_user_sessions: int = Field(10_000, ge=1)
+    ccr_ttl_seconds: int = Field(7200, ge=1)
+
+    # The front end's own memory: what it remembers of sessions, over all users.
+    memo_bytes: int = Field(256 * 1024 * 1024, ge=1024 * 1024)
+
+    # Queues and workers.
+    queue_max_jobs: int = Field(512, ge=1)
+    job_max_bytes: int = Field(64 * 1024, ge=1024)
+    job_max_blocks: int = Field(8, ge=1)
+    engine_timeout_seconds: int = Field(10, ge=1)
+    worker_heartbeat_seconds: float = Field(1.0, gt=0)
+
+    # Redis connections.
+    redis_connect_timeout: float = Field(0.5, gt=0)
+    redis_timeout: float = Field(2.0, gt=0)
+    redis_retry_seconds: float = Field(1.0, gt=0)
+
+    # Logs.
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+
+
+@cache
+def load_settings() -> Settings:
+    """Return this process's settings, read from the environment once."""
+    return Settings()  # type: ignore[call-arg, unused-ignore]

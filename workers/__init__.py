@@ -1,0 +1,1 @@
+"""The worker pools: what runs headroom's engines."""

@@ -1,0 +1,85 @@
+"""The job: compress a few blocks of one request, each on its own.
+
+This module holds the one function that workers run. A block that fails, fails alone.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import structlog
+
+from shared.jobs import Block, Form, Job, Options, Original
+from shared.settings import PoolName
+from shared.upstream import Engined, EngineRouter, TextEngine, counter_for
+
+_log = structlog.get_logger(__name__)
+
+
+class Done(NamedTuple):
+    """A block that is through: its form and the originals its markers lead to."""
+
+    block: Block
+    form: Form
+    originals: list[Original]
+
+
+class Engines:
+    """This process's engines, one router for each marker mode and option, made on demand."""
+
+    def __init__(self, pool: PoolName, text_engine: TextEngine | None) -> None:
+        self.pool = pool
+        self.text_engine = text_engine
+        self._routers: dict[tuple[str, bool], EngineRouter] = {}
+
+    def router(self, options: Options) -> EngineRouter:
+        """Return the router for ``options``."""
+        key = (options.marker_mode, options.code_aware)
+        if key not in self._routers:
+            self._routers[key] = EngineRouter(
+                marker_mode=key[0], code_aware=key[1], text_engine=self.text_engine
+            )
+        return self._routers[key]
+
+    def warm_up(self) -> None:
+        """Build the default router and run it once, so that no request pays for it."""
+        text = "\n".join(f"2026-01-01 00:00:{i:02d} INFO warm-up line {i}" for i in range(60))
+        block = Block("warm-up", text, "tool_result", "user")
+        self.router(Options()).run(block, "", Options(), counter_for("default"))
+
+
+def compress_blocks(
+    job: Job, engines: Engines, limit: Callable[[Callable[[], Engined]], Engined]
+) -> Iterator[Done]:
+    """Yield each block of ``job`` as it is done.
+
+    ``limit`` runs a call under the engine timeout and raises ``TimeoutError`` past it.
+    """
+    counter = counter_for(job.options.model)
+    router = engines.router(job.options)
+    for block in job.blocks:
+        started = time.perf_counter()
+        try:
+            engined = limit(lambda b=block: router.run(b, job.context, job.options, counter))  # type: ignore[misc]
+        except Exception as error:  # an engine's failure is a block left as it was
+            _log.warning(
+                "engine_failed",
+                error=type(error).__name__,
+                request_id=job.request_id,
+                pool=engines.pool,
+                chars=len(block.text),
+            )
+            yield Done(block, Form(None, outcome="failed"), [])
+            continue
+        yield Done(block, _form(engined, started), engined.originals)
+
+
+def _form(engined: Engined, started: float) -> Form:
+    milliseconds = (time.perf_counter() - started) * 1000
+    if engined.text is None:
+        return Form(None, engined.transforms, engine_ms=milliseconds)
+    stored = tuple(o.hash for o in engined.originals)
+    shown = tuple(h for h in stored if h in engined.text)
+    return Form(engined.text, engined.transforms, shown, stored, "compressed", milliseconds)

@@ -1,0 +1,191 @@
+"""A worker process: RQ's worker with a loop that costs three round trips a job.
+
+Stock RQ spends 60-odd commands and a fork, or 2-5 ms in-process, on a job; blocks here
+take a few milliseconds, so the loop is this module's own: ``BLMOVE`` an id to RQ's
+intermediate queue, read the job, and finish each block in one pipeline. Jobs, queues and
+worker registration stay RQ's, and ``rq info`` shows them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import socket
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+import msgspec
+import structlog
+from redis.exceptions import RedisError
+from rq.serializers import JSONSerializer
+from rq.timeouts import UnixSignalDeathPenalty
+from rq.worker import SimpleWorker
+
+from shared import keys
+from shared.connection import connect
+from shared.jobs import FUNCTION, Job, Reply, pack_form, pack_original, pack_reply, read_job
+from shared.scripts import script
+from shared.settings import PoolName, Settings
+from shared.upstream import ENGINE_VERSION, Engined
+
+from .tasks import Done, Engines, compress_blocks
+
+_log = structlog.get_logger(__name__)
+_WAIT_SECONDS = 1
+_BROKEN = (RedisError, OSError)
+
+
+class FarmWorker(SimpleWorker):
+    """Takes jobs of one pool, one at a time, in this process."""
+
+    def __init__(self, settings: Settings, engines: Engines) -> None:
+        self._settings = settings
+        self._engines = engines
+        self._pool: PoolName = engines.pool
+        self._redis = connect(settings, blocking_seconds=_WAIT_SECONDS)
+        self._finish = self._redis.register_script(script("finish"))
+        self._stopping = threading.Event()
+        self._alive: threading.Thread | None = None
+        super().__init__(
+            [self._pool],
+            name=f"{self._pool}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
+            connection=self._redis,
+            serializer=JSONSerializer,
+        )
+
+    def run(self) -> None:
+        """Work until SIGTERM or SIGINT; the current job is finished first."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._on_signal)
+        self._engines.warm_up()
+        self._alive = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+        self._alive.start()
+        _log.info("worker_ready", pool=self._pool, worker=self.name, engines=ENGINE_VERSION)
+        while not self._stopping.is_set():
+            try:
+                job_id: Any = self._redis.blmove(
+                    keys.queue(self._pool), keys.taken(self._pool), _WAIT_SECONDS, "LEFT", "RIGHT"
+                )
+                if job_id is not None:
+                    self._take(job_id.decode())
+            except _BROKEN as error:
+                _log.warning("redis_failed", pool=self._pool, error=type(error).__name__)
+                self._stopping.wait(self._settings.redis_retry_seconds)
+        self._farewell()
+
+    # ── one job ─────────────────────────────────────────────────────────────────────
+
+    def _take(self, job_id: str) -> None:
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.hget(keys.job(job_id), "data")
+        pipe.hset(keys.job(job_id), "status", "started")
+        pipe.expire(keys.job(job_id), keys.JOB_TTL_SECONDS)
+        data, *_ = pipe.execute()
+        job = self._read(job_id, data)
+        if job is not None:
+            for done in compress_blocks(job, self._engines, self._limit):
+                self._deliver(job, done)
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.unlink(keys.job(job_id))
+        pipe.lrem(keys.taken(self._pool), 1, job_id)
+        pipe.execute()
+
+    def _read(self, job_id: str, data: bytes | None) -> Job | None:
+        """Return the job, or None where it is gone, foreign or not for us to run."""
+        if data is None:
+            return None
+        try:
+            function, instance, args, kwargs = json.loads(data)
+            if function != FUNCTION or instance is not None or kwargs:
+                raise ValueError("not a job of this farm")
+            return read_job(args[0])
+        except (ValueError, TypeError, LookupError, msgspec.ValidationError) as error:
+            _log.warning("job_refused", job=job_id, pool=self._pool, error=type(error).__name__)
+            return None
+
+    def _limit(self, call: Any) -> Engined:
+        with UnixSignalDeathPenalty(self._settings.engine_timeout_seconds, _EngineTimeout):
+            result: Engined = call()
+        return result
+
+    def _deliver(self, job: Job, done: Done) -> None:
+        """Store originals and form, end the flight, and answer everybody who waits."""
+        settings = self._settings
+        user, key = job.user, done.block.key
+        packed = pack_form(done.form)
+        reply = pack_reply(Reply(user, key, packed))
+        pipe = self._redis.pipeline(transaction=False)
+        for original in done.originals:
+            pipe.set(
+                keys.original(user, original.hash),
+                pack_original(original),
+                ex=settings.ccr_ttl_seconds * 5 // 4,
+            )
+        self._finish(
+            keys=[keys.cache(user), keys.ages(user), keys.flights(user)],
+            args=[
+                int(time.time() * 1000),
+                settings.session_ttl,
+                settings.max_cache_entries,
+                key,
+                packed,
+            ],
+            client=pipe,
+        )
+        pipe.rpush(job.reply, reply)
+        pipe.expire(job.reply, keys.REPLY_TTL_SECONDS)
+        waiters = pipe.execute()[len(done.originals)]
+        others = {w for w in waiters if w.decode() != job.reply}
+        if others:
+            pipe = self._redis.pipeline(transaction=False)
+            for waiter in others:
+                pipe.rpush(waiter, reply)
+                pipe.expire(waiter, keys.REPLY_TTL_SECONDS)
+            pipe.execute()
+
+    # ── being alive ─────────────────────────────────────────────────────────────────
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        if self._stopping.is_set():
+            os._exit(128 + number)
+        self._stopping.set()
+
+    def _beat(self) -> None:
+        """Say every heartbeat that this worker lives, to the farm and in RQ's registry."""
+        client = connect(self._settings)
+        registered = False
+        while not self._stopping.is_set():
+            try:
+                if not registered:
+                    self.register_birth()
+                    registered = True
+                now = time.time()
+                pipe = client.pipeline(transaction=False)
+                pipe.zadd(keys.workers(self._pool), {self.name: now})
+                pipe.zremrangebyscore(
+                    keys.workers(self._pool), "-inf", now - 10 * keys.WORKER_TTL_SECONDS
+                )
+                pipe.expire(self.key, self.worker_ttl + 60)
+                pipe.sadd("rq:queues", keys.queue(self._pool))
+                pipe.execute()
+            except _BROKEN as error:
+                _log.warning("heartbeat_failed", pool=self._pool, error=type(error).__name__)
+            self._stopping.wait(self._settings.worker_heartbeat_seconds)
+
+    def _farewell(self) -> None:
+        if self._alive is not None:
+            self._alive.join(2.0)
+        try:
+            self._redis.zrem(keys.workers(self._pool), self.name)
+            self.register_death()
+        except _BROKEN:
+            _log.warning("farewell_failed", pool=self._pool)
+        _log.info("worker_stopped", pool=self._pool, worker=self.name)
+
+
+class _EngineTimeout(TimeoutError):
+    """An engine took longer than its timeout."""
