@@ -29,7 +29,7 @@ def create_app(settings: Settings | None = None) -> App:
 
     app: App = falcon.asgi.App()
     app.add_middleware(OneSlash())
-    app.add_middleware(Lifespan(dispatcher))
+    app.add_middleware(Lifespan(dispatcher, compressor))
     app.add_error_handler(RequestError, error_response)
     app.set_error_serializer(http_error_serializer)
     app.add_route("/v1/compress", CompressResource(settings, compressor))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import falcon
@@ -12,6 +13,7 @@ import structlog
 
 from shared.errors import RequestError
 
+from .flow.compressor import Compressor
 from .flow.dispatch import Dispatcher
 
 _log = structlog.get_logger(__name__)
@@ -31,14 +33,16 @@ class OneSlash:
 class Lifespan:
     """Starts and stops this process's connections with the server."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    def __init__(self, dispatcher: Dispatcher, compressor: Compressor) -> None:
         self._dispatcher = dispatcher
+        self._compressor = compressor
 
-    async def process_startup(self, scope: dict[str, Any], event: dict[str, Any]) -> None:
-        """Open what requests need."""
+    async def process_startup(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
+        """Open what requests need, and load what the first one would wait for."""
+        self._compressor.warm_up()
         await self._dispatcher.start()
 
-    async def process_shutdown(self, scope: dict[str, Any], event: dict[str, Any]) -> None:
+    async def process_shutdown(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
         """Close it again."""
         await self._dispatcher.stop()
 

@@ -34,6 +34,8 @@ class Server(BaseApplication):
             "loglevel": "warning",
             "proc_name": "headroom-farm-api",
             "control_socket_disable": True,
+            # gunicorn_h1c, where something else installed it, cut large bodies off (0.6.10).
+            "http_parser": "python",
         }
         for key, value in options.items():
             self.cfg.set(key, value)

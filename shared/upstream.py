@@ -122,6 +122,14 @@ class Counter:
         return count
 
 
+class _NoCount:
+    """Counts nothing, for calls whose counts nobody reads."""
+
+    def count_text(self, text: str) -> int:
+        return 0
+
+
+_NO_COUNT = _NoCount()
 _counters: dict[str, Counter] = {}
 
 
@@ -275,7 +283,8 @@ class Planner(_FarmRouter):
         self._code = False
         result = self.apply(
             [message],
-            counter,
+            # The router sums up str(content) and decides nothing by it where that is a list.
+            counter if isinstance(message.get("content"), str) else _NO_COUNT,
             model_limit=0,
             context="",
             protect_recent=1 if recent else 0,

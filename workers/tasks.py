@@ -5,6 +5,7 @@ This module holds the one function that workers run. A block that fails, fails a
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -44,10 +45,23 @@ class Engines:
         return self._routers[key]
 
     def warm_up(self) -> None:
-        """Build the default router and run it once, so that no request pays for it."""
-        text = "\n".join(f"2026-01-01 00:00:{i:02d} INFO warm-up line {i}" for i in range(60))
-        block = Block("warm-up", text, "tool_result", "user")
-        self.router(Options()).run(block, "", Options(), counter_for("default"))
+        """Run each engine once: its first text costs up to half a second of loading."""
+        for text in warm_up_texts():
+            block = Block("warm-up", text, "tool_result", "user")
+            self.router(Options()).run(block, "warm up", Options(), counter_for("default"))
+
+
+def warm_up_texts() -> list[str]:
+    """Return one text for each kind of content that has an engine."""
+    numbers = range(80)
+    log = "\n".join(f"2026-01-01 00:00:{i % 60:02d} INFO warm-up line {i}" for i in numbers)
+    rows = json.dumps([{"id": i, "name": f"row {i}", "ok": i % 7 > 0} for i in numbers])
+    grep = "\n".join(f"src/module_{i % 5}.py:{i}:def function_{i}():" for i in numbers)
+    lines = "\n".join(f" line {i}\n-old {i}\n+new {i}" for i in numbers)
+    diff = f"diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1,160 +1,160 @@\n{lines}"
+    prose = " ".join(f"Sentence number {i} says nothing that matters much." for i in numbers)
+    page = f"<!DOCTYPE html><html><body><article><p>{prose}</p></article></body></html>"
+    return [log, rows, grep, diff, page, prose]
 
 
 def compress_blocks(

@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+import structlog
+
+from shared import logs
 from shared.deadline import Deadline
 from shared.errors import Degraded
-from shared.jobs import Block, Options, Original
+from shared.jobs import Block, Original
 from shared.settings import Settings
 from shared.upstream import Counter, counter_for, detect
 
 from .body import Split, split
 from .dispatch import Dispatcher, Errand
-from .facts import Candidate, Message, Plan, Rendered, count, decode, digest, read
+from .facts import (
+    VERBATIM,
+    Candidate,
+    Message,
+    Plan,
+    Rendered,
+    count,
+    decode,
+    digest,
+    read,
+)
 from .options import RequestOptions
-from .planner import ConversationPlanner, PlanOptions, Surroundings
+from .planner import ConversationPlanner, Surroundings
 from .render import join, render
 from .sessions import Session, Sessions
 
+_log = structlog.get_logger(__name__)
+_PAUSE_SECONDS = 0.005
 _TOUCH_SECONDS = 30.0
 _ANSWER_SECONDS = 0.02
 """Kept back from the deadline for putting the answer together."""
@@ -61,7 +78,10 @@ class _Turn:
     split: Split
     messages: list[Message]
     counter: Counter
-    decoded: dict[int, dict[str, Any]]
+    options: RequestOptions
+    deadline: Deadline
+    decoded: dict[int, dict[str, Any]] = field(default_factory=dict)
+    plans: list[Plan] = field(default_factory=list)
     query: str = ""
     originals: dict[str, Original] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
@@ -102,22 +122,48 @@ class Compressor:
         session = self.sessions.of(user)
         taken = split(body, session.trails)
         options = RequestOptions.read(taken.envelope, self._settings)
-        turn = self._read(session, taken, counter_for(options.model))
+        turn = await self._read(session, taken, options, deadline)
         if bypass or not turn.messages:
-            return self._untouched(turn, options.model)
-        plan_options = options.plan_options(self._settings)
-        self._plan(turn, plan_options)
-        await self._fill(turn, options.engine_options(self._settings), deadline, request_id)
-        answer = await self._assemble(turn, options.model, deadline)
+            return self._untouched(turn, ())
+        try:
+            answer = await self._shrink(turn, request_id)
+        except Exception as error:  # a defect of ours must not cost a user his request
+            _log.error(
+                "compress_failed",
+                request_id=request_id,
+                error=type(error).__name__,
+                at=logs.frames(error),
+            )
+            return self._untouched(turn, ("internal",))
         session.remember_trail(taken, turn.messages)
         self.sessions.settle(session)
         return answer
 
+    def warm_up(self) -> None:
+        """Plan a first message, so that no request waits for rules to load."""
+        text = "\n".join(f"2026-01-01 00:00:{i:02d} INFO warm-up line {i}" for i in range(60))
+        part = {"type": "tool_result", "tool_use_id": "warm-up", "content": text}
+        raw = msgspec.json.encode({"role": "user", "content": [part]})
+        facts, message = read(raw, digest(raw))
+        options = RequestOptions("default").plan_options(self._settings)
+        counter = counter_for("default")
+        around = self._planner.surroundings([facts], options, counter)
+        self._planner.plan(0, facts, message, around)
+
+    async def _shrink(self, turn: _Turn, request_id: str) -> Answer:
+        await self._plan(turn)
+        await self._fill(turn, request_id)
+        return await self._assemble(turn)
+
     # ── 1: read ─────────────────────────────────────────────────────────────────────
 
-    def _read(self, session: Session, taken: Split, counter: Counter) -> _Turn:
+    async def _read(
+        self, session: Session, taken: Split, options: RequestOptions, deadline: Deadline
+    ) -> _Turn:
         messages = list(taken.known)
-        turn = _Turn(session, taken, messages, counter, {})
+        counter = counter_for(options.model)
+        turn = _Turn(session, taken, messages, counter, options, deadline)
+        pause = _Pause()
         for raw in taken.rest:
             name = digest(raw)
             facts = session.messages.get(name)
@@ -125,17 +171,29 @@ class Compressor:
                 facts, turn.decoded[len(messages)] = read(raw, name)
                 session.remember_message(facts)
             messages.append(facts)
+            await pause.if_due()
         for index, facts in enumerate(messages):
             if counter.id not in facts.tokens:
                 count(facts, turn.message(index), counter)
+                await pause.if_due()
         return turn
 
-    def _untouched(self, turn: _Turn, model: str) -> Answer:
+    def _untouched(self, turn: _Turn, degraded: tuple[str, ...]) -> Answer:
         tokens = self._tokens_before(turn)
-        start = turn.split.spans[0][0] if turn.split.spans else 0
-        end = turn.split.spans[-1][1] if turn.split.spans else 0
-        pieces = [turn.split.body[start:end]] if turn.messages else []
-        return Answer(pieces, len(turn.messages), 0, tokens, tokens, [], [], model, [])
+        spans = turn.split.spans
+        pieces = [turn.split.body[spans[0][0] : spans[-1][1]]] if spans else []
+        transforms = [f"farm:verbatim:{reason}" for reason in degraded]
+        return Answer(
+            pieces,
+            len(turn.messages),
+            0,
+            tokens,
+            tokens,
+            transforms,
+            [],
+            turn.options.model,
+            list(degraded),
+        )
 
     def _tokens_before(self, turn: _Turn) -> int:
         if not turn.messages:
@@ -145,51 +203,52 @@ class Compressor:
 
     # ── 2: plan ─────────────────────────────────────────────────────────────────────
 
-    def _plan(self, turn: _Turn, options: PlanOptions) -> None:
-        planner = self._planner
-        around = planner.surroundings(turn.messages, options)
+    async def _plan(self, turn: _Turn) -> None:
+        """Plan every message; past the deadline the rest stays as it came."""
+        options = turn.options.plan_options(self._settings)
+        around = self._planner.surroundings(turn.messages, options, turn.counter)
         turn.query = around.query
-        first_recent = len(turn.messages) - options.protect_recent
         refreshed = turn.session.refreshed
+        pause = _Pause()
         for index, message in enumerate(turn.messages):
-            recent = index >= first_recent
-            key = planner.key(message, around, options, turn.counter, recent)
-            if key == message.plan_key and all(h in refreshed for h in message.plan.originals):
-                continue
-            self._plan_one(turn, index, around, options, recent)
+            plan = message.plan
+            if message.plan_key != around.key(index, message, plan) or (
+                plan.originals and any(h not in refreshed for h in plan.originals)
+            ):
+                if turn.deadline.remaining <= _ANSWER_SECONDS:
+                    turn.degraded.add("deadline")
+                    turn.plans.append(VERBATIM)
+                    continue
+                plan = self._plan_one(turn, index, around)
+                await pause.if_due()
+            turn.plans.append(plan)
 
-    def _plan_one(
-        self, turn: _Turn, index: int, around: Surroundings, options: PlanOptions, recent: bool
-    ) -> None:
+    def _plan_one(self, turn: _Turn, index: int, around: Surroundings) -> Plan:
         message = turn.messages[index]
-        plan, originals, texts = self._planner.plan(
-            message, turn.message(index), around, options, turn.counter, recent
-        )
+        plan, originals, texts = self._planner.plan(index, message, turn.message(index), around)
         turn.originals.update((o.hash, o) for o in originals)
         turn.texts.update(texts)
         message.plan = plan
-        message.plan_key = self._planner.key(message, around, options, turn.counter, recent)
-        message.rendered = {}
+        message.plan_key = around.key(index, message, plan)
+        return plan
 
     # ── 3, 4, 5: look up, enqueue, wait ─────────────────────────────────────────────
 
-    async def _fill(
-        self, turn: _Turn, options: Options, deadline: Deadline, request_id: str
-    ) -> None:
+    async def _fill(self, turn: _Turn, request_id: str) -> None:
         """Get the forms this session does not know yet, as far as the deadline allows."""
         session = turn.session
         unknown = {
             candidate.key: (index, candidate)
-            for index, message in enumerate(turn.messages)
-            for candidate in message.plan.candidates
+            for index, plan in enumerate(turn.plans)
+            for candidate in plan.candidates
             if candidate.key not in session.forms
         }
-        known = sum([len(m.plan.candidates) for m in turn.messages]) - len(unknown)
+        known = sum([len(p.candidates) for p in turn.plans]) - len(unknown)
         turn.hits, turn.misses = known, 0
         if not unknown:
             return
         try:
-            found = await self._dispatcher.lookup(session.tag, list(unknown), deadline)
+            found = await self._dispatcher.lookup(session.tag, list(unknown), turn.deadline)
         except Degraded as error:
             turn.degraded.add(error.reason)
             turn.misses = len(unknown)
@@ -202,11 +261,12 @@ class Compressor:
             if key not in found
         ]
         if errands:
+            deadline = turn.deadline
             margin = Deadline(deadline.monotonic - _ANSWER_SECONDS, deadline.wall)
             done, reasons = await self._dispatcher.compress(
                 session.tag,
                 errands,
-                options=options,
+                options=turn.options.engine_options(self._settings),
                 context=turn.query,
                 request_id=request_id,
                 deadline=margin,
@@ -230,10 +290,10 @@ class Compressor:
 
     # ── 6: assemble ─────────────────────────────────────────────────────────────────
 
-    async def _assemble(self, turn: _Turn, model: str, deadline: Deadline) -> Answer:
+    async def _assemble(self, turn: _Turn) -> Answer:
         rendered = self._render(turn)
         stored = {h for item in rendered if item.stored for h in item.stored}
-        if not await self._keep(turn, stored, deadline):
+        if not await self._keep(turn, stored):
             self._without_unstored(turn, rendered)
         pieces, changed = join(turn.split.body, turn.split.spans, rendered)
         after = sum([item.tokens for item in rendered]) + turn.counter.overhead
@@ -249,7 +309,7 @@ class Compressor:
             after,
             transforms,
             list(shown),
-            model,
+            turn.options.model,
             degraded,
             turn.hits,
             turn.misses,
@@ -257,21 +317,18 @@ class Compressor:
 
     def _render(self, turn: _Turn) -> list[Rendered]:
         forms = turn.session.forms
-        name = turn.counter.id
         rendered = []
-        for index, message in enumerate(turn.messages):
-            candidates = message.plan.candidates
-            wanted = tuple([forms.get(c.key) for c in candidates]) if candidates else ()
-            item = message.rendered.get(name)
-            if item is None or item.forms != wanted:
-                raw = turn.raw(index) if wanted or message.plan.replacements else b""
-                item = render(message, raw, wanted, turn.counter)
-                message.rendered = {name: item}
+        for index, (message, plan) in enumerate(zip(turn.messages, turn.plans, strict=True)):
+            wanted = tuple([forms.get(c.key) for c in plan.candidates]) if plan.candidates else ()
+            item = message.rendered
+            if item is None or item.plan is not plan or item.forms != wanted:
+                raw = turn.raw(index) if wanted or plan.replacements else b""
+                item = message.rendered = render(message, plan, raw, wanted, turn.counter)
                 turn.session.size += len(item.data or b"")
             rendered.append(item)
         return rendered
 
-    async def _keep(self, turn: _Turn, stored: Iterable[str], deadline: Deadline) -> bool:
+    async def _keep(self, turn: _Turn, stored: Iterable[str]) -> bool:
         """Store the originals that markers of this answer name, and prolong the others."""
         session = turn.session
         now = time.monotonic()
@@ -282,13 +339,13 @@ class Compressor:
         touch = self._touched.get(session.user, -1e9) < now - _TOUCH_SECONDS
         try:
             if fresh or refresh:
-                await self._dispatcher.keep(session.tag, fresh, refresh, deadline)
+                await self._dispatcher.keep(session.tag, fresh, refresh, turn.deadline)
                 session.refreshed.update(dict.fromkeys(late, now))
             if touch:
                 if len(self._touched) > 2 * self._settings.max_user_sessions:
                     self._touched.clear()
                 self._touched[session.user] = now
-                await self._dispatcher.touch(session.user, session.tag, deadline)
+                await self._dispatcher.touch(session.user, session.tag, turn.deadline)
         except Degraded as error:
             turn.degraded.add(error.reason)
             return not fresh or all(h in session.refreshed for h in late)
@@ -297,10 +354,27 @@ class Compressor:
     def _without_unstored(self, turn: _Turn, rendered: list[Rendered]) -> None:
         """Let the messages whose markers would lead nowhere leave as they came."""
         refreshed = turn.session.refreshed
-        for index, message in enumerate(turn.messages):
-            if any(h not in refreshed for h in message.plan.originals):
-                message.plan_key, message.plan, message.rendered = None, Plan(), {}
-                rendered[index] = render(message, b"", (), turn.counter)
+        for index, (message, plan) in enumerate(zip(turn.messages, turn.plans, strict=True)):
+            if any(h not in refreshed for h in plan.originals):
+                message.plan_key, message.rendered = None, None
+                rendered[index] = render(message, VERBATIM, b"", (), turn.counter)
+
+
+class _Pause:
+    """Lets other requests run while one request has much to do.
+
+    A front end is one thread: a first request of 240 unseen messages takes it some
+    hundred milliseconds, and nobody else's deadline may suffer for that.
+    """
+
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+
+    async def if_due(self) -> None:
+        """Give way once every few milliseconds."""
+        if time.monotonic() - self._since > _PAUSE_SECONDS:
+            await asyncio.sleep(0)
+            self._since = time.monotonic()
 
 
 def _text_of(message: dict[str, Any], candidate: Candidate) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
@@ -56,13 +56,18 @@ class Plan:
     code: bool = False
 
 
-@dataclass(slots=True)
+VERBATIM = Plan()
+"""The plan of a message that leaves as it came."""
+
+
+@dataclass(frozen=True, slots=True)
 class Rendered:
-    """A message as it leaves, made from ``forms``; ``data`` is None for its own bytes.
+    """A message as it leaves, made by ``plan`` from ``forms``; ``data`` is None for its own bytes.
 
     ``shown`` are the CCR hashes its text carries, ``stored`` all kept in Redis for it.
     """
 
+    plan: Plan
     forms: tuple[Form | None, ...]
     data: bytes | None
     tokens: int
@@ -88,9 +93,9 @@ class Message:
     query: str
     analysis: bool | None
     tokens: dict[str, int]
+    plan: Plan = VERBATIM
     plan_key: object = None
-    plan: Plan = field(default_factory=Plan)
-    rendered: dict[str, Rendered] = field(default_factory=dict)
+    rendered: Rendered | None = None
 
 
 _any = msgspec.json.Decoder()

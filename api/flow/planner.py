@@ -8,6 +8,7 @@ user asks about code. So a message's plan is kept until one of the four changes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
 
@@ -37,9 +38,18 @@ class PlanOptions:
 
 
 class Surroundings:
-    """What a conversation's messages are read against: calls, stale reads, intent."""
+    """What a conversation's messages are read against: options, calls, stale reads, intent."""
 
-    def __init__(self, messages: list[Message], lifecycle: Lifecycle | None) -> None:
+    def __init__(
+        self,
+        messages: list[Message],
+        options: PlanOptions,
+        counter: Counter,
+        lifecycle: Lifecycle,
+    ) -> None:
+        self.options = options
+        self.counter = counter
+        self.base = _intern((options, counter.id))
         self.calls: dict[str, ToolCall] = {}
         edits = []
         for index, message in enumerate(messages):
@@ -47,7 +57,9 @@ class Surroundings:
                 self.calls.update(message.calls)
                 if message.files:
                     edits.append((index, message.files))
-        self.stale = lifecycle.classify(edits) if lifecycle and edits else {}
+        markers = options.marker_mode == "ccr"
+        self.stale = lifecycle.classify(edits) if markers and edits else {}
+        self.first_recent = len(messages) - options.protect_recent
         self.analysis = False
         self.query = ""
         asked = False
@@ -61,6 +73,26 @@ class Surroundings:
                 self.query = message.query
                 break
 
+    def key(self, index: int, message: Message, plan: Plan) -> object:
+        """Return what ``plan`` of message ``index`` hangs on; it holds while this is equal."""
+        calls = stale = None
+        if message.answers:
+            calls = tuple([self.calls.get(i) for i in message.answers])
+            if self.stale:
+                stale = tuple([self._state(i) for i in message.answers])
+        code = (index >= self.first_recent, self.analysis) if plan.code else None
+        return (self.base, calls, stale, code)
+
+    def _state(self, call: str) -> tuple[str, str] | None:
+        read = self.stale.get(call)
+        return (read.state.value, read.file_path) if read else None
+
+
+@lru_cache(maxsize=1024)
+def _intern(base: tuple[PlanOptions, str]) -> tuple[PlanOptions, str]:
+    """Return one object for equal values, so that comparing keys compares identities."""
+    return base
+
 
 class ConversationPlanner:
     """Plans messages; the plans are kept in the messages' facts."""
@@ -69,56 +101,28 @@ class ConversationPlanner:
         self._rules: dict[tuple[str, bool], Rules] = {}
         self._lifecycle = Lifecycle()
 
-    def surroundings(self, messages: list[Message], options: PlanOptions) -> Surroundings:
+    def surroundings(
+        self, messages: list[Message], options: PlanOptions, counter: Counter
+    ) -> Surroundings:
         """Read what the conversation's messages are planned against."""
-        markers = options.marker_mode == "ccr"
-        return Surroundings(messages, self._lifecycle if markers else None)
-
-    def key(
-        self,
-        message: Message,
-        around: Surroundings,
-        options: PlanOptions,
-        counter: Counter,
-        recent: bool,
-    ) -> object:
-        """Return what the message's plan depends on; equal keys mean equal plans."""
-        calls = stale = None
-        if message.answers:
-            calls = tuple([around.calls.get(i) for i in message.answers])
-            if around.stale:
-                stale = tuple([_state(around, i) for i in message.answers])
-        code = (recent, around.analysis) if message.plan.code else None
-        return (options, counter.id, calls, stale, code)
+        return Surroundings(messages, options, counter, self._lifecycle)
 
     def plan(
-        self,
-        message: Message,
-        decoded: dict[str, Any],
-        around: Surroundings,
-        options: PlanOptions,
-        counter: Counter,
-        recent: bool,
+        self, index: int, message: Message, decoded: dict[str, Any], around: Surroundings
     ) -> tuple[Plan, list[Original], dict[str, str]]:
-        """Plan one message.
+        """Plan message ``index``.
 
         Returns its plan, the originals to store before the answer leaves, and the texts
         of its candidates by key. A message that headroom's rules cannot read stays as it is.
         """
         try:
-            return self._plan(message, decoded, around, options, counter, recent)
+            return self._plan(index, message, decoded, around)
         except Exception as error:  # whatever shape a client sends, it goes through
             _log.warning("plan_failed", role=message.role, error=type(error).__name__)
             return Plan(transforms=("farm:verbatim:unplanned",)), [], {}
 
     def _plan(
-        self,
-        message: Message,
-        decoded: dict[str, Any],
-        around: Surroundings,
-        options: PlanOptions,
-        counter: Counter,
-        recent: bool,
+        self, index: int, message: Message, decoded: dict[str, Any], around: Surroundings
     ) -> tuple[Plan, list[Original], dict[str, str]]:
         reads = [around.stale[i] for i in message.answers if i in around.stale]
         originals: list[Original] = []
@@ -126,21 +130,21 @@ class ConversationPlanner:
         current = decoded
         if reads:
             current, originals, transforms = self._lifecycle.replace(decoded, reads)
-        draft = _Draft(message, transforms, options, counter)
+        draft = _Draft(message, transforms, around)
         calls = {i: c for i in message.answers if (c := around.calls.get(i))}
-        rules = self._rules_for(options)
-        for index, part in _parts(current):
+        rules = self._rules_for(around.options)
+        for place, part in _parts(current):
             planned = rules.plan(
                 part,
                 calls=calls,
-                counter=counter,
-                recent=recent,
+                counter=around.counter,
+                recent=index >= around.first_recent,
                 analysis=around.analysis,
-                min_tokens=options.min_tokens,
-                compress_user_messages=options.compress_user_messages,
+                min_tokens=around.options.min_tokens,
+                compress_user_messages=around.options.compress_user_messages,
             )
-            before = decoded["content"] if index is None else decoded["content"][index]
-            draft.add(index, before, part, planned, calls, rules)
+            before = decoded.get("content") if place is None else decoded["content"][place]
+            draft.add(place, before, part, planned, calls, rules)
         return draft.plan([o.hash for o in originals]), originals, draft.texts
 
     def _rules_for(self, options: PlanOptions) -> Rules:
@@ -157,12 +161,10 @@ class _Draft:
         self,
         message: Message,
         transforms: tuple[str, ...],
-        options: PlanOptions,
-        counter: Counter,
+        around: Surroundings,
     ) -> None:
         self._message = message
-        self._options = options
-        self._counter = counter
+        self._around = around
         self._transforms = list(transforms)
         self._candidates: list[Candidate] = []
         self._replacements: list[Replacement] = []
@@ -187,7 +189,7 @@ class _Draft:
             key = self._key(shape, call, text)
             is_output = shape == "tool_result" or self._message.role in ("tool", "function")
             free_text = is_output and not planned.fold and rules.needs_model(text)
-            model = free_text and self._options.marker_mode == "ccr"
+            model = free_text and self._around.options.marker_mode == "ccr"
             parts = index is not None and isinstance(before.get("content"), list)
             self.texts[key] = text
             self._candidates.append(
@@ -204,7 +206,7 @@ class _Draft:
             )
             return
         self._transforms += planned.transforms
-        after = planned.message["content"] if index is None else planned.message["content"][0]
+        after = planned.message.get("content") if index is None else planned.message["content"][0]
         if after != before:
             self._replacements.append(_replacement(index, shape, after))
 
@@ -219,13 +221,13 @@ class _Draft:
         )
 
     def _key(self, shape: Shape, call: ToolCall | None, text: str) -> str:
-        options = self._options
+        options = self._around.options
         named = (
             ENGINE_VERSION,
             options.marker_mode,
             options.code_aware,
             options.target_ratio,
-            self._counter.id,
+            self._around.counter.id,
             shape,
             self._message.role,
             call,
@@ -263,8 +265,3 @@ def _replacement(index: int | None, shape: Shape, after: Any) -> Replacement:
     if isinstance(inner, list):
         return Replacement(index, True, shape, inner[0]["text"])
     return Replacement(index, False, shape, inner)
-
-
-def _state(around: Surroundings, call: str) -> tuple[str, str] | None:
-    read = around.stale.get(call)
-    return (read.state.value, read.file_path) if read else None

@@ -14,7 +14,7 @@ from shared.errors import Degraded
 from shared.jobs import Form, Shape
 from shared.upstream import Counter
 
-from .facts import Message, Rendered, count_message, decode
+from .facts import Message, Plan, Rendered, count_message, decode
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _blocks = msgspec.json.Decoder(list[msgspec.Raw])
@@ -22,14 +22,13 @@ _encode = msgspec.json.Encoder().encode
 
 
 def render(
-    message: Message, raw: bytes, forms: tuple[Form | None, ...], counter: Counter
+    message: Message, plan: Plan, raw: bytes, forms: tuple[Form | None, ...], counter: Counter
 ) -> Rendered:
-    """Return ``message`` as it leaves, given the forms of its plan's candidates in order.
+    """Return ``message`` as it leaves by ``plan``, given the forms of its candidates in order.
 
     A form is None where it is not known yet. A message that would cost more tokens than
     its original leaves as the original.
     """
-    plan = message.plan
     before = message.tokens[counter.id]
     places = [(r.index, r.parts, r.shape, r.text) for r in plan.replacements]
     transforms = list(plan.transforms)
@@ -44,12 +43,12 @@ def render(
         shown += form.shown
         stored += form.stored
     if not places:
-        return Rendered(forms, None, before, tuple(transforms), (), ())
+        return Rendered(plan, forms, None, before, tuple(transforms), (), ())
     data = _write(raw, places)
     after = count_message(decode(data), counter, len(data))
     if after > before:
-        return Rendered(forms, None, before, ("farm:verbatim:grew",), (), ())
-    return Rendered(forms, data, after, tuple(transforms), tuple(shown), tuple(stored))
+        return Rendered(plan, forms, None, before, ("farm:verbatim:grew",), (), ())
+    return Rendered(plan, forms, data, after, tuple(transforms), tuple(shown), tuple(stored))
 
 
 def _write(raw: bytes, places: list[tuple[int | None, bool, Shape, str]]) -> bytes:
