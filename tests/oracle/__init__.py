@@ -1,0 +1,1 @@
+"""Conversations on which headroom.compress() itself says what is right."""

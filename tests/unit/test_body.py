@@ -1,0 +1,135 @@
+"""Splitting a body: the fast way, the whole way and the lenient way give the same slices."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.flow.body import Split, Trail, split
+from api.flow.facts import Message, digest
+from shared.errors import InvalidField, MalformedBody
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers(-(10**12), 10**12) | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+_message = st.dictionaries(st.text(max_size=8), _json, max_size=4)
+_gap = st.sampled_from(["", " ", "\n", "\t ", "\r\n  "])
+
+
+def _facts(raw: bytes) -> Message:
+    return Message(digest(raw), len(raw), "user", {}, {}, (), "", None, {})
+
+
+def _trail(taken: Split) -> Trail:
+    messages = [_facts(_slice(taken, i)) for i in range(len(taken.spans))]
+    return Trail(taken.body[: taken.spans[-1][1]], taken.head, messages, taken.spans)
+
+
+def _slice(taken: Split, index: int) -> bytes:
+    start, end = taken.spans[index]
+    return taken.body[start:end]
+
+
+@st.composite
+def _bodies(draw: Any) -> tuple[list[bytes], bytes, bytes, list[str]]:
+    messages = [
+        json.dumps(m, ensure_ascii=draw(st.booleans())).encode()
+        for m in draw(st.lists(_message, min_size=1, max_size=6))
+    ]
+    head = draw(st.sampled_from([b"{", b'{"model": "m[x", ', b'\n{ "a" : [ {} ] , ']))
+    tail = draw(st.sampled_from([b"}", b', "model":"x"}', b' , "z": [1,[2]] }\n']))
+    gaps = [draw(_gap) for _ in range(2 * len(messages))]
+    return messages, head, tail, gaps
+
+
+def _write(messages: list[bytes], head: bytes, tail: bytes, gaps: list[str]) -> bytes:
+    inner = b",".join(
+        gaps[2 * i].encode() + m + gaps[2 * i + 1].encode() for i, m in enumerate(messages)
+    )
+    return head + b'"messages":[' + inner + b"]" + tail
+
+
+@given(_bodies(), st.data())
+def test_slices_are_the_messages_by_either_way(
+    made: tuple[list[bytes], bytes, bytes, list[str]], data: Any
+) -> None:
+    messages, head, tail, gaps = made
+    whole = split(_write(messages, head, tail, gaps), [])
+    assert [_slice(whole, i) for i in range(len(messages))] == messages
+    assert whole.rest == messages
+
+    known = data.draw(st.integers(1, len(messages)))
+    before = split(_write(messages[:known], head, b"}", gaps), [])
+    again = split(_write(messages, head, tail, gaps), [_trail(before)])
+    assert [_slice(again, i) for i in range(len(messages))] == messages
+    assert again.rest == messages[len(again.known) :]
+    assert [m.digest for m in again.known] == [digest(m) for m in messages[: len(again.known)]]
+    # Only another spelling of what stands before the first message defeats the memory.
+    assert len(again.known) == known
+
+
+def test_a_longer_trail_wins() -> None:
+    first = split(b'{"messages":[{"a":1}]}', [])
+    second = split(b'{"messages":[{"a":1},{"b":2}]}', [])
+    third = split(b'{"messages":[{"a":1},{"b":2},{"c":3}]}', [_trail(first), _trail(second)])
+    assert len(third.known) == 2
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b"x]}",
+        b",]}",
+        b',{"b":2}',
+        b"]",
+        b'],"model":}',
+        b"} ]}",
+    ],
+)
+def test_a_remembered_start_does_not_excuse_a_broken_rest(rest: bytes) -> None:
+    trail = _trail(split(b'{"messages":[{"a":1}]}', []))
+    with pytest.raises(MalformedBody):
+        split(b'{"messages":[{"a":1}' + rest, [trail])
+
+
+def test_a_second_messages_array_is_the_one_that_counts() -> None:
+    trail = _trail(split(b'{"messages":[{"a":1}]}', []))
+    body = b'{"messages":[{"a":1}],"messages":[{"b":2}]}'
+    assert split(body, [trail]).rest == [b'{"b":2}']
+    assert split(body, []).rest == [b'{"b":2}']
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"nonsense", b'"text"', b"[]", b"1", b"\xff{}"])
+def test_what_is_no_json_object_is_malformed(body: bytes) -> None:
+    with pytest.raises(MalformedBody):
+        split(body, [])
+
+
+@pytest.mark.parametrize("messages", ["null", "{}", '"x"', "1"])
+def test_messages_must_be_a_list(messages: str) -> None:
+    with pytest.raises(InvalidField):
+        split(f'{{"messages":{messages}}}'.encode(), [])
+    with pytest.raises(InvalidField):
+        split(b'{"model":"x"}', [])
+
+
+def test_too_deep_is_malformed() -> None:
+    deep = b"[" * 200_000 + b"]" * 200_000
+    with pytest.raises(MalformedBody):
+        split(b'{"messages":' + deep + b"}", [])
+
+
+@pytest.mark.parametrize("value", [r'"\ud800"', "NaN", "1e400"])
+def test_what_only_the_standard_library_reads_keeps_its_value(value: str) -> None:
+    body = f'{{"messages":[{{"role":"user","content":{value}}}],"model":{value}}}'.encode()
+    taken = split(body, [])
+    assert len(taken.spans) == 1
+    assert repr(json.loads(_slice(taken, 0))) == repr(json.loads(body)["messages"][0])

@@ -1,0 +1,72 @@
+"""The job's form on its way through Redis."""
+
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+
+from shared.jobs import (
+    FUNCTION,
+    Block,
+    Detection,
+    Form,
+    Job,
+    Options,
+    Original,
+    Reply,
+    ToolCall,
+    encode_block,
+    job_frame,
+    pack_form,
+    pack_original,
+    pack_reply,
+    read_job,
+    unpack_form,
+    unpack_original,
+    unpack_reply,
+)
+
+JOB = Job("tag", "farm:replies:x", Options("ccr", 0.5), 'say "blocks":[] twice', "id", 1.5, [])
+BLOCK = Block(
+    "key",
+    "text with \x00 and 文件",
+    "tool_result",
+    "user",
+    ToolCall("Bash", "ls", "ls"),
+    Detection("text", 0.5, {"a": 1}, False),
+)
+
+
+def test_frame_and_blocks_make_rqs_job_data() -> None:
+    head, tail = job_frame(JOB)
+    for count in (1, 3):
+        data = head + b",".join([encode_block(BLOCK)] * count) + tail
+        function, instance, args, kwargs = json.loads(data)
+        assert (function, instance, kwargs) == (FUNCTION, None, {})
+        job = read_job(args[0])
+        assert job.blocks == [BLOCK] * count
+        assert job.context == JOB.context
+        assert job.options == JOB.options
+
+
+def test_a_foreign_job_is_refused() -> None:
+    with pytest.raises(msgspec.ValidationError):
+        read_job({"user": 1})
+
+
+def test_forms_replies_and_originals_come_back() -> None:
+    form = Form("text", ("a",), ("h",), ("h", "i"), "compressed", 1.5)
+    assert unpack_form(pack_form(form)) == form
+    reply = Reply("tag", "key", pack_form(form))
+    assert unpack_reply(pack_reply(reply)) == reply
+    original = Original("h", "content", 3)
+    assert unpack_original(pack_original(original)) == original
+
+
+@pytest.mark.parametrize("read", [unpack_form, unpack_reply, unpack_original])
+def test_foreign_bytes_are_a_decode_error(read: object) -> None:
+    for data in (b"", b"\x80\x04pickle", b'{"text": "x"}'):
+        with pytest.raises(msgspec.DecodeError):
+            read(data)  # type: ignore[operator]

@@ -1,0 +1,149 @@
+"""Each private name of headroom that the farm leans on, so that an upgrade fails here first."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from typing import Any
+
+import headroom
+import pytest
+import tiktoken.load
+from headroom.cache.compression_store import CompressionStore
+from headroom.tokenizers import TokenizerRegistry
+from headroom.transforms import content_router
+from headroom.transforms.content_router import CompressionCache, ContentRouter
+from headroom.transforms.read_lifecycle import ReadLifecycleManager
+
+from shared import upstream
+
+METHODS = {
+    ContentRouter: {
+        "apply": ["messages", "tokenizer"],
+        "compress": ["content", "context", "question", "bias", "precomputed_detection"],
+        "_apply_strategy_to_content": ["content", "strategy", "context"],
+        "_bash_search_fold": ["tool_name", "tool_id", "content"],
+        "_build_tool_name_map": ["messages"],
+        "_detect_analysis_intent": ["messages"],
+        "_determine_strategy": ["content", "mixed", "detection"],
+        "_get_text_crusher": [],
+        "_lossless_compact_excluded": ["content"],
+        "_try_ml_compressor": ["content", "context", "question", "target_ratio"],
+    },
+    CompressionCache: {
+        "get": ["key"],
+        "is_skipped": ["key"],
+        "mark_skip": ["key"],
+        "move_to_skip": ["key"],
+        "put": ["key", "compressed", "ratio", "strategy"],
+    },
+    CompressionStore: {"store": ["original", "compressed"], "export_entries": ["hashes"]},
+    ReadLifecycleManager: {
+        "_apply_lifecycle": ["messages", "classifications"],
+        "_build_file_operation_index": ["messages", "tool_metadata"],
+        "_build_tool_metadata": ["messages"],
+        "_classify_reads": ["file_ops"],
+        "_find_tool_call_msg_index": ["messages", "tool_call_id"],
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "parameters"),
+    [(owner, name, ps) for owner, names in METHODS.items() for name, ps in names.items()],
+    ids=lambda v: getattr(v, "__name__", v) if not isinstance(v, list) else "",
+)
+def test_a_method_we_replace_or_call_has_not_moved(
+    owner: type, name: str, parameters: list[str]
+) -> None:
+    found = getattr(owner, name, None)
+    assert found is not None, f"headroom moved {owner.__name__}.{name}: see shared/upstream.py"
+    taken = list(inspect.signature(found).parameters)
+    taken = [p for p in taken if p != "self"][: len(parameters)]
+    assert taken == parameters, f"{owner.__name__}.{name} now takes {taken}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["_detect_content", "is_mixed_content", "_bash_command_is_search", "_estimate_tokens"],
+)
+def test_a_module_function_we_use_has_not_moved(name: str) -> None:
+    assert hasattr(content_router, name), f"headroom moved content_router.{name}"
+
+
+def test_the_router_reads_the_attributes_we_set() -> None:
+    router = ContentRouter()
+    for name in ("_kompress_max_tokens", "_lossless_then_lossy", "_cache", "config"):
+        assert hasattr(router, name), f"ContentRouter no longer has {name}"
+    source = inspect.getsource(ContentRouter._try_ml_compressor)
+    assert "self._get_text_crusher()" in source
+    assert "_kompress_max_tokens" in source
+
+
+def test_the_version_is_the_one_the_seams_were_read_in() -> None:
+    assert headroom.__version__ == "0.42.0"
+    assert upstream.ENGINE_VERSION.startswith("headroom-0.42.0+")
+
+
+def test_detection_goes_through_the_once_per_text_memo(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    real = upstream._upstream_mixed
+
+    def spy(text: str) -> Any:
+        seen.append(text)
+        return real(text)
+
+    monkeypatch.setattr(upstream, "_upstream_mixed", spy)
+    text = "diff --git a/x b/x\n" + "a line of its own, never seen before\n" * 20
+    first = upstream.detect(text)
+    content_router._detect_content(text)
+    content_router.is_mixed_content(text)
+    assert upstream.detect(text) is first
+    assert seen == [text]
+
+
+def test_the_environment_is_pinned_against_the_operators() -> None:
+    assert os.environ["HEADROOM_DETECT_BACKEND"] == "python"
+    assert os.environ["HEADROOM_BEACON"] == "off"
+    assert "HEADROOM_DEDUPE" not in os.environ
+
+
+def test_no_vocabulary_is_downloaded() -> None:
+    assert tiktoken.load.read_file is upstream._refuse_download
+    assert upstream.counter_for("gpt-4o").count_text("some words to count") > 0
+
+
+def test_families_share_a_counter_and_the_registry_stays_empty() -> None:
+    one = upstream.counter_for("claude-sonnet-4-20250514")
+    other = upstream.counter_for("claude-opus-4-6")
+    assert one is other
+    for number in range(50):
+        upstream.counter_for(f"made-up-model-{number}")
+    assert len(TokenizerRegistry()._cache) <= 1
+
+
+@pytest.mark.parametrize("model", ["claude-x", "gpt-4o", "gemini-2.5-pro", "default"])
+def test_counts_are_headrooms_and_add_up(model: str) -> None:
+    messages: list[dict[str, Any]] = [
+        {"role": "system", "content": "You are an agent."},
+        {"role": "user", "content": [{"type": "text", "text": "list the files 文件"}]},
+        {"role": "assistant", "content": None, "tool_calls": None, "name": "x"},
+        {"role": "tool", "tool_call_id": "a", "content": '[{"a": 1}]' * 40},
+    ]
+    counter = upstream.counter_for(model)
+    whole = headroom.tokenizers.get_tokenizer(model).count_messages(messages)
+    assert sum(counter.message(m) for m in messages) + counter.overhead == whole
+
+
+def test_a_jobs_store_is_its_own() -> None:
+    router = upstream.EngineRouter(
+        marker_mode="ccr", code_aware=False, text_engine=upstream.TextCrusherEngine()
+    )
+    text = " ".join(f"Sentence {i} of a text that nobody else may ever see." for i in range(90))
+    block = upstream.Block("k", text, "tool_result", "user")
+    done = router.run(block, "", upstream.Options(), upstream.counter_for("default"))
+    assert done.text is not None
+    assert [o.content for o in done.originals] == [text]
+    assert done.originals[0].hash in done.text
+    shared_store = upstream._router_store()
+    assert shared_store.retrieve(done.originals[0].hash) is None
