@@ -56,8 +56,8 @@ def conversations() -> list[Conversation]:
     """
     corpus = _Corpus()
     for group in (
-        _kinds, _engines, _forms, _several, _intent, _flags, _reads, _excluded, _mcp, _shell, _markers,
-        _options, _models, _long_texts, _unusual, _whole_sessions,
+        _kinds, _engines, _forms, _several, _intent, _flags, _reads, _excluded, _mcp, _shell,
+        _markers, _options, _models, _long_texts, _unusual, _whole_sessions,
     ):  # fmt: skip
         group(corpus)
     return corpus.found
@@ -179,7 +179,7 @@ def _kinds(corpus: _Corpus) -> None:
 
 def _engines(corpus: _Corpus) -> None:
     for kind in ("json", "html", "table", "config", "diff", "grep"):
-        for number in range(8):
+        for number in range(14 if kind in {"html", "table"} else 8):
             call = corpus.call("run_command", corpus.text(kind, 2_500, 40_001))
             shape = _SHAPES[number % 2]
             corpus.add(f"engine-{kind}-{number}-{shape}", _history(shape, [call]))
@@ -333,18 +333,20 @@ def _reads(corpus: _Corpus) -> None:
 
 
 def _excluded(corpus: _Corpus) -> None:
-    tools = {
-        "Grep": "grep", "Glob": "grep", "WebFetch": "html", "WebSearch": "json", "Skill": "prose",
-        "headroom_retrieve": "log", "mcp__headroom__headroom_retrieve": "json", "view": "code",
-        "read_file": "json", "grep": "log", "mcp__files__Read": "json", "Write": "log",
-    }  # fmt: skip
-    for tool, kind in tools.items():
-        text = corpus.text(kind)
-        if tool == "Glob":
-            text = "\n".join(sorted({line.partition(":")[0] for line in text.splitlines()}))
-        call = corpus.call(tool, text)
+    outputs = (
+        ("Grep", "grep"), ("Grep", "json"), ("Grep", "log"), ("grep", "grep"), ("Glob", "grep"),
+        ("Glob", "config"), ("WebFetch", "html"), ("WebSearch", "json"), ("Skill", "prose"),
+        ("Skill", "log"), ("headroom_retrieve", "log"), ("view", "code"), ("read_file", "json"),
+        ("mcp__headroom__headroom_retrieve", "json"), ("mcp__files__Read", "json"),
+        ("Write", "log"),
+    )  # fmt: skip
+    for tool, kind in outputs:
         for shape in _SHAPES:
+            call = corpus.call(tool, corpus.text(kind))
             corpus.add(f"excluded-{tool}-{kind}-{shape}", _history(shape, [call]))
+    names = sorted({line.partition(":")[0] for line in corpus.text("grep").splitlines()})
+    call = corpus.call("Glob", "\n".join(names))
+    corpus.add("excluded-Glob-names", _history("anthropic", [call]))
 
 
 def _mcp(corpus: _Corpus) -> None:

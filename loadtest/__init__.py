@@ -1,0 +1,1 @@
+"""Load material and drivers: real tool output, growing sessions, benchmarks."""

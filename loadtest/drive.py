@@ -1,0 +1,187 @@
+"""Plays the scenarios against several targets side by side and compares them.
+
+`python -m loadtest.drive --target inline=http://127.0.0.1:8099 --target farm=http://...`
+alternates the targets within each repetition and prints the medians over the repetitions,
+their range, and the last target against the first. Users and material are new in every
+repetition, so that no cache, of a user or of a process, has seen any of it; within one
+repetition every target gets the same material (but for `fresh`, where this process
+compresses it too, and so would have seen it).
+
+`--pid NAME=PID` adds the processor time of a target: that process and all its children.
+What the driver costs itself is always shown, since it shares the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from loadtest.scenarios import fresh_block, growing, nothing_new, turn60
+
+SCENARIOS = ("turn60", "growing", "nothing-new", "fresh")
+
+_SEEDS = 10_000
+"""Seeds set apart for one scenario in one repetition: more than any of them plays."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A service to drive: its name in the table, its root URL, its processes."""
+
+    name: str
+    url: str
+    pids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much of each scenario is played."""
+
+    users: int
+    repeats: int
+    seconds: float
+    samples: int
+    first: int
+    last: int
+
+    def play(self, scenario: str, target: Target, seed: int) -> dict[str, float]:
+        """Run one scenario once against one target and return its figures by name."""
+        prefix = f"{secrets.token_hex(4)}-"
+        if scenario == "turn60":
+            times = turn60(target.url, f"{prefix}solo", self.repeats, seed=seed)
+            return {"p50 ms": statistics.median(times) * 1e3, "max ms": max(times) * 1e3}
+        if scenario == "growing":
+            return growing(
+                target.url,
+                self.users,
+                seed=seed,
+                prefix=prefix,
+                first=self.first,
+                last=self.last,
+                pids=target.pids,
+            ).figures()
+        if scenario == "nothing-new":
+            return nothing_new(
+                target.url, self.users, self.seconds, seed=seed, prefix=prefix, pids=target.pids
+            ).figures()
+        blocks = fresh_block(target.url, self.samples, seed=seed, prefix=prefix)
+        return {
+            "p50 ms": statistics.median(block.target for block in blocks) * 1e3,
+            "inline p50 ms": statistics.median(block.inline for block in blocks) * 1e3,
+            "added p50 ms": statistics.median(b.target - b.inline for b in blocks) * 1e3,
+            "blocks": len(blocks),
+        }
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure of one scenario: its values by target, one for each repetition."""
+
+    scenario: str
+    figure: str
+    values: dict[str, list[float]]
+
+    def ratio(self) -> float | None:
+        """Return the last target's median over the first's; None if that means nothing."""
+        medians = [statistics.median(values) for values in self.values.values()]
+        return medians[-1] / medians[0] if len(medians) > 1 and medians[0] else None
+
+
+def compare(
+    targets: Sequence[Target], scenarios: Sequence[str], plan: Plan, repetitions: int, seed: int
+) -> list[Row]:
+    """Play every scenario against every target, and gather the figures.
+
+    The targets take turns within a repetition, and change order from one to the next.
+    """
+    rows: dict[tuple[str, str], Row] = {}
+    for number, scenario in enumerate(scenarios):
+        for repetition in range(repetitions):
+            own = seed + (repetition * len(scenarios) + number) * _SEEDS
+            numbered = list(enumerate(targets))
+            for at, target in reversed(numbered) if repetition % 2 else numbered:
+                apart = at * (_SEEDS // len(targets)) if scenario == "fresh" else 0
+                for figure, value in plan.play(scenario, target, own + apart).items():
+                    empty = Row(scenario, figure, {each.name: [] for each in targets})
+                    row = rows.setdefault((scenario, figure), empty)
+                    row.values[target.name].append(value)
+    return list(rows.values())
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Return the comparison as text: median (min-max) for each target, and the ratio."""
+    names = list(rows[0].values)
+    lines = [["scenario", "figure", *names, f"{names[-1]} / {names[0]}"]]
+    for row in rows:
+        cells = [
+            f"{statistics.median(found):.2f} ({min(found):.2f}-{max(found):.2f})" if found else "-"
+            for found in row.values.values()
+        ]
+        ratio = row.ratio()
+        lines.append([row.scenario, row.figure, *cells, "-" if ratio is None else f"{ratio:.3f}"])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, mark, value = text.partition("=")
+    if not (name and mark and value):
+        raise argparse.ArgumentTypeError(f"not NAME=VALUE: {text}")
+    return name, value
+
+
+def main() -> None:
+    """Read the command line, play, print the table."""
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtest.drive",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--target", type=_named, action="append", required=True, metavar="NAME=URL")
+    parser.add_argument("--pid", type=_named, action="append", default=[], metavar="NAME=PID")
+    parser.add_argument("--scenario", choices=(*SCENARIOS, "all"), default="all")
+    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--users", type=int, default=8, help="of growing and nothing-new")
+    parser.add_argument("--first", type=int, default=21, help="growing: the first timed turn")
+    parser.add_argument("--last", type=int, default=60, help="growing: the last turn")
+    parser.add_argument("--repeats", type=int, default=30, help="turn60: posts of turn 60")
+    parser.add_argument("--seconds", type=float, default=5.0, help="nothing-new: how long")
+    parser.add_argument("--samples", type=int, default=40, help="fresh: blocks")
+    parser.add_argument("--seed", type=int, default=None, help="of the material; random if absent")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every value there")
+    options = parser.parse_args()
+
+    targets = [
+        Target(name, url, tuple(int(pid) for of, pid in options.pid if of == name))
+        for name, url in options.target
+    ]
+    plan = Plan(
+        options.users,
+        options.repeats,
+        options.seconds,
+        options.samples,
+        options.first,
+        options.last,
+    )
+    seed = secrets.randbelow(1 << 30) if options.seed is None else options.seed
+    scenarios = SCENARIOS if options.scenario == "all" else (options.scenario,)
+    rows = compare(targets, scenarios, plan, options.repetitions, seed)
+    print(f"seed {seed}, {options.repetitions} repetitions: median (min-max)")
+    print(table(rows))
+    if options.json:
+        found = [
+            {"scenario": row.scenario, "figure": row.figure, "values": row.values} for row in rows
+        ]
+        options.json.write_text(json.dumps({"seed": seed, "rows": found}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

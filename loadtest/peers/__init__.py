@@ -1,0 +1,1 @@
+"""Services to measure the farm against."""

@@ -1,0 +1,323 @@
+"""What is played against a target: each scenario a function that takes its URL.
+
+* `turn60`: one user; the whole conversation of turn 60 posted again and again.
+* `growing`: users in closed loop, each playing a session of its own turn by turn.
+* `nothing_new`: users in closed loop, each posting its turn 60 again and again.
+* `fresh_block`: one unseen block at a time, beside `headroom.compress()` on the same here.
+
+Bodies are encoded before any clock starts, and answers are decoded after it stops. A
+user's name and a seed's material should be new for every call: targets cache by user, and
+some by content for the whole process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from loadtest.http import Connection
+from loadtest.sessions import MESSAGES_PER_TURN, session
+
+MODEL = "claude-sonnet-4-5-20250929"
+TURNS = 60
+FRESH_MINIMUM = 8000
+"""Characters from which a tool result counts as a block worth timing."""
+
+_PATH = "/v1/compress"
+_HEAD = b'{"model":"' + MODEL.encode() + b'","messages":['
+_TAIL = b"]}"
+_TICK = os.sysconf("SC_CLK_TCK")
+
+Message = dict[str, Any]
+
+
+class Conversation:
+    """The request bodies of one session, encoded once.
+
+    Turn t's messages are a prefix of turn t+1's, so one buffer holds them all and a body
+    is a slice of it between a head and a tail.
+    """
+
+    def __init__(self, messages: Sequence[Message]) -> None:
+        self._ends = [0]
+        encoded = bytearray()
+        for message in messages:
+            if encoded:
+                encoded += b","
+            encoded += json.dumps(message, ensure_ascii=False, separators=(",", ":")).encode()
+            self._ends.append(len(encoded))
+        self._bytes = memoryview(encoded)
+
+    def size(self, count: int) -> int:
+        """Return the bytes of a body with the first `count` messages."""
+        return len(_HEAD) + self._ends[count] + len(_TAIL)
+
+    def post(self, connection: Connection, user: str, count: int) -> bytes:
+        """Post the first `count` messages as `user`; return the body of the answer."""
+        head = connection.head(_PATH, user, self.size(count))
+        return connection.exchange((head, _HEAD, self._bytes[: self._ends[count]], _TAIL))
+
+
+@dataclass(frozen=True)
+class Load:
+    """A closed loop's outcome; times in seconds, `*_cpu` in processor seconds.
+
+    `kept` is the answers' bytes over the requests' bytes: two targets did equal work only
+    if it agrees, whatever each says that it saved.
+    """
+
+    seconds: float
+    latencies: list[float]
+    kept: float
+    driver_cpu: float
+    target_cpu: float | None
+
+    def figures(self) -> dict[str, float]:
+        """Return what the table shows; latencies in ms."""
+        requests = len(self.latencies)
+        cuts = statistics.quantiles(self.latencies, n=100, method="inclusive")
+        found = {
+            "req/s": requests / self.seconds,
+            "p50 ms": cuts[49] * 1e3,
+            "p95 ms": cuts[94] * 1e3,
+            "p99 ms": cuts[98] * 1e3,
+            "kept %": self.kept * 100,
+            "driver cpu ms/req": self.driver_cpu / requests * 1e3,
+        }
+        if self.target_cpu is not None:
+            found["target cpu ms/req"] = self.target_cpu / requests * 1e3
+        return found
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """One unseen block: seconds by the target, and by `headroom.compress()` here."""
+
+    target: float
+    inline: float
+
+
+def turn60(url: str, user: str, repeats: int, *, seed: int = 0) -> list[float]:
+    """Play a session up to turn 60, then post turn 60 again `repeats` times.
+
+    Returns:
+        The latency of each repeat, in seconds, on one keep-alive connection.
+    """
+    conversation = Conversation(session(seed, TURNS))
+    last = TURNS * MESSAGES_PER_TURN
+    latencies = []
+    with Connection(url) as connection:
+        for turn in range(1, TURNS + 1):
+            answer = conversation.post(connection, user, turn * MESSAGES_PER_TURN)
+        _verify(answer, last)
+        for _ in range(repeats):
+            start = time.perf_counter()
+            answer = conversation.post(connection, user, last)
+            latencies.append(time.perf_counter() - start)
+        _verify(answer, last)
+    return latencies
+
+
+def growing(
+    url: str,
+    users: int = 8,
+    *,
+    seed: int = 0,
+    prefix: str = "",
+    first: int = 21,
+    last: int = TURNS,
+    warm: bool = True,
+    pids: Sequence[int] = (),
+) -> Load:
+    """Let each user play its own session, turns `first` to `last`, in closed loop.
+
+    Args:
+        url: The target's root.
+        users: Closed loops at once, each with one connection.
+        seed: User i plays `session(seed + i)`.
+        prefix: Starts every user's name.
+        first: The first turn that is timed.
+        last: The last turn.
+        warm: Post the turns before `first` beforehand, untimed.
+        pids: Processes whose processor time, with their children's, is counted.
+    """
+    before = range(1, first) if warm else ()
+    return _closed_loop(url, users, seed, prefix, before, range(first, last + 1), pids)
+
+
+def nothing_new(
+    url: str,
+    users: int = 8,
+    seconds: float = 5.0,
+    *,
+    seed: int = 0,
+    prefix: str = "",
+    pids: Sequence[int] = (),
+) -> Load:
+    """Let each user post its turn 60 again and again for `seconds`, in closed loop.
+
+    The other arguments are those of `growing`. Every fifth turn up to 60 is played
+    beforehand, untimed, and turn 60 twice.
+    """
+    before = (*range(5, TURNS + 1, 5), TURNS)
+    return _closed_loop(url, users, seed, prefix, before, None, pids, seconds)
+
+
+def fresh_block(url: str, samples: int, *, seed: int = 0, prefix: str = "") -> list[Fresh]:
+    """Post conversations of one unseen block each, one after the other.
+
+    What the target adds to the engine's own time is `target - inline` of a sample. Only
+    blocks that `headroom.compress()` made smaller count, so there may be fewer samples
+    than asked for; the first two conversations warm both sides and do not count.
+    """
+    # Here, for it brings headroom, which takes a second and which no other scenario needs.
+    from loadtest.peers.inline import compress
+
+    found = []
+    with Connection(url) as connection:
+        for at, messages in enumerate(_single_blocks(seed, samples + 2)):
+            conversation = Conversation(messages)
+            start = time.perf_counter()
+            conversation.post(connection, f"{prefix}fresh", len(messages))
+            middle = time.perf_counter()
+            result = compress(messages, model=MODEL)
+            end = time.perf_counter()
+            if at >= 2 and result.tokens_saved > 0:
+                found.append(Fresh(middle - start, end - middle))
+    return found
+
+
+def cpu_seconds(pids: Iterable[int]) -> float:
+    """Return the processor seconds used so far by processes and all their descendants."""
+    ticks: dict[int, int] = {}
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(") ")[2].split()
+        except OSError:
+            continue  # it ended meanwhile
+        pid = int(path.parent.name)
+        children.setdefault(int(fields[1]), []).append(pid)
+        ticks[pid] = sum(map(int, fields[11:15]))  # utime, stime, and of reaped children
+    family: set[int] = set()
+    waiting = list(pids)
+    while waiting:
+        pid = waiting.pop()
+        if pid not in family:
+            family.add(pid)
+            waiting += children.get(pid, [])
+    return sum(ticks.get(pid, 0) for pid in family) / _TICK
+
+
+def _closed_loop(
+    url: str,
+    users: int,
+    seed: int,
+    prefix: str,
+    before: Sequence[int],
+    turns: Sequence[int] | None,
+    pids: Sequence[int],
+    seconds: float = 0.0,
+) -> Load:
+    """Play `before` untimed, then `turns`, or the last turn for `seconds` without them."""
+    conversations = [Conversation(session(seed + user, TURNS)) for user in range(users)]
+    sent, got = [0] * users, [0] * users
+    latencies: list[list[float]] = [[] for _ in range(users)]
+    errors: list[BaseException] = []
+    line = threading.Barrier(users + 1)
+
+    def counts(end: float) -> Iterator[int]:
+        if turns is not None:
+            yield from (turn * MESSAGES_PER_TURN for turn in turns)
+            return
+        while time.perf_counter() < end:
+            yield TURNS * MESSAGES_PER_TURN
+
+    def play(user: int) -> None:
+        conversation, name = conversations[user], f"{prefix}u{user}"
+        with Connection(url) as connection:
+            for turn in before:
+                conversation.post(connection, name, turn * MESSAGES_PER_TURN)
+            line.wait()
+            line.wait()  # the clocks are read between the two
+            for count in counts(time.perf_counter() + seconds):
+                start = time.perf_counter()
+                answer = conversation.post(connection, name, count)
+                latencies[user].append(time.perf_counter() - start)
+                sent[user] += conversation.size(count)
+                got[user] += len(answer)
+            line.wait()
+        _verify(answer, count)
+
+    def guarded(user: int) -> None:
+        try:
+            play(user)
+        except BaseException as error:
+            errors.append(error)
+            line.abort()
+
+    threads = [threading.Thread(target=guarded, args=(user,)) for user in range(users)]
+    for thread in threads:
+        thread.start()
+    try:
+        line.wait()
+        target_cpu, driver_cpu, start = cpu_seconds(pids), time.process_time(), time.perf_counter()
+        line.wait()
+        line.wait()
+        elapsed = time.perf_counter() - start
+        driver_cpu = time.process_time() - driver_cpu
+        target_cpu = cpu_seconds(pids) - target_cpu
+    except threading.BrokenBarrierError:
+        pass  # a user's thread failed; what it met is raised below
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    flat = [latency for own in latencies for latency in own]
+    kept = sum(got) / sum(sent)
+    return Load(elapsed, flat, kept, driver_cpu, target_cpu if pids else None)
+
+
+def _single_blocks(seed: int, wanted: int) -> Iterator[list[Message]]:
+    """Yield conversations around one large tool result each, no result twice."""
+    found = 0
+    while True:
+        messages = session(seed, TURNS)
+        seed += 1
+        for at in range(1, len(messages)):
+            if _result_size(messages[at]) < FRESH_MINIMUM:
+                continue
+            yield [
+                {"role": "user", "content": "Run it and say what you see."},
+                messages[at - 1],
+                messages[at],
+                {"role": "assistant", "content": "Seen."},
+                {"role": "user", "content": "Go on with the next step."},
+            ]
+            found += 1
+            if found == wanted:
+                return
+
+
+def _result_size(message: Message) -> int:
+    """Return the characters of a message's tool results."""
+    if message["role"] == "tool":
+        return len(str(message["content"]))
+    content = message["content"]
+    if not isinstance(content, list):
+        return 0
+    return sum(len(str(b.get("content"))) for b in content if b.get("type") == "tool_result")
+
+
+def _verify(answer: bytes, count: int) -> None:
+    """Raise ValueError unless an answer carries `count` messages."""
+    got = len(json.loads(answer)["messages"])
+    if got != count:
+        raise ValueError(f"sent {count} messages, got {got}")
