@@ -21,9 +21,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from loadtest.scenarios import fresh_block, growing, nothing_new, turn60
+from loadtest.scenarios import LIGHT_KINDS, fresh_block, growing, nothing_new, turn60
 
-SCENARIOS = ("turn60", "growing", "nothing-new", "fresh")
+SCENARIOS = ("turn60", "growing", "growing-light", "nothing-new", "fresh")
 
 _SEEDS = 10_000
 """Seeds set apart for one scenario in one repetition: more than any of them plays."""
@@ -55,12 +55,13 @@ class Plan:
         if scenario == "turn60":
             times = turn60(target.url, f"{prefix}solo", self.repeats, seed=seed)
             return {"p50 ms": statistics.median(times) * 1e3, "max ms": max(times) * 1e3}
-        if scenario == "growing":
+        if scenario in ("growing", "growing-light"):
             return growing(
                 target.url,
                 self.users,
                 seed=seed,
                 prefix=prefix,
+                kinds=LIGHT_KINDS if scenario == "growing-light" else None,
                 first=self.first,
                 last=self.last,
                 pids=target.pids,
