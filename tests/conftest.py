@@ -1,0 +1,48 @@
+"""Fixtures: a farm for everybody, and farms of their own for tests that hurt them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .farm import Farm
+
+
+@pytest.fixture(scope="session")
+def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    """A farm with a worker of each pool, shared by all tests that only talk to it."""
+    shared = Farm(tmp_path_factory.mktemp("farm"))
+    try:
+        yield shared.start()
+    finally:
+        shared.stop()
+
+
+@pytest.fixture
+def own_farm(tmp_path: Path) -> Iterator[Callable[..., Farm]]:
+    """Make farms that are this test's alone; settings by name, nothing started yet."""
+    made: list[Farm] = []
+
+    def make(**settings: Any) -> Farm:
+        directory = tmp_path / f"farm-{len(made)}"
+        directory.mkdir()
+        made.append(Farm(directory, **settings))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.stop()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Any:
+    """Show the logs of the farms a failed test used."""
+    report = yield
+    if report.when == "call" and report.failed:
+        for value in getattr(item, "funcargs", {}).values():
+            if isinstance(value, Farm):
+                report.sections.append(("farm", value.logs()))
+    return report

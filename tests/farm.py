@@ -1,0 +1,234 @@
+"""Real farms of real processes, for tests: started on free ports, stopped by pid."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import redis
+
+from deploy.embedded import EmbeddedValkey
+
+READY_SECONDS = 60.0
+STOP_SECONDS = 12.0
+_POLL_SECONDS = 0.02
+_RESERVED = {6379, 5432, 8787}
+
+
+class Answer(NamedTuple):
+    """An HTTP answer: status, headers (lower case), raw body."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body, decoded."""
+        return json.loads(self.body)
+
+
+def free_port() -> int:
+    """Return a port nobody listens on, none of those other people's servers use."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port not in _RESERVED:
+            return port
+
+
+def until(what: str, condition: Callable[[], Any], seconds: float = READY_SECONDS) -> Any:
+    """Return the first true value of ``condition``; fail with ``what`` after ``seconds``."""
+    give_up = time.monotonic() + seconds
+    while time.monotonic() < give_up:
+        value = condition()
+        if value:
+            return value
+        time.sleep(_POLL_SECONDS)
+    raise AssertionError(f"not within {seconds:.0f} s: {what}")
+
+
+def user() -> str:
+    """Return a user nobody else is."""
+    return f"user-{secrets.token_hex(8)}"
+
+
+class Process:
+    """One process of a farm; its output goes to ``log``."""
+
+    def __init__(self, command: list[str], environment: Mapping[str, str], log: Path) -> None:
+        self.log = log
+        with log.open("ab") as file:
+            self._process = subprocess.Popen(
+                command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=file, stderr=file
+            )
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.poll() is None
+
+    def signal(self, number: int) -> None:
+        """Send a signal."""
+        self._process.send_signal(number)
+
+    def wait(self, seconds: float = STOP_SECONDS) -> int:
+        """Wait for its end and return its status."""
+        return self._process.wait(seconds)
+
+    def stop(self) -> None:
+        """End it: politely, then not."""
+        if not self.alive:
+            return
+        self.signal(signal.SIGCONT)
+        self.signal(signal.SIGTERM)
+        try:
+            self.wait()
+        except subprocess.TimeoutExpired:
+            self.signal(signal.SIGKILL)
+            self.wait()
+
+
+def post(
+    url: str,
+    body: bytes | Any,
+    headers: Mapping[str, str] | None = None,
+    path: str = "/v1/compress",
+) -> Answer:
+    """Post ``body`` (bytes as they are, anything else as JSON) and return the answer."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    given = {"content-type": "application/json", **(headers or {})}
+    return request(url, "POST", path, data, given)
+
+
+def request(
+    url: str,
+    method: str,
+    path: str,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
+    """Send one request on a connection of its own."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
+    try:
+        connection.request(method, path, body, dict(headers or {}))
+        answer = connection.getresponse()
+        found = {k.lower(): v for k, v in answer.getheaders()}
+        return Answer(answer.status, found, answer.read())
+    finally:
+        connection.close()
+
+
+class Farm:
+    """A farm whose parts a test starts, hurts and stops one by one."""
+
+    def __init__(self, directory: Path, **settings: Any) -> None:
+        self.directory = directory
+        self._valkey = EmbeddedValkey(directory / "valkey", free_port())
+        self._valkey.prepare()
+        self._port = free_port()
+        self._settings = settings
+        self.url = f"http://127.0.0.1:{self._port}"
+        self.redis_url = self._valkey.url
+        self.redis = redis.Redis.from_url(self.redis_url)
+        self.parts: list[Process] = []
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of its processes."""
+        home = self.directory / "home"
+        home.mkdir(exist_ok=True)
+        given = {f"HEADROOM_{k.upper()}": str(v) for k, v in self._settings.items()}
+        return {
+            **os.environ,
+            "HOME": str(home),
+            "HEADROOM_REDIS_URL": self.redis_url,
+            "HEADROOM_HOST": "127.0.0.1",
+            "HEADROOM_PORT": str(self._port),
+            "HEADROOM_WORKER_HEARTBEAT_SECONDS": "0.2",
+            "HEADROOM_REDIS_RETRY_SECONDS": "0.2",
+            **given,
+        }
+
+    def start(self, *, cpu: int = 1, gpu: int = 1) -> Farm:
+        """Start Redis, a front end and workers, and wait until all are there."""
+        self.start_redis()
+        for _ in range(cpu):
+            self.start_worker("cpu")
+        for _ in range(gpu):
+            self.start_worker("gpu")
+        self.start_api()
+        self.until_ready(cpu=cpu, gpu=gpu)
+        return self
+
+    def start_redis(self) -> Process:
+        """Start the Valkey (again, on the same port and data)."""
+        process = self._run(self._valkey.command, "valkey")
+        until("valkey answers", self._ping)
+        return process
+
+    def start_api(self) -> Process:
+        """Start a front end and wait until it answers."""
+        process = self._run([sys.executable, "-m", "deploy.cli", "api"], "api")
+        until("the front end answers", lambda: self._get("/health"))
+        return process
+
+    def start_worker(self, pool: str) -> Process:
+        """Start a worker; :meth:`until_ready` waits for it."""
+        command = [sys.executable, "-m", "deploy.cli", "worker", "--pool", pool]
+        return self._run(command, f"worker-{pool}")
+
+    def until_ready(self, *, cpu: int = 1, gpu: int = 1) -> None:
+        """Wait until the front end sees that many workers."""
+        wanted = {"redis": "ok", "cpu_workers": cpu, "gpu_workers": gpu}
+        until("ready", lambda: (a := self._get("/readyz")) and a.json["checks"] == wanted)
+
+    def stop(self) -> None:
+        """Stop everything that runs."""
+        for part in reversed(self.parts):
+            part.stop()
+        self.redis.close()
+
+    def post(self, body: bytes | Any, name: str, **headers: str) -> Answer:
+        """Post a body as user ``name``; ``x_request_id="a"`` sends ``x-request-id: a``."""
+        given = {k.replace("_", "-"): v for k, v in headers.items()}
+        return post(self.url, body, {"x-maas-username": name, **given})
+
+    def logs(self) -> str:
+        """Return what its processes printed."""
+        texts = [p.read_text("utf-8", "replace")[-4000:] for p in self.directory.glob("*.log")]
+        return "\n".join(texts)
+
+    def _run(self, command: list[str], name: str) -> Process:
+        log = self.directory / f"{name}-{len(self.parts)}.log"
+        process = Process(command, self.environment, log)
+        self.parts.append(process)
+        return process
+
+    def _ping(self) -> bool:
+        try:
+            return bool(self.redis.ping())
+        except redis.RedisError:
+            return False
+
+    def _get(self, path: str) -> Answer | None:
+        try:
+            return request(self.url, "GET", path)
+        except OSError:
+            return None

@@ -1,0 +1,71 @@
+"""Conversations for tests: tool output in both shapes, around real texts."""
+
+from __future__ import annotations
+
+import json
+import pydoc
+from functools import cache
+from typing import Any
+
+import falcon
+
+
+def rows(seed: str = "", count: int = 120) -> str:
+    """Return a JSON listing that SmartCrusher shrinks losslessly."""
+    return json.dumps(
+        [{"id": i, "name": f"row {seed}{i}", "size": i * 17, "ok": i % 7 > 0} for i in range(count)]
+    )
+
+
+def events(seed: str = "", count: int = 400) -> str:
+    """Return a log whose dropped lines leave a marker."""
+    return "\n".join(
+        f"2026-01-01 00:{i // 60:02d}:{i % 60:02d} INFO {seed} step {i} of the build took {i} ms"
+        for i in range(count)
+    )
+
+
+@cache
+def page() -> str:
+    """Return a whole HTML page."""
+    inner = pydoc.HTMLDoc().document(json)  # type: ignore[no-untyped-call]
+    return f"<!DOCTYPE html><html><head><title>json</title></head><body>{inner}</body></html>"
+
+
+@cache
+def prose(seed: str = "") -> str:
+    """Return free text of some length."""
+    return f"{seed} " + " ".join((falcon.App.__doc__ or "").split()) * 3
+
+
+def call(name: str, inputs: dict[str, Any], identity: str) -> dict[str, Any]:
+    """Return an assistant message with one tool call (Anthropic)."""
+    block = {"type": "tool_use", "id": identity, "name": name, "input": inputs}
+    return {"role": "assistant", "content": [block]}
+
+
+def result(text: Any, identity: str, **more: Any) -> dict[str, Any]:
+    """Return a user message with one tool result (Anthropic)."""
+    block = {"type": "tool_result", "tool_use_id": identity, "content": text, **more}
+    return {"role": "user", "content": [block]}
+
+
+def ran(text: Any, identity: str = "a") -> list[dict[str, Any]]:
+    """Return a command and its output (Anthropic)."""
+    return [call("Bash", {"command": f"make {identity}"}, identity), result(text, identity)]
+
+
+def openai_ran(text: Any, identity: str = "a") -> list[dict[str, Any]]:
+    """Return a command and its output (OpenAI chat)."""
+    function = {"name": "Bash", "arguments": json.dumps({"command": f"make {identity}"})}
+    calls = [{"id": identity, "type": "function", "function": function}]
+    return [
+        {"role": "assistant", "content": None, "tool_calls": calls},
+        {"role": "tool", "tool_call_id": identity, "content": text},
+    ]
+
+
+def conversation(*parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a request body of those parts after a neutral question."""
+    start = [{"role": "user", "content": "what did the run print"}]
+    return {"messages": [*start, *[m for part in parts for m in part]], "model": "claude-x"}
