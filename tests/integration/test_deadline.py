@@ -1,0 +1,185 @@
+"""Whatever breaks, the answer is 200, on time, and says what it could not do."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from rq import Queue, Worker
+from rq.serializers import JSONSerializer
+
+from shared import keys
+
+from ..farm import Answer, Farm, Process, request, until, user
+from ..texts import conversation, prose, ran, rows
+
+MARGIN = 0.1
+
+
+def _timed(farm: Farm, body: Any, name: str, **headers: str) -> tuple[Answer, float]:
+    start = time.monotonic()
+    answer = farm.post(body, name, **headers)
+    return answer, time.monotonic() - start
+
+
+def _worker(farm: Farm, pool: str) -> Process:
+    return next(p for p in farm.parts if f"worker-{pool}" in p.log.name)
+
+
+def _verbatim(answer: Answer, body: dict[str, Any], reason: str) -> None:
+    assert answer.status == 200
+    found = answer.json
+    assert found["messages"] == body["messages"]
+    assert found["tokens_saved"] == 0
+    assert found["degraded"] == [reason]
+    assert f"farm:verbatim:{reason}" in found["transforms_applied"]
+
+
+def _fill_queue(farm: Farm) -> None:
+    """Leave one job waiting: a stopped worker's blocking pop still takes the first."""
+    for _ in range(2):
+        body = conversation(ran(rows(user())), ran(rows(user()), "b"))
+        farm.post(body, user(), x_headroom_deadline_ms="100")
+    until("one job waits", lambda: farm.redis.llen(keys.queue("cpu")) == 1)
+
+
+def test_a_slow_engine_is_answered_for_by_the_deadline_and_fills_the_cache(
+    own_farm: Callable[..., Farm],
+) -> None:
+    farm = own_farm(deadline_ms=700).start(gpu=0)
+    name, body = user(), conversation(ran(rows("slow")))
+    _worker(farm, "cpu").signal(signal.SIGSTOP)
+    answer, seconds = _timed(farm, body, name)
+    _verbatim(answer, body, "deadline")
+    assert 0.5 < seconds < 0.7 + MARGIN
+    _worker(farm, "cpu").signal(signal.SIGCONT)
+    until("the late block is cached", lambda: farm.redis.exists(keys.cache(keys.user_tag(name))))
+    later = farm.post(body, name).json
+    assert later["tokens_saved"] > 0
+    assert later["degraded"] == []
+
+
+def test_what_is_done_by_the_deadline_goes_in_compressed(own_farm: Callable[..., Farm]) -> None:
+    farm = own_farm(deadline_ms=1500).start()
+    _worker(farm, "gpu").signal(signal.SIGSTOP)
+    body = conversation(ran(rows("quick")), ran(prose("slow"), "b"))
+    found = farm.post(body, user()).json
+    assert found["degraded"] == ["deadline"]
+    assert found["messages"][-1] == body["messages"][-1]
+    assert found["messages"][2] != body["messages"][2]
+    assert found["tokens_saved"] > 0
+
+
+@pytest.mark.parametrize(("header", "least", "most"), [("200", 0.1, 0.3), ("60000", 0.7, 1.1)])
+def test_the_header_shortens_the_deadline_and_never_lengthens_it(
+    own_farm: Callable[..., Farm], header: str, least: float, most: float
+) -> None:
+    farm = own_farm(deadline_ms=1000).start(gpu=0)
+    _worker(farm, "cpu").signal(signal.SIGSTOP)
+    body = conversation(ran(rows(user())))
+    answer, seconds = _timed(farm, body, user(), x_headroom_deadline_ms=header)
+    _verbatim(answer, body, "deadline")
+    assert least < seconds < most
+
+
+def test_a_pool_at_zero_costs_no_time(own_farm: Callable[..., Farm]) -> None:
+    farm = own_farm().start(gpu=0)
+    body = conversation(ran(prose(user())))
+    answer, seconds = _timed(farm, body, user())
+    _verbatim(answer, body, "no_workers")
+    assert seconds < 2
+    assert farm.redis.llen(keys.queue("gpu")) == 1  # there to scale by, and for who comes
+
+
+def test_a_full_queue_leaves_new_blocks_verbatim_at_once(own_farm: Callable[..., Farm]) -> None:
+    farm = own_farm(queue_max_jobs=1, deadline_ms=1000).start(gpu=0)
+    _worker(farm, "cpu").signal(signal.SIGSTOP)
+    _fill_queue(farm)
+    body = conversation(ran(rows(user())))
+    answer, seconds = _timed(farm, body, user())
+    _verbatim(answer, body, "overload")
+    assert seconds < 0.9
+    _worker(farm, "cpu").signal(signal.SIGCONT)
+    until("the queue is empty", lambda: farm.redis.llen(keys.queue("cpu")) == 0)
+    assert farm.post(body, user()).json["tokens_saved"] > 0
+
+
+def test_redis_away_and_back(own_farm: Callable[..., Farm]) -> None:
+    farm = own_farm(deadline_ms=2000).start(gpu=0)
+    name, known = user(), conversation(ran(rows("known")))
+    assert farm.post(known, name).json["tokens_saved"] > 0
+    valkey = farm.parts[0]
+    valkey.signal(signal.SIGKILL)
+    valkey.wait()
+    body = conversation(ran(rows(user())))
+    for _ in range(3):
+        answer, seconds = _timed(farm, body, user())
+        _verbatim(answer, body, "redis")
+        assert seconds < 2 + MARGIN
+    remembered = farm.post(known, name).json
+    assert remembered["tokens_saved"] > 0  # what this process knows, it still knows
+    assert request(farm.url, "GET", "/readyz").status == 503
+    assert request(farm.url, "GET", "/readyz").json["reason"] == "redis"
+    assert request(farm.url, "GET", "/livez").status == 200
+    farm.start_redis()
+    until("it compresses again", lambda: farm.post(body, user()).json["tokens_saved"] > 0)
+    until("ready", lambda: request(farm.url, "GET", "/readyz").status == 200)
+
+
+def test_a_paused_redis_is_answered_for_by_the_deadline(own_farm: Callable[..., Farm]) -> None:
+    farm = own_farm(deadline_ms=800).start(gpu=0)
+    farm.parts[0].signal(signal.SIGSTOP)
+    body = conversation(ran(rows(user())))
+    answer, seconds = _timed(farm, body, user())
+    _verbatim(answer, body, "redis")
+    assert seconds < 0.8 + MARGIN
+    farm.parts[0].signal(signal.SIGCONT)
+    until("it compresses again", lambda: farm.post(body, user()).json["tokens_saved"] > 0)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"nonsense",
+        b"\x80\x04\x95pickle",
+        b"[]",
+        json.dumps(["os.system", None, ["true"], {}]).encode(),
+        json.dumps(["workers.tasks.compress_blocks", None, [{"user": 1}], {}]).encode(),
+        json.dumps(["workers.tasks.compress_blocks", "x", [], {"a": 1}]).encode(),
+    ],
+)
+def test_a_worker_takes_only_the_farms_own_jobs(farm: Farm, data: bytes) -> None:
+    farm.redis.hset(keys.job("foreign"), mapping={"data": data, "origin": "cpu"})
+    farm.redis.rpush(keys.queue("cpu"), "foreign")
+    until("the job is gone", lambda: not farm.redis.exists(keys.job("foreign")))
+    assert farm.post(conversation(ran(rows(user()))), user()).json["tokens_saved"] > 0
+
+
+def test_rqs_own_tools_see_queue_workers_and_jobs(own_farm: Callable[..., Farm]) -> None:
+    farm = own_farm(deadline_ms=500).start(gpu=0)
+    workers = until(
+        "the worker is registered",
+        lambda: Worker.all(connection=farm.redis, serializer=JSONSerializer),
+    )
+    assert [w.queue_names() for w in workers] == [["cpu"]]
+    _worker(farm, "cpu").signal(signal.SIGSTOP)
+    _fill_queue(farm)
+    queue = Queue("cpu", connection=farm.redis, serializer=JSONSerializer)
+    assert queue.count == 1
+    job = queue.jobs[0]
+    assert job.func_name == "workers.tasks.compress_blocks"
+    assert len(job.args[0]["blocks"]) == 2  # a request's blocks travel in few jobs
+
+
+def test_sigterm_lets_a_worker_finish_and_leave(own_farm: Callable[..., Farm]) -> None:
+    farm = own_farm().start(gpu=0)
+    worker = _worker(farm, "cpu")
+    worker.signal(signal.SIGTERM)
+    assert worker.wait() == 0
+    assert farm.redis.zcard(keys.workers("cpu")) == 0
+    assert not Worker.all(connection=farm.redis, serializer=JSONSerializer)

@@ -1,0 +1,137 @@
+"""Turns of a session: same bytes, savings every time, one user's state his own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+import pytest
+
+from loadtest.sessions import MESSAGES_PER_TURN, session
+from shared import keys
+
+from ..farm import Answer, Farm, until, user
+from ..texts import conversation, events, ran, rows
+
+_raw = msgspec.json.Decoder(
+    type("B", (msgspec.Struct,), {"__annotations__": {"messages": list[msgspec.Raw]}})
+)
+
+
+def _slices(answer: Answer) -> list[bytes]:
+    return [bytes(m) for m in _raw.decode(answer.body).messages]  # type: ignore[attr-defined]
+
+
+def _turns(seed: int, count: int, shape: Any = "anthropic") -> list[bytes]:
+    messages = session(seed, count, shape)
+    return [
+        json.dumps({"messages": messages[: MESSAGES_PER_TURN * n], "model": "claude-x"}).encode()
+        for n in range(1, count + 1)
+    ]
+
+
+def _changes(before: list[bytes], after: list[bytes]) -> list[int]:
+    return [i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b]
+
+
+@pytest.mark.parametrize("shape", ["anthropic", "openai"])
+def test_a_replayed_session_keeps_its_bytes_and_reports_savings_on_every_turn(
+    farm: Farm, shape: str
+) -> None:
+    name = user()
+    last: list[bytes] = []
+    saved: list[int] = []
+    for body in _turns(1, 60, shape):
+        answer = farm.post(body, name)
+        assert answer.json["degraded"] == []
+        slices = _slices(answer)
+        # Headroom's read lifecycle is the one thing that may change an old message: a read
+        # of a file that this turn edits.
+        for index in _changes(last, slices):
+            assert b"Read content stale" in slices[index]
+            assert b"Read content stale" not in last[index]
+        last = slices
+        saved.append(answer.json["tokens_saved"])
+    assert saved == sorted(saved)
+    assert saved[-1] > 0
+    again = farm.post(body, name)
+    assert _slices(again) == last
+    assert again.json["tokens_saved"] == saved[-1]
+
+
+def test_a_front_end_without_its_memory_gives_the_same_bytes(
+    own_farm: Callable[..., Farm],
+) -> None:
+    farm = own_farm().start()
+    name = user()
+    bodies = _turns(2, 12)
+    before = [_slices(farm.post(body, name)) for body in bodies]
+    api = farm.parts[-1]
+    api.stop()
+    for worker in farm.parts[1:-1]:
+        worker.stop()  # whatever comes back now comes from Redis
+    farm.start_api()
+    answer = farm.post(bodies[-1], name)
+    assert answer.json["degraded"] == []
+    assert _slices(answer) == before[-1]
+
+
+def test_users_share_nothing(farm: Farm) -> None:
+    body = conversation(ran(events(user())), ran(rows(user()), "b"))
+    one, other = user(), user()
+    first = farm.post(body, one).json
+    tags = {keys.user_tag(one), keys.user_tag(other)}
+    assert not farm.redis.exists(keys.cache(keys.user_tag(other)))
+    second = farm.post(body, other).json
+    assert first["messages"] == second["messages"]
+    for tag in tags:
+        assert farm.redis.hlen(keys.cache(tag)) == 2
+        assert list(farm.redis.scan_iter(keys.original(tag, "*")))
+
+
+def test_the_session_cache_is_bounded_and_everything_of_a_user_expires(
+    own_farm: Callable[..., Farm],
+) -> None:
+    farm = own_farm(max_cache_entries=5, session_ttl=1000, ccr_ttl_seconds=1000).start(gpu=0)
+    name = user()
+    for number in range(12):
+        farm.post(conversation(ran(rows(f"{name}{number}"))), name)
+    tag = keys.user_tag(name)
+    assert farm.redis.hlen(keys.cache(tag)) == 5
+    assert farm.redis.zcard(keys.ages(tag)) == 5
+    for key in farm.redis.scan_iter(f"farm:{{u:{tag}}}*"):
+        assert 0 < farm.redis.ttl(key) <= 1250, key
+    assert not list(farm.redis.scan_iter("rq:job:*"))
+    assert farm.redis.llen(keys.taken("cpu")) == 0
+
+
+def test_the_oldest_users_sessions_end_beyond_the_bound(own_farm: Callable[..., Farm]) -> None:
+    farm = own_farm(max_user_sessions=2).start(gpu=0)
+    names = [user() for _ in range(4)]
+    for name in names:
+        farm.post(conversation(ran(rows(name))), name)
+    kept = [n for n in names if farm.redis.exists(keys.cache(keys.user_tag(n)))]
+    assert kept == names[-2:]
+
+
+def test_a_block_in_flight_is_compressed_once(own_farm: Callable[..., Farm]) -> None:
+    farm = own_farm().start(gpu=0)
+    name = user()
+    body = conversation(ran(rows(name)))
+    worker = next(p for p in farm.parts if "worker-cpu" in p.log.name)
+    worker.signal(19)  # SIGSTOP: alive to the farm for a few seconds, and slow
+    with ThreadPoolExecutor(7) as pool:
+        futures = [pool.submit(farm.post, body, name) for _ in range(6)]
+        until("all six wait", lambda: farm.redis.hlen(keys.flights(keys.user_tag(name))) == 1)
+        other = pool.submit(farm.post, body, user())
+        until(
+            "the other user's job is queued too",
+            lambda: sum(1 for _ in farm.redis.scan_iter("rq:job:*")) == 2,
+        )
+        worker.signal(18)
+        answers = [f.result() for f in [*futures, other]]
+    assert all(a.json["tokens_saved"] > 0 for a in answers)
+    assert all(a.json["degraded"] == [] for a in answers)

@@ -1,0 +1,139 @@
+"""``headroom-farm up``: one command, ready when it says so, gone when it is told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ..farm import Process, free_port, post, request, until, user
+from ..texts import conversation, prose, ran, rows
+
+COMMAND = [sys.executable, "-m", "deploy.cli"]
+
+
+class Up:
+    """A running ``headroom-farm up``."""
+
+    def __init__(self, directory: Path) -> None:
+        self.data = directory / "data"
+        self.url = f"http://127.0.0.1:{(port := free_port())}"
+        options = ["--port", str(port), "--data-dir", str(self.data)]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("HEADROOM_")}
+        self.process = Process([*COMMAND, "up", *options], environment, directory / "up.log")
+        line = f"ready {self.url}\n"
+        until("it says ready", lambda: line in self.process.log.read_text())
+
+    def parts(self) -> dict[int, str]:
+        """Return its processes by pid: every descendant and its command line."""
+        parents: dict[int, int] = {}
+        lines: dict[int, str] = {}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                try:
+                    stat = (entry / "stat").read_text()
+                    lines[int(entry.name)] = (entry / "cmdline").read_text().replace("\0", " ")
+                except OSError:
+                    continue
+                parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
+        found = {self.process.pid}
+        while more := {p for p, parent in parents.items() if parent in found} - found:
+            found |= more
+        return {p: lines[p] for p in found - {self.process.pid}}
+
+    def compresses(self) -> bool:
+        """Say whether a fresh conversation shrinks."""
+        try:
+            body = conversation(ran(rows(user())), ran(prose(user()), "b"))
+            answer = post(self.url, body, {"x-maas-username": user()})
+        except OSError:
+            return False
+        return answer.status == 200 and answer.json["degraded"] == []
+
+
+@pytest.fixture
+def up(tmp_path: Path) -> Iterator[Up]:
+    started = Up(tmp_path)
+    yield started
+    started.process.stop()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_and_leaves_nothing_behind(tmp_path: Path, number: int) -> None:
+    up = Up(tmp_path)
+    assert request(up.url, "GET", "/readyz").status == 200
+    assert up.compresses()
+    parts = up.parts()
+    assert len(parts) >= 5
+    assert not any("requirepass" in line for line in parts.values())
+    start = time.monotonic()
+    up.process.signal(number)
+    assert up.process.wait(15) == 0
+    assert time.monotonic() - start < 10
+    assert not [p for p in parts if Path(f"/proc/{p}").exists()]
+
+
+@pytest.mark.parametrize("part", ["deploy.cli api", "--pool cpu", "--pool gpu", "valkey-server"])
+def test_a_part_that_is_killed_comes_back(up: Up, part: str) -> None:
+    killed = {p for p, line in up.parts().items() if part in line}
+    assert killed
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    until(
+        "another in its place",
+        lambda: {p for p, line in up.parts().items() if part in line} - killed,
+    )
+    until("it compresses again", up.compresses)
+
+
+def test_a_supervisor_that_is_killed_takes_its_parts_along(up: Up) -> None:
+    parts = up.parts()
+    up.process.signal(signal.SIGKILL)
+    up.process.wait()
+    until("all parts are gone", lambda: not [p for p in parts if Path(f"/proc/{p}").exists()])
+
+
+def test_data_outlives_a_restart(tmp_path: Path) -> None:
+    name = user()
+    body = conversation(ran(rows("kept")))
+    first = Up(tmp_path)
+    before = post(first.url, body, {"x-maas-username": name}).json
+    first.process.stop()
+    second = Up(tmp_path)
+    try:
+        assert post(second.url, body, {"x-maas-username": name}).json == before
+    finally:
+        second.process.stop()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["up", "--port", "99999"], "port"),
+        (["up", "--cpu-workers", "-1"], "cpu_workers"),
+        (["worker"], "--pool"),
+        (["worker", "--pool", "tpu"], "invalid choice"),
+        (["nonsense"], "invalid choice"),
+        ([], "required"),
+    ],
+)
+def test_a_wrong_option_is_said_so_with_status_2(arguments: list[str], said: str) -> None:
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_variable_is_said_so(tmp_path: Path) -> None:
+    environment = {**os.environ, "HEADROOM_DEADLINE_MS": "soon"}
+    done = subprocess.run(
+        [*COMMAND, "up"], capture_output=True, text=True, timeout=60, env=environment, cwd=tmp_path
+    )
+    assert done.returncode == 2
+    assert "deadline_ms" in done.stderr
