@@ -58,3 +58,7 @@ class Degraded(FarmError):
 
 class SupervisorError(FarmError):
     """The local runner could not start or keep a part of the farm."""
+
+
+class DemoError(FarmError):
+    """The demo could not show what it is there to show."""

@@ -1,0 +1,36 @@
+# Two commands do it all: `make run` and `make test`. Nothing but python3 (3.11+) is needed.
+PYTHON ?= python3
+VENV ?= .venv
+PORT ?= 8788
+BIN := $(VENV)/bin
+
+.PHONY: run test lint bench clean
+
+run: $(VENV)/.run
+	$(BIN)/python -m deploy.run --port $(PORT) $(if $(ONCE),--once)
+
+test: lint
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# Side by side with the peer: start both as docs/architecture.md says, then this.
+bench: $(VENV)/.test
+	$(BIN)/python -m loadtest.drive $(TARGETS)
+
+clean:
+	rm -rf $(VENV) .data build *.egg-info .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/.run: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[engines]'
+	touch $@
+
+$(VENV)/.test: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	touch $@ $(VENV)/.run

@@ -1,0 +1,178 @@
+"""``headroom-farm demo URL``: a real conversation, what it saved and how long it took.
+
+The tool output in it is this machine's own: its installed packages, its standard library.
+"""
+
+from __future__ import annotations
+
+import difflib
+import http.client
+import importlib.metadata
+import json
+import pydoc
+import secrets
+import textwrap
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from shared.errors import DemoError
+
+_CHARS = 16_000
+_TIMEOUT_SECONDS = 30
+_LIBRARY = Path(textwrap.__file__).parent
+
+
+class Row(NamedTuple):
+    """One line of the table: tokens before and after, engines, milliseconds."""
+
+    what: str
+    before: int
+    after: int
+    engines: str
+    milliseconds: float
+
+
+def demo(url: str) -> None:
+    """Post each kind of tool output and then all of it as one conversation; print a table.
+
+    Raises:
+        DemoError: the service cannot be reached, answers an error, or saved nothing.
+    """
+    user = f"demo-{secrets.token_hex(6)}"
+    rows = []
+    whole: list[dict[str, Any]] = [{"role": "user", "content": "What does this machine run?"}]
+    for number, (kind, command, text) in enumerate(_outputs()):
+        turn = _turn(f"call_{number}", command, text)
+        rows.append(_post(url, f"{user}-{kind}", kind, [whole[0], *turn]))
+        whole += turn
+    rows.append(_post(url, user, "all of it", whole))
+    rows.append(_post(url, user, "all of it, again", whole))
+    print(_table(rows))
+    idle = [row.what for row in rows if row.after >= row.before]
+    if idle:
+        raise DemoError(f"nothing was saved on: {', '.join(idle)}")
+    last = rows[-1]
+    saved = last.before - last.after
+    print(
+        f"\nsaved {saved} of {last.before} tokens ({saved / last.before:.0%}); "
+        f"the turn that brings nothing new took {last.milliseconds:.1f} ms"
+    )
+
+
+def _outputs() -> Iterator[tuple[str, str, str]]:
+    """Yield (kind, command, output) of every kind the farm has an engine for."""
+    packages = [
+        {
+            "name": d.metadata["Name"],
+            "version": d.version,
+            "files": len(d.files or []),
+            "summary": (d.metadata["Summary"] or "")[:40],
+            "requires": len(d.requires or []),
+        }
+        for d in importlib.metadata.distributions()
+    ]
+    yield "json", "pip list --format json", json.dumps(packages * (1 + 120 // len(packages)))
+    modules = sorted(_LIBRARY.glob("*.py"))
+    yield "logs", "python build.py", _log(modules)
+    yield "grep", "grep -rn 'def ' Lib", _grep(modules)
+    yield "diff", "git diff", _diff(_LIBRARY / "textwrap.py")
+    page = pydoc.HTMLDoc().document(textwrap)
+    yield "html", "curl docs/textwrap.html", f"<!DOCTYPE html><html><body>{page}</body></html>"
+    readme = importlib.metadata.distribution("falcon").read_text("METADATA")
+    yield "text", "cat README.rst", str(readme)[:_CHARS]
+
+
+def _log(modules: list[Path]) -> str:
+    """Return the log of really compiling the standard library's modules."""
+    lines = []
+    for module in modules:
+        source = module.read_text("utf-8", "replace")
+        start = time.perf_counter()
+        compile(source, str(module), "exec")
+        spent = (time.perf_counter() - start) * 1000
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%S")
+        lines.append(f"{stamp} INFO build: compiled {module.name} in {spent:.1f} ms")
+        if len(lines) == 120:
+            break
+    return "\n".join(lines)
+
+
+def _grep(modules: list[Path]) -> str:
+    found = (
+        f"Lib/{module.name}:{number}:{line}"
+        for module in modules
+        for number, line in enumerate(module.read_text("utf-8", "replace").splitlines(), 1)
+        if line.lstrip().startswith("def ")
+    )
+    text = ""
+    for line in found:
+        text += line + "\n"
+        if len(text) > _CHARS:
+            break
+    return text
+
+
+def _diff(module: Path) -> str:
+    before = module.read_text("utf-8").splitlines(keepends=True)
+    after = [line.replace("self", "this") if n % 9 == 0 else line for n, line in enumerate(before)]
+    name = f"Lib/{module.name}"
+    lines = difflib.unified_diff(before, after, f"a/{name}", f"b/{name}")
+    return f"diff --git a/{name} b/{name}\n" + "".join(lines)
+
+
+def _turn(identity: str, command: str, text: str) -> list[dict[str, Any]]:
+    """Return the two messages of one command, in the Anthropic shape."""
+    use = {"type": "tool_use", "id": identity, "name": "Bash", "input": {"command": command}}
+    result = {"type": "tool_result", "tool_use_id": identity, "content": text}
+    return [{"role": "assistant", "content": [use]}, {"role": "user", "content": [result]}]
+
+
+def _post(url: str, user: str, what: str, messages: list[dict[str, Any]]) -> Row:
+    body = json.dumps({"messages": messages, "model": "claude-sonnet-4-20250514"})
+    headers = {"content-type": "application/json", "x-maas-username": user}
+    parts = urlsplit(url)
+    start = time.perf_counter()
+    try:
+        connection = http.client.HTTPConnection(parts.netloc, timeout=_TIMEOUT_SECONDS)
+        connection.request("POST", f"{parts.path.rstrip('/')}/v1/compress", body, headers)
+        answer = connection.getresponse()
+        data = answer.read()
+        connection.close()
+    except (OSError, http.client.HTTPException) as error:
+        raise DemoError(f"no answer from {url}: {error}") from None
+    spent = (time.perf_counter() - start) * 1000
+    if answer.status != 200:
+        raise DemoError(f"{url} answered {answer.status}: {data[:200].decode(errors='replace')}")
+    found = json.loads(data)
+    return Row(what, found["tokens_before"], found["tokens_after"], _engines(found), spent)
+
+
+def _engines(answer: dict[str, Any]) -> str:
+    """Return the engines named in ``transforms_applied``, protections left out."""
+    names = dict.fromkeys(
+        parts[2] if parts[1] in ("tool_result", "text_block", "bash") else parts[1]
+        for parts in (t.split(":") for t in answer["transforms_applied"])
+        if parts[0] == "router" and parts[1] not in ("protected", "excluded")
+    )
+    return ", ".join(names) or ", ".join(answer["degraded"]) or "-"
+
+
+def _table(rows: list[Row]) -> str:
+    lines = [("", "before", "after", "saved", "ms", "engine")]
+    for row in rows:
+        share = 1 - row.after / row.before
+        spent = f"{row.milliseconds:.1f}"
+        lines.append(
+            (row.what, str(row.before), str(row.after), f"{share:.0%}", spent, row.engines)
+        )
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column in (0, 5) else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in lines
+    )

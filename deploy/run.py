@@ -1,0 +1,73 @@
+"""``make run``: the farm, a demonstration against it, and then the farm until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from types import FrameType
+
+from shared.errors import FarmError
+
+from .demo import demo
+
+_STOP_SECONDS = 15
+
+
+def run(port: int, *, once: bool) -> int:
+    """Start ``headroom-farm up``, show the demo, serve on unless ``once``; return the status."""
+    command = [sys.executable, "-m", "deploy.cli", "up", "--port", str(port)]
+    farm = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
+    try:
+        url = _ready(farm)
+        print(f"\nthe farm is up: {url}\n", flush=True)
+        demo(url)
+        print(f"\n{_where_to_look(url)}", flush=True)
+        if not once:
+            print("Ctrl-C ends it.", flush=True)
+            return farm.wait()
+    except FarmError as error:
+        print(f"headroom-farm: {error}", file=sys.stderr)
+        return 1
+    finally:
+        farm.terminate()
+        farm.wait(_STOP_SECONDS)
+    return 0
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(0)
+
+
+def _ready(farm: subprocess.Popen[str]) -> str:
+    """Return the URL the farm prints when it is ready."""
+    for line in farm.stdout or ():
+        if line.startswith("ready "):
+            return line.split()[1]
+    raise FarmError("the farm did not start; what it said stands above")
+
+
+def _where_to_look(url: str) -> str:
+    try:
+        with urllib.request.urlopen(f"{url}/dashboard", timeout=5):
+            return f"dashboard: {url}/dashboard"
+    except urllib.error.URLError:
+        return f"the API: {url}/openapi.json"
+
+
+def main() -> None:
+    """Read the options and run."""
+    parser = argparse.ArgumentParser(prog="python -m deploy.run", description=__doc__)
+    parser.add_argument("--port", type=int, default=8788)
+    parser.add_argument("--once", action="store_true", help="end after the demonstration")
+    options = parser.parse_args()
+    raise SystemExit(run(options.port, once=options.once))
+
+
+if __name__ == "__main__":
+    main()
