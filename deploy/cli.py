@@ -96,9 +96,14 @@ def _demo(arguments: argparse.Namespace) -> None:
     demo(arguments.url)
 
 
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read a command line; a wrong one ends the process with status 2."""
+    return _parser().parse_args(argv)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command; a mistake of the caller's ends with status 2 and one line."""
-    arguments = _parser().parse_args(argv)
+    arguments = parse(argv)
     try:
         arguments.run(arguments)
     except FarmError as error:

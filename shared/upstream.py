@@ -54,6 +54,7 @@ from headroom import __version__ as HEADROOM_VERSION
 from headroom.cache.compression_store import CompressionStore, set_request_compression_store
 from headroom.config import ReadLifecycleConfig, RelevanceScorerConfig
 from headroom.tokenizers import TokenizerRegistry, get_tokenizer
+from headroom.tokenizers.estimator import EstimatingTokenCounter
 from headroom.tokenizers.tiktoken_counter import TiktokenLoadError
 from headroom.transforms import content_router as _router
 from headroom.transforms.content_router import (
@@ -135,8 +136,16 @@ _counters: dict[str, Counter] = {}
 
 @lru_cache(maxsize=1024)
 def counter_for(model: str) -> Counter:
-    """Return the counter headroom chooses for ``model``; families share one."""
+    """Return the counter headroom chooses for ``model``; families share one.
+
+    Where that counter needs what is not installed or not on disk, headroom finds out when it
+    first counts and gives the conversation up; here its estimator counts instead.
+    """
     tokenizer = get_tokenizer(model)
+    try:
+        tokenizer.count_text("a probe")
+    except Exception:
+        tokenizer = EstimatingTokenCounter()
     TokenizerRegistry.clear_cache()  # unbounded upstream; ours is not
     parts = (getattr(tokenizer, "_fixed_ratio", None), getattr(tokenizer, "encoding_name", None))
     name = f"{type(tokenizer).__name__}:{parts[0]}:{parts[1]}"

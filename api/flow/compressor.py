@@ -13,7 +13,7 @@ import structlog
 
 from shared import logs
 from shared.deadline import Deadline
-from shared.errors import Degraded
+from shared.errors import Degraded, RequestError
 from shared.jobs import Block, Original
 from shared.settings import Settings
 from shared.upstream import Counter, counter_for, detect
@@ -122,11 +122,13 @@ class Compressor:
         session = self.sessions.of(user)
         taken = split(body, session.trails)
         options = RequestOptions.read(taken.envelope, self._settings)
-        turn = await self._read(session, taken, options, deadline)
-        if bypass or not turn.messages:
-            return self._untouched(turn, ())
         try:
+            turn = await self._read(session, taken, options, deadline)
+            if bypass or not turn.messages:
+                return _untouched(taken, options, self._tokens_before(turn))
             answer = await self._shrink(turn, request_id)
+        except RequestError:
+            raise
         except Exception as error:  # a defect of ours must not cost a user his request
             _log.error(
                 "compress_failed",
@@ -134,7 +136,7 @@ class Compressor:
                 error=type(error).__name__,
                 at=logs.frames(error),
             )
-            return self._untouched(turn, ("internal",))
+            return _untouched(taken, options, 0, "internal")
         session.remember_trail(taken, turn.messages)
         self.sessions.settle(session)
         return answer
@@ -177,23 +179,6 @@ class Compressor:
                 count(facts, turn.message(index), counter)
                 await pause.if_due()
         return turn
-
-    def _untouched(self, turn: _Turn, degraded: tuple[str, ...]) -> Answer:
-        tokens = self._tokens_before(turn)
-        spans = turn.split.spans
-        pieces = [turn.split.body[spans[0][0] : spans[-1][1]]] if spans else []
-        transforms = [f"farm:verbatim:{reason}" for reason in degraded]
-        return Answer(
-            pieces,
-            len(turn.messages),
-            0,
-            tokens,
-            tokens,
-            transforms,
-            [],
-            turn.options.model,
-            list(degraded),
-        )
 
     def _tokens_before(self, turn: _Turn) -> int:
         if not turn.messages:
@@ -375,6 +360,15 @@ class _Pause:
         if time.monotonic() - self._since > _PAUSE_SECONDS:
             await asyncio.sleep(0)
             self._since = time.monotonic()
+
+
+def _untouched(taken: Split, options: RequestOptions, tokens: int, *degraded: str) -> Answer:
+    """Return the messages as they came; ``degraded`` says why where it should not be so."""
+    spans = taken.spans
+    pieces = [taken.body[spans[0][0] : spans[-1][1]]] if spans else []
+    transforms = [f"farm:verbatim:{reason}" for reason in degraded]
+    count = len(spans)
+    return Answer(pieces, count, 0, tokens, tokens, transforms, [], options.model, list(degraded))
 
 
 def _text_of(message: dict[str, Any], candidate: Candidate) -> str:

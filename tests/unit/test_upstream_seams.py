@@ -147,3 +147,8 @@ def test_a_jobs_store_is_its_own() -> None:
     assert done.originals[0].hash in done.text
     shared_store = upstream._router_store()
     assert shared_store.retrieve(done.originals[0].hash) is None
+
+
+@pytest.mark.parametrize("model", ["llama-3-70b", "qwen-2", "mistral-large", "o3", "command-r"])
+def test_a_family_whose_counter_is_not_installed_is_estimated(model: str) -> None:
+    assert upstream.counter_for(model).message({"role": "user", "content": "hello there"}) > 4

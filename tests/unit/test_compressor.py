@@ -1,0 +1,146 @@
+"""A defect of ours costs a user nothing but his savings."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from api.flow.compressor import Compressor
+from shared.deadline import Deadline
+from shared.errors import Degraded, InvalidField
+from shared.jobs import Form
+from shared.settings import Settings
+
+ROWS = json.dumps([{"id": i, "name": f"row {i}", "ok": i % 7 > 0} for i in range(120)])
+MESSAGES = [
+    {"role": "user", "content": "hello"},
+    {"role": "tool", "tool_call_id": "a", "content": ROWS},
+]
+BODY = json.dumps({"messages": MESSAGES, "model": "claude-x"}).encode()
+
+
+class Elsewhere:
+    """Stands for Redis and the pools: what they hold, and what they do with a block."""
+
+    def __init__(self, *, broken: bool = False) -> None:
+        self.broken = broken
+        self.asked: list[str] = []
+        self.done: list[str] = []
+
+    async def lookup(self, user: str, wanted: list[str], deadline: Deadline) -> dict[str, Form]:
+        if self.broken:
+            raise Degraded("redis")
+        self.asked += wanted
+        return {}
+
+    async def compress(self, user: str, errands: Any, **more: Any) -> Any:
+        self.done += [e.block.key for e in errands]
+        return {e.block.key: Form("short", ("t",), outcome="compressed") for e in errands}, set()
+
+    async def keep(self, *arguments: Any) -> None:
+        return None
+
+    async def touch(self, *arguments: Any) -> None:
+        return None
+
+
+def _compress(compressor: Compressor, body: bytes = BODY, seconds: float = 5.0) -> Any:
+    return asyncio.run(compressor.compress("u", body, Deadline.after(seconds), "id"))
+
+
+def _messages(answer: Any) -> Any:
+    return json.loads(b"[" + b",".join(answer.pieces) + b"]")
+
+
+def test_a_turn_with_nothing_new_asks_nobody() -> None:
+    elsewhere = Elsewhere()
+    compressor = Compressor(Settings(), elsewhere)  # type: ignore[arg-type, call-arg, unused-ignore]
+    first = _compress(compressor)
+    assert len(elsewhere.asked) == len(elsewhere.done) == 1
+    again = _compress(compressor)
+    assert len(elsewhere.asked) == len(elsewhere.done) == 1
+    assert again.pieces == first.pieces
+    assert again.tokens_saved == first.tokens_saved > 0
+    assert (again.cache_hits, again.cache_misses) == (1, 0)
+
+
+def test_each_turn_decodes_only_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    from api.flow import compressor as module
+
+    compressor = Compressor(Settings(), Elsewhere())  # type: ignore[arg-type, call-arg, unused-ignore]
+    _compress(compressor)
+    read: list[bytes] = []
+    real_read, real_decode = module.read, module.decode
+    monkeypatch.setattr(module, "read", lambda raw, name: read.append(raw) or real_read(raw, name))
+    monkeypatch.setattr(module, "decode", lambda raw: read.append(raw) or real_decode(raw))
+    longer = [*MESSAGES, {"role": "user", "content": "and now"}]
+    _compress(compressor, json.dumps({"messages": longer, "model": "claude-x"}).encode())
+    assert [json.loads(raw) for raw in read] == longer[2:]
+
+
+@pytest.mark.parametrize("step", ["_read", "_plan", "_fill", "_assemble", "_render"])
+def test_whatever_breaks_inside_the_original_goes_through(
+    monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    compressor = Compressor(Settings(), Elsewhere())  # type: ignore[arg-type, call-arg, unused-ignore]
+
+    def broken(*arguments: Any) -> None:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(compressor, step, broken)
+    answer = _compress(compressor)
+    assert _messages(answer) == MESSAGES
+    assert answer.degraded == ["internal"]
+    assert answer.tokens_saved == 0
+
+
+def test_the_callers_mistake_stays_his() -> None:
+    compressor = Compressor(Settings(), Elsewhere())  # type: ignore[arg-type, call-arg, unused-ignore]
+    with pytest.raises(InvalidField):
+        _compress(compressor, b'{"messages":[5]}')
+
+
+def test_without_redis_what_is_unknown_stays_and_is_asked_for_again() -> None:
+    elsewhere = Elsewhere(broken=True)
+    compressor = Compressor(Settings(), elsewhere)  # type: ignore[arg-type, call-arg, unused-ignore]
+    answer = _compress(compressor)
+    assert _messages(answer) == MESSAGES
+    assert answer.degraded == ["redis"]
+    elsewhere.broken = False
+    assert _compress(compressor).tokens_saved > 0
+
+
+def test_planning_stops_at_the_deadline() -> None:
+    compressor = Compressor(Settings(), Elsewhere())  # type: ignore[arg-type, call-arg, unused-ignore]
+    answer = _compress(compressor, seconds=0.0)
+    assert _messages(answer) == MESSAGES
+    assert answer.degraded == ["deadline"]
+    assert _compress(compressor).tokens_saved > 0
+
+
+def test_a_stale_read_whose_original_cannot_be_stored_stays() -> None:
+    class NoStore(Elsewhere):
+        async def keep(self, *arguments: Any) -> None:
+            raise Degraded("redis")
+
+    def made(name: str, identity: str) -> dict[str, Any]:
+        use = {"type": "tool_use", "id": identity, "name": name, "input": {"file_path": "/a"}}
+        return {"role": "assistant", "content": [use]}
+
+    def got(text: str, identity: str) -> dict[str, Any]:
+        part = {"type": "tool_result", "tool_use_id": identity, "content": text}
+        return {"role": "user", "content": [part]}
+
+    messages = [made("Read", "r"), got("a line\n" * 200, "r"), made("Edit", "e"), got("ok", "e")]
+    body = json.dumps({"messages": messages}).encode()
+    compressor = Compressor(Settings(), NoStore())  # type: ignore[arg-type, call-arg, unused-ignore]
+    answer = _compress(compressor, body)
+    assert _messages(answer) == messages
+    assert answer.hashes == []
+    kept = Compressor(Settings(), Elsewhere())  # type: ignore[arg-type, call-arg, unused-ignore]
+    answer = _compress(kept, body)
+    assert "Read content stale" in answer.pieces[1].decode()
+    assert len(answer.hashes) == 1
