@@ -9,13 +9,15 @@ from typing import Any
 import headroom
 import pytest
 import tiktoken.load
-from headroom.cache.compression_store import CompressionStore
+from headroom.cache.compression_store import CompressionStore, get_compression_store
 from headroom.tokenizers import TokenizerRegistry
 from headroom.transforms import content_router
 from headroom.transforms.content_router import CompressionCache, ContentRouter
 from headroom.transforms.read_lifecycle import ReadLifecycleManager
 
 from shared import upstream
+from shared.jobs import Block, Options
+from shared.upstream import counting, detection
 
 METHODS = {
     ContentRouter: {
@@ -57,7 +59,7 @@ def test_a_method_we_replace_or_call_has_not_moved(
     owner: type, name: str, parameters: list[str]
 ) -> None:
     found = getattr(owner, name, None)
-    assert found is not None, f"headroom moved {owner.__name__}.{name}: see shared/upstream.py"
+    assert found is not None, f"headroom moved {owner.__name__}.{name}: see shared/upstream"
     taken = list(inspect.signature(found).parameters)
     taken = [p for p in taken if p != "self"][: len(parameters)]
     assert taken == parameters, f"{owner.__name__}.{name} now takes {taken}"
@@ -87,13 +89,13 @@ def test_the_version_is_the_one_the_seams_were_read_in() -> None:
 
 def test_detection_goes_through_the_once_per_text_memo(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    real = upstream._upstream_mixed
+    real = detection._upstream_mixed
 
     def spy(text: str) -> Any:
         seen.append(text)
         return real(text)
 
-    monkeypatch.setattr(upstream, "_upstream_mixed", spy)
+    monkeypatch.setattr(detection, "_upstream_mixed", spy)
     text = "diff --git a/x b/x\n" + "a line of its own, never seen before\n" * 20
     first = upstream.detect(text)
     content_router._detect_content(text)
@@ -109,7 +111,7 @@ def test_the_environment_is_pinned_against_the_operators() -> None:
 
 
 def test_no_vocabulary_is_downloaded() -> None:
-    assert tiktoken.load.read_file is upstream._refuse_download
+    assert tiktoken.load.read_file is counting._refuse_download
     assert upstream.counter_for("gpt-4o").count_text("some words to count") > 0
 
 
@@ -140,12 +142,12 @@ def test_a_jobs_store_is_its_own() -> None:
         marker_mode="ccr", code_aware=False, text_engine=upstream.TextCrusherEngine()
     )
     text = " ".join(f"Sentence {i} of a text that nobody else may ever see." for i in range(90))
-    block = upstream.Block("k", text, "tool_result", "user")
-    done = router.run(block, "", upstream.Options(), upstream.counter_for("default"))
+    block = Block("k", text, "tool_result", "user")
+    done = router.run(block, "", Options(), upstream.counter_for("default"))
     assert done.text is not None
     assert [o.content for o in done.originals] == [text]
     assert done.originals[0].hash in done.text
-    shared_store = upstream._router_store()
+    shared_store = get_compression_store()
     assert shared_store.retrieve(done.originals[0].hash) is None
 
 

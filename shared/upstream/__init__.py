@@ -1,0 +1,36 @@
+"""Headroom 0.42, and the only package of this project that touches it.
+
+The farm calls headroom's rules and engines instead of writing them again. Where the
+public surface is not enough, a private name is used *here*, and
+``tests/unit/test_upstream_seams.py`` fails with the name when an upgrade moves it.
+
+Two routers come out of it, both headroom's own ``ContentRouter`` with a few methods
+replaced: :class:`Planner` runs every rule that decides *whether* a text may shrink and
+notes the texts that reach an engine; :class:`EngineRouter` runs the engines on one text.
+"""
+
+from .conversation import FileCall, Lifecycle, analysis_intent, tool_calls, user_query
+from .counting import Counter, counter_for
+from .detection import detect, remember_detection
+from .engines import Engined, EngineRouter, TextCrusherEngine, TextEngine
+from .environment import ENGINE_VERSION
+from .planner import Planned, Planner
+
+__all__ = [
+    "ENGINE_VERSION",
+    "Counter",
+    "EngineRouter",
+    "Engined",
+    "FileCall",
+    "Lifecycle",
+    "Planned",
+    "Planner",
+    "TextCrusherEngine",
+    "TextEngine",
+    "analysis_intent",
+    "counter_for",
+    "detect",
+    "remember_detection",
+    "tool_calls",
+    "user_query",
+]

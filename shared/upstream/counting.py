@@ -1,0 +1,74 @@
+"""Token counts: headroom's counter for a model, never from a download."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import tiktoken.load
+
+from . import environment  # noqa: F401 - before headroom
+from headroom.tokenizers import TokenizerRegistry, get_tokenizer
+from headroom.tokenizers.estimator import EstimatingTokenCounter
+from headroom.tokenizers.tiktoken_counter import TiktokenLoadError
+
+
+def _refuse_download(blobpath: str) -> bytes:
+    """Stand in for tiktoken's downloader: a vocabulary that is not on disk is not fetched."""
+    raise TiktokenLoadError("tiktoken vocabularies are used from disk, never downloaded")
+
+
+tiktoken.load.read_file = _refuse_download
+
+
+class Counter:
+    """A model family's token counter. ``id`` is equal where the counts are."""
+
+    def __init__(self, name: str, tokenizer: Any) -> None:
+        self.id = name
+        self._tokenizer = tokenizer
+
+    def message(self, message: dict[str, Any]) -> int:
+        """Tokens of one message; the sum over messages plus :attr:`overhead` is headroom's."""
+        count: int = self._tokenizer.count_messages([message]) - self.overhead
+        return count
+
+    @property
+    def overhead(self) -> int:
+        """Tokens headroom adds once per conversation."""
+        overhead: int = self._tokenizer.REPLY_OVERHEAD
+        return overhead
+
+    def count_text(self, text: str) -> int:
+        """Tokens of one text (the surface headroom's router asks for)."""
+        count: int = self._tokenizer.count_text(text)
+        return count
+
+
+class NoCount:
+    """Counts nothing, for calls whose counts nobody reads."""
+
+    def count_text(self, text: str) -> int:
+        return 0
+
+
+NO_COUNT = NoCount()
+_counters: dict[str, Counter] = {}
+
+
+@lru_cache(maxsize=1024)
+def counter_for(model: str) -> Counter:
+    """Return the counter headroom chooses for ``model``; families share one.
+
+    Where that counter needs what is not installed or not on disk, headroom finds out when it
+    first counts and gives the conversation up; here its estimator counts instead.
+    """
+    tokenizer = get_tokenizer(model)
+    try:
+        tokenizer.count_text("a probe")
+    except Exception:
+        tokenizer = EstimatingTokenCounter()
+    TokenizerRegistry.clear_cache()  # unbounded upstream; ours is not
+    parts = (getattr(tokenizer, "_fixed_ratio", None), getattr(tokenizer, "encoding_name", None))
+    name = f"{type(tokenizer).__name__}:{parts[0]}:{parts[1]}"
+    return _counters.setdefault(name, Counter(name, tokenizer))

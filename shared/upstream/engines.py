@@ -1,0 +1,193 @@
+"""Headroom's router with its engines, for one text at a time."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+from shared.jobs import Block, Options, Original
+
+from . import environment  # noqa: F401 - before headroom
+from headroom.cache.compression_store import (
+    get_compression_store,
+    set_request_compression_store,
+)
+from headroom.transforms import content_router as _router
+from headroom.transforms.content_router import CompressionStrategy, RouterCompressionResult
+from headroom.transforms.text_crusher import TextCrusher
+
+from .counting import Counter
+from .detection import remember_detection
+from .originals import JobStore
+from .routers import NOOP, FarmRouter, router_config
+
+
+class TextEngine(Protocol):
+    """What compresses free text. A new one is a file in ``workers/engines``."""
+
+    name: str
+
+    def compress(self, text: str, context: str, target_ratio: float | None) -> str:
+        """Return ``text`` shortened, or unchanged; ``context`` is the user's question."""
+        ...
+
+
+class TextCrusherEngine:
+    """Headroom's native extractive crusher: whole sentences, no model."""
+
+    name = "text_crusher"
+
+    def __init__(self) -> None:
+        self._crusher = TextCrusher()
+
+    def compress(self, text: str, context: str, target_ratio: float | None) -> str:
+        """Return the kept sentences of ``text`` in their order."""
+        compressed: str = self._crusher.compress(text, context, target_ratio).compressed
+        return compressed
+
+
+class _EngineAsCrusher:
+    """Gives a :class:`TextEngine` the face of headroom's TextCrusher."""
+
+    def __init__(self, engine: TextEngine, router: EngineRouter) -> None:
+        self._engine = engine
+        self._router = router
+
+    def compress(self, content: str, context: str = "") -> Any:
+        ratio = self._router._runtime_target_ratio
+        compressed = self._engine.compress(content, context, ratio)
+        return RouterCompressionResult(
+            compressed=compressed, original=content, strategy_used=CompressionStrategy.TEXT
+        )
+
+
+class Engined(NamedTuple):
+    """What the engines made of a text: None where it stays as it is."""
+
+    text: str | None
+    transforms: tuple[str, ...]
+    originals: list[Original]
+
+
+class EngineRouter(FarmRouter):
+    """Headroom's router with its engines, for one text at a time.
+
+    It goes beyond headroom in one thing, on tool outputs only: free text (where a
+    ``text_engine`` is given) and HTML shrink, because their original is kept and a
+    marker leads back to it; upstream leaves both verbatim for want of that marker.
+    """
+
+    def __init__(
+        self, *, marker_mode: str, code_aware: bool, text_engine: TextEngine | None
+    ) -> None:
+        super().__init__(router_config(marker_mode=marker_mode, code_aware=code_aware))
+        self._text_engine = text_engine
+        self._crusher = _EngineAsCrusher(text_engine, self) if text_engine else None
+        self._tool_output = False
+        self._strategies: list[CompressionStrategy] = []
+        if text_engine is not None:
+            self._kompress_max_tokens = 1  # every text takes the size gate to the engine
+            self._lossless_then_lossy = True  # a blank-line fold must not end the matter
+
+    def run(self, block: Block, context: str, options: Options, counter: Counter) -> Engined:
+        """Compress one block's text; ``context`` is the user's question."""
+        if block.detection is not None:
+            remember_detection(block.text, block.detection)
+        self._calls = {"call": block.call} if block.call else {}
+        self._tool_output = block.shape == "tool_result" or block.role in ("tool", "function")
+        store = JobStore()
+        set_request_compression_store(store)
+        try:
+            result = self.apply(
+                [_message_around(block)],
+                counter,
+                model_limit=0,
+                context=context,
+                protect_recent=0,
+                protect_analysis_context=False,
+                min_tokens_to_compress=1,
+                min_chars_for_block_compression=0,
+                compress_user_messages=True,
+                compress_system_messages=True,
+                compress_assistant_text_blocks=True,
+                target_ratio=options.target_ratio,
+            )
+        finally:
+            set_request_compression_store(None)
+        transforms = tuple(t for t in result.transforms_applied if t != NOOP)
+        text = _text_inside(block, result.messages[0])
+        if text == block.text:
+            return Engined(None, transforms, [])
+        return Engined(text, transforms, store.originals())
+
+    def _apply_strategy_to_content(
+        self, content: str, strategy: CompressionStrategy, context: str, *args: Any, **kwargs: Any
+    ) -> tuple[str, int, list[str]]:
+        self._strategies.append(strategy)
+        try:
+            compressed, tokens, chain = super()._apply_strategy_to_content(
+                content, strategy, context, *args, **kwargs
+            )
+        finally:
+            self._strategies.pop()
+        by_extractor = chain[:1] == ["html"] and "embedded_json" not in chain
+        if self._tool_output and by_extractor and compressed != content:
+            compressed = self._with_marker(content, compressed, "HTML page reduced to its text.")
+            tokens = _router._estimate_tokens(compressed)
+        return compressed, tokens, chain
+
+    def _get_text_crusher(self) -> Any:
+        return self._crusher
+
+    def _try_ml_compressor(
+        self,
+        content: str,
+        context: str,
+        question: str | None = None,
+        target_ratio: float | None = None,
+    ) -> tuple[str, int]:
+        strategy = self._strategies[-1] if self._strategies else None
+        is_text = strategy in (CompressionStrategy.TEXT, CompressionStrategy.KOMPRESS)
+        if self._crusher is None:
+            kept: tuple[str, int] = super()._try_ml_compressor(
+                content, context, question, target_ratio
+            )
+            return kept
+        if not (self._tool_output and is_text):
+            return content, _router._estimate_tokens(content)
+        compressed, _ = super()._try_ml_compressor(content, context, question, target_ratio)
+        if compressed != content:
+            compressed = self._with_marker(content, compressed, "Text shortened to its key lines.")
+        return compressed, _router._estimate_tokens(compressed)
+
+    def _with_marker(self, original: str, compressed: str, what: str) -> str:
+        """Store ``original`` and say so; the original itself where that is not smaller."""
+        if not self.config.ccr_inject_marker:
+            return original
+        key = get_compression_store().store(
+            original,
+            compressed,
+            original_tokens=_router._estimate_tokens(original),
+            compressed_tokens=_router._estimate_tokens(compressed),
+            compression_strategy=what,
+        )
+        marked = f"{compressed}\n[{what} Retrieve original: hash={key}]"
+        smaller = _router._estimate_tokens(marked) < _router._estimate_tokens(original)
+        return marked if smaller else original
+
+
+def _message_around(block: Block) -> dict[str, Any]:
+    """Return the smallest message of the block's shape, as headroom's router takes it."""
+    if block.shape == "string":
+        return {"role": block.role, "content": block.text, "tool_call_id": "call"}
+    if block.shape == "text":
+        inner = {"type": "text", "text": block.text}
+        return {"role": block.role, "content": [inner], "tool_call_id": "call"}
+    result = {"type": "tool_result", "tool_use_id": "call", "content": block.text}
+    return {"role": block.role, "content": [result]}
+
+
+def _text_inside(block: Block, message: dict[str, Any]) -> str:
+    content = message["content"]
+    if block.shape == "string":
+        return str(content)
+    return str(content[0]["text" if block.shape == "text" else "content"])
