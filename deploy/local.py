@@ -7,6 +7,7 @@ A part that dies is started again with back-off; the others live through it.
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
 import socket
@@ -128,7 +129,7 @@ class Farm:
                 if not part.poll() and time.monotonic() >= part.restart_at:
                     part.start()
             if not announced:
-                announced = _is_ready(url)
+                announced = _is_ready(url, self.settings)
                 if announced:
                     print(f"ready {url}", flush=True)
                 elif time.monotonic() > give_up:
@@ -174,9 +175,14 @@ def _free_port(host: str) -> int:
     return port
 
 
-def _is_ready(url: str) -> bool:
+def _is_ready(url: str, settings: Settings) -> bool:
+    """Say whether the front end is ready and sees every worker that was started."""
     try:
         with urllib.request.urlopen(f"{url}/readyz", timeout=1) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
+            checks = json.load(answer)["checks"]
+    except (urllib.error.URLError, OSError, ValueError):
         return False
+    return bool(
+        checks["cpu_workers"] >= settings.cpu_workers
+        and checks["gpu_workers"] >= settings.gpu_workers
+    )

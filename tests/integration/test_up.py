@@ -65,8 +65,7 @@ def up(tmp_path: Path) -> Iterator[Up]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_serves_and_leaves_nothing_behind(tmp_path: Path, number: int) -> None:
-    up = Up(tmp_path)
+def test_it_serves_and_leaves_nothing_behind(up: Up, number: int) -> None:
     assert request(up.url, "GET", "/readyz").status == 200
     assert up.compresses()
     parts = up.parts()
