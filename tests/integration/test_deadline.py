@@ -13,6 +13,7 @@ from rq import Queue, Worker
 from rq.serializers import JSONSerializer
 
 from shared import keys
+from shared.jobs import FUNCTION, Block, Job, Options, encode_block, job_frame
 
 from ..farm import Answer, Farm, Process, request, until, user
 from ..texts import conversation, prose, ran, rows
@@ -158,6 +159,19 @@ def test_a_worker_takes_only_the_farms_own_jobs(farm: Farm, data: bytes) -> None
     farm.redis.rpush(keys.queue("cpu"), "foreign")
     until("the job is gone", lambda: not farm.redis.exists(keys.job("foreign")))
     assert farm.post(conversation(ran(rows(user()))), user()).json["tokens_saved"] > 0
+
+
+def test_a_job_for_another_function_is_not_run_however_well_it_is_made(farm: Farm) -> None:
+    name = user()
+    job = Job(keys.user_tag(name), "farm:replies:nobody", Options(), "", "id", 0.0, [])
+    head, tail = job_frame(job)
+    block = encode_block(Block("key", rows(name), "tool_result", "user"))
+    for function, runs in (("os.system", False), (FUNCTION, True)):
+        data = (head + block + tail).replace(FUNCTION.encode(), function.encode())
+        farm.redis.hset(keys.job("made"), mapping={"data": data, "origin": "cpu"})
+        farm.redis.rpush(keys.queue("cpu"), "made")
+        until("the job is gone", lambda: not farm.redis.exists(keys.job("made")))
+        assert bool(farm.redis.llen("farm:replies:nobody")) is runs
 
 
 def test_rqs_own_tools_see_queue_workers_and_jobs(own_farm: Callable[..., Farm]) -> None:

@@ -1,0 +1,105 @@
+"""The engines on one text: what shrinks, what stays, and the way back."""
+
+from __future__ import annotations
+
+import json.decoder
+from pathlib import Path
+
+import pytest
+
+from shared.jobs import Block, Options, Shape
+from shared.upstream import Engined, EngineRouter, TextCrusherEngine, counter_for
+from workers.engines import text_engine
+from workers.tasks import warm_up_texts
+
+from ..texts import events, page, prose, rows
+
+COUNTER = counter_for("claude-x")
+CODE = Path(json.decoder.__file__).read_text("utf-8")
+
+
+def _run(
+    text: str,
+    *,
+    mode: str = "ccr",
+    code_aware: bool = False,
+    engine: bool = False,
+    shape: Shape = "tool_result",
+    role: str = "user",
+) -> Engined:
+    router = EngineRouter(
+        marker_mode=mode,
+        code_aware=code_aware,
+        text_engine=TextCrusherEngine() if engine else None,
+    )
+    options = Options(mode, None, code_aware)
+    return router.run(Block("k", text, shape, role), "what failed", options, COUNTER)
+
+
+def test_only_the_gpu_pool_has_a_text_engine() -> None:
+    assert text_engine("cpu") is None
+    engine = text_engine("gpu")
+    assert engine is not None
+    assert engine.name == "text_crusher"
+
+
+@pytest.mark.parametrize(
+    ("text", "engine"),
+    [(events(), "log"), (page(), "html")],
+    ids=["log", "html"],
+)
+def test_what_is_dropped_can_be_had_back(text: str, engine: str) -> None:
+    done = _run(text)
+    assert done.text is not None
+    assert len(done.text) < len(text) / 2
+    assert done.transforms == (f"router:tool_result:{engine}",)
+    shown = [o for o in done.originals if o.hash in done.text]
+    assert text in [o.content for o in shown]
+
+
+def test_a_listing_keeps_every_value() -> None:
+    done = _run(rows())
+    assert done.text is not None
+    assert len(done.text) < len(rows())
+    assert all(f"row {i}" in done.text for i in range(120))
+
+
+def test_free_text_needs_the_text_engine_and_a_tool_output() -> None:
+    assert _run(prose()).text is None
+    done = _run(prose(), engine=True)
+    assert done.text is not None
+    assert [o.content for o in done.originals] == [prose()]
+    assert _run(prose(), engine=True, shape="text", role="assistant").text is None
+    assert _run(prose(), engine=True, shape="string", role="tool").text is not None
+
+
+def test_the_text_engine_never_sees_code_or_json() -> None:
+    assert _run(CODE, engine=True).text is None
+    mixed = f"{prose()}\n```python\n{CODE[:3000]}\n```\n{rows('', 20)}\n"
+    done = _run(mixed, engine=True)
+    kept = done.text or mixed
+    assert CODE[:2900] in kept
+
+
+def test_marker_free_is_lossless_or_nothing() -> None:
+    for text in (page(), prose()):
+        assert _run(text, mode="marker-free").text is None
+    for text in (*warm_up_texts(), events()):
+        done = _run(text, mode="marker-free", engine=True)
+        assert done.originals == []
+        assert "hash=" not in (done.text or "")
+        assert "<<ccr" not in (done.text or "")
+
+
+def test_code_aware_is_an_option_with_a_way_back() -> None:
+    assert _run(CODE).text is None
+    done = _run(CODE, code_aware=True)
+    assert done.text is not None
+    assert done.transforms == ("router:tool_result:code_aware",)
+    assert "def JSONObject" in done.text
+    assert done.originals[0].hash in done.text
+
+
+def test_a_text_gives_the_same_bytes_again() -> None:
+    for text in (rows(), events(), page(), prose()):
+        assert _run(text, engine=True) == _run(text, engine=True)
