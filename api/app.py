@@ -16,6 +16,7 @@ from .middleware import Lifespan, OneSlash, error_response, http_error_serialize
 from .resources.compress import CompressResource
 from .resources.health import HealthResource, LiveResource, ReadyResource
 from .resources.openapi import OpenApiResource
+from .resources.retrieve import RetrieveResource
 
 App = falcon.asgi.App[falcon.asgi.Request, falcon.asgi.Response]
 
@@ -33,6 +34,9 @@ def create_app(settings: Settings | None = None) -> App:
     app.add_error_handler(RequestError, error_response)
     app.set_error_serializer(http_error_serializer)
     app.add_route("/v1/compress", CompressResource(settings, compressor))
+    retrieve = RetrieveResource(settings, dispatcher)
+    app.add_route("/v1/retrieve", retrieve)
+    app.add_route("/v1/retrieve/{digest}", retrieve, suffix="hash")
     app.add_route("/health", HealthResource())
     app.add_route("/livez", LiveResource())
     app.add_route("/readyz", ReadyResource(dispatcher, started))

@@ -65,6 +65,21 @@ _ANSWER = {
 }
 
 
+_ORIGINAL = {
+    "type": "object",
+    "required": ["hash", "original_content", "original_tokens", "retrieval_count"],
+    "properties": {
+        "hash": {"type": "string"},
+        "original_content": {"type": "string"},
+        "original_tokens": {"type": "integer"},
+        "original_item_count": {"type": "integer"},
+        "compressed_item_count": {"type": "integer"},
+        "tool_name": {"type": ["string", "null"]},
+        "retrieval_count": {"type": "integer"},
+    },
+}
+
+
 def _json(description: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
@@ -82,6 +97,31 @@ def _header(name: str, description: str) -> dict[str, Any]:
 def _probe(summary: str, statuses: dict[str, str]) -> dict[str, Any]:
     answers = {code: _json(text, {"type": "object"}) for code, text in statuses.items()}
     return {"get": {"summary": summary, "responses": answers}}
+
+
+def _retrieve(path: str | None) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "summary": "The original behind a marker, for the user it was stored for",
+        "parameters": [_header("x-maas-username", "whose original it is")],
+        "responses": {
+            "200": _json("the original", _ORIGINAL),
+            "400": _json("no hash", _ERROR),
+            "404": _json("unknown or expired", _ERROR),
+            "503": _json("Redis is away", _ERROR),
+        },
+    }
+    hashed = {"type": "string", "pattern": "^[A-Fa-f0-9]{12,24}$"}
+    if path:
+        operation["parameters"].append(
+            {"name": path, "in": "path", "required": True, "schema": hashed}
+        )
+    else:
+        wanted = {"type": "object", "required": ["hash"], "properties": {"hash": hashed}}
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": wanted}},
+        }
+    return operation
 
 
 def document(settings: Settings) -> dict[str, Any]:
@@ -119,6 +159,8 @@ def document(settings: Settings) -> dict[str, Any]:
         },
         "paths": {
             "/v1/compress": {"post": compress},
+            "/v1/retrieve": {"post": _retrieve(None)},
+            "/v1/retrieve/{hash}": {"get": _retrieve("hash")},
             "/health": _probe("Is the process there", {"200": "it is"}),
             "/livez": _probe("Is the process there", {"200": "it is"}),
             "/readyz": _probe("Can it serve", {"200": "it can", "503": "it cannot, and why"}),

@@ -48,6 +48,20 @@ class NotJson(RequestError):
     type = "unsupported_media_type"
 
 
+class NotRetrievable(RequestError):
+    """No original lies under this hash for this user."""
+
+    status = 404
+    type = "not_found"
+
+
+class Unavailable(RequestError):
+    """What was asked for cannot be had at the moment; only for requests no LLM waits for."""
+
+    status = 503
+    type = "unavailable"
+
+
 class Degraded(FarmError):
     """A part of the farm failed; ``reason`` names it and the original text goes through."""
 

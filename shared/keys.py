@@ -48,6 +48,11 @@ def original(tag: str, digest: str) -> str:
     return f"{PREFIX}:{{u:{tag}}}:original:{digest}"
 
 
+def reads(tag: str, digest: str) -> str:
+    """String, how often that original was retrieved."""
+    return f"{PREFIX}:{{u:{tag}}}:reads:{digest}"
+
+
 def replies(front_end: str) -> str:
     """List, where one front-end process waits for its blocks."""
     return f"{PREFIX}:replies:{front_end}"

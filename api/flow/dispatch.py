@@ -33,6 +33,7 @@ from shared.jobs import (
     job_frame,
     pack_original,
     unpack_form,
+    unpack_original,
     unpack_reply,
 )
 from shared.scripts import script
@@ -178,6 +179,25 @@ class Dispatcher:
         for digest in refresh:
             pipe.expire(keys.original(user, digest), ttl)
         await self._ask(pipe.execute(), deadline)
+
+    async def retrieve(
+        self, user: str, digest: str, deadline: Deadline
+    ) -> tuple[Original, int] | None:
+        """Return an original of ``user`` and how often it was retrieved, and prolong its life.
+
+        Raises:
+            Degraded: Redis did not answer in time.
+        """
+        ttl = self._settings.ccr_ttl_seconds * 5 // 4
+        packed = await self._ask(self._redis.get(keys.original(user, digest)), deadline)
+        if packed is None:
+            return None
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.incr(keys.reads(user, digest))
+        pipe.expire(keys.reads(user, digest), ttl)
+        pipe.expire(keys.original(user, digest), ttl)
+        count, *_ = await self._ask(pipe.execute(), deadline)
+        return unpack_original(packed), count
 
     async def touch(self, name: str, user: str, deadline: Deadline) -> None:
         """Prolong the session of ``user`` (called ``name``), ending the oldest beyond the bound.

@@ -12,16 +12,15 @@ import msgspec
 import structlog
 
 from shared.deadline import Deadline
-from shared.errors import BodyTooLarge, NotJson
 from shared.settings import Settings
 
 from ..flow.compressor import Answer, Compressor
+from ..requests import read_body, user_of
 
 _log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _MIN_DEADLINE_MS = 10
-ANONYMOUS = "anonymous"
 
 
 class CompressResource:
@@ -36,7 +35,7 @@ class CompressResource:
         started = time.perf_counter()
         deadline = Deadline.after(self._seconds(req.get_header("x-headroom-deadline-ms")))
         request_id = _request_id(req.get_header("x-request-id"))
-        body = await self._body(req)
+        body = await read_body(req, self._settings.max_body_bytes)
         answer = await self._compressor.compress(
             user_of(req),
             body,
@@ -67,27 +66,6 @@ class CompressResource:
         if header and header.isascii() and header.isdigit():
             limit = min(limit, max(_MIN_DEADLINE_MS, int(header[:9])))
         return limit / 1000
-
-    async def _body(self, req: falcon.asgi.Request) -> bytes:
-        kind = (req.content_type or falcon.MEDIA_JSON).split(";", 1)[0].strip().lower()
-        if kind != falcon.MEDIA_JSON and not kind.endswith("+json"):
-            raise NotJson("the content type must be application/json")
-        limit = self._settings.max_body_bytes
-        if (req.content_length or 0) > limit:
-            raise BodyTooLarge(f"the body is over {limit} bytes")
-        chunks = []
-        size = 0
-        async for chunk in req.stream:
-            size += len(chunk)
-            if size > limit:
-                raise BodyTooLarge(f"the body is over {limit} bytes")
-            chunks.append(chunk)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-def user_of(req: falcon.asgi.Request) -> str:
-    """Return whose request this is, by the contract's headers."""
-    return req.get_header("x-maas-username") or req.get_header("x-headroom-user-id") or ANONYMOUS
 
 
 def write(answer: Answer) -> bytes:

@@ -1,0 +1,37 @@
+"""What every endpoint reads of a request in the same way: whose it is, and its body."""
+
+from __future__ import annotations
+
+import falcon
+import falcon.asgi
+
+from shared.errors import BodyTooLarge, NotJson
+
+ANONYMOUS = "anonymous"
+
+
+def user_of(req: falcon.asgi.Request) -> str:
+    """Return whose request this is, by the contract's headers."""
+    return req.get_header("x-maas-username") or req.get_header("x-headroom-user-id") or ANONYMOUS
+
+
+async def read_body(req: falcon.asgi.Request, limit: int) -> bytes:
+    """Return the body, at most ``limit`` bytes of it.
+
+    Raises:
+        NotJson: the content type is something else.
+        BodyTooLarge: there is more.
+    """
+    kind = (req.content_type or falcon.MEDIA_JSON).split(";", 1)[0].strip().lower()
+    if kind != falcon.MEDIA_JSON and not kind.endswith("+json"):
+        raise NotJson("the content type must be application/json")
+    if (req.content_length or 0) > limit:
+        raise BodyTooLarge(f"the body is over {limit} bytes")
+    chunks = []
+    size = 0
+    async for chunk in req.stream:
+        size += len(chunk)
+        if size > limit:
+            raise BodyTooLarge(f"the body is over {limit} bytes")
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
