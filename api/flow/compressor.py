@@ -31,7 +31,7 @@ from .facts import (
     digest,
     read,
 )
-from .options import RequestOptions
+from .options import RequestOptions, as_text
 from .planner import ConversationPlanner, Surroundings
 from .render import join, render
 from .sessions import Session, Sessions
@@ -252,7 +252,7 @@ class Compressor:
                 session.tag,
                 errands,
                 options=turn.options.engine_options(self._settings),
-                context=turn.query,
+                context=as_text(turn.query),
                 request_id=request_id,
                 deadline=margin,
             )

@@ -135,13 +135,18 @@ class Dispatcher:
         reasons: set[str] = set()
         futures: dict[str, asyncio.Future[Form]] = {}
         loop = asyncio.get_running_loop()
+        travelling: list[Errand] = []
         for errand in errands:
+            if not _travels(errand.block):
+                forms[errand.block.key] = Form(None, outcome="failed")
+                continue
+            travelling.append(errand)
             future: asyncio.Future[Form] = loop.create_future()
             futures[errand.block.key] = future
             self._waiting.setdefault((user, errand.block.key), set()).add(future)
         try:
             waiting = set(futures)
-            for pool, blocks in self._batches(errands):
+            for pool, blocks in self._batches(travelling):
                 job = Job(user, self._reply, options, context, request_id, deadline.wall, [])
                 statuses = await self._submit(pool, job, blocks, deadline)
                 for block, status in zip(blocks, statuses, strict=True):
@@ -250,10 +255,7 @@ class Dispatcher:
         head, tail = job_frame(job)
         pairs: list[bytes | str] = []
         for block in blocks:
-            try:
-                pairs += [block.key, encode_block(block)]
-            except UnicodeEncodeError:  # lone surrogates: no JSON, so no job
-                return [Form(None, outcome="failed")] * len(blocks)
+            pairs += [block.key, encode_block(block)]
         user = job.user
         stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         statuses = await self._ask(
@@ -354,6 +356,15 @@ class Dispatcher:
             return
         self._down_until = 0.0
         self.alive = dict(zip(_POOLS, counts, strict=True))
+
+
+def _travels(block: Block) -> bool:
+    """Say whether the block's text can be written as JSON (a lone surrogate cannot)."""
+    try:
+        block.text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _now_ms() -> int:

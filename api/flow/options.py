@@ -60,7 +60,7 @@ class RequestOptions:
         model = envelope.model
         if model is not None and not isinstance(model, str):
             raise InvalidField("'model' must be a string")
-        options = cls(model=(model or "default")[:_MODEL_CHARS], **_checked(given))
+        options = cls(model=as_text(model or "default")[:_MODEL_CHARS], **_checked(given))
         if "mode" not in given:
             return _with_mode(options, settings.marker_mode)
         return options
@@ -79,6 +79,11 @@ class RequestOptions:
     def engine_options(self, settings: Settings) -> Options:
         """Return what an engine needs of these options."""
         return Options(self.mode, self.target_ratio, settings.code_aware, self.model)
+
+
+def as_text(value: str) -> str:
+    """Return ``value`` without lone surrogates, which no JSON we write may hold."""
+    return value.encode("utf-8", "replace").decode()
 
 
 def _with_mode(options: RequestOptions, mode: str) -> RequestOptions:

@@ -44,7 +44,10 @@ def render(
         stored += form.stored
     if not places:
         return Rendered(plan, forms, None, before, tuple(transforms), (), ())
-    data = _write(raw, places)
+    try:
+        data = _write(raw, places)
+    except msgspec.DecodeError:  # only the standard library reads it: a lone surrogate, say
+        return Rendered(plan, forms, None, before, ("farm:verbatim:unreadable",), (), ())
     after = count_message(decode(data), counter, len(data))
     if after > before:
         return Rendered(plan, forms, None, before, ("farm:verbatim:grew",), (), ())

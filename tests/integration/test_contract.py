@@ -205,7 +205,27 @@ def test_json_that_only_some_read_goes_through(farm: Farm, value: str) -> None:
     answer = farm.post(body, user())
     assert answer.status == 200
     assert len(answer.json["messages"]) == 3
+    assert answer.json["degraded"] == []
+    assert answer.json["tokens_saved"] > 0
     assert repr(answer.json["messages"][0]) == repr(json.loads(body)["messages"][0])
+
+
+def test_a_lone_surrogate_in_one_block_costs_the_others_nothing(farm: Farm) -> None:
+    broken = "\ud800 " + rows("broken")
+    both = {
+        "role": "user",
+        "content": [
+            result(broken, "b")["content"][0],
+            result(rows("c"), "c")["content"][0],
+        ],
+    }
+    body = conversation(ran(broken, "a"), ran(rows("whole"), "d"), [both])
+    answer = farm.post(body, user())
+    assert answer.status == 200
+    found = answer.json
+    assert found["degraded"] == []
+    assert found["messages"][2] == body["messages"][2]
+    assert len(json.dumps(found["messages"][4])) < len(json.dumps(body["messages"][4]))
 
 
 def test_methods_types_and_paths(farm: Farm) -> None:
