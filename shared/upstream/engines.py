@@ -21,6 +21,10 @@ from .originals import JobStore
 from .routers import NOOP, FarmRouter, router_config
 
 
+_DIFF_FOLD = ["lossless_diff"]
+_FULL_DIFF = "Retrieve full diff: hash="
+
+
 class TextEngine(Protocol):
     """What compresses free text. A new one is a file in ``workers/engines``."""
 
@@ -71,9 +75,9 @@ class Engined(NamedTuple):
 class EngineRouter(FarmRouter):
     """Headroom's router with its engines, for one text at a time.
 
-    It goes beyond headroom in one thing, on tool outputs only: free text (where a
-    ``text_engine`` is given) and HTML shrink, because their original is kept and a
-    marker leads back to it; upstream leaves both verbatim for want of that marker.
+    It goes beyond headroom on tool outputs only, because the original is kept and a marker
+    leads back to it: free text (where a ``text_engine`` is given) and HTML shrink, which
+    upstream leaves verbatim for want of that marker, and diffs are trimmed, not only folded.
     """
 
     def __init__(
@@ -129,11 +133,30 @@ class EngineRouter(FarmRouter):
             )
         finally:
             self._strategies.pop()
+        if self._tool_output and strategy is CompressionStrategy.DIFF and chain == _DIFF_FOLD:
+            return self._trimmed_diff(content, compressed, context)
         by_extractor = chain[:1] == ["html"] and "embedded_json" not in chain
         if self._tool_output and by_extractor and compressed != content:
             compressed = self._with_marker(content, compressed, "HTML page reduced to its text.")
             tokens = _router._estimate_tokens(compressed)
         return compressed, tokens, chain
+
+    def _trimmed_diff(self, content: str, folded: str, context: str) -> tuple[str, int, list[str]]:
+        """Return what headroom's DiffCompressor makes of a diff where that beats the fold.
+
+        Headroom's router ends with the fold (it drops the ``index`` lines, 1-3 %) and so
+        never runs its own compressor on what ``git diff`` prints.
+        """
+        tokens = _router._estimate_tokens(folded)
+        compressor = self._get_diff_compressor()
+        if self.config.ccr_inject_marker and compressor is not None:
+            trimmed = compressor.compress(content, context=context).compressed
+            if _FULL_DIFF not in trimmed and trimmed != content:
+                trimmed = self._with_marker(content, trimmed, "Diff trimmed to its changes.")
+            fewer = _router._estimate_tokens(trimmed)
+            if fewer <= tokens * (1 - self._lossy_min_extra_savings):
+                return trimmed, fewer, [CompressionStrategy.DIFF.value]
+        return folded, tokens, list(_DIFF_FOLD)
 
     def _get_text_crusher(self) -> Any:
         return self._crusher

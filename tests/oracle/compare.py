@@ -16,6 +16,8 @@ from .corpus import Conversation
 
 MARKERS = {
     "html": "[HTML page reduced to its text. Retrieve original: hash=",
+    "diff": "Retrieve full diff: hash=",
+    "trim": "[Diff trimmed to its changes. Retrieve original: hash=",
     "text": "[Text shortened to its key lines. Retrieve original: hash=",
 }
 """The farm's deliberate differences, by the marker that makes them safe. See

@@ -48,6 +48,7 @@ def test_a_fresh_session_is_headroom_compress(farm: Any, cases: list[Conversatio
         transforms.update(t.split(":")[1] for t in reference.transforms if t.count(":"))
     assert not faults, "\n".join(faults[:10])
     assert deliberate["html"] >= 5
+    assert deliberate["diff"] + deliberate["trim"] >= 5
     assert deliberate["text"] >= 10
     # Every engine was in it, or the comparison proves little.
     assert {"smart_crusher", "log", "search", "diff", "html", "tabular", "config"} <= transforms

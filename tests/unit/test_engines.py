@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json.decoder
 from pathlib import Path
 
@@ -103,3 +104,20 @@ def test_code_aware_is_an_option_with_a_way_back() -> None:
 def test_a_text_gives_the_same_bytes_again() -> None:
     for text in (rows(), events(), page(), prose()):
         assert _run(text, engine=True) == _run(text, engine=True)
+
+
+def test_a_git_diff_is_trimmed_and_can_be_had_back() -> None:
+    old = CODE.splitlines(keepends=True)
+    new = [f"{line.rstrip()}  # seen\n" if n % 40 == 9 else line for n, line in enumerate(old)]
+    lines = "".join(difflib.unified_diff(old, new, "a/x.py", "b/x.py", n=12))
+    diff = f"diff --git a/x.py b/x.py\nindex 1234567..89abcde 100644\n{lines}"
+    done = _run(diff)
+    assert done.text is not None
+    assert len(done.text) < 0.7 * len(diff)
+    shown = [o for o in done.originals if o.hash in done.text]
+    assert [o.content for o in shown] == [diff]
+    for line in diff.splitlines():
+        if line[:1] in "+-" and line[:3] not in ("+++", "---"):
+            assert line in done.text
+    kept = _run(diff, shape="text", role="assistant").text
+    assert kept is None or "hash=" not in kept
