@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .PHONY: run test lint bench clean
 
 run: $(VENV)/.run
-	$(BIN)/python -m deploy.run --port $(PORT) $(if $(ONCE),--once)
+	$(BIN)/python -m deploy.run $(if $(ONCE),--once --port 0,--port $(PORT))
 
 test: lint
 	$(BIN)/python -m pytest

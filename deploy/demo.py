@@ -41,6 +41,8 @@ def demo(url: str) -> None:
     Raises:
         DemoError: the service cannot be reached, answers an error, or saved nothing.
     """
+    if urlsplit(url).scheme != "http" or not urlsplit(url).netloc:
+        raise DemoError(f"not an http:// URL: {url}")
     user = f"demo-{secrets.token_hex(6)}"
     rows = []
     whole: list[dict[str, Any]] = [{"role": "user", "content": "What does this machine run?"}]
@@ -69,7 +71,6 @@ def _outputs() -> Iterator[tuple[str, str, str]]:
             "name": d.metadata["Name"],
             "version": d.version,
             "files": len(d.files or []),
-            "summary": (d.metadata["Summary"] or "")[:40],
             "requires": len(d.requires or []),
         }
         for d in importlib.metadata.distributions()
@@ -78,7 +79,7 @@ def _outputs() -> Iterator[tuple[str, str, str]]:
     modules = sorted(_LIBRARY.glob("*.py"))
     yield "logs", "python build.py", _log(modules)
     yield "grep", "grep -rn 'def ' Lib", _grep(modules)
-    yield "diff", "git diff", _diff(_LIBRARY / "textwrap.py")
+    yield "diff", "git diff", _diff(_LIBRARY / "argparse.py")
     page = pydoc.HTMLDoc().document(textwrap)
     yield "html", "curl docs/textwrap.html", f"<!DOCTYPE html><html><body>{page}</body></html>"
     readme = importlib.metadata.distribution("falcon").read_text("METADATA")
@@ -117,10 +118,10 @@ def _grep(modules: list[Path]) -> str:
 
 def _diff(module: Path) -> str:
     before = module.read_text("utf-8").splitlines(keepends=True)
-    after = [line.replace("self", "this") if n % 9 == 0 else line for n, line in enumerate(before)]
+    after = [line.replace("self", "this") if n % 29 == 0 else line for n, line in enumerate(before)]
     name = f"Lib/{module.name}"
-    lines = difflib.unified_diff(before, after, f"a/{name}", f"b/{name}")
-    return f"diff --git a/{name} b/{name}\n" + "".join(lines)
+    lines = difflib.unified_diff(before, after, f"a/{name}", f"b/{name}", n=8)
+    return f"diff --git a/{name} b/{name}\nindex 1234567..89abcde 100644\n" + "".join(lines)
 
 
 def _turn(identity: str, command: str, text: str) -> list[dict[str, Any]]:
@@ -145,9 +146,12 @@ def _post(url: str, user: str, what: str, messages: list[dict[str, Any]]) -> Row
         raise DemoError(f"no answer from {url}: {error}") from None
     spent = (time.perf_counter() - start) * 1000
     if answer.status != 200:
-        raise DemoError(f"{url} answered {answer.status}: {data[:200].decode(errors='replace')}")
-    found = json.loads(data)
-    return Row(what, found["tokens_before"], found["tokens_after"], _engines(found), spent)
+        raise DemoError(f"{url} answered {answer.status} {answer.reason}")
+    try:
+        found = json.loads(data)
+        return Row(what, found["tokens_before"], found["tokens_after"], _engines(found), spent)
+    except (ValueError, KeyError, TypeError):
+        raise DemoError(f"{url} answered something else than a headroom-farm does") from None
 
 
 def _engines(answer: dict[str, Any]) -> str:

@@ -14,6 +14,7 @@ bind 127.0.0.1
 port {port}
 dir {directory}
 requirepass {password}
+logfile "{directory}/valkey.log"
 appendonly yes
 appendfsync everysec
 save ""

@@ -35,6 +35,9 @@ _BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
 _STABLE_SECONDS = 30.0
 _PR_SET_PDEATHSIG = 1
 
+LOCAL = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Opens URLs of this machine, whatever proxy the environment names for others."""
+
 
 @dataclass(slots=True)
 class Part:
@@ -54,7 +57,7 @@ class Part:
             self.command,
             env=self.environment,
             stdin=subprocess.DEVNULL,
-            preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            preexec_fn=die_with_parent if sys.platform == "linux" else None,
         )
         self.started = time.monotonic()
 
@@ -106,6 +109,7 @@ class Farm:
         settings = self.settings
         environment = {**os.environ}
         port = settings.port or _free_port(settings.host)
+        _refuse_taken(settings.host, port)
         self.settings = settings = settings.model_copy(update={"port": port})
         if self.embedded_redis:
             valkey = EmbeddedValkey(settings.data_dir / "valkey", _free_port("127.0.0.1"))
@@ -164,8 +168,19 @@ def _command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "deploy.cli", *arguments]
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """Have this process ended when its parent ends, however that happens (Linux)."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _refuse_taken(host: str, port: int) -> None:
+    """Fail where somebody listens already: his answers would be taken for ours."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise SupervisorError(f"cannot listen on {host}:{port}: {error.strerror}") from None
 
 
 def _free_port(host: str) -> int:
@@ -178,7 +193,7 @@ def _free_port(host: str) -> int:
 def _is_ready(url: str, settings: Settings) -> bool:
     """Say whether the front end is ready and sees every worker that was started."""
     try:
-        with urllib.request.urlopen(f"{url}/readyz", timeout=1) as answer:
+        with LOCAL.open(f"{url}/readyz", timeout=1) as answer:
             checks = json.load(answer)["checks"]
     except (urllib.error.URLError, OSError, ValueError):
         return False

@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import subprocess
 import sys
+import tempfile
 import urllib.error
-import urllib.request
 from types import FrameType
 
 from shared.errors import FarmError
 
 from .demo import demo
+from .local import LOCAL, die_with_parent
 
 _STOP_SECONDS = 15
 
 
 def run(port: int, *, once: bool) -> int:
-    """Start ``headroom-farm up``, show the demo, serve on unless ``once``; return the status."""
+    """Start ``headroom-farm up``, show the demo, serve on unless ``once``; return the status.
+
+    With ``once`` the farm keeps its data in a temporary directory.
+    """
     command = [sys.executable, "-m", "deploy.cli", "up", "--port", str(port)]
-    farm = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    scratch = tempfile.TemporaryDirectory(prefix="headroom-farm-") if once else None
+    if scratch:
+        command += ["--data-dir", scratch.name]
+    farm = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={"HEADROOM_LOG_LEVEL": "warning", **os.environ},
+        preexec_fn=die_with_parent if sys.platform == "linux" else None,
+    )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
     try:
@@ -37,11 +51,13 @@ def run(port: int, *, once: bool) -> int:
     finally:
         farm.terminate()
         farm.wait(_STOP_SECONDS)
+        if scratch:
+            scratch.cleanup()
     return 0
 
 
 def _leave(number: int, frame: FrameType | None) -> None:
-    raise SystemExit(0)
+    raise SystemExit(128 + number)
 
 
 def _ready(farm: subprocess.Popen[str]) -> str:
@@ -54,7 +70,7 @@ def _ready(farm: subprocess.Popen[str]) -> str:
 
 def _where_to_look(url: str) -> str:
     try:
-        with urllib.request.urlopen(f"{url}/dashboard", timeout=5):
+        with LOCAL.open(f"{url}/dashboard", timeout=5):
             return f"dashboard: {url}/dashboard"
     except urllib.error.URLError:
         return f"the API: {url}/openapi.json"

@@ -129,6 +129,39 @@ def test_a_wrong_option_is_said_so_with_status_2(arguments: list[str], said: str
     assert "Traceback" not in done.stderr
 
 
+def test_a_port_in_use_is_said_at_once(up: Up) -> None:
+    port = up.url.rpartition(":")[2]
+    done = subprocess.run(
+        [*COMMAND, "up", "--port", port, "--data-dir", str(up.data) + "2"],
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+    assert done.returncode == 2
+    assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
+    assert up.compresses()
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [("http://127.0.0.1:9", "no answer"), ("localhost:80", "not an http"), ("x", "not an http")],
+)
+def test_the_demo_says_what_is_wrong(url: str, said: str) -> None:
+    done = subprocess.run([*COMMAND, "demo", url], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_run_of_make_shows_every_kind_saved_and_ends() -> None:
+    command = [sys.executable, "-m", "deploy.run", "--port", "0", "--once"]
+    environment = {**os.environ, "http_proxy": "http://127.0.0.1:9"}  # must not matter
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    assert done.returncode == 0, done.stderr
+    for kind in ("json", "logs", "grep", "diff", "html", "text", "all of it, again"):
+        assert f"\n{kind} " in done.stdout
+
+
 def test_a_wrong_variable_is_said_so(tmp_path: Path) -> None:
     environment = {**os.environ, "HEADROOM_DEADLINE_MS": "soon"}
     done = subprocess.run(

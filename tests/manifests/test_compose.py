@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -86,3 +87,13 @@ def test_documents_name_files_that_exist() -> None:
             assert (ROOT / path).exists(), f"{document} names {path}"
         for command in re.findall(r"^ +headroom-farm (\w+)", text, re.MULTILINE):
             assert command in {"up", "api", "worker", "demo"}
+
+
+def test_the_wheel_holds_every_package() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = {
+        ".".join(path.parent.relative_to(ROOT).parts)
+        for top in ("api", "workers", "shared", "deploy", "loadtest")
+        for path in (ROOT / top).rglob("*.py")
+    }
+    assert set(listed) == found
