@@ -132,7 +132,7 @@ class FarmWorker(SimpleWorker):
                 settings.session_ttl,
                 settings.max_cache_entries,
                 key,
-                packed,
+                b"" if done.form.outcome == "failed" else packed,
             ],
             client=pipe,
         )

@@ -260,6 +260,9 @@ class Compressor:
             turn.degraded |= reasons
         now = time.monotonic()
         for key, form in found.items():
+            if form.outcome == "failed":
+                turn.degraded.add("engine")
+                continue
             session.remember_form(key, form)
             if key in turn.texts:  # stored by the worker a moment ago
                 session.refreshed.update(dict.fromkeys(form.stored, now))

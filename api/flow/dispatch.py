@@ -138,7 +138,7 @@ class Dispatcher:
         travelling: list[Errand] = []
         for errand in errands:
             if not _travels(errand.block):
-                forms[errand.block.key] = Form(None, outcome="failed")
+                forms[errand.block.key] = Form(None)
                 continue
             travelling.append(errand)
             future: asyncio.Future[Form] = loop.create_future()
@@ -216,6 +216,7 @@ class Dispatcher:
         pipe.expire(keys.ages(user), settings.session_ttl)
         pipe.zadd(keys.SESSIONS, {name: time.time()})
         pipe.zremrangebyscore(keys.SESSIONS, "-inf", time.time() - settings.session_ttl)
+        pipe.expire(keys.SESSIONS, settings.session_ttl)
         pipe.zcard(keys.SESSIONS)
         *_, count = await self._ask(pipe.execute(), deadline)
         if count > settings.max_user_sessions:

@@ -65,7 +65,15 @@ class Lifecycle(ReadLifecycleManager):
 
     def file_calls(self, message: dict[str, Any]) -> dict[str, FileCall]:
         """Return the message's calls that read or change a file, by id."""
-        found = self._build_tool_metadata([message])
+        try:
+            made = self._build_tool_metadata([message])
+        except (AttributeError, TypeError):  # arguments that are JSON but no object
+            made = {}
+        found = {
+            i: call
+            for i, call in made.items()
+            if isinstance(call[1], str) and all(n is None or isinstance(n, int) for n in call[2:])
+        }
         self._index = dict.fromkeys(found, 0)
         known = self._build_file_operation_index([], found)
         kept = {op.tool_call_id for ops in known.values() for op in ops}
