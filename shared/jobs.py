@@ -18,6 +18,11 @@ Shape = Literal["string", "tool_result", "text"]
 """Where a text stood: a message's string content, a tool_result block, a text block."""
 
 
+def is_tool_output(shape: Shape, role: str) -> bool:
+    """Say whether a text of this shape, in a message of this role, is what a tool printed."""
+    return shape == "tool_result" or role in ("tool", "function")
+
+
 class ToolCall(msgspec.Struct, frozen=True, array_like=True):
     """The call that a tool output answers, as headroom's router reads it."""
 
@@ -87,14 +92,14 @@ class Form(msgspec.Struct, frozen=True):
     """What became of a block. ``text`` is None where the original stays.
 
     ``shown`` are the hashes its text carries, ``stored`` all that lie in Redis for it.
-    ``outcome`` is ``compressed``, ``unchanged``, ``failed`` or ``late``.
+    ``outcome`` is ``compressed``, ``unchanged`` or ``failed``.
     """
 
     text: str | None
     transforms: tuple[str, ...] = ()
     shown: tuple[str, ...] = ()
     stored: tuple[str, ...] = ()
-    outcome: Literal["compressed", "unchanged", "failed", "late"] = "unchanged"
+    outcome: Literal["compressed", "unchanged", "failed"] = "unchanged"
     engine_ms: float = 0.0
 
 

@@ -64,6 +64,12 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
 
+    @property
+    def original_ttl(self) -> int:
+        """Seconds an original is given: a quarter more than promised, so that answers need
+        prolong it only once in that quarter."""
+        return self.ccr_ttl_seconds * 5 // 4
+
 
 @cache
 def load_settings() -> Settings:

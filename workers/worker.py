@@ -123,7 +123,7 @@ class FarmWorker(SimpleWorker):
             pipe.set(
                 keys.original(user, original.hash),
                 pack_original(original),
-                ex=settings.ccr_ttl_seconds * 5 // 4,
+                ex=settings.original_ttl,
             )
         self._finish(
             keys=[keys.cache(user), keys.ages(user), keys.flights(user)],

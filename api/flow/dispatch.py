@@ -177,7 +177,7 @@ class Dispatcher:
         Raises:
             Degraded: Redis did not take them.
         """
-        ttl = self._settings.ccr_ttl_seconds * 5 // 4
+        ttl = self._settings.original_ttl
         pipe = self._redis.pipeline(transaction=False)
         for original in originals:
             pipe.set(keys.original(user, original.hash), pack_original(original), ex=ttl)
@@ -193,7 +193,7 @@ class Dispatcher:
         Raises:
             Degraded: Redis did not answer in time.
         """
-        ttl = self._settings.ccr_ttl_seconds * 5 // 4
+        ttl = self._settings.original_ttl
         packed = await self._ask(self._redis.get(keys.original(user, digest)), deadline)
         if packed is None:
             return None

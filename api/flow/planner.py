@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from shared.jobs import Original, Shape, ToolCall
+from shared.jobs import Original, Shape, ToolCall, is_tool_output
 from shared.upstream import ENGINE_VERSION, Counter, Lifecycle, Planned
 from shared.upstream import Planner as Rules
 
@@ -187,7 +187,7 @@ class _Draft:
             text = planned.texts[0]
             call = calls.get(call_id)
             key = self._key(shape, call, text)
-            is_output = shape == "tool_result" or self._message.role in ("tool", "function")
+            is_output = is_tool_output(shape, self._message.role)
             free_text = is_output and not planned.fold and rules.needs_model(text)
             model = free_text and self._around.options.marker_mode == "ccr"
             parts = index is not None and isinstance(before.get("content"), list)

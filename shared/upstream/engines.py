@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, Protocol
 
-from shared.jobs import Block, Options, Original
+from shared.jobs import Block, Options, Original, is_tool_output
 
 from . import environment  # noqa: F401 - before headroom
 from headroom.cache.compression_store import (
@@ -97,7 +97,7 @@ class EngineRouter(FarmRouter):
         if block.detection is not None:
             remember_detection(block.text, block.detection)
         self._calls = {"call": block.call} if block.call else {}
-        self._tool_output = block.shape == "tool_result" or block.role in ("tool", "function")
+        self._tool_output = is_tool_output(block.shape, block.role)
         store = JobStore()
         set_request_compression_store(store)
         try:
