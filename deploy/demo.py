@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from shared.errors import DemoError
+from shared.jobs import engines_of
 
 _CHARS = 16_000
 _TIMEOUT_SECONDS = 30
@@ -155,12 +156,8 @@ def _post(url: str, user: str, what: str, messages: list[dict[str, Any]]) -> Row
 
 
 def _engines(answer: dict[str, Any]) -> str:
-    """Return the engines named in ``transforms_applied``, protections left out."""
-    names = dict.fromkeys(
-        parts[2] if parts[1] in ("tool_result", "text_block", "bash") else parts[1]
-        for parts in (t.split(":") for t in answer["transforms_applied"])
-        if parts[0] == "router" and parts[1] not in ("protected", "excluded")
-    )
+    """Return the engines named in ``transforms_applied``."""
+    names = engines_of(answer["transforms_applied"])
     return ", ".join(names) or ", ".join(answer["degraded"]) or "-"
 
 

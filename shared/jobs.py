@@ -7,6 +7,7 @@ Redis must not be able to run code, and workers take only :data:`FUNCTION`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
@@ -21,6 +22,19 @@ Shape = Literal["string", "tool_result", "text"]
 def is_tool_output(shape: Shape, role: str) -> bool:
     """Say whether a text of this shape, in a message of this role, is what a tool printed."""
     return shape == "tool_result" or role in ("tool", "function")
+
+
+def engines_of(transforms: Iterable[str]) -> tuple[str, ...]:
+    """Return the engines that ``transforms`` name, in headroom's words, each once."""
+    names = {}
+    for transform in transforms:
+        parts = transform.split(":")
+        if parts[0] == "router" and len(parts) > 1 and parts[1] not in ("protected", "excluded"):
+            inner = len(parts) > 2 and parts[1] in ("tool_result", "text_block", "bash")
+            names[parts[2] if inner else parts[1]] = None
+        elif parts[0] == "read_lifecycle":
+            names[parts[0]] = None
+    return tuple(names)
 
 
 class ToolCall(msgspec.Struct, frozen=True, array_like=True):
@@ -64,7 +78,8 @@ class Job(msgspec.Struct, frozen=True):
     """A few blocks of one request for one pool.
 
     ``user`` is the user's tag; ``expires`` is the caller's deadline in epoch seconds;
-    ``context`` is the user's question, which some engines score by.
+    ``context`` is the user's question, which some engines score by; ``trace`` is the
+    request's W3C ``traceparent``, empty where it had none.
     """
 
     user: str
@@ -74,6 +89,7 @@ class Job(msgspec.Struct, frozen=True):
     request_id: str
     expires: float
     blocks: list[Block]
+    trace: str = ""
 
 
 class Original(msgspec.Struct, frozen=True):
@@ -86,6 +102,10 @@ class Original(msgspec.Struct, frozen=True):
     compressed_items: int = 0
     tool_name: str | None = None
     strategy: str | None = None
+
+
+ENGINE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+"""Upper bounds of the engine-time histogram in seconds: a grep fold to the engine timeout."""
 
 
 class Form(msgspec.Struct, frozen=True):

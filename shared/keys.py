@@ -18,6 +18,8 @@ FLIGHT_SECONDS = 30
 """How long a block counts as being worked on before somebody else may claim it."""
 WORKER_TTL_SECONDS = 5
 """A worker without a heartbeat for this long counts as gone."""
+ANSWER_TTL_SECONDS = 900
+"""How long a request that comes again under its id is known as the same one."""
 
 SESSIONS = f"{PREFIX}:sessions"
 
@@ -51,6 +53,24 @@ def original(tag: str, digest: str) -> str:
 def reads(tag: str, digest: str) -> str:
     """String, how often that original was retrieved."""
     return f"{PREFIX}:{{u:{tag}}}:reads:{digest}"
+
+
+def session(tag: str) -> str:
+    """Hash, hits, misses and tokens the session cache saved this user."""
+    return f"{PREFIX}:{{u:{tag}}}:session"
+
+
+def books(name: str) -> str:
+    """A part of the ledger; all of it lies in one slot, so one script writes it.
+
+    No part has a TTL but ``answer:``, so none is ever evicted.
+    """
+    return f"{PREFIX}:{{books}}:{name}"
+
+
+def metrics(pool: str) -> str:
+    """Hash, what a pool's workers count."""
+    return f"{PREFIX}:metrics:{pool}"
 
 
 def replies(front_end: str) -> str:

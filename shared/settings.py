@@ -55,6 +55,12 @@ class Settings(BaseSettings):
     engine_timeout_seconds: int = Field(10, ge=1)
     worker_heartbeat_seconds: float = Field(1.0, gt=0)
 
+    # The books.
+    books_days: int = Field(400, ge=1, le=4000)
+    books_max_users: int = Field(1000, ge=1)
+    books_max_models: int = Field(200, ge=1)
+    books_buffer_bytes: int = Field(64 * 1024 * 1024, ge=64 * 1024)
+
     # Redis connections.
     redis_connect_timeout: float = Field(0.5, gt=0)
     redis_timeout: float = Field(2.0, gt=0)

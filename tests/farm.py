@@ -161,6 +161,7 @@ class Farm:
             "HEADROOM_REDIS_URL": self.redis_url,
             "HEADROOM_HOST": "127.0.0.1",
             "HEADROOM_PORT": str(self._port),
+            "HEADROOM_DATA_DIR": str(self.directory / "data"),
             "HEADROOM_WORKER_HEARTBEAT_SECONDS": "0.2",
             "HEADROOM_REDIS_RETRY_SECONDS": "0.2",
             **given,

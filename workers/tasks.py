@@ -85,7 +85,8 @@ def compress_blocks(
                 pool=engines.pool,
                 chars=len(block.text),
             )
-            yield Done(block, Form(None, outcome="failed"), [])
+            spent = (time.perf_counter() - started) * 1000
+            yield Done(block, Form(None, outcome="failed", engine_ms=spent), [])
             continue
         yield Done(block, _form(engined, started), engined.originals)
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import msgspec
 import structlog
+from redis.client import Pipeline
 from redis.exceptions import RedisError
 from rq.serializers import JSONSerializer
 from rq.timeouts import UnixSignalDeathPenalty
@@ -27,7 +28,17 @@ from rq.worker import SimpleWorker
 
 from shared import keys
 from shared.connection import connect
-from shared.jobs import FUNCTION, Job, Reply, pack_form, pack_original, pack_reply, read_job
+from shared.jobs import (
+    ENGINE_BUCKETS,
+    FUNCTION,
+    Form,
+    Job,
+    Reply,
+    pack_form,
+    pack_original,
+    pack_reply,
+    read_job,
+)
 from shared.scripts import script
 from shared.settings import PoolName, Settings
 from shared.upstream import ENGINE_VERSION, Engined
@@ -92,6 +103,8 @@ class FarmWorker(SimpleWorker):
         pipe = self._redis.pipeline(transaction=False)
         pipe.unlink(keys.job(job_id))
         pipe.lrem(keys.taken(self._pool), 1, job_id)
+        outcome = "done" if job else ("gone" if data is None else "refused")
+        pipe.hincrby(keys.metrics(self._pool), f"jobs:{outcome}", 1)
         pipe.execute()
 
     def _read(self, job_id: str, data: bytes | None) -> Job | None:
@@ -138,6 +151,7 @@ class FarmWorker(SimpleWorker):
         )
         pipe.rpush(job.reply, reply)
         pipe.expire(job.reply, keys.REPLY_TTL_SECONDS)
+        self._count(pipe, done.form)
         waiters = pipe.execute()[len(done.originals)]
         others = {w for w in waiters if w.decode() != job.reply}
         if others:
@@ -146,6 +160,15 @@ class FarmWorker(SimpleWorker):
                 pipe.rpush(waiter, reply)
                 pipe.expire(waiter, keys.REPLY_TTL_SECONDS)
             pipe.execute()
+
+    def _count(self, pipe: Pipeline, form: Form) -> None:
+        """Count a finished block, for ``/metrics``."""
+        seconds = form.engine_ms / 1000
+        bound = next((b for b in ENGINE_BUCKETS if seconds <= b), "+Inf")
+        counters = keys.metrics(self._pool)
+        pipe.hincrby(counters, f"blocks:{form.outcome}", 1)
+        pipe.hincrby(counters, f"engine:{bound}", 1)
+        pipe.hincrby(counters, "engine_us", round(form.engine_ms * 1000))
 
     # ── being alive ─────────────────────────────────────────────────────────────────
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,7 +45,12 @@ _ANSWER_SECONDS = 0.02
 
 @dataclass(slots=True)
 class Answer:
-    """What the caller gets. ``pieces`` are the inside of the ``messages`` array."""
+    """What the caller gets. ``pieces`` are the inside of the ``messages`` array.
+
+    ``reason`` says why nothing was saved (empty where something was), ``engines`` which
+    made how many messages smaller and by how many tokens (``several`` where a message
+    met more than one), ``saved_by_cache`` the tokens saved by forms known before.
+    """
 
     pieces: list[bytes]
     messages: int
@@ -58,6 +63,9 @@ class Answer:
     degraded: list[str]
     cache_hits: int = 0
     cache_misses: int = 0
+    reason: str = ""
+    engines: dict[str, tuple[int, int]] = field(default_factory=dict)
+    saved_by_cache: int = 0
 
     @property
     def tokens_saved(self) -> int:
@@ -88,6 +96,7 @@ class _Turn:
     degraded: set[str] = field(default_factory=set)
     hits: int = 0
     misses: int = 0
+    fresh: set[str] = field(default_factory=set)
 
     def raw(self, index: int) -> bytes:
         """Return message ``index`` as it came."""
@@ -125,7 +134,8 @@ class Compressor:
         try:
             turn = await self._read(session, taken, options, deadline)
             if bypass or not turn.messages:
-                return _untouched(taken, options, self._tokens_before(turn))
+                tokens = self._tokens_before(turn)
+                return _untouched(taken, options, tokens, "bypass" if bypass else "empty")
             answer = await self._shrink(turn, request_id)
         except RequestError:
             raise
@@ -136,7 +146,7 @@ class Compressor:
                 error=type(error).__name__,
                 at=logs.frames(error),
             )
-            return _untouched(taken, options, 0, "internal")
+            return _untouched(taken, options, 0, "internal", degraded=["internal"])
         session.remember_trail(taken, turn.messages)
         self.sessions.settle(session)
         return answer
@@ -257,6 +267,7 @@ class Compressor:
                 deadline=margin,
             )
             found.update(done)
+            turn.fresh = set(done)
             turn.degraded |= reasons
         now = time.monotonic()
         for key, form in found.items():
@@ -289,18 +300,23 @@ class Compressor:
         transforms = [t for item in rendered if item.transforms for t in item.transforms]
         degraded = sorted(turn.degraded)
         transforms += [f"farm:verbatim:{reason}" for reason in degraded]
+        before = self._tokens_before(turn)
+        engines, by_cache = _engines(turn, rendered)
         return Answer(
-            pieces,
-            len(rendered),
-            changed,
-            self._tokens_before(turn),
-            after,
-            transforms,
-            list(shown),
-            turn.options.model,
-            degraded,
-            turn.hits,
-            turn.misses,
+            pieces=pieces,
+            messages=len(rendered),
+            changed=changed,
+            tokens_before=before,
+            tokens_after=after,
+            transforms=transforms,
+            hashes=list(shown),
+            model=turn.options.model,
+            degraded=degraded,
+            cache_hits=turn.hits,
+            cache_misses=turn.misses,
+            reason="" if after < before else _reason(turn, transforms),
+            engines=engines,
+            saved_by_cache=by_cache,
         )
 
     def _render(self, turn: _Turn) -> list[Rendered]:
@@ -365,13 +381,52 @@ class _Pause:
             self._since = time.monotonic()
 
 
-def _untouched(taken: Split, options: RequestOptions, tokens: int, *degraded: str) -> Answer:
-    """Return the messages as they came; ``degraded`` says why where it should not be so."""
+def _untouched(
+    taken: Split, options: RequestOptions, tokens: int, reason: str, degraded: Sequence[str] = ()
+) -> Answer:
+    """Return the messages as they came and the ``reason``; ``degraded`` where it is a failure."""
     spans = taken.spans
-    pieces = [taken.body[spans[0][0] : spans[-1][1]]] if spans else []
-    transforms = [f"farm:verbatim:{reason}" for reason in degraded]
-    count = len(spans)
-    return Answer(pieces, count, 0, tokens, tokens, transforms, [], options.model, list(degraded))
+    return Answer(
+        pieces=[taken.body[spans[0][0] : spans[-1][1]]] if spans else [],
+        messages=len(spans),
+        changed=0,
+        tokens_before=tokens,
+        tokens_after=tokens,
+        transforms=[f"farm:verbatim:{name}" for name in degraded],
+        hashes=[],
+        model=options.model,
+        degraded=list(degraded),
+        reason=reason,
+    )
+
+
+def _engines(turn: _Turn, rendered: list[Rendered]) -> tuple[dict[str, tuple[int, int]], int]:
+    """Return what each engine saved, and what of it forms saved that were known before."""
+    engines: dict[str, tuple[int, int]] = {}
+    by_cache = 0
+    name = turn.counter.id
+    for message, item in zip(turn.messages, rendered, strict=True):
+        if item.data is None:
+            continue
+        saved = message.tokens[name] - item.tokens
+        engine = item.engines[0] if len(item.engines) == 1 else "several"
+        blocks, total = engines.get(engine, (0, 0))
+        engines[engine] = (blocks + 1, total + saved)
+        candidates = item.plan.candidates
+        if candidates and not any(c.key in turn.fresh for c in candidates):
+            by_cache += saved
+    return engines, by_cache
+
+
+def _reason(turn: _Turn, transforms: Iterable[str]) -> str:
+    """Say why nothing was saved."""
+    if turn.degraded:
+        return min(turn.degraded)
+    if any(plan.candidates for plan in turn.plans):
+        return "no_gain"
+    if any(":protected" in t or ":excluded" in t for t in transforms):
+        return "protected"
+    return "nothing_to_compress"
 
 
 def _text_of(message: dict[str, Any], candidate: Candidate) -> str:

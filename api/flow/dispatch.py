@@ -214,7 +214,7 @@ class Dispatcher:
         pipe = self._redis.pipeline(transaction=False)
         pipe.expire(keys.cache(user), settings.session_ttl)
         pipe.expire(keys.ages(user), settings.session_ttl)
-        pipe.zadd(keys.SESSIONS, {name: time.time()})
+        pipe.expire(keys.session(user), settings.session_ttl)
         pipe.zremrangebyscore(keys.SESSIONS, "-inf", time.time() - settings.session_ttl)
         pipe.expire(keys.SESSIONS, settings.session_ttl)
         pipe.zcard(keys.SESSIONS)
@@ -226,6 +226,24 @@ class Dispatcher:
             tags = [keys.user_tag(item[0].decode("utf-8", "surrogatepass")) for item in gone]
             for tag in tags:
                 await self._ask(self._redis.unlink(keys.cache(tag), keys.ages(tag)), deadline)
+
+    async def note(
+        self, name: str, user: str, hits: int, misses: int, saved: int, deadline: Deadline
+    ) -> None:
+        """Write down what the session cache of ``user`` (called ``name``) did for a request.
+
+        Raises:
+            Degraded: Redis did not answer in time.
+        """
+        counters = keys.session(user)
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.zadd(keys.SESSIONS, {name: time.time()})
+        for field, amount in (("hits", hits), ("misses", misses), ("saved", saved)):
+            if amount:
+                pipe.hincrby(counters, field, amount)
+        pipe.expire(counters, self._settings.session_ttl)
+        pipe.expire(keys.SESSIONS, self._settings.session_ttl)
+        await self._ask(pipe.execute(), deadline)
 
     # ── enqueueing ──────────────────────────────────────────────────────────────────
 

@@ -64,7 +64,8 @@ VERBATIM = Plan()
 class Rendered:
     """A message as it leaves, made by ``plan`` from ``forms``; ``data`` is None for its own bytes.
 
-    ``shown`` are the CCR hashes its text carries, ``stored`` all kept in Redis for it.
+    ``shown`` are the CCR hashes its text carries, ``stored`` all kept in Redis for it,
+    ``engines`` what made its new texts.
     """
 
     plan: Plan
@@ -74,6 +75,7 @@ class Rendered:
     transforms: tuple[str, ...]
     shown: tuple[str, ...]
     stored: tuple[str, ...]
+    engines: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

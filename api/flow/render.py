@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from shared.errors import Degraded
-from shared.jobs import Form, Shape
+from shared.jobs import Form, Shape, engines_of
 from shared.upstream import Counter
 
 from .facts import Message, Plan, Rendered, count_message, decode
@@ -34,12 +34,14 @@ def render(
     transforms = list(plan.transforms)
     shown = list(plan.originals)
     stored = list(plan.originals)
+    made_by = list(plan.transforms) if plan.replacements else []
     for candidate, form in zip(plan.candidates, forms, strict=True):
         if form is None or form.text is None:
             transforms += candidate.transforms
             continue
         places.append((candidate.index, candidate.parts, candidate.shape, form.text))
         transforms += form.transforms
+        made_by += form.transforms
         shown += form.shown
         stored += form.stored
     if not places:
@@ -51,7 +53,16 @@ def render(
     after = count_message(decode(data), counter, len(data))
     if after > before:
         return Rendered(plan, forms, None, before, ("farm:verbatim:grew",), (), ())
-    return Rendered(plan, forms, data, after, tuple(transforms), tuple(shown), tuple(stored))
+    return Rendered(
+        plan,
+        forms,
+        data,
+        after,
+        tuple(transforms),
+        tuple(shown),
+        tuple(stored),
+        engines_of(made_by),
+    )
 
 
 def _write(raw: bytes, places: list[tuple[int | None, bool, Shape, str]]) -> bytes:

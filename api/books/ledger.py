@@ -1,0 +1,294 @@
+"""Step 7: account. Each answered request is written into Redis once, and is not lost.
+
+An entry goes to the local journal, then to Redis, both before its answer leaves where
+Redis is there; it leaves the journal when Redis has it on disk. Entries carry their
+writer's name and a number, and Redis keeps the last number of each writer, so sending
+again what may have been lost is always safe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import msgspec
+import structlog
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import (
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
+
+from shared import keys
+from shared.connection import connect_async
+from shared.deadline import Deadline
+from shared.scripts import script
+from shared.settings import Settings
+
+from .entry import Entry
+from .journal import Journal, Line, orphans
+
+_log = structlog.get_logger(__name__)
+_pack = msgspec.msgpack.Encoder().encode
+_BROKEN = (RedisError, OSError, TimeoutError)
+_BATCH = 64
+_WAIT_SECONDS = 0.25
+"""The longest an answer waits for its entry: the journal has it anyway."""
+_BARRIER_SECONDS = 1.0
+_AOF_MS = 2000
+_ADOPT_SECONDS = 10.0
+_STOP_SECONDS = 2.0
+_USER_HOURS = timedelta(hours=50)
+_RECENT, _HISTORY, _TRANSFORMS = 100, 1000, 300
+
+
+class _Waiting(NamedTuple):
+    line: Line
+    written: asyncio.Future[None] | None
+
+
+class Ledger:
+    """This process's pen: one writer, entries in order."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._directory = settings.data_dir / "ledger"
+        self._journal = Journal(self._directory, settings.books_buffer_bytes)
+        self._redis = connect_async(settings, blocking_seconds=_AOF_MS / 1000)
+        self._sha: str = self._redis.register_script(script("account")).sha
+        self._seq = 0
+        self._pending: deque[_Waiting] = deque()
+        self._unsure: deque[Line] = deque()
+        self._wake = asyncio.Event()
+        self._up = True
+        self._tasks: list[asyncio.Task[None]] = []
+        self.dropped = 0
+
+    async def start(self) -> None:
+        """Begin to write, first of all what earlier processes left behind."""
+        self._journal.open()
+        self._tasks = [
+            asyncio.create_task(self._write_on(), name="ledger"),
+            asyncio.create_task(self._confirm_on(), name="ledger-barrier"),
+            asyncio.create_task(self._adopt_on(), name="ledger-orphans"),
+        ]
+
+    async def stop(self) -> None:
+        """Write what is pending as far as that is quickly done; the journal keeps the rest."""
+        with contextlib.suppress(*_BROKEN):
+            async with asyncio.timeout(_STOP_SECONDS):
+                while self._pending:
+                    await asyncio.sleep(0.01)
+                await self._confirm()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        clean = not self._pending and not self._unsure
+        self._journal.close(clean=clean)
+        if clean:
+            with contextlib.suppress(*_BROKEN):
+                await self._redis.hdel(keys.books("writers"), self._journal.writer)
+        await self._redis.aclose()
+
+    async def record(self, entry: Entry, deadline: Deadline) -> None:
+        """Keep ``entry``; return when Redis has it, or soon where it cannot have it now."""
+        self._seq += 1
+        line = Line(self._seq, entry)
+        if not self._journal.append(line):
+            self.dropped += 1
+            _log.error("ledger_entry_dropped", dropped=self.dropped)
+            return
+        written = asyncio.get_running_loop().create_future() if self._up else None
+        self._pending.append(_Waiting(line, written))
+        self._wake.set()
+        if written is not None:
+            await asyncio.wait([written], timeout=min(_WAIT_SECONDS, deadline.remaining))
+
+    @property
+    def backlog(self) -> int:
+        """Entries of this process that Redis does not have."""
+        return len(self._pending)
+
+    # ── writing ─────────────────────────────────────────────────────────────────────
+
+    async def _write_on(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._pending:
+                batch = [self._pending[i] for i in range(min(_BATCH, len(self._pending)))]
+                try:
+                    await self._send(self._journal.writer, [item.line for item in batch])
+                except _BROKEN as error:
+                    await self._back_off(error)
+                    continue
+                self._up = True
+                for item in batch:
+                    self._pending.popleft()
+                    self._unsure.append(item.line)
+                    if item.written is not None and not item.written.done():
+                        item.written.set_result(None)
+
+    async def _back_off(self, error: BaseException) -> None:
+        """Redis is away: let nobody wait, and send again what it may have lost."""
+        if self._up:
+            _log.warning("ledger_waits", error=type(error).__name__, entries=self.backlog)
+        self._up = False
+        for item in self._pending:
+            if item.written is not None and not item.written.done():
+                item.written.set_result(None)
+        self._again(0)
+        await asyncio.sleep(self._settings.redis_retry_seconds)
+
+    def _again(self, above: int) -> None:
+        """Put lines that are not known to be on Redis's disk back in front, in order."""
+        for line in reversed([line for line in self._unsure if line.seq > above]):
+            self._pending.appendleft(_Waiting(line, None))
+        self._unsure.clear()
+
+    async def _send(self, writer: str, lines: list[Line]) -> None:
+        results = await self._run(writer, lines)
+        if any(isinstance(result, NoScriptError) for result in results):
+            await self._redis.script_load(script("account"))
+            results = await self._run(writer, lines)
+        for line, result in zip(lines, results, strict=True):
+            if isinstance(result, ResponseError) and _is_of_the_entry(result):
+                self.dropped += 1
+                _log.error("ledger_entry_refused", seq=line.seq, dropped=self.dropped)
+            elif isinstance(result, Exception):
+                raise result
+
+    async def _run(self, writer: str, lines: list[Line]) -> list[Any]:
+        pipe = self._redis.pipeline(transaction=False)
+        for line in lines:
+            names = _keys(line.entry)
+            pipe.evalsha(self._sha, len(names), *names, *self._arguments(writer, line))
+        async with asyncio.timeout(self._settings.redis_timeout):
+            results: list[Any] = await pipe.execute(raise_on_error=False)
+        return results
+
+    def _arguments(self, writer: str, line: Line) -> list[Any]:
+        settings, entry = self._settings, line.entry
+        at = datetime.fromtimestamp(entry.at, UTC)
+        kept = at + timedelta(days=settings.books_days)
+        ends = [kept, min(kept, at + _USER_HOURS), kept, kept]
+        limits = {
+            "now": time.time(),
+            "ends": [end.timestamp() for end in ends],
+            "users": settings.books_max_users,
+            "models": settings.books_max_models,
+            "transforms": _TRANSFORMS,
+            "recent": _RECENT,
+            "history": _HISTORY,
+            "answer_ttl": keys.ANSWER_TTL_SECONDS,
+        }
+        return [writer, line.seq, _pack(entry), _pack(limits)]
+
+    # ── being sure ──────────────────────────────────────────────────────────────────
+
+    async def _confirm_on(self) -> None:
+        while True:
+            await asyncio.sleep(_BARRIER_SECONDS)
+            if self._unsure:
+                with contextlib.suppress(*_BROKEN):
+                    await self._confirm()
+
+    async def _confirm(self) -> None:
+        """Drop from the journal what Redis has on disk; what it lost is sent again.
+
+        Raises:
+            RedisError, OSError, TimeoutError: nothing is known.
+        """
+        if not self._unsure:
+            return
+        sent, journalled = self._unsure[-1].seq, self._seq
+        below = self._journal.rotate()
+        has = await self._durable(self._journal.writer)
+        if has is None:
+            return
+        if has < sent:
+            self._again(has)
+            self._wake.set()
+            return
+        while self._unsure and self._unsure[0].seq <= has:
+            self._unsure.popleft()
+        if has >= journalled:
+            self._journal.forget(below)
+
+    async def _durable(self, writer: str) -> int | None:
+        """Return the last number of ``writer`` that Redis has on disk, None where unknown."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.set(keys.books("barrier"), writer)
+        pipe.execute_command("WAITAOF", 1, 0, _AOF_MS)
+        pipe.hget(keys.books("writers"), writer)
+        async with asyncio.timeout(_AOF_MS / 1000 + self._settings.redis_timeout):
+            stored, synced, last = await pipe.execute(raise_on_error=False)
+        for result in (stored, last):
+            if isinstance(result, Exception):
+                raise result
+        if isinstance(synced, RedisConnectionError):
+            raise synced
+        # An error here: no append-only file, or a Redis that cannot tell. As good as it gets.
+        if not isinstance(synced, Exception) and synced[0] < 1:
+            return None
+        return int(last or 0)
+
+    # ── taking over ─────────────────────────────────────────────────────────────────
+
+    async def _adopt_on(self) -> None:
+        while True:
+            with contextlib.suppress(*_BROKEN):
+                await self._adopt()
+            await asyncio.sleep(_ADOPT_SECONDS)
+
+    async def _adopt(self) -> None:
+        """Write what processes that are gone left behind."""
+        for orphan in orphans(self._directory):
+            try:
+                for start in range(0, len(orphan.lines), _BATCH):
+                    await self._send(orphan.writer, orphan.lines[start : start + _BATCH])
+                last = orphan.lines[-1].seq if orphan.lines else 0
+                has = await self._durable(orphan.writer) if orphan.lines else 0
+            except BaseException:
+                orphan.leave()
+                raise
+            if has is None or has < last:
+                orphan.leave()
+                continue
+            orphan.bury()
+            await self._redis.hdel(keys.books("writers"), orphan.writer)
+            if orphan.lines:
+                _log.info("ledger_taken_over", writer=orphan.writer, entries=len(orphan.lines))
+
+
+def _keys(entry: Entry) -> list[str]:
+    at = datetime.fromtimestamp(entry.at, UTC)
+    names = ("writers", f"answer:{entry.answer}", "recent", "history", "buckets")
+    sets = ("names:users", "names:models", "names:transforms")
+    hour, day = hour_of(at), day_of(at)
+    rows = ("life", "life:users", hour, f"{hour}:users", day, f"{day}:users")
+    return [keys.books(name) for name in (*names, *sets, *rows)]
+
+
+def hour_of(at: datetime) -> str:
+    """Return the name of the hour's bucket (UTC)."""
+    return f"hour:{at:%Y%m%d%H}"
+
+
+def day_of(at: datetime) -> str:
+    """Return the name of the day's bucket (UTC)."""
+    return f"day:{at:%Y%m%d}"
+
+
+def _is_of_the_entry(error: ResponseError) -> bool:
+    """Say whether Redis refuses this entry, rather than every write at the moment."""
+    if isinstance(error, OutOfMemoryError | ReadOnlyError):
+        return False
+    return "script:" in str(error) or "not an integer" in str(error)

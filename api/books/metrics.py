@@ -1,0 +1,183 @@
+"""``/metrics``: Prometheus text, made of the ledger and the pools' counters in Redis.
+
+The counters are the farm's, not this process's, so every front end reports the same and
+a restart loses nothing. With several front ends scraped, take ``max``, not ``sum``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+
+from shared.errors import Unavailable
+from shared.jobs import ENGINE_BUCKETS
+from shared.settings import PoolName, Settings
+
+from .entry import LATENCY_BUCKETS
+from .ledger import Ledger
+from .reader import Reader, Row
+from .window import Window
+
+POOLS: tuple[PoolName, ...] = ("cpu", "gpu")
+_PLAIN = (
+    ("headroom_requests", "requests", "Requests answered with a conversation"),
+    ("headroom_compressed", "compressed", "Requests that came out smaller"),
+    ("headroom_tokens_before", "before", "Tokens of the conversations as they came"),
+    ("headroom_tokens_after", "after", "Tokens of the conversations as they left"),
+    ("headroom_tokens_saved", "saved", "Tokens removed"),
+    ("headroom_errors", "errors", "Requests answered with an error or left as they came by one"),
+    ("headroom_cache_hits", "hits", "Blocks whose form was known"),
+    ("headroom_cache_misses", "misses", "Blocks whose form was not known"),
+    ("headroom_retrievals", "retrievals", "Originals had back"),
+)
+_LABELLED = (
+    ("headroom_degraded", "d:", "reason", "Answers that left text as it came, by reason"),
+    ("headroom_uncompressed", "n:", "reason", "Requests that saved nothing, by reason"),
+    ("headroom_refused", "err:", "type", "Requests answered with an error, by its type"),
+)
+
+
+class Metrics:
+    """Reads what is to be told and tells it; keeps the last ledger for when Redis is away."""
+
+    def __init__(self, settings: Settings, reader: Reader, ledger: Ledger) -> None:
+        self._journal = settings.data_dir / "ledger"
+        self._reader = reader
+        self._ledger = ledger
+        self._started = time.monotonic()
+        self._total: Row = {}
+        self._pools: dict[str, dict[str, Any]] = {}
+
+    async def text(self) -> bytes:
+        """Return the exposition text."""
+        up = 1
+        try:
+            self._total = (await self._reader.rows(Window())).total
+            now = time.time()
+            self._pools = {pool: await self._reader.pool(pool, now) for pool in POOLS}
+        except Unavailable:
+            up = 0
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_Families([*self._ledger_families(), *self._process(up), *self._farm()]))
+        return generate_latest(registry)
+
+    def _ledger_families(self) -> Iterator[Metric]:
+        if not self._total and not self._pools:
+            return
+        total = self._total
+        for name, field, text in _PLAIN:
+            yield CounterMetricFamily(name, text, value=total.get(field, 0))
+        for name, prefix, label, text in _LABELLED:
+            family = CounterMetricFamily(name, text, labels=[label])
+            for field, amount in sorted(total.items()):
+                if field.startswith(prefix):
+                    family.add_metric([field[len(prefix) :]], amount)
+            yield family
+        engines = CounterMetricFamily(
+            "headroom_engine_tokens_saved", "Tokens removed, by engine", labels=["engine"]
+        )
+        for field, amount in sorted(total.items()):
+            if field.startswith("e:") and field.endswith(":saved"):
+                engines.add_metric([field[2 : -len(":saved")]], amount)
+        yield engines
+        latency = HistogramMetricFamily("headroom_request_seconds", "Time to an answer")
+        counts = [total.get(f"l:{bound}", 0) for bound in (*LATENCY_BUCKETS, "+Inf")]
+        latency.add_metric(
+            [], _cumulative(LATENCY_BUCKETS, counts), total.get("latency_us", 0) / 1e6
+        )
+        yield latency
+
+    def _process(self, up: int) -> Iterator[Metric]:
+        yield GaugeMetricFamily("headroom_redis_up", "Whether Redis answered this scrape", up)
+        yield GaugeMetricFamily(
+            "headroom_uptime_seconds",
+            "Time since this front end started",
+            time.monotonic() - self._started,
+        )
+        yield GaugeMetricFamily(
+            "headroom_ledger_backlog_entries",
+            "Entries of this front end that Redis does not have",
+            self._ledger.backlog,
+        )
+        yield GaugeMetricFamily(
+            "headroom_ledger_buffer_bytes",
+            "Entries of all front ends on this machine not yet on Redis's disk",
+            _size(self._journal),
+        )
+        yield CounterMetricFamily(
+            "headroom_ledger_dropped",
+            "Entries this front end could not keep",
+            value=self._ledger.dropped,
+        )
+
+    def _farm(self) -> Iterator[Metric]:
+        gauges = {
+            "depth": GaugeMetricFamily("headroom_queue_depth", "Jobs that wait", labels=["pool"]),
+            "oldest": GaugeMetricFamily(
+                "headroom_queue_oldest_seconds",
+                "Age of the job that waits longest",
+                labels=["pool"],
+            ),
+            "alive": GaugeMetricFamily(
+                "headroom_workers_alive", "Workers with a recent heartbeat", labels=["pool"]
+            ),
+        }
+        jobs = CounterMetricFamily("headroom_jobs", "Jobs taken", labels=["pool", "outcome"])
+        blocks = CounterMetricFamily("headroom_blocks", "Blocks done", labels=["pool", "outcome"])
+        engine = HistogramMetricFamily(
+            "headroom_engine_seconds", "Time a block spends in its engine", labels=["pool"]
+        )
+        for pool, found in self._pools.items():
+            for name, gauge in gauges.items():
+                gauge.add_metric([pool], found[name])
+            counters = found["counters"]
+            for field, amount in sorted(counters.items()):
+                kind, _, outcome = field.partition(":")
+                if kind == "jobs":
+                    jobs.add_metric([pool, outcome], amount)
+                elif kind == "blocks":
+                    blocks.add_metric([pool, outcome], amount)
+            counts = [counters.get(f"engine:{b}", 0) for b in (*ENGINE_BUCKETS, "+Inf")]
+            total = counters.get("engine_us", 0) / 1e6
+            engine.add_metric([pool], _cumulative(ENGINE_BUCKETS, counts), total)
+        yield from gauges.values()
+        yield from (jobs, blocks, engine)
+
+
+class _Families:
+    """A collector of families made before."""
+
+    def __init__(self, families: list[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterable[Metric]:
+        """Return them."""
+        return self._families
+
+
+def _cumulative(bounds: tuple[float, ...], counts: list[float]) -> list[tuple[str, float]]:
+    pairs, so_far = [], 0.0
+    for bound, count in zip((*map(str, bounds), "+Inf"), counts, strict=True):
+        so_far += count
+        pairs.append((bound, so_far))
+    return pairs
+
+
+def _size(directory: Path) -> int:
+    total = 0
+    for path in directory.glob("*.jsonl"):
+        try:
+            total += path.stat().st_size
+        except OSError:
+            continue
+    return total

@@ -1,0 +1,190 @@
+"""Reads the books: counters of whole buckets, never single requests.
+
+A bucket carries a revision, so one that did not change since it was last read is not read
+again; most of a month's days never do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from redis.exceptions import RedisError
+
+from shared import keys
+from shared.connection import connect_async
+from shared.errors import Unavailable
+from shared.settings import Settings
+
+from .ledger import hour_of
+from .window import Window
+
+Row = dict[str, int]
+HOUR_FIELDS = ("requests", "compressed", "compressed_before", "saved", "before", "cost")
+_BROKEN = (RedisError, OSError, TimeoutError)
+_MEMO = 2000
+_SEPARATOR = "\x1f"
+
+
+@dataclass(slots=True)
+class Rows:
+    """Counters of a stretch of time: of all, by model, and by user where they were read."""
+
+    total: Row = field(default_factory=dict)
+    models: dict[str, Row] = field(default_factory=dict)
+    users: dict[str, Row] = field(default_factory=dict)
+    best: int = 0
+    best_detail: str = ""
+
+    def add(self, other: Rows) -> None:
+        """Add another stretch's counters."""
+        _add(self.total, other.total)
+        for mine, theirs in ((self.models, other.models), (self.users, other.users)):
+            for name, row in theirs.items():
+                _add(mine.setdefault(name, {}), row)
+        if other.best > self.best:
+            self.best, self.best_detail = other.best, other.best_detail
+
+
+class Reader:
+    """Answers questions about the books; every front end reads the same ones."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._redis = connect_async(settings)
+        self._memo: OrderedDict[str, tuple[bytes, Rows]] = OrderedDict()
+
+    async def stop(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
+
+    async def rows(self, window: Window) -> Rows:
+        """Return the counters of ``window``.
+
+        Raises:
+            Unavailable: Redis did not answer.
+        """
+        names = [n for bucket in window.buckets for n in (bucket, f"{bucket}:users")]
+        pipe = self._redis.pipeline(transaction=False)
+        for name in names:
+            pipe.hget(keys.books(name), "rev")
+        revisions = await self._ask(pipe)
+        found = [(n, r) for n, r in zip(names, revisions, strict=True) if r is not None]
+        changed = [n for n, r in found if self._memo.get(n, (b"",))[0] != r]
+        pipe = self._redis.pipeline(transaction=False)
+        for name in changed:
+            pipe.hgetall(keys.books(name))
+        for name, fields in zip(changed, await self._ask(pipe) if changed else (), strict=True):
+            self._remember(name, fields)
+        total = Rows()
+        for name, _ in found:
+            if name in self._memo:
+                total.add(self._memo[name][1])
+        return total
+
+    async def hours(self, hours: Sequence[datetime], who: str = "t") -> list[Row]:
+        """Return each hour's counters (:data:`HOUR_FIELDS`); ``who`` is a row's prefix."""
+        fields = [f"{who}{_SEPARATOR}{name}" for name in HOUR_FIELDS]
+        suffix = ":users" if who.startswith("u") else ""
+        pipe = self._redis.pipeline(transaction=False)
+        for hour in hours:
+            pipe.hmget(keys.books(hour_of(hour) + suffix), fields)
+        return [
+            {name: int(value or 0) for name, value in zip(HOUR_FIELDS, values, strict=True)}
+            for values in await self._ask(pipe)
+        ]
+
+    async def ring(self, name: str) -> list[dict[str, Any]]:
+        """Return the ``recent`` or ``history`` ring, oldest first."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.lrange(keys.books(name), 0, -1)
+        return [msgspec.json.decode(item) for item in (await self._ask(pipe))[0]]
+
+    async def sessions(self, limit: int) -> tuple[int, list[dict[str, Any]]]:
+        """Return how many sessions there are and the ``limit`` most recent of them."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.time()
+        pipe.zcard(keys.SESSIONS)
+        pipe.zrevrange(keys.SESSIONS, 0, limit - 1, withscores=True)
+        (seconds, micros), count, newest = await self._ask(pipe)
+        now = seconds + micros / 1e6
+        users = [(item[0].decode("utf-8", "replace"), float(item[1])) for item in newest]
+        pipe = self._redis.pipeline(transaction=False)
+        for user, _ in users:
+            tag = keys.user_tag(user)
+            pipe.hlen(keys.cache(tag))
+            pipe.hmget(keys.session(tag), "hits", "misses", "saved")
+        found = await self._ask(pipe) if users else []
+        return count, [
+            {
+                "user_id": user,
+                "last_active_seconds_ago": round(max(0.0, now - at), 3),
+                "cache_entries": found[2 * i],
+                "cache_hits": int(found[2 * i + 1][0] or 0),
+                "cache_misses": int(found[2 * i + 1][1] or 0),
+                "tokens_saved_from_cache": int(found[2 * i + 1][2] or 0),
+            }
+            for i, (user, at) in enumerate(users)
+        ]
+
+    async def pool(self, pool: str, now: float) -> dict[str, Any]:
+        """Return a pool's queue depth, the oldest job's age, live workers and counters."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.llen(keys.queue(pool))
+        pipe.lindex(keys.queue(pool), 0)
+        pipe.zcount(keys.workers(pool), now - keys.WORKER_TTL_SECONDS, "+inf")
+        pipe.hgetall(keys.metrics(pool))
+        depth, oldest, alive, counted = await self._ask(pipe)
+        age = 0.0
+        if oldest is not None:
+            pipe = self._redis.pipeline(transaction=False)
+            pipe.hget(keys.job(oldest.decode()), "enqueued_at")
+            stamp = (await self._ask(pipe))[0]
+            if stamp:
+                age = max(0.0, now - datetime.fromisoformat(stamp.decode()).timestamp())
+        counters = {name.decode(): float(value) for name, value in counted.items()}
+        return {"depth": depth, "oldest": age, "alive": alive, "counters": counters}
+
+    async def _ask(self, pipe: Any) -> list[Any]:
+        try:
+            async with asyncio.timeout(self._settings.redis_timeout):
+                found: list[Any] = await pipe.execute()
+        except _BROKEN:
+            raise Unavailable("the books cannot be read at the moment") from None
+        return found
+
+    def _remember(self, name: str, fields: dict[bytes, bytes]) -> None:
+        if b"rev" not in fields:  # it ended between two commands
+            self._memo.pop(name, None)
+            return
+        self._memo[name] = (fields[b"rev"], _parse(fields))
+        self._memo.move_to_end(name)
+        while len(self._memo) > _MEMO:
+            self._memo.popitem(last=False)
+
+
+def _parse(fields: dict[bytes, bytes]) -> Rows:
+    rows = Rows()
+    for packed, value in fields.items():
+        kind, *rest = packed.decode("utf-8", "replace").split(_SEPARATOR)
+        if kind == "t":
+            rows.total[rest[0]] = int(value)
+        elif kind == "m":
+            rows.models.setdefault(rest[0], {})[rest[1]] = int(value)
+        elif kind == "u":
+            rows.users.setdefault(rest[0], {})[rest[1]] = int(value)
+        elif kind == "best":
+            rows.best = int(value)
+        elif kind == "best_detail":
+            rows.best_detail = value.decode("utf-8", "replace")
+    return rows
+
+
+def _add(mine: Row, theirs: Row) -> None:
+    for name, amount in theirs.items():
+        mine[name] = mine.get(name, 0) + amount

@@ -1,0 +1,101 @@
+"""Which part of time a question is about, and the buckets that hold it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from shared.errors import InvalidField
+
+from .ledger import day_of, hour_of
+
+RANGES = {
+    "hour": timedelta(hours=1),
+    "day": timedelta(days=1),
+    "week": timedelta(days=7),
+    "month": timedelta(days=30),
+    "all": None,
+}
+_HOURLY = timedelta(hours=48)
+_MAX_HOURS = 744
+_HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """From ``since`` to ``until`` (UTC), widened to whole buckets; without them, everything.
+
+    Up to 48 hours it is hours, beyond that days.
+    """
+
+    since: datetime | None = None
+    until: datetime | None = None
+    resolution: str = "all"
+
+    @classmethod
+    def parse(cls, named: str | None, since: str | None, until: str | None) -> Window:
+        """Read query parameters: a range's name, or ISO 8601 times or epoch seconds.
+
+        Raises:
+            InvalidField: one of them is none, or the end is before the start.
+        """
+        now = datetime.now(UTC)
+        if named is not None and named not in RANGES:
+            raise InvalidField(f"'range' must be one of {', '.join(RANGES)}")
+        span = RANGES[named] if named else None
+        start = _time("since", since) if since else (now - span if span else None)
+        end = _time("until", until) if until else now
+        if start is None and not until:
+            return cls()
+        start = start or end - timedelta(days=4000)
+        if end < start:
+            raise InvalidField("'until' is before 'since'")
+        start = max(start, end - timedelta(days=4000))
+        if end - start <= _HOURLY:
+            return cls(start.replace(minute=0, second=0, microsecond=0), end, "hour")
+        return cls(start.replace(hour=0, minute=0, second=0, microsecond=0), end, "day")
+
+    @property
+    def buckets(self) -> list[str]:
+        """The names of its buckets, oldest first."""
+        if self.since is None or self.until is None:
+            return ["life"]
+        step, name = (_HOUR, hour_of) if self.resolution == "hour" else (_DAY, day_of)
+        names, at = [], self.since
+        while at <= self.until:
+            names.append(name(at))
+            at += step
+        return names
+
+    @property
+    def hours(self) -> list[datetime]:
+        """The hours to draw: its own, the last 31 days' at most; a day's without a window."""
+        until = self.until or datetime.now(UTC)
+        since = self.since or until - timedelta(hours=23)
+        last = until.replace(minute=0, second=0, microsecond=0)
+        count = min(_MAX_HOURS, int((last - since) / _HOUR) + 1)
+        return [last - i * _HOUR for i in reversed(range(count))]
+
+    def holds(self, stamp: str) -> bool:
+        """Say whether an ISO time lies in it."""
+        if self.since is None or self.until is None:
+            return True
+        return self.since <= datetime.fromisoformat(stamp) <= self.until
+
+    def as_json(self) -> dict[str, str | None]:
+        """Return it as answers show it."""
+        return {
+            "since": self.since.isoformat() if self.since else None,
+            "until": self.until.isoformat() if self.until else None,
+            "resolution": self.resolution,
+        }
+
+
+def _time(name: str, text: str) -> datetime:
+    try:
+        if text.replace(".", "", 1).isdigit():
+            return datetime.fromtimestamp(float(text), UTC)
+        found = datetime.fromisoformat(text)
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError, OSError):
+        raise InvalidField(f"'{name}' must be an ISO 8601 time or epoch seconds") from None

@@ -1,0 +1,56 @@
+"""``/stats``, ``/stats/insights``, ``/stats-history``, ``/sessions``, ``/metrics``."""
+
+from __future__ import annotations
+
+import falcon
+import falcon.asgi
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from shared.errors import InvalidField
+
+from ..books.metrics import Metrics
+from ..books.reports import MAX_SESSIONS_SHOWN, Question, Reports
+from ..books.window import Window
+
+
+class StatsResource:
+    """What was saved, in time, by user and by model."""
+
+    def __init__(self, reports: Reports) -> None:
+        self._reports = reports
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Answer ``/stats``."""
+        resp.media = await self._reports.stats(_question(req))
+
+    async def on_get_insights(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Answer ``/stats/insights``."""
+        resp.media = await self._reports.insights(_question(req))
+
+    async def on_get_history(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Answer ``/stats-history``."""
+        resp.media = await self._reports.history(_question(req))
+
+    async def on_get_sessions(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Answer ``/sessions``; ``?limit=`` shows that many, the most recent first."""
+        limit = req.get_param("limit") or "100"
+        if not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= MAX_SESSIONS_SHOWN):
+            raise InvalidField(f"'limit' must be a whole number from 1 to {MAX_SESSIONS_SHOWN}")
+        resp.media = await self._reports.sessions(int(limit))
+
+
+class MetricsResource:
+    """The farm for Prometheus."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Answer ``/metrics``, whatever is broken."""
+        resp.content_type = CONTENT_TYPE_LATEST
+        resp.data = await self._metrics.text()
+
+
+def _question(req: falcon.asgi.Request) -> Question:
+    window = Window.parse(req.get_param("range"), req.get_param("since"), req.get_param("until"))
+    return Question(window, req.get_param("user"), req.get_param("model"))
