@@ -10,13 +10,15 @@ import falcon.asgi
 from shared.errors import RequestError
 from shared.settings import Settings, load_settings
 
+from .access import Access
 from .flow.compressor import Compressor
 from .flow.dispatch import Dispatcher
-from .middleware import Lifespan, OneSlash, error_response, http_error_serializer
+from .middleware import Lifespan, OneSlash, RequestId, error_response, http_error_serializer
 from .resources.compress import CompressResource
 from .resources.health import HealthResource, LiveResource, ReadyResource
 from .resources.openapi import OpenApiResource
-from .resources.retrieve import RetrieveResource
+from .resources.retrieve import Originals, RetrieveResource
+from .resources.tool_call import ToolCallResource
 
 App = falcon.asgi.App[falcon.asgi.Request, falcon.asgi.Response]
 
@@ -29,13 +31,17 @@ def create_app(settings: Settings | None = None) -> App:
     started = time.monotonic()
 
     app: App = falcon.asgi.App()
+    app.add_middleware(RequestId())
     app.add_middleware(OneSlash())
+    app.add_middleware(Access(settings))
     app.add_middleware(Lifespan(dispatcher, compressor))
     app.add_error_handler(RequestError, error_response)
     app.set_error_serializer(http_error_serializer)
     app.add_route("/v1/compress", CompressResource(settings, compressor))
-    retrieve = RetrieveResource(settings, dispatcher)
+    originals = Originals(settings, dispatcher)
+    retrieve = RetrieveResource(originals)
     app.add_route("/v1/retrieve", retrieve)
+    app.add_route("/v1/retrieve/tool_call", ToolCallResource(originals))
     app.add_route("/v1/retrieve/{digest}", retrieve, suffix="hash")
     app.add_route("/health", HealthResource())
     app.add_route("/livez", LiveResource())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ from .flow.dispatch import Dispatcher
 
 _log = structlog.get_logger(__name__)
 _SLASHES = re.compile("//+")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -28,6 +30,17 @@ class OneSlash:
         """Collapse repeated slashes before routing."""
         if "//" in req.path:
             req.path = _SLASHES.sub("/", req.path)
+
+
+class RequestId:
+    """Gives every answer an ``x-request-id``: the caller's where it is a plain one."""
+
+    async def process_request(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Set ``req.context.request_id`` and the header."""
+        given = req.get_header("x-request-id")
+        known = given if given and _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
+        req.context.request_id = known
+        resp.set_header("x-request-id", known)
 
 
 class Lifespan:
@@ -57,6 +70,8 @@ async def error_response(
 ) -> None:
     """Answer a caller's mistake."""
     resp.status = error.status
+    if error.status == 401:
+        resp.set_header("www-authenticate", 'Bearer realm="headroom-farm"')
     resp.content_type = falcon.MEDIA_JSON
     resp.data = error_body(error.type, str(error))
 

@@ -7,12 +7,11 @@ import falcon.asgi
 
 from shared.errors import BodyTooLarge, NotJson
 
-ANONYMOUS = "anonymous"
-
 
 def user_of(req: falcon.asgi.Request) -> str:
-    """Return whose request this is, by the contract's headers."""
-    return req.get_header("x-maas-username") or req.get_header("x-headroom-user-id") or ANONYMOUS
+    """Return whose request this is, as :class:`api.access.Access` found it."""
+    user: str = req.context.user
+    return user
 
 
 async def read_body(req: falcon.asgi.Request, limit: int) -> bytes:

@@ -19,6 +19,11 @@ FLIGHT_SECONDS = 30
 WORKER_TTL_SECONDS = 5
 """A worker without a heartbeat for this long counts as gone."""
 
+TOMBSTONE_TTL_SECONDS = 7 * 86_400
+"""How long after the last original a user's expired hashes are told from unknown ones."""
+TOMBSTONES = 10_000
+"""The hashes remembered for a user; the oldest go first."""
+
 SESSIONS = f"{PREFIX}:sessions"
 
 
@@ -51,6 +56,11 @@ def original(tag: str, digest: str) -> str:
 def reads(tag: str, digest: str) -> str:
     """String, how often that original was retrieved."""
     return f"{PREFIX}:{{u:{tag}}}:reads:{digest}"
+
+
+def tombstones(tag: str) -> str:
+    """Sorted set, hash by time it was last stored or named: what outlives the originals."""
+    return f"{PREFIX}:{{u:{tag}}}:tombstones"
 
 
 def replies(front_end: str) -> str:

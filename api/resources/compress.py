@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import secrets
 import time
 
 import falcon
@@ -19,7 +17,6 @@ from ..requests import read_body, user_of
 
 _log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _MIN_DEADLINE_MS = 10
 
 
@@ -34,7 +31,7 @@ class CompressResource:
         """Compress the body's conversation by the deadline."""
         started = time.perf_counter()
         deadline = Deadline.after(self._seconds(req.get_header("x-headroom-deadline-ms")))
-        request_id = _request_id(req.get_header("x-request-id"))
+        request_id: str = req.context.request_id
         body = await read_body(req, self._settings.max_body_bytes)
         answer = await self._compressor.compress(
             user_of(req),
@@ -44,7 +41,6 @@ class CompressResource:
             bypass=(req.get_header("x-headroom-bypass") or "").lower() == "true",
         )
         resp.content_type = falcon.MEDIA_JSON
-        resp.set_header("x-request-id", request_id)
         resp.data = write(answer)
         _log.info(
             "compressed",
@@ -82,9 +78,3 @@ def write(answer: Answer) -> bytes:
         }
     )
     return b"".join([b'{"messages":[', b",".join(answer.pieces), b"],", rest[1:]])
-
-
-def _request_id(given: str | None) -> str:
-    if given and _REQUEST_ID.fullmatch(given):
-        return given
-    return secrets.token_hex(16)
