@@ -10,13 +10,21 @@ import falcon.asgi
 from shared.errors import RequestError
 from shared.settings import Settings, load_settings
 
+from .access import Access
+from .books.ledger import Ledger
+from .books.metrics import Metrics
+from .books.pricing import Prices
+from .books.reader import Reader
+from .books.reports import Reports
 from .flow.compressor import Compressor
 from .flow.dispatch import Dispatcher
-from .middleware import Lifespan, OneSlash, error_response, http_error_serializer
+from .middleware import Lifespan, OneSlash, RequestId, error_response, http_error_serializer
+from .resources.books import MetricsResource, StatsResource
 from .resources.compress import CompressResource
 from .resources.health import HealthResource, LiveResource, ReadyResource
 from .resources.openapi import OpenApiResource
-from .resources.retrieve import RetrieveResource
+from .resources.retrieve import Originals, RetrieveResource
+from .resources.tool_call import ToolCallResource
 
 App = falcon.asgi.App[falcon.asgi.Request, falcon.asgi.Response]
 
@@ -27,18 +35,32 @@ def create_app(settings: Settings | None = None) -> App:
     dispatcher = Dispatcher(settings)
     compressor = Compressor(settings, dispatcher)
     started = time.monotonic()
+    prices = Prices()
+    ledger = Ledger(settings)
+    reader = Reader(settings)
+    reports = Reports(settings, reader)
 
     app: App = falcon.asgi.App()
+    app.add_middleware(RequestId())
     app.add_middleware(OneSlash())
-    app.add_middleware(Lifespan(dispatcher, compressor))
+    app.add_middleware(Access(settings))
+    app.add_middleware(Lifespan(dispatcher, compressor, ledger, reader))
     app.add_error_handler(RequestError, error_response)
     app.set_error_serializer(http_error_serializer)
-    app.add_route("/v1/compress", CompressResource(settings, compressor))
-    retrieve = RetrieveResource(settings, dispatcher)
+    app.add_route("/v1/compress", CompressResource(settings, compressor, ledger, prices))
+    originals = Originals(settings, dispatcher, ledger)
+    retrieve = RetrieveResource(originals)
     app.add_route("/v1/retrieve", retrieve)
+    app.add_route("/v1/retrieve/tool_call", ToolCallResource(originals))
     app.add_route("/v1/retrieve/{digest}", retrieve, suffix="hash")
     app.add_route("/health", HealthResource())
     app.add_route("/livez", LiveResource())
     app.add_route("/readyz", ReadyResource(dispatcher, started))
+    stats = StatsResource(reports)
+    app.add_route("/stats", stats)
+    app.add_route("/stats/insights", stats, suffix="insights")
+    app.add_route("/stats-history", stats, suffix="history")
+    app.add_route("/sessions", stats, suffix="sessions")
+    app.add_route("/metrics", MetricsResource(Metrics(settings, reader, ledger)))
     app.add_route("/openapi.json", OpenApiResource(settings))
     return app

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import re
+
 import falcon
 import falcon.asgi
 
 from shared.errors import BodyTooLarge, NotJson
 
-ANONYMOUS = "anonymous"
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+"""W3C Trace Context, level 1."""
 
 
 def user_of(req: falcon.asgi.Request) -> str:
-    """Return whose request this is, by the contract's headers."""
-    return req.get_header("x-maas-username") or req.get_header("x-headroom-user-id") or ANONYMOUS
+    """Return whose request this is, as :class:`api.access.Access` found it."""
+    user: str = req.context.user
+    return user
+
+
+def trace_of(req: falcon.asgi.Request) -> str:
+    """Return the request's W3C ``traceparent``, empty where it has none that is valid."""
+    given = req.get_header("traceparent") or ""
+    return given if _TRACEPARENT.fullmatch(given) else ""
+
+
+def trace_id(req: falcon.asgi.Request) -> str | None:
+    """Return the id of the trace the request belongs to."""
+    found = trace_of(req)
+    return found.split("-")[1] if found else None
 
 
 async def read_body(req: falcon.asgi.Request, limit: int) -> bytes:

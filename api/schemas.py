@@ -106,7 +106,9 @@ def _retrieve(path: str | None) -> dict[str, Any]:
         "responses": {
             "200": _json("the original", _ORIGINAL),
             "400": _json("no hash", _ERROR),
-            "404": _json("unknown or expired", _ERROR),
+            "401": _json("no valid bearer token, where one is needed", _ERROR),
+            "403": _json("the token lacks the scope", _ERROR),
+            "404": _json("unknown_hash or expired", _ERROR),
             "503": _json("Redis is away", _ERROR),
         },
     }
@@ -122,6 +124,21 @@ def _retrieve(path: str | None) -> dict[str, Any]:
             "content": {"application/json": {"schema": wanted}},
         }
     return operation
+
+
+_TOOL_CALL: dict[str, Any] = {
+    "summary": "The result of the model's headroom_retrieve call (Anthropic or OpenAI)",
+    "parameters": [_header("x-maas-username", "whose original it is")],
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    },
+    "responses": {
+        "200": _json("the tool result; a miss says so in its text", {"type": "object"}),
+        "400": _json("not one call of headroom_retrieve", _ERROR),
+        "503": _json("Redis is away", _ERROR),
+    },
+}
 
 
 def document(settings: Settings) -> dict[str, Any]:
@@ -146,6 +163,8 @@ def document(settings: Settings) -> dict[str, Any]:
         "responses": {
             "200": _json("the conversation", _ANSWER),
             "400": _json("the body is not what it should be", _ERROR),
+            "401": _json("no valid bearer token, where one is needed", _ERROR),
+            "403": _json("the token lacks the scope", _ERROR),
             "413": _json(f"the body is over {settings.max_body_bytes} bytes", _ERROR),
             "415": _json("the content type is not JSON", _ERROR),
         },
@@ -160,6 +179,7 @@ def document(settings: Settings) -> dict[str, Any]:
         "paths": {
             "/v1/compress": {"post": compress},
             "/v1/retrieve": {"post": _retrieve(None)},
+            "/v1/retrieve/tool_call": {"post": _TOOL_CALL},
             "/v1/retrieve/{hash}": {"get": _retrieve("hash")},
             "/health": _probe("Is the process there", {"200": "it is"}),
             "/livez": _probe("Is the process there", {"200": "it is"}),

@@ -48,11 +48,42 @@ class NotJson(RequestError):
     type = "unsupported_media_type"
 
 
+class InvalidUser(RequestError):
+    """The user's name cannot be one."""
+
+    type = "invalid_user"
+
+
+class Unauthorized(RequestError):
+    """A bearer token is needed and none that is known came."""
+
+    status = 401
+    type = "unauthorized"
+
+
+class Forbidden(RequestError):
+    """The token does not open this endpoint."""
+
+    status = 403
+    type = "forbidden"
+
+
 class NotRetrievable(RequestError):
     """No original lies under this hash for this user."""
 
     status = 404
-    type = "not_found"
+
+
+class UnknownHash(NotRetrievable):
+    """This user never had an original under this hash."""
+
+    type = "unknown_hash"
+
+
+class Expired(NotRetrievable):
+    """This user had one; its time is over."""
+
+    type = "expired"
 
 
 class Unavailable(RequestError):

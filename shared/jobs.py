@@ -26,7 +26,7 @@ def is_tool_output(shape: Shape, role: str) -> bool:
 
 def engines_of(transforms: Iterable[str]) -> tuple[str, ...]:
     """Return the engines that ``transforms`` name, in headroom's words, each once."""
-    names = {}
+    names: dict[str, None] = {}
     for transform in transforms:
         parts = transform.split(":")
         if parts[0] == "router" and len(parts) > 1 and parts[1] not in ("protected", "excluded"):

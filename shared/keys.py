@@ -21,6 +21,11 @@ WORKER_TTL_SECONDS = 5
 ANSWER_TTL_SECONDS = 900
 """How long a request that comes again under its id is known as the same one."""
 
+TOMBSTONE_TTL_SECONDS = 7 * 86_400
+"""How long after the last original a user's expired hashes are told from unknown ones."""
+TOMBSTONES = 10_000
+"""The hashes remembered for a user; the oldest go first."""
+
 SESSIONS = f"{PREFIX}:sessions"
 
 
@@ -71,6 +76,11 @@ def books(name: str) -> str:
 def metrics(pool: str) -> str:
     """Hash, what a pool's workers count."""
     return f"{PREFIX}:metrics:{pool}"
+
+
+def tombstones(tag: str) -> str:
+    """Sorted set, hash by time it was last stored or named: what outlives the originals."""
+    return f"{PREFIX}:{{u:{tag}}}:tombstones"
 
 
 def replies(front_end: str) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, field_validator
+from pydantic.networks import IPvAnyNetwork
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MarkerMode = Literal["ccr", "marker-free"]
 PoolName = Literal["cpu", "gpu"]
@@ -27,6 +28,10 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = Field(8788, ge=0, le=65535)
     data_dir: Path = Path(".data")
+
+    # Who may ask (see api/access.py).
+    tokens_file: Path | None = None
+    trusted_peers: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = ()
 
     # How many of what (the local runner; elsewhere replicas decide).
     api_processes: int = Field(1, ge=1, le=64)
@@ -69,6 +74,13 @@ class Settings(BaseSettings):
     # Logs.
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
+
+    @field_validator("trusted_peers", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return [part.strip() for part in value.split(",") if part.strip()]
+        return value
 
     @property
     def original_ttl(self) -> int:

@@ -82,6 +82,7 @@ def compress_blocks(
                 "engine_failed",
                 error=type(error).__name__,
                 request_id=job.request_id,
+                trace_id=job.trace.split("-")[1] if job.trace else None,
                 pool=engines.pool,
                 chars=len(block.text),
             )

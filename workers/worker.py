@@ -149,6 +149,12 @@ class FarmWorker(SimpleWorker):
             ],
             client=pipe,
         )
+        if done.originals:
+            stones = keys.tombstones(user)
+            now = time.time()
+            pipe.zadd(stones, {original.hash: now for original in done.originals})
+            pipe.zremrangebyrank(stones, 0, -keys.TOMBSTONES - 1)
+            pipe.expire(stones, keys.TOMBSTONE_TTL_SECONDS)
         pipe.rpush(job.reply, reply)
         pipe.expire(job.reply, keys.REPLY_TTL_SECONDS)
         self._count(pipe, done.form)

@@ -84,8 +84,7 @@ class Ledger:
         """Write what is pending as far as that is quickly done; the journal keeps the rest."""
         with contextlib.suppress(*_BROKEN):
             async with asyncio.timeout(_STOP_SECONDS):
-                while self._pending:
-                    await asyncio.sleep(0.01)
+                await asyncio.gather(*[w.written for w in self._pending if w.written])
                 await self._confirm()
         for task in self._tasks:
             task.cancel()

@@ -7,7 +7,7 @@ a restart loses nothing. With several front ends scraped, take ``max``, not ``su
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +165,7 @@ class _Families:
         return self._families
 
 
-def _cumulative(bounds: tuple[float, ...], counts: list[float]) -> list[tuple[str, float]]:
+def _cumulative(bounds: tuple[float, ...], counts: Sequence[float]) -> list[tuple[str, float]]:
     pairs, so_far = [], 0.0
     for bound, count in zip((*map(str, bounds), "+Inf"), counts, strict=True):
         so_far += count

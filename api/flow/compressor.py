@@ -19,7 +19,7 @@ from shared.settings import Settings
 from shared.upstream import Counter, counter_for, detect
 
 from .body import Split, split
-from .dispatch import Dispatcher, Errand
+from .dispatch import Dispatcher, Errand, Origin
 from .facts import (
     VERBATIM,
     Candidate,
@@ -39,6 +39,7 @@ from .sessions import Session, Sessions
 _log = structlog.get_logger(__name__)
 _PAUSE_SECONDS = 0.005
 _TOUCH_SECONDS = 30.0
+_NOTE_SECONDS = 0.25
 _ANSWER_SECONDS = 0.02
 """Kept back from the deadline for putting the answer together."""
 
@@ -121,7 +122,7 @@ class Compressor:
         self._touched: dict[str, float] = {}
 
     async def compress(
-        self, user: str, body: bytes, deadline: Deadline, request_id: str, *, bypass: bool = False
+        self, user: str, body: bytes, deadline: Deadline, origin: Origin, *, bypass: bool = False
     ) -> Answer:
         """Compress the conversation in ``body`` for ``user`` by the deadline.
 
@@ -136,13 +137,13 @@ class Compressor:
             if bypass or not turn.messages:
                 tokens = self._tokens_before(turn)
                 return _untouched(taken, options, tokens, "bypass" if bypass else "empty")
-            answer = await self._shrink(turn, request_id)
+            answer = await self._shrink(turn, origin)
         except RequestError:
             raise
         except Exception as error:  # a defect of ours must not cost a user his request
             _log.error(
                 "compress_failed",
-                request_id=request_id,
+                request_id=origin.request_id,
                 error=type(error).__name__,
                 at=logs.frames(error),
             )
@@ -150,6 +151,24 @@ class Compressor:
         session.remember_trail(taken, turn.messages)
         self.sessions.settle(session)
         return answer
+
+    async def note(self, user: str, answer: Answer, deadline: Deadline) -> None:
+        """Write down what the user's session cache did for ``answer``."""
+        if answer.reason in ("bypass", "empty", "internal"):
+            return
+        tag = self.sessions.of(user).tag
+        deadline = Deadline.after(min(_NOTE_SECONDS, deadline.remaining))
+        try:
+            await self._dispatcher.note(
+                user,
+                tag,
+                answer.cache_hits,
+                answer.cache_misses,
+                answer.saved_by_cache,
+                deadline,
+            )
+        except Degraded:
+            _log.warning("session_not_noted")
 
     def warm_up(self) -> None:
         """Plan a first message, so that no request waits for rules to load."""
@@ -162,9 +181,9 @@ class Compressor:
         around = self._planner.surroundings([facts], options, counter)
         self._planner.plan(0, facts, message, around)
 
-    async def _shrink(self, turn: _Turn, request_id: str) -> Answer:
+    async def _shrink(self, turn: _Turn, origin: Origin) -> Answer:
         await self._plan(turn)
-        await self._fill(turn, request_id)
+        await self._fill(turn, origin)
         return await self._assemble(turn)
 
     # ── 1: read ─────────────────────────────────────────────────────────────────────
@@ -229,7 +248,7 @@ class Compressor:
 
     # ── 3, 4, 5: look up, enqueue, wait ─────────────────────────────────────────────
 
-    async def _fill(self, turn: _Turn, request_id: str) -> None:
+    async def _fill(self, turn: _Turn, origin: Origin) -> None:
         """Get the forms this session does not know yet, as far as the deadline allows."""
         session = turn.session
         unknown = {
@@ -263,7 +282,7 @@ class Compressor:
                 errands,
                 options=turn.options.engine_options(self._settings),
                 context=as_text(turn.query),
-                request_id=request_id,
+                origin=origin,
                 deadline=margin,
             )
             found.update(done)

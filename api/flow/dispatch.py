@@ -53,6 +53,14 @@ class Errand:
     block: Block
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a job comes from: its request's id and W3C ``traceparent`` (empty: none)."""
+
+    request_id: str
+    trace: str = ""
+
+
 class Dispatcher:
     """This process's way to Redis: the session cache, the queues and the replies."""
 
@@ -123,7 +131,7 @@ class Dispatcher:
         *,
         options: Options,
         context: str,
-        request_id: str,
+        origin: Origin,
         deadline: Deadline,
     ) -> tuple[dict[str, Form], set[str]]:
         """Have ``errands`` done; return the forms ready by the deadline and why others are not.
@@ -147,7 +155,16 @@ class Dispatcher:
         try:
             waiting = set(futures)
             for pool, blocks in self._batches(travelling):
-                job = Job(user, self._reply, options, context, request_id, deadline.wall, [])
+                job = Job(
+                    user=user,
+                    reply=self._reply,
+                    options=options,
+                    context=context,
+                    request_id=origin.request_id,
+                    expires=deadline.wall,
+                    blocks=[],
+                    trace=origin.trace,
+                )
                 statuses = await self._submit(pool, job, blocks, deadline)
                 for block, status in zip(blocks, statuses, strict=True):
                     if isinstance(status, Form):
@@ -178,11 +195,20 @@ class Dispatcher:
             Degraded: Redis did not take them.
         """
         ttl = self._settings.original_ttl
+        now = time.time()
+        stones: dict[str, float] = {}
         pipe = self._redis.pipeline(transaction=False)
         for original in originals:
             pipe.set(keys.original(user, original.hash), pack_original(original), ex=ttl)
+            stones[original.hash] = now
         for digest in refresh:
             pipe.expire(keys.original(user, digest), ttl)
+            # Kept apart from new ones (XX): a forged marker must not look like an expired one.
+            pipe.zadd(keys.tombstones(user), {digest: now}, xx=True)
+        if stones:
+            pipe.zadd(keys.tombstones(user), stones)
+            pipe.zremrangebyrank(keys.tombstones(user), 0, -keys.TOMBSTONES - 1)
+        pipe.expire(keys.tombstones(user), keys.TOMBSTONE_TTL_SECONDS)
         await self._ask(pipe.execute(), deadline)
 
     async def retrieve(
@@ -203,6 +229,15 @@ class Dispatcher:
         pipe.expire(keys.original(user, digest), ttl)
         count, *_ = await self._ask(pipe.execute(), deadline)
         return unpack_original(packed), count
+
+    async def was_kept(self, user: str, digest: str, deadline: Deadline) -> bool:
+        """Say whether ``user`` once had an original under ``digest``.
+
+        Raises:
+            Degraded: Redis did not answer in time.
+        """
+        score = await self._ask(self._redis.zscore(keys.tombstones(user), digest), deadline)
+        return score is not None
 
     async def touch(self, name: str, user: str, deadline: Deadline) -> None:
         """Prolong the session of ``user`` (called ``name``), ending the oldest beyond the bound.

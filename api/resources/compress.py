@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import secrets
+import asyncio
 import time
 
 import falcon
@@ -12,43 +11,70 @@ import msgspec
 import structlog
 
 from shared.deadline import Deadline
+from shared.errors import RequestError
 from shared.settings import Settings
 
+from ..books.entry import Request, answered, refused
+from ..books.ledger import Ledger
+from ..books.pricing import Prices
 from ..flow.compressor import Answer, Compressor
-from ..requests import read_body, user_of
+from ..flow.dispatch import Origin
+from ..requests import read_body, trace_id, trace_of, user_of
 
 _log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _MIN_DEADLINE_MS = 10
 
 
 class CompressResource:
     """The main endpoint. Whatever breaks behind it, a well-formed request gets 200."""
 
-    def __init__(self, settings: Settings, compressor: Compressor) -> None:
+    def __init__(
+        self, settings: Settings, compressor: Compressor, ledger: Ledger, prices: Prices
+    ) -> None:
         self._settings = settings
         self._compressor = compressor
+        self._ledger = ledger
+        self._prices = prices
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Compress the body's conversation by the deadline."""
         started = time.perf_counter()
         deadline = Deadline.after(self._seconds(req.get_header("x-headroom-deadline-ms")))
-        request_id = _request_id(req.get_header("x-request-id"))
-        body = await read_body(req, self._settings.max_body_bytes)
+        try:
+            body = await read_body(req, self._settings.max_body_bytes)
+            # A caller who gives up ends his request, not its entry in the books.
+            answer = await asyncio.shield(self._answer(req, body, deadline, started))
+        except RequestError as error:
+            await self._ledger.record(refused(error.type), deadline)
+            raise
+        resp.content_type = falcon.MEDIA_JSON
+        resp.data = write(answer)
+
+    async def _answer(
+        self, req: falcon.asgi.Request, body: bytes, deadline: Deadline, started: float
+    ) -> Answer:
+        user: str = user_of(req)
+        request_id: str = req.context.request_id
         answer = await self._compressor.compress(
-            user_of(req),
+            user,
             body,
             deadline,
-            request_id,
+            Origin(request_id, trace_of(req)),
             bypass=(req.get_header("x-headroom-bypass") or "").lower() == "true",
         )
-        resp.content_type = falcon.MEDIA_JSON
-        resp.set_header("x-request-id", request_id)
-        resp.data = write(answer)
+        seconds = time.perf_counter() - started
+        entry = answered(
+            Request(request_id, user, seconds), answer, self._prices.price_of(answer.model)
+        )
+        await asyncio.gather(
+            self._ledger.record(entry, deadline),
+            self._compressor.note(user, answer, deadline),
+        )
         _log.info(
             "compressed",
             request_id=request_id,
+            trace_id=trace_id(req),
             model=answer.model,
             messages=answer.messages,
             changed=answer.changed,
@@ -57,8 +83,9 @@ class CompressResource:
             cache_hits=answer.cache_hits,
             cache_misses=answer.cache_misses,
             degraded=answer.degraded,
-            ms=round((time.perf_counter() - started) * 1000, 2),
+            ms=round(seconds * 1000, 2),
         )
+        return answer
 
     def _seconds(self, header: str | None) -> float:
         """Return the time there is; the header may only shorten the setting's."""
@@ -82,9 +109,3 @@ def write(answer: Answer) -> bytes:
         }
     )
     return b"".join([b'{"messages":[', b",".join(answer.pieces), b"],", rest[1:]])
-
-
-def _request_id(given: str | None) -> str:
-    if given and _REQUEST_ID.fullmatch(given):
-        return given
-    return secrets.token_hex(16)

@@ -3,65 +3,67 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import falcon.asgi
 import msgspec
 
 from shared import keys
 from shared.deadline import Deadline
-from shared.errors import Degraded, InvalidField, MalformedBody, NotRetrievable, Unavailable
+from shared.errors import (
+    Degraded,
+    Expired,
+    InvalidField,
+    MalformedBody,
+    Unavailable,
+    UnknownHash,
+)
 from shared.settings import Settings
 
+from ..books.entry import retrieved
+from ..books.ledger import Ledger
 from ..flow.dispatch import Dispatcher
 from ..requests import read_body, user_of
 
 _HASH = re.compile("[a-f0-9]{12,24}")
-_BODY_BYTES = 65_536
+BODY_BYTES = 65_536
 
 
-class RetrieveResource:
-    """Answers with an original; another user's hash is as unknown as one never made."""
+class Originals:
+    """Looks originals up for the user who asks."""
 
-    def __init__(self, settings: Settings, dispatcher: Dispatcher) -> None:
+    def __init__(self, settings: Settings, dispatcher: Dispatcher, ledger: Ledger) -> None:
         self._settings = settings
         self._dispatcher = dispatcher
+        self._ledger = ledger
 
-    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """Retrieve by ``{"hash": "..."}``."""
-        try:
-            body = msgspec.json.decode(await read_body(req, _BODY_BYTES))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise MalformedBody("the body is not valid JSON") from None
-        await self._answer(req, resp, body.get("hash") if isinstance(body, dict) else None)
+    async def find(self, req: falcon.asgi.Request, digest: object) -> dict[str, Any]:
+        """Return the contract's fields of the original under ``digest``.
 
-    async def on_get_hash(
-        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, digest: str
-    ) -> None:
-        """Retrieve by the hash in the path."""
-        await self._answer(req, resp, digest)
-
-    async def _answer(
-        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, digest: object
-    ) -> None:
+        Raises:
+            InvalidField: there is no hash.
+            UnknownHash, Expired: there is no original (any more).
+            Unavailable: Redis is away.
+        """
         if not isinstance(digest, str) or not digest:
             raise InvalidField("'hash' is required")
         deadline = Deadline.after(self._settings.deadline_ms / 1000)
-        found = None
-        if _HASH.fullmatch(digest.lower()):
-            try:
-                found = await self._dispatcher.retrieve(
-                    keys.user_tag(user_of(req)), digest.lower(), deadline
-                )
-            except Degraded:
-                raise Unavailable("originals cannot be read at the moment") from None
+        user, digest = keys.user_tag(user_of(req)), digest.lower()
+        kept = self._settings.ccr_ttl_seconds
+        unknown = f"unknown: this user has no original under this hash (originals live {kept} s)"
+        if not _HASH.fullmatch(digest):
+            raise UnknownHash(unknown)
+        try:
+            found = await self._dispatcher.retrieve(user, digest, deadline)
+            if found is None and await self._dispatcher.was_kept(user, digest, deadline):
+                raise Expired(f"expired: kept {kept} s after the last answer that named it")
+        except Degraded:
+            raise Unavailable("originals cannot be read at the moment") from None
         if found is None:
-            kept = self._settings.ccr_ttl_seconds
-            raise NotRetrievable(
-                f"no original under this hash: unknown or expired (kept {kept} s after the "
-                "last answer that named it)"
-            )
+            raise UnknownHash(unknown)
         original, count = found
-        resp.media = {
+        await self._ledger.record(retrieved(), deadline)
+        return {
             "hash": original.hash,
             "original_content": original.content,
             "original_tokens": original.tokens,
@@ -70,3 +72,25 @@ class RetrieveResource:
             "tool_name": original.tool_name,
             "retrieval_count": count,
         }
+
+
+class RetrieveResource:
+    """Answers with an original; another user's hash is as unknown as one never made."""
+
+    def __init__(self, originals: Originals) -> None:
+        self._originals = originals
+
+    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Retrieve by ``{"hash": "..."}``."""
+        try:
+            body = msgspec.json.decode(await read_body(req, BODY_BYTES))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            raise MalformedBody("the body is not valid JSON") from None
+        digest = body.get("hash") if isinstance(body, dict) else None
+        resp.media = await self._originals.find(req, digest)
+
+    async def on_get_hash(
+        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, digest: str
+    ) -> None:
+        """Retrieve by the hash in the path; a ``query`` is taken and changes nothing."""
+        resp.media = await self._originals.find(req, digest)

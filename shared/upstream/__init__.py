@@ -15,6 +15,7 @@ from .detection import detect, remember_detection
 from .engines import Engined, EngineRouter, TextCrusherEngine, TextEngine
 from .environment import ENGINE_VERSION
 from .planner import Planned, Planner
+from .retrieval import retrieval_hash
 
 __all__ = [
     "ENGINE_VERSION",
@@ -31,6 +32,7 @@ __all__ = [
     "counter_for",
     "detect",
     "remember_detection",
+    "retrieval_hash",
     "tool_calls",
     "user_query",
 ]

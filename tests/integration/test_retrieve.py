@@ -41,7 +41,7 @@ def test_a_hash_is_worth_nothing_to_another_user(farm: Farm) -> None:
     for other in (user(), "anonymous"):
         got = post(farm.url, {"hash": digest}, {"x-maas-username": other}, "/v1/retrieve")
         assert got.status == 404
-        assert got.json["error"]["type"] == "not_found"
+        assert got.json["error"]["type"] == "unknown_hash"
         assert name not in got.body.decode()
     assert not farm.redis.exists(keys.reads(keys.user_tag("anonymous"), digest))
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from api.flow.compressor import Compressor
+from api.flow.dispatch import Origin
 from shared.deadline import Deadline
 from shared.errors import Degraded, InvalidField
 from shared.jobs import Form
@@ -48,7 +49,7 @@ class Elsewhere:
 
 
 def _compress(compressor: Compressor, body: bytes = BODY, seconds: float = 5.0) -> Any:
-    return asyncio.run(compressor.compress("u", body, Deadline.after(seconds), "id"))
+    return asyncio.run(compressor.compress("u", body, Deadline.after(seconds), Origin("id")))
 
 
 def _messages(answer: Any) -> Any:

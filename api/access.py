@@ -1,0 +1,166 @@
+"""Who may ask for what, and for whom: bearer tokens, user headers, trusted peers.
+
+The tokens file is a JSON list, one object a token: ``{"tenant": "...", "token": "..."}`` or
+``"sha256"`` (hex) instead of ``"token"``, ``"scopes"`` (of ``compress``, ``retrieve``,
+``books``) and ``"trusted": true`` for a service that acts for users. It is read again
+when it changes; a bad file keeps the last good one.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from dataclasses import dataclass
+from hashlib import sha256
+from ipaddress import IPv6Address, ip_address
+from pathlib import Path
+from typing import Annotated, Literal
+
+import falcon.asgi
+import msgspec
+import structlog
+
+from shared.errors import Forbidden, InvalidUser, Unauthorized
+from shared.settings import Settings
+
+_log = structlog.get_logger(__name__)
+Scope = Literal["compress", "retrieve", "books"]
+ANONYMOUS = "anonymous"
+_OPEN = frozenset({"/health", "/livez", "/readyz", "/openapi.json"})
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_USER_CHARS = 256
+
+
+class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    # No slash: "tenant/user" must have one reading.
+    tenant: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,128}\Z")]
+    scopes: list[Scope]
+    token: Annotated[str, msgspec.Meta(min_length=16)] | None = None
+    sha256: Annotated[str, msgspec.Meta(pattern=r"^[A-Fa-f0-9]{64}\Z")] | None = None
+    trusted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    """Whom a token stands for and what it opens."""
+
+    name: str
+    digest: bytes
+    scopes: frozenset[Scope]
+    trusted: bool
+
+
+class Tokens:
+    """The tokens file, read again when it changes."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen: tuple[int, ...] | None = None
+        self._tenants: tuple[Tenant, ...] = ()
+
+    def find(self, token: str) -> Tenant | None:
+        """Return the tenant of ``token``; the time taken tells nothing about any token."""
+        self._refresh()
+        digest = sha256(token.encode("utf-8", "surrogatepass")).digest()
+        found = None
+        for tenant in self._tenants:
+            if hmac.compare_digest(tenant.digest, digest):
+                found = tenant
+        return found
+
+    def _refresh(self) -> None:
+        try:
+            stat = self._path.stat()
+            seen: tuple[int, ...] = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        except OSError:
+            seen = ()
+        if seen == self._seen:
+            return
+        self._seen = seen
+        try:
+            self._tenants = _read(self._path)
+        except (OSError, ValueError) as error:
+            # Only the kind: a parser's message may quote the file.
+            _log.error("tokens_file_refused", error=type(error).__name__)
+
+
+def _read(path: Path) -> tuple[Tenant, ...]:
+    tenants = []
+    for entry in msgspec.json.decode(path.read_bytes(), type=list[_Entry]):
+        if (entry.token is None) == (entry.sha256 is None):
+            raise ValueError("one of token and sha256")
+        digest = (
+            sha256(entry.token.encode()).digest()
+            if entry.token is not None
+            else bytes.fromhex(entry.sha256 or "")
+        )
+        tenants.append(Tenant(entry.tenant, digest, frozenset(entry.scopes), entry.trusted))
+    return tuple(tenants)
+
+
+class Access:
+    """Middleware: lets a request through or not, and notes its user for the resources."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._tokens = Tokens(settings.tokens_file) if settings.tokens_file else None
+        self._peers = settings.trusted_peers
+
+    async def process_request(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Set ``req.context.user``.
+
+        Raises:
+            Unauthorized: a token is needed and there is no valid one.
+            Forbidden: the token does not open this endpoint.
+            InvalidUser: the user's name is too long or holds control characters.
+        """
+        if req.path in _OPEN:
+            req.context.user = ANONYMOUS
+            return
+        named = req.get_header("x-maas-username") or req.get_header("x-headroom-user-id") or ""
+        if len(named) > _USER_CHARS or _CONTROL.search(named):
+            raise InvalidUser(f"a user's name has at most {_USER_CHARS} printable characters")
+        token = _bearer(req.get_header("authorization"))
+        if self._tokens is None:
+            req.context.user = self._by_header(req, named, token)
+            return
+        tenant = self._tokens.find(token) if token else None
+        if tenant is None:
+            raise Unauthorized("a valid bearer token is needed")
+        scope = _scope(req.path)
+        if scope not in tenant.scopes:
+            raise Forbidden(f"this token does not have the scope '{scope}'")
+        if tenant.trusted:
+            req.context.user = named or tenant.name
+        else:
+            req.context.user = f"{tenant.name}/{named}" if named else tenant.name
+
+    def _by_header(self, req: falcon.asgi.Request, named: str, token: str) -> str:
+        if named and self._trusts(req.remote_addr):
+            return named
+        if token:
+            return "token-" + sha256(token.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        return ANONYMOUS
+
+    def _trusts(self, peer: str) -> bool:
+        if not self._peers:
+            return True
+        try:
+            address = ip_address(peer)
+        except ValueError:
+            return False
+        if isinstance(address, IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        return any(address in network for network in self._peers)
+
+
+def _scope(path: str) -> Scope:
+    if path == "/v1/compress" or path.startswith("/v1/compress/"):
+        return "compress"
+    if path == "/v1/retrieve" or path.startswith("/v1/retrieve/"):
+        return "retrieve"
+    return "books"
+
+
+def _bearer(header: str | None) -> str:
+    kind, _, token = (header or "").partition(" ")
+    return token.strip() if kind.lower() == "bearer" else ""
