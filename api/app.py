@@ -19,7 +19,7 @@ from .books.reports import Reports
 from .flow.compressor import Compressor
 from .flow.dispatch import Dispatcher
 from .middleware import Lifespan, OneSlash, RequestId, error_response, http_error_serializer
-from .resources.books import MetricsResource, StatsResource
+from .resources.books import MetricsResource, PricingResource, StatsResource
 from .resources.compress import CompressResource
 from .resources.health import HealthResource, LiveResource, ReadyResource
 from .resources.openapi import OpenApiResource
@@ -35,7 +35,7 @@ def create_app(settings: Settings | None = None) -> App:
     dispatcher = Dispatcher(settings)
     compressor = Compressor(settings, dispatcher)
     started = time.monotonic()
-    prices = Prices()
+    prices = Prices(settings)
     ledger = Ledger(settings)
     reader = Reader(settings)
     reports = Reports(settings, reader)
@@ -44,7 +44,7 @@ def create_app(settings: Settings | None = None) -> App:
     app.add_middleware(RequestId())
     app.add_middleware(OneSlash())
     app.add_middleware(Access(settings))
-    app.add_middleware(Lifespan(dispatcher, compressor, ledger, reader))
+    app.add_middleware(Lifespan(dispatcher, compressor, ledger, reader, prices))
     app.add_error_handler(RequestError, error_response)
     app.set_error_serializer(http_error_serializer)
     app.add_route("/v1/compress", CompressResource(settings, compressor, ledger, prices))
@@ -55,12 +55,13 @@ def create_app(settings: Settings | None = None) -> App:
     app.add_route("/v1/retrieve/{digest}", retrieve, suffix="hash")
     app.add_route("/health", HealthResource())
     app.add_route("/livez", LiveResource())
-    app.add_route("/readyz", ReadyResource(dispatcher, started))
+    app.add_route("/readyz", ReadyResource(dispatcher, prices, started))
     stats = StatsResource(reports)
     app.add_route("/stats", stats)
     app.add_route("/stats/insights", stats, suffix="insights")
     app.add_route("/stats-history", stats, suffix="history")
     app.add_route("/sessions", stats, suffix="sessions")
-    app.add_route("/metrics", MetricsResource(Metrics(settings, reader, ledger)))
+    app.add_route("/metrics", MetricsResource(Metrics(settings, reader, ledger, prices)))
+    app.add_route("/pricing", PricingResource(prices))
     app.add_route("/openapi.json", OpenApiResource(settings))
     return app

@@ -15,6 +15,7 @@ import structlog
 from shared.errors import RequestError
 
 from .books.ledger import Ledger
+from .books.pricing import Prices
 from .books.reader import Reader
 from .flow.compressor import Compressor
 from .flow.dispatch import Dispatcher
@@ -49,8 +50,14 @@ class Lifespan:
     """Starts and stops this process's connections with the server."""
 
     def __init__(
-        self, dispatcher: Dispatcher, compressor: Compressor, ledger: Ledger, reader: Reader
+        self,
+        dispatcher: Dispatcher,
+        compressor: Compressor,
+        ledger: Ledger,
+        reader: Reader,
+        prices: Prices,
     ) -> None:
+        self._prices = prices
         self._dispatcher = dispatcher
         self._compressor = compressor
         self._ledger = ledger
@@ -61,11 +68,13 @@ class Lifespan:
         self._compressor.warm_up()
         await self._dispatcher.start()
         await self._ledger.start()
+        await self._prices.start()
 
     async def process_shutdown(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
         """Close it again."""
         await self._ledger.stop()
         await self._reader.stop()
+        await self._prices.stop()
         await self._dispatcher.stop()
 
 

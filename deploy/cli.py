@@ -42,6 +42,16 @@ def _parser() -> argparse.ArgumentParser:
     worker.add_argument("--redis-url", metavar="URL")
     worker.set_defaults(run=_worker)
 
+    export = commands.add_parser("export", help="write the books to standard output")
+    export.add_argument("--format", choices=("json", "csv"), default="json")
+    export.add_argument("--redis-url", metavar="URL")
+    export.set_defaults(run=_export)
+
+    restore = commands.add_parser("import", help="restore exported books into an empty Redis")
+    restore.add_argument("file", type=argparse.FileType("rb"), help="an export as JSON; - is stdin")
+    restore.add_argument("--redis-url", metavar="URL")
+    restore.set_defaults(run=_import)
+
     demo = commands.add_parser("demo", help="post a real conversation and show what it saved")
     demo.add_argument("url")
     demo.set_defaults(run=_demo)
@@ -71,6 +81,21 @@ def _up(arguments: argparse.Namespace) -> None:
 
     external = arguments.redis_url or os.environ.get("HEADROOM_REDIS_URL")
     Farm(_settings(arguments), embedded_redis=not external).run()
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from api.books.archive import Archive
+
+    archive = Archive(_settings(arguments))
+    text = archive.csv() if arguments.format == "csv" else archive.json()
+    sys.stdout.write(text)
+
+
+def _import(arguments: argparse.Namespace) -> None:
+    from api.books.archive import Archive
+
+    count = Archive(_settings(arguments)).restore(arguments.file.read())
+    print(f"restored {count} requests")
 
 
 def _api(arguments: argparse.Namespace) -> None:

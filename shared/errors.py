@@ -105,5 +105,9 @@ class SupervisorError(FarmError):
     """The local runner could not start or keep a part of the farm."""
 
 
+class ArchiveError(FarmError):
+    """The books could not be exported or restored; nothing was changed."""
+
+
 class DemoError(FarmError):
     """The demo could not show what it is there to show."""

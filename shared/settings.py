@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic.networks import IPvAnyNetwork
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -65,6 +66,17 @@ class Settings(BaseSettings):
     books_max_users: int = Field(1000, ge=1)
     books_max_models: int = Field(200, ge=1)
     books_buffer_bytes: int = Field(64 * 1024 * 1024, ge=64 * 1024)
+
+    # Prices: the metering team's Postgres, read only.
+    pricing_dsn: SecretStr | None = None
+    pricing_pg_host: str | None = None
+    pricing_pg_port: int = Field(5432, ge=1, le=65535)
+    pricing_pg_db: str | None = None
+    pricing_pg_user: str | None = None
+    pricing_pg_password: SecretStr | None = None
+    pricing_refresh_seconds: float = Field(300.0, gt=0)
+    pricing_timeout_ms: int = Field(2000, ge=1)
+    cost_per_mtok: Decimal = Field(Decimal("15"), ge=0, max_digits=10, decimal_places=4)
 
     # Redis connections.
     redis_connect_timeout: float = Field(0.5, gt=0)

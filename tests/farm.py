@@ -88,6 +88,19 @@ class Process:
         """Send a signal."""
         self._process.send_signal(number)
 
+    def children(self) -> list[int]:
+        """Return the ids of the processes it started."""
+        pid = self._process.pid
+        return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+    def kill(self) -> None:
+        """End it and what it started at once (SIGKILL)."""
+        victims = self.children()
+        self._process.kill()
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
+        self.wait()
+
     def wait(self, seconds: float = STOP_SECONDS) -> int:
         """Wait for its end and return its status."""
         return self._process.wait(seconds)
@@ -142,9 +155,9 @@ class Farm:
         self.directory = directory
         self._valkey = EmbeddedValkey(directory / "valkey", free_port())
         self._valkey.prepare()
-        self._port = free_port()
+        self.port = free_port()
         self._settings = settings
-        self.url = f"http://127.0.0.1:{self._port}"
+        self.url = f"http://127.0.0.1:{self.port}"
         self.redis_url = self._valkey.url
         self.redis = redis.Redis.from_url(self.redis_url)
         self.parts: list[Process] = []
@@ -160,7 +173,7 @@ class Farm:
             "HOME": str(home),
             "HEADROOM_REDIS_URL": self.redis_url,
             "HEADROOM_HOST": "127.0.0.1",
-            "HEADROOM_PORT": str(self._port),
+            "HEADROOM_PORT": str(self.port),
             "HEADROOM_DATA_DIR": str(self.directory / "data"),
             "HEADROOM_WORKER_HEARTBEAT_SECONDS": "0.2",
             "HEADROOM_REDIS_RETRY_SECONDS": "0.2",
@@ -187,7 +200,7 @@ class Farm:
     def start_api(self) -> Process:
         """Start a front end and wait until it answers."""
         process = self._run([sys.executable, "-m", "deploy.cli", "api"], "api")
-        until("the front end answers", lambda: self._get("/health"))
+        until("the front end answers", lambda: self.answer("/health"))
         return process
 
     def start_worker(self, pool: str) -> Process:
@@ -198,7 +211,7 @@ class Farm:
     def until_ready(self, *, cpu: int = 1, gpu: int = 1) -> None:
         """Wait until the front end sees that many workers."""
         wanted = {"redis": "ok", "cpu_workers": cpu, "gpu_workers": gpu}
-        until("ready", lambda: (a := self._get("/readyz")) and a.json["checks"] == wanted)
+        until("ready", lambda: (a := self.answer("/readyz")) and a.json["checks"] == wanted)
 
     def stop(self) -> None:
         """Stop everything that runs."""
@@ -210,6 +223,10 @@ class Farm:
         """Post a body as user ``name``; ``x_request_id="a"`` sends ``x-request-id: a``."""
         given = {k.replace("_", "-"): v for k, v in headers.items()}
         return post(self.url, body, {"x-maas-username": name, **given})
+
+    def get(self, path: str) -> Answer:
+        """Ask for a path."""
+        return request(self.url, "GET", path)
 
     def logs(self) -> str:
         """Return what its processes printed."""
@@ -228,7 +245,8 @@ class Farm:
         except redis.RedisError:
             return False
 
-    def _get(self, path: str) -> Answer | None:
+    def answer(self, path: str) -> Answer | None:
+        """Ask for a path; None where nobody answers."""
         try:
             return request(self.url, "GET", path)
         except OSError:

@@ -25,6 +25,7 @@ from shared.settings import PoolName, Settings
 
 from .entry import LATENCY_BUCKETS
 from .ledger import Ledger
+from .pricing import Prices
 from .reader import Reader, Row
 from .window import Window
 
@@ -50,7 +51,8 @@ _LABELLED = (
 class Metrics:
     """Reads what is to be told and tells it; keeps the last ledger for when Redis is away."""
 
-    def __init__(self, settings: Settings, reader: Reader, ledger: Ledger) -> None:
+    def __init__(self, settings: Settings, reader: Reader, ledger: Ledger, prices: Prices) -> None:
+        self._prices = prices
         self._journal = settings.data_dir / "ledger"
         self._reader = reader
         self._ledger = ledger
@@ -114,6 +116,10 @@ class Metrics:
             "Entries of all front ends on this machine not yet on Redis's disk",
             _size(self._journal),
         )
+        if self._prices.age is not None:
+            yield GaugeMetricFamily(
+                "headroom_prices_age_seconds", "Time since prices were read", self._prices.age
+            )
         yield CounterMetricFamily(
             "headroom_ledger_dropped",
             "Entries this front end could not keep",

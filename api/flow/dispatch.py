@@ -250,6 +250,7 @@ class Dispatcher:
         pipe.expire(keys.cache(user), settings.session_ttl)
         pipe.expire(keys.ages(user), settings.session_ttl)
         pipe.expire(keys.session(user), settings.session_ttl)
+        pipe.zadd(keys.SESSIONS, {name: time.time()})
         pipe.zremrangebyscore(keys.SESSIONS, "-inf", time.time() - settings.session_ttl)
         pipe.expire(keys.SESSIONS, settings.session_ttl)
         pipe.zcard(keys.SESSIONS)

@@ -1,4 +1,4 @@
-"""``/stats``, ``/stats/insights``, ``/stats-history``, ``/sessions``, ``/metrics``."""
+"""The books over HTTP: savings, sessions, prices, and metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from shared.errors import InvalidField
 
 from ..books.metrics import Metrics
+from ..books.pricing import Prices
 from ..books.reports import MAX_SESSIONS_SHOWN, Question, Reports
 from ..books.window import Window
 
@@ -37,6 +38,27 @@ class StatsResource:
         if not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= MAX_SESSIONS_SHOWN):
             raise InvalidField(f"'limit' must be a whole number from 1 to {MAX_SESSIONS_SHOWN}")
         resp.media = await self._reports.sessions(int(limit))
+
+
+class PricingResource:
+    """What models' input costs, and where that is known from."""
+
+    def __init__(self, prices: Prices) -> None:
+        self._prices = prices
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Answer ``/pricing``; ``?model=`` says what one model costs, and by which row."""
+        body = self._prices.snapshot()
+        model = req.get_param("model")
+        if model is not None:
+            price = self._prices.price_of(model)
+            body["asked"] = {
+                "model": model,
+                "row": price.row,
+                "per_mtok": float(price.per_mtok),
+                "fallback": price.fallback,
+            }
+        resp.media = body
 
 
 class MetricsResource:

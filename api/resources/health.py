@@ -9,6 +9,7 @@ import falcon.asgi
 
 from shared.upstream import ENGINE_VERSION
 
+from ..books.pricing import Prices
 from ..flow.dispatch import Dispatcher
 
 SERVICE = "headroom-farm"
@@ -38,7 +39,8 @@ class LiveResource:
 class ReadyResource:
     """200 where this process can have blocks compressed, 503 with the reason elsewhere."""
 
-    def __init__(self, dispatcher: Dispatcher, started: float) -> None:
+    def __init__(self, dispatcher: Dispatcher, prices: Prices, started: float) -> None:
+        self._prices = prices
         self._dispatcher = dispatcher
         self._started = started
 
@@ -54,7 +56,7 @@ class ReadyResource:
         resp.status = falcon.HTTP_200 if ready else falcon.HTTP_503
         resp.media = {
             "status": "ready" if ready else "not_ready",
-            "db": "not_configured",
+            "db": self._prices.state,
             "uptime_seconds": round(time.monotonic() - self._started, 3),
             "checks": checks,
         }

@@ -1,0 +1,298 @@
+"""The books: the reference behaviour of the system this replaces, to the letter."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from ..farm import Farm, post, request, until, user
+from ..texts import conversation, events, openai_ran, ran, rows
+
+KEY, PASSWORD_LIKE = "sk-planted-9f2c7e", "hunter2-planted-41bd"
+
+
+def _spend(farm: Farm, name: str, model: str, seed: str) -> Any:
+    return farm.post({**conversation(ran(rows(seed))), "model": model}, name).json
+
+
+def _metrics(farm: Farm) -> dict[str, float]:
+    text = farm.get("/metrics").body.decode()
+    return {
+        sample.name + "".join(f",{k}={v}" for k, v in sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+@pytest.fixture(scope="module")
+def spent(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A farm of two front-end processes after some traffic, and its answers by user."""
+    farm = Farm(tmp_path_factory.mktemp("books"), api_processes=2)
+    try:
+        farm.start()
+        answers: dict[tuple[str, str], list[Any]] = {}
+        for name, model, count in (("ada", "claude-x", 5), ("bob", "gpt-4o", 3), ("ada", "m2", 1)):
+            for i in range(count):
+                answer = _spend(farm, name, model, f"{name}{model}{i}")
+                answers.setdefault((name, model), []).append(answer)
+        answers["bob", "gpt-4o"].append(farm.post(conversation(), "bob", **{}).json)
+        farm.post(conversation(ran(rows("by"))), "ada", x_headroom_bypass="true")
+        farm.post({"messages": []}, "ada")
+        farm.post(b"nonsense", "ada")
+        yield farm, answers
+    finally:
+        farm.stop()
+
+
+def test_stats_has_every_field_and_adds_up(spent: Any) -> None:
+    farm, answers = spent
+    every = [a for group in answers.values() for a in group]
+    saved = sum(a["tokens_saved"] for a in every)
+    compressed = [a for a in every if a["tokens_saved"]]
+    for _ in range(6):  # whichever of the two processes answers
+        body = farm.get("/stats").json
+        summary = body["summary"]
+        assert summary["api_requests"] == len(every) + 2
+        before = sum(a["tokens_before"] for a in compressed)
+        assert summary["compression"]["requests_compressed"] == len(compressed)
+        assert summary["compression"]["total_tokens_removed"] == saved
+        assert summary["compression"]["avg_compression_pct"] == round(100 * saved / before, 2)
+        best = max(a["compression_ratio"] for a in every)
+        assert summary["compression"]["best_compression_pct"] == pytest.approx(100 * best, abs=0.01)
+        assert "tokens" in summary["compression"]["best_detail"]
+        reasons = summary["uncompressed_requests"]["reasons"]
+        assert reasons["bypass"] == reasons["empty"] == 1
+        assert sum(reasons.values()) == summary["uncompressed_requests"]["total"] == 3
+        cost = summary["cost"]
+        assert cost["without_headroom_usd"] == pytest.approx(before * 15 / 1e6)
+        assert cost["total_saved_usd"] == pytest.approx(saved * 15 / 1e6)
+        difference = cost["without_headroom_usd"] - cost["with_headroom_usd"]
+        assert difference == pytest.approx(cost["total_saved_usd"])
+
+
+def test_recent_requests_carry_the_contracts_fields_oldest_first(spent: Any) -> None:
+    farm, _ = spent
+    recent = farm.get("/stats").json["recent_requests"]
+    stamps = [line["timestamp"] for line in recent]
+    assert stamps == sorted(stamps)
+    fields = (
+        "request_id timestamp provider model input_tokens_original input_tokens_optimized "
+        "tokens_saved savings_percent cost_saved_usd cost_per_mtok tags total_latency_ms"
+    )
+    for line in recent:
+        assert set(fields.split()) <= set(line)
+        assert (
+            line["input_tokens_original"] - line["input_tokens_optimized"] == line["tokens_saved"]
+        )
+        assert line["cost_saved_usd"] == pytest.approx(
+            line["tokens_saved"] * line["cost_per_mtok"] / 1e6
+        )
+    assert {line["tags"]["user-id"] for line in recent} == {"ada", "bob"}
+    assert {line["provider"] for line in recent} == {"anthropic", "openai", "unknown"}
+
+
+def test_insights_split_by_model_user_engine_and_hour(spent: Any) -> None:
+    farm, answers = spent
+    body = farm.get("/stats/insights").json
+    by_user = {line["user"]: line for line in body["by_user"]}
+    by_model = {line["model"]: line for line in body["by_model"]}
+    for name in ("ada", "bob"):
+        mine = [a for (n, _), group in answers.items() if n == name for a in group]
+        assert by_user[name]["tokens_saved"] == sum(a["tokens_saved"] for a in mine)
+    assert by_user["ada"]["requests"] == 8
+    assert by_user["bob"]["total_input"] == sum(
+        a["tokens_before"] for a in answers["bob", "gpt-4o"]
+    )
+    assert by_model["gpt-4o"]["requests"] == 3
+    total = sum(line["tokens_saved"] for line in body["by_user"])
+    assert total == sum(line["tokens_saved"] for line in body["by_model"])
+    assert total == sum(engine["tokens_saved"] for engine in body["engines"].values())
+    assert total == sum(hour["tokens_saved"] for hour in body["hourly"])
+    assert body["total_requests"] == sum(hour["requests"] for hour in body["hourly"])
+    assert "router:tool_result:smart_crusher" in body["transforms_detail"]
+
+
+def test_filters_by_user_model_and_time(spent: Any) -> None:
+    farm, answers = spent
+    mine = sum(a["tokens_saved"] for a in answers["ada", "m2"])
+    for query in ("model=m2", "model=m2&range=hour", "model=m2&range=month", "model=m2&since=0"):
+        summary = farm.get(f"/stats?{query}").json["summary"]
+        assert summary["api_requests"] == 1
+        assert summary["compression"]["total_tokens_removed"] == mine
+    user_only = farm.get("/stats?user=bob&range=day").json
+    assert user_only["summary"]["api_requests"] == 4
+    assert {line["tags"]["user-id"] for line in user_only["recent_requests"]} == {"bob"}
+    assert farm.get("/stats?until=2001-01-01").json["summary"]["api_requests"] == 0
+    assert farm.get("/stats/insights?user=bob").json["engines"] is None
+    for bad in ("range=x", "since=yesterday", "since=2&until=1", "user=a&model=b", "since=9e99"):
+        assert farm.get(f"/stats?{bad}").status == 400
+
+
+def test_history_holds_only_requests_that_saved_with_running_totals(spent: Any) -> None:
+    farm, answers = spent
+    body = farm.get("/stats-history").json
+    every = [a for group in answers.values() for a in group]
+    saved = [a["tokens_saved"] for a in every if a["tokens_saved"]]
+    assert len(body["history"]) == len(saved)
+    assert body["history"][-1]["total_tokens_saved"] == sum(saved)
+    assert body["history"][-1]["compression_savings_usd"] == pytest.approx(sum(saved) * 15 / 1e6)
+    assert {"timestamp", "model", "cost_per_mtok"} <= set(body["history"][0])
+    lifetime = body["lifetime"]
+    assert lifetime["tokens_saved"] == sum(saved)
+    assert lifetime["requests"] == len(every) + 2
+    assert lifetime["total_input_cost_usd"] == pytest.approx(
+        lifetime["total_input_tokens"] * 15 / 1e6
+    )
+    assert body["series"]["hourly"][-1]["tokens_saved"] <= sum(saved)
+
+
+def test_metrics_parse_and_agree_with_stats(spent: Any) -> None:
+    farm, _ = spent
+    found = _metrics(farm)
+    stats = farm.get("/stats").json["summary"]
+    assert found["headroom_requests_total"] == stats["api_requests"]
+    assert found["headroom_tokens_saved_total"] == stats["compression"]["total_tokens_removed"]
+    before, after = found["headroom_tokens_before_total"], found["headroom_tokens_after_total"]
+    assert before - after == found["headroom_tokens_saved_total"]
+    assert found["headroom_errors_total"] == 1
+    assert found["headroom_request_seconds_count"] == stats["api_requests"]
+    assert found["headroom_request_seconds_bucket,le=+Inf"] == stats["api_requests"]
+    assert found["headroom_workers_alive,pool=cpu"] == 1
+    assert found["headroom_blocks_total,outcome=compressed,pool=cpu"] >= 9
+    assert found["headroom_engine_seconds_count,pool=cpu"] >= 9
+    assert found["headroom_queue_depth,pool=gpu"] == 0
+    assert found["headroom_uptime_seconds"] > 0
+    assert not any("ada" in name for name in found)
+
+
+def test_sessions_say_what_the_cache_did(own_farm: Callable[..., Farm]) -> None:
+    farm = own_farm().start()
+    body = conversation(ran(rows("s")))
+    saved = [farm.post(body, "eve").json["tokens_saved"] for _ in range(3)]
+    found = farm.get("/sessions").json
+    assert found["active_sessions"] == 1
+    assert found["max_sessions"] == 10_000
+    assert found["session_ttl_seconds"] == 7200
+    (session,) = found["sessions"]
+    assert session["user_id"] == "eve"
+    assert 0 <= session["last_active_seconds_ago"] < 30
+    assert (session["cache_entries"], session["cache_hits"], session["cache_misses"]) == (1, 2, 1)
+    assert session["tokens_saved_from_cache"] == sum(saved[1:])
+    assert farm.get("/sessions?limit=0").status == 400
+
+
+def test_a_request_that_comes_again_counts_once_as_it_was_answered_last(
+    own_farm: Callable[..., Farm],
+) -> None:
+    farm = own_farm().start(gpu=0)
+    first = farm.post(conversation(ran(rows("a"))), "ada", x_request_id="one").json
+    for _ in range(3):
+        farm.post(conversation(ran(rows("a"))), "ada", x_request_id="one")
+    last = farm.post(conversation(openai_ran(rows("b", 60))), "ada", x_request_id="one").json
+    assert last["tokens_saved"] != first["tokens_saved"]
+    farm.post(conversation(ran(rows("a"))), "bob", x_request_id="one")
+    stats = farm.get("/stats?user=ada").json
+    assert stats["summary"]["api_requests"] == 1
+    assert stats["summary"]["compression"]["total_tokens_removed"] == last["tokens_saved"]
+    assert len(stats["recent_requests"]) == 1
+    assert farm.get("/stats").json["summary"]["api_requests"] == 2
+
+
+def test_users_and_models_beyond_the_bound_fold_into_other(own_farm: Callable[..., Farm]) -> None:
+    farm = own_farm(books_max_users=2, books_max_models=1).start(gpu=0)
+    for name in ("a", "b", "c", "d", "a"):
+        farm.post({**conversation(), "model": f"model-{name}"}, name)
+    body = farm.get("/stats/insights").json
+    assert {r["user"]: r["requests"] for r in body["by_user"]} == {"a": 2, "b": 1, "other": 2}
+    assert {r["model"]: r["requests"] for r in body["by_model"]} == {"model-a": 2, "other": 3}
+
+
+def test_a_retrieval_is_counted(own_farm: Callable[..., Farm]) -> None:
+    farm = own_farm().start(gpu=0)
+    digest = farm.post(conversation(ran(events("r"))), "ada").json["ccr_hashes"][0]
+    post(farm.url, {"hash": digest}, {"x-maas-username": "ada"}, "/v1/retrieve")
+    request(farm.url, "GET", f"/v1/retrieve/{digest}", None, {"x-maas-username": "bob"})
+    assert _metrics(farm)["headroom_retrievals_total"] == 1
+
+
+def test_without_redis_the_books_say_so_and_nothing_is_lost(own_farm: Callable[..., Farm]) -> None:
+    farm = own_farm().start(gpu=0)
+    farm.post(conversation(), "ada")
+    farm.parts[0].stop()
+    for _ in range(5):
+        assert farm.post(conversation(), "ada").status == 200
+    for path in ("/stats", "/stats/insights", "/stats-history", "/sessions"):
+        answer = farm.get(path)
+        assert answer.status == 503
+        assert answer.json["error"]["type"] == "unavailable"
+    found = _metrics(farm)
+    assert found["headroom_redis_up"] == 0
+    # Five, and the first where Redis had not said that it has it on disk.
+    assert found["headroom_ledger_backlog_entries"] in (5, 6)
+    assert found["headroom_ledger_buffer_bytes"] > 0
+    farm.start_redis()
+    until("written later", lambda: farm.get("/stats").status == 200 and _count(farm) == 6)
+    until("journal emptied", lambda: _metrics(farm)["headroom_ledger_buffer_bytes"] == 0)
+    assert _count(farm) == 6
+
+
+def test_an_export_restores_into_an_empty_redis_only(own_farm: Callable[..., Farm]) -> None:
+    farm, other = own_farm().start(gpu=0), own_farm()
+    other.start_redis()
+    for i in range(3):
+        _spend(farm, "ada \u00e9", "claude-x", str(i))
+    made = _cli(farm, "export").stdout
+    assert json.loads(made)["lifetime"]["requests"] == 3
+    assert len(json.loads(made)["history"]) == 3
+    table = _cli(farm, "export", "--format", "csv").stdout.decode().splitlines()
+    assert table[0].startswith("bucket,requests,compressed")
+    assert table[-1].startswith("lifetime,3,3,")
+    assert _cli(other, "import", "-", stdin=made).stdout == b"restored 3 requests\n"
+    other.start_api()
+    for path in ("/stats", "/stats-history", "/stats/insights"):
+        mine, theirs = farm.get(path).json, other.get(path).json
+        assert {**mine, "hourly": 0, "series": 0} == {**theirs, "hourly": 0, "series": 0}
+    again = _cli(farm, "import", "-", stdin=made)
+    assert again.returncode != 0
+    assert b"has books already" in again.stderr
+    assert b"not an export" in _cli(other, "import", "-", stdin=b"{}").stderr
+    assert _count(farm) == 3
+
+
+def test_nothing_secret_is_logged(own_farm: Callable[..., Farm]) -> None:
+    farm = own_farm(log_level="debug", redis_retry_seconds=0.1).start()
+    planted = f"password={PASSWORD_LIKE} {events(PASSWORD_LIKE)}"
+    headers = {"authorization": f"Bearer {KEY}", "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
+    farm.post(conversation(ran(planted)), "ada", **headers)
+    farm.post(planted.encode(), "ada", **headers)
+    farm.parts[0].stop()
+    farm.post(conversation(ran(planted)), "eve", **headers)
+    logs = farm.logs()
+    assert PASSWORD_LIKE not in logs
+    assert KEY not in logs
+    assert farm.redis_url.split("@")[0].rpartition(":")[2] not in logs
+    assert f'"trace_id": "{"a" * 32}"' in logs
+
+
+def _count(farm: Farm) -> int:
+    return int(farm.get("/stats").json["summary"]["api_requests"])
+
+
+def _cli(farm: Farm, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "deploy.cli", *arguments]
+    return subprocess.run(command, env=farm.environment, input=stdin, capture_output=True)
+
+
+def test_users_of_odd_names_are_kept_apart(own_farm: Callable[..., Farm]) -> None:
+    farm = own_farm().start(gpu=0)
+    for name in ("<img src=x onerror=alert(1)>", "other", user(), "a|b:c"):
+        farm.post(conversation(), name)
+    names = {line["user"] for line in farm.get("/stats/insights").json["by_user"]}
+    assert "<img src=x onerror=alert(1)>" in names
+    assert len(names) == 4

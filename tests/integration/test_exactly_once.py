@@ -1,0 +1,125 @@
+"""The ledger equals the sum of the answers, whatever is killed in between."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ..farm import Farm, Process, until, user
+from ..texts import conversation, events, ran, rows
+
+_CLIENTS = 4
+_KILLS = 12
+
+
+class _Client(threading.Thread):
+    """Posts until told to stop; a request without an answer is sent again under its id."""
+
+    def __init__(self, farm: Farm, number: int, stop: threading.Event) -> None:
+        super().__init__(daemon=True)
+        self._farm = farm
+        self._stop_asked = stop
+        self._random = random.Random(number)
+        self._name = f"user-{number}"
+        self.answers: list[dict[str, Any]] = []
+        self.progress = threading.Event()
+
+    def run(self) -> None:
+        number = 0
+        while not self._stop_asked.is_set():
+            number += 1
+            seed = f"{self._name}-{self._random.randrange(8)}"
+            texts = self._random.sample([rows(seed), events(seed, 80), rows(seed, 40)], 2)
+            body = conversation(*[ran(text, str(i)) for i, text in enumerate(texts)])
+            self.answers.append(self._until_answered(body, f"{self._name}-{number}"))
+            self.progress.set()
+
+    def _until_answered(self, body: Any, request_id: str) -> dict[str, Any]:
+        while True:
+            try:
+                answer = self._farm.post(
+                    body, self._name, x_request_id=request_id, x_headroom_deadline_ms="1500"
+                )
+                if answer.status == 200:
+                    found: dict[str, Any] = answer.json
+                    return found
+            except (OSError, json.JSONDecodeError):
+                pass
+            except Exception as error:  # http.client's many ways to say that it was cut off
+                if type(error).__module__ != "http.client":
+                    raise
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_totals_equal_the_answers_through_kills(own_farm: Callable[..., Farm], seed: int) -> None:
+    farm = own_farm(api_processes=2).start()
+    chance = random.Random(seed)
+    redis, cpu, _, api = farm.parts
+    parts: dict[str, Process] = {"redis": redis, "cpu": cpu, "api": api}
+    stop = threading.Event()
+    clients = [_Client(farm, number, stop) for number in range(_CLIENTS)]
+    for client in clients:
+        client.start()
+    starts = {
+        "redis": farm.start_redis,
+        "api": farm.start_api,
+        "cpu": lambda: farm.start_worker("cpu"),
+    }
+    try:
+        for _ in range(_KILLS):
+            watched = chance.choice(clients)
+            watched.progress.clear()
+            assert watched.progress.wait(30), "no progress between two kills"
+            victim = chance.choice(["redis", "cpu", "api", "front end"])
+            if victim == "front end":  # one of the server's processes; the server makes another
+                os.kill(chance.choice(parts["api"].children()), signal.SIGKILL)
+                continue
+            parts[victim].kill()
+            parts[victim] = starts[victim]()
+    finally:
+        stop.set()
+        for client in clients:
+            client.join(30)
+    assert not any(client.is_alive() for client in clients)
+    answers = [answer for client in clients for answer in client.answers]
+    assert len(answers) > _KILLS
+
+    def totals() -> tuple[int, int, int] | None:
+        got = farm.answer("/stats-history")
+        if got is None or got.status != 200:
+            return None
+        life = got.json["lifetime"]
+        return life["requests"], life["tokens_saved"], life["total_input_tokens"]
+
+    wanted = (
+        len(answers),
+        sum(a["tokens_saved"] for a in answers),
+        sum(a["tokens_after"] for a in answers),
+    )
+    # What a killed front end left in its journal is taken over in the next ten seconds.
+    until(f"{wanted}", lambda: totals() == wanted, 30)
+    by_user = {r["user"]: r["requests"] for r in farm.get("/stats/insights").json["by_user"]}
+    assert by_user == {f"user-{i}": len(c.answers) for i, c in enumerate(clients)}
+
+
+def test_a_caller_who_gives_up_is_counted_once(own_farm: Callable[..., Farm]) -> None:
+    farm = own_farm().start(cpu=0, gpu=0)
+    body = json.dumps(conversation(ran(rows("gone")))).encode()
+    head = (
+        "POST /v1/compress HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        f"x-maas-username: {user()}\r\nx-headroom-deadline-ms: 700\r\n"
+        f"content-length: {len(body)}\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", farm.port)) as connection:
+        connection.sendall(head.encode() + body)
+        until("it waits in the queue", lambda: farm.redis.llen("rq:queue:cpu") == 1)
+    until("counted", lambda: farm.get("/stats").json["summary"]["api_requests"] == 1)
+    assert farm.get("/stats").json["recent_requests"][0]["tokens_saved"] == 0

@@ -1,0 +1,215 @@
+"""Prices from a real Postgres: both schemas, zero, missing rows, and every way to be away."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.books.pricing import Price, Prices
+from shared.settings import Settings
+
+from ..farm import Farm, request, until, user
+from ..postgres import NEW, OLD, Postgres
+from ..texts import conversation, ran, rows
+
+REAL = {
+    "claude-opus-4-6": "15",
+    "claude-sonnet-4-20250514": "3",
+    "claude-haiku-4-5-20251001": "0.80",
+    "gpt-4o": "2.50",
+    "gpt-4o-mini": "0.15",
+    "local-llama": "0",
+}
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    server = Postgres(tmp_path_factory.mktemp("pg") / "server")
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+def _settings(dsn: str | None, **more: Any) -> Settings:
+    given: dict[str, Any] = {"pricing_refresh_seconds": 0.05, "pricing_timeout_ms": 300, **more}
+    return Settings(pricing_dsn=dsn, **given)  # type: ignore[arg-type]
+
+
+@asynccontextmanager
+async def _running(settings: Settings) -> AsyncIterator[Prices]:
+    prices = Prices(settings)
+    await prices.start()
+    try:
+        yield prices
+    finally:
+        await prices.stop()
+
+
+async def _until(what: str, condition: Callable[[], object]) -> None:
+    for _ in range(2000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError(what)
+
+
+async def _read(settings: Settings, *models: str) -> list[Price]:
+    async with _running(settings) as prices:
+        await _until("prices", lambda: prices.state == "ok")
+        return [prices.price_of(model) for model in models]
+
+
+def test_the_new_schema(postgres: Postgres) -> None:
+    postgres.make(NEW, REAL)
+    asked = ("gpt-4o-mini", "gpt-4o-mini-2024-07-18", "local-llama", "unheard-of", "")
+    mini, dated, local, missing, empty = asyncio.run(_read(_settings(postgres.dsn), *asked))
+    assert mini == Price(Decimal("0.1500"), False, "gpt-4o-mini")
+    assert dated == mini
+    assert local == Price(Decimal("0.0000"), False, "local-llama")
+    assert missing == empty == Price(Decimal("15.0000"), True, None)
+
+
+def test_the_old_schema(postgres: Postgres) -> None:
+    postgres.make(OLD, {"gpt-4o": "0.0025", "odd": "NULL"})
+    gpt, odd = asyncio.run(_read(_settings(postgres.dsn), "gpt-4o", "odd"))
+    assert gpt == Price(Decimal("2.5000"), False, "gpt-4o")
+    assert odd.fallback
+
+
+def test_bad_prices_are_ignored(postgres: Postgres) -> None:
+    postgres.make(NEW, {"minus": "-1", "nan": "'NaN'", "good": "2"})
+    minus, nan, good = asyncio.run(_read(_settings(postgres.dsn), "minus", "nan", "good"))
+    assert minus.fallback
+    assert nan.fallback
+    assert good.per_mtok == 2
+
+
+def test_parts_instead_of_a_dsn(postgres: Postgres) -> None:
+    postgres.make(NEW, REAL)
+    settings = _settings(
+        None,
+        pricing_pg_host="127.0.0.1",
+        pricing_pg_port=postgres.port,
+        pricing_pg_db="postgres",
+        pricing_pg_user="reader",
+        pricing_pg_password=postgres.password,
+    )
+    (price,) = asyncio.run(_read(settings, "gpt-4o"))
+    assert price.per_mtok == Decimal("2.5")
+    assert postgres.password not in repr(settings)
+
+
+def test_a_server_that_dies_and_returns_keeps_the_last_prices(tmp_path: Path) -> None:
+    server = Postgres(tmp_path / "server")
+
+    async def play() -> None:
+        async with _running(_settings(server.dsn)) as prices:
+            await _until("it says so", lambda: prices.snapshot()["last_error"])
+            assert prices.price_of("gpt-4o").fallback
+            assert prices.snapshot()["source"] == "fallback"
+            await asyncio.to_thread(server.start)
+            await asyncio.to_thread(server.make, NEW, {"gpt-4o": "2.5"})
+            await _until("read", lambda: prices.state == "ok")
+            await asyncio.to_thread(server.stop)
+            await _until("noticed", lambda: prices.state == "unreachable")
+            assert prices.price_of("gpt-4o").per_mtok == Decimal("2.5")
+            assert prices.snapshot()["source"] == "postgres"
+            await asyncio.to_thread(server.start)
+            server.execute("UPDATE model_pricing SET input_cost_per_mtok = 9")
+            await _until("new price", lambda: prices.price_of("gpt-4o").per_mtok == 9)
+            assert prices.state == "ok"
+
+    try:
+        asyncio.run(play())
+    finally:
+        server.stop()
+
+
+def test_a_slow_server_is_cut_off_and_the_last_prices_stand(postgres: Postgres) -> None:
+    postgres.make(NEW, REAL)
+
+    async def play() -> None:
+        async with _running(_settings(postgres.dsn)) as prices:
+            await _until("read", lambda: prices.state == "ok")
+            with postgres.connect() as owner:
+                owner.execute("BEGIN; LOCK TABLE model_pricing IN ACCESS EXCLUSIVE MODE")
+                await _until("cut off", lambda: prices.snapshot()["last_error"] == "QueryCanceled")
+                assert prices.price_of("gpt-4o").per_mtok == Decimal("2.5")
+            await _until("read again", lambda: prices.state == "ok")
+
+    asyncio.run(play())
+
+
+def test_its_transactions_cannot_write(postgres: Postgres) -> None:
+    postgres.make(NEW, REAL)
+    postgres.execute("GRANT UPDATE ON model_pricing TO reader")
+
+    async def play() -> None:
+        async with _running(_settings(postgres.dsn)) as prices:
+            await _until("read", lambda: prices.state == "ok")
+            assert prices._pool is not None
+            async with prices._pool.connection() as connection:
+                with pytest.raises(Exception, match="read-only transaction"):
+                    await connection.execute("UPDATE model_pricing SET input_cost_per_mtok = 0")
+                await connection.rollback()
+
+    asyncio.run(play())
+
+
+def test_without_a_database_nothing_is_opened() -> None:
+    async def play() -> None:
+        async with _running(_settings(None, cost_per_mtok="7.25")) as prices:
+            assert prices.state == "not_configured"
+            assert prices.price_of("gpt-4o") == Price(Decimal("7.2500"), True)
+            assert prices._pool is None
+
+    asyncio.run(play())
+
+
+@given(
+    st.dictionaries(st.text("ab-4", min_size=1, max_size=6), st.integers(0, 99)), st.text("ab-4")
+)
+def test_the_longest_prefix_wins(table: dict[str, int], model: str) -> None:
+    prices = Prices(_settings(None))
+    prices._succeeded([(name, Decimal(price)) for name, price in table.items()])
+    prefixes = [model[:n] for n in range(len(model), 0, -1) if model[:n] in table]
+    found = prices.price_of(model)
+    assert found.row == (prefixes[0] if prefixes else None)
+    assert found.fallback is (not prefixes)
+
+
+def test_a_farm_prices_its_answers_and_history_keeps_the_price_it_had(
+    own_farm: Callable[..., Farm], postgres: Postgres
+) -> None:
+    postgres.make(NEW, {"claude": "3", "free": "0"})
+    farm = own_farm(pricing_dsn=postgres.dsn, pricing_refresh_seconds=0.1).start(gpu=0)
+    until("prices", lambda: farm.get("/pricing").json["source"] == "postgres")
+    assert farm.get("/readyz").json["db"] == "ok"
+    name = user()
+    body = conversation(ran(rows(name)))
+    saved = farm.post({**body, "model": "claude-x"}, name).json["tokens_saved"]
+    farm.post({**body, "model": "free"}, name)
+    postgres.execute("UPDATE model_pricing SET input_cost_per_mtok = 300 WHERE model = 'claude'")
+    until("new price", lambda: farm.get("/pricing").json["models"]["claude"] == 300.0)
+    stats = farm.get("/stats").json
+    assert stats["summary"]["cost"]["total_saved_usd"] == pytest.approx(saved * 3 / 1e6)
+    assert [line["cost_per_mtok"] for line in stats["recent_requests"]] == [3.0, 0.0]
+    with postgres.connect() as owner:
+        owner.execute("BEGIN; LOCK TABLE model_pricing IN ACCESS EXCLUSIVE MODE")
+        assert farm.post({**body, "model": "claude-x"}, name).status == 200
+    assert postgres.password not in farm.logs()
+    shown = Path(f"/proc/{farm.parts[-1].pid}/cmdline").read_bytes()
+    assert postgres.password.encode() not in shown
+    asked = request(farm.url, "GET", "/pricing?model=claude-later").json
+    assert asked["asked"] == {"model": "claude-later", "row": "claude", "per_mtok": 300.0,
+                              "fallback": False}  # fmt: skip

