@@ -87,7 +87,8 @@ def _worker(arguments: argparse.Namespace) -> None:
     settings = _settings(arguments)
     logs.configure(settings)
     pool = arguments.pool
-    FarmWorker(settings, Engines(pool, text_engine(pool))).run()
+    chosen = text_engine(pool, settings)
+    FarmWorker(settings, Engines(pool, chosen.engine if chosen else None)).run()
 
 
 def _demo(arguments: argparse.Namespace) -> None:

@@ -76,3 +76,7 @@ class SupervisorError(FarmError):
 
 class DemoError(FarmError):
     """The demo could not show what it is there to show."""
+
+
+class ModelError(FarmError):
+    """A model cannot be used: missing, broken, or made for another contract."""

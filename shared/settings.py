@@ -55,6 +55,13 @@ class Settings(BaseSettings):
     engine_timeout_seconds: int = Field(10, ge=1)
     worker_heartbeat_seconds: float = Field(1.0, gt=0)
 
+    # The text engine.
+    text_engine: Literal["kompress", "text_crusher"] = "kompress"
+    model_dir: Path | None = None
+    engine_threads: int = Field(0, ge=0, le=256)
+    batch_tokens: int = Field(16_384, ge=512)
+    batch_max_jobs: int = Field(64, ge=1)
+
     # Redis connections.
     redis_connect_timeout: float = Field(0.5, gt=0)
     redis_timeout: float = Field(2.0, gt=0)
