@@ -57,7 +57,7 @@ def in_directory(directory: Path) -> Model:
     """
     if not directory.is_dir():
         raise ModelError(f"no model directory {directory}")
-    graphs = {}
+    graphs: dict[str, Path] = {}
     for name in GRAPHS:
         for path in (directory / "onnx" / name, directory / name):
             if path.is_file():
@@ -79,7 +79,7 @@ def in_cache() -> Model:
         from huggingface_hub import try_to_load_from_cache
     except ImportError:
         raise ModelError("huggingface_hub is not installed") from None
-    graphs = {}
+    graphs: dict[str, Path] = {}
     for name in GRAPHS:
         found = try_to_load_from_cache(MODEL_ID, f"onnx/{name}", revision=REVISIONS[MODEL_ID])
         if isinstance(found, str):

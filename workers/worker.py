@@ -15,6 +15,7 @@ import signal
 import socket
 import threading
 import time
+from datetime import UTC, datetime
 from types import FrameType
 from typing import Any
 
@@ -27,11 +28,23 @@ from rq.worker import SimpleWorker
 
 from shared import keys
 from shared.connection import connect
-from shared.jobs import FUNCTION, Job, Reply, pack_form, pack_original, pack_reply, read_job
+from shared.jobs import (
+    FUNCTION,
+    EngineStatus,
+    Form,
+    Job,
+    Reply,
+    pack_form,
+    pack_original,
+    pack_reply,
+    pack_status,
+    read_job,
+)
 from shared.scripts import script
 from shared.settings import PoolName, Settings
 from shared.upstream import ENGINE_VERSION, Engined
 
+from .batcher import BatchCount, can_batch, prepared, tokens_of
 from .tasks import Done, Engines, compress_blocks
 
 _log = structlog.get_logger(__name__)
@@ -40,11 +53,17 @@ _BROKEN = (RedisError, OSError)
 
 
 class FarmWorker(SimpleWorker):
-    """Takes jobs of one pool, one at a time, in this process."""
+    """Takes jobs of one pool in this process: one at a time, or what waits where that is faster.
 
-    def __init__(self, settings: Settings, engines: Engines) -> None:
+    ``status`` is what the heartbeat says of the pool's text engine.
+    """
+
+    def __init__(
+        self, settings: Settings, engines: Engines, status: EngineStatus | None = None
+    ) -> None:
         self._settings = settings
         self._engines = engines
+        self._status = status
         self._pool: PoolName = engines.pool
         self._redis = connect(settings, blocking_seconds=_WAIT_SECONDS)
         self._finish = self._redis.register_script(script("finish"))
@@ -77,18 +96,62 @@ class FarmWorker(SimpleWorker):
                 self._stopping.wait(self._settings.redis_retry_seconds)
         self._farewell()
 
-    # ── one job ─────────────────────────────────────────────────────────────────────
+    # ── the jobs of one turn ────────────────────────────────────────────────────────
 
     def _take(self, job_id: str) -> None:
+        """Do one job, and what else waits for an engine that batches."""
+        count = BatchCount()
+        jobs = {job_id: self._fetch(job_id, count)}
+        if can_batch(self._engines):
+            self._take_more(jobs, count)
+            self._drop_expired(jobs, count)
+        wanted = {j: job for j, job in jobs.items() if job is not None}
+        with prepared(list(wanted.values()), self._engines, self._limit, count) as share_ms:
+            for one, job in wanted.items():
+                for done in compress_blocks(job, self._engines, self._limit, share_ms):
+                    self._deliver(job, done, count)
+                self._finished(one)
+        for one in jobs.keys() - wanted.keys():
+            self._finished(one)
+
+    def _drop_expired(self, jobs: dict[str, Job | None], count: BatchCount) -> None:
+        """Answer for jobs whose caller has gone: the model's time is for those who wait.
+
+        Whoever joined such a flight later gets his original, as after a failure.
+        """
+        now = time.time()
+        for job_id, job in jobs.items():
+            if job is not None and job.expires < now:
+                jobs[job_id] = None
+                count.expired += 1
+                for block in job.blocks:
+                    self._deliver(job, Done(block, Form(None, outcome="failed"), []), count)
+                _log.info("job_expired", pool=self._pool, request_id=job.request_id)
+
+    def _take_more(self, jobs: dict[str, Job | None], count: BatchCount) -> None:
+        """Add waiting jobs up to the token budget; none waiting costs one round trip."""
+        settings = self._settings
+        tokens = sum(tokens_of(job) for job in jobs.values() if job)
+        while tokens < settings.batch_tokens and len(jobs) < settings.batch_max_jobs:
+            popped: Any = self._redis.lmove(
+                keys.queue(self._pool), keys.taken(self._pool), "LEFT", "RIGHT"
+            )
+            if popped is None:
+                return
+            job = jobs[popped.decode()] = self._fetch(popped.decode(), count)
+            tokens += tokens_of(job) if job else 0
+
+    def _fetch(self, job_id: str, count: BatchCount) -> Job | None:
         pipe = self._redis.pipeline(transaction=False)
-        pipe.hget(keys.job(job_id), "data")
+        pipe.hmget(keys.job(job_id), "data", "enqueued_at")
         pipe.hset(keys.job(job_id), "status", "started")
         pipe.expire(keys.job(job_id), keys.JOB_TTL_SECONDS)
-        data, *_ = pipe.execute()
-        job = self._read(job_id, data)
-        if job is not None:
-            for done in compress_blocks(job, self._engines, self._limit):
-                self._deliver(job, done)
+        (data, enqueued), *_ = pipe.execute()
+        if enqueued is not None:
+            count.wait_ms += _milliseconds_since(enqueued)
+        return self._read(job_id, data)
+
+    def _finished(self, job_id: str) -> None:
         pipe = self._redis.pipeline(transaction=False)
         pipe.unlink(keys.job(job_id))
         pipe.lrem(keys.taken(self._pool), 1, job_id)
@@ -112,8 +175,11 @@ class FarmWorker(SimpleWorker):
             result: Engined = call()
         return result
 
-    def _deliver(self, job: Job, done: Done) -> None:
-        """Store originals and form, end the flight, and answer everybody who waits."""
+    def _deliver(self, job: Job, done: Done, count: BatchCount) -> None:
+        """Store originals and form, end the flight, and answer everybody who waits.
+
+        ``count`` goes with it into the pool's counters, and starts again at zero.
+        """
         settings = self._settings
         user, key = job.user, done.block.key
         packed = pack_form(done.form)
@@ -138,6 +204,8 @@ class FarmWorker(SimpleWorker):
         )
         pipe.rpush(job.reply, reply)
         pipe.expire(job.reply, keys.REPLY_TTL_SECONDS)
+        for name, value in count.take().items():
+            pipe.hincrbyfloat(keys.metrics(self._pool), name, value)
         waiters = pipe.execute()[len(done.originals)]
         others = {w for w in waiters if w.decode() != job.reply}
         if others:
@@ -170,6 +238,12 @@ class FarmWorker(SimpleWorker):
                     keys.workers(self._pool), "-inf", now - 10 * keys.WORKER_TTL_SECONDS
                 )
                 pipe.expire(self.key, self.worker_ttl + 60)
+                if self._status is not None:
+                    pipe.set(
+                        keys.engine(self._pool, self.name),
+                        pack_status(self._status),
+                        ex=keys.WORKER_TTL_SECONDS,
+                    )
                 pipe.sadd("rq:queues", keys.queue(self._pool))
                 pipe.execute()
             except _BROKEN as error:
@@ -181,10 +255,20 @@ class FarmWorker(SimpleWorker):
             self._alive.join(2.0)
         try:
             self._redis.zrem(keys.workers(self._pool), self.name)
+            self._redis.unlink(keys.engine(self._pool, self.name))
             self.register_death()
         except _BROKEN:
             _log.warning("farewell_failed", pool=self._pool)
         _log.info("worker_stopped", pool=self._pool, worker=self.name)
+
+
+def _milliseconds_since(stamp: bytes) -> float:
+    """Return how long ago RQ's time ``stamp`` was; 0 where it is not one."""
+    try:
+        then = datetime.fromisoformat(stamp.decode())
+    except ValueError:
+        return 0.0
+    return max(0.0, (datetime.now(UTC) - then).total_seconds() * 1000)
 
 
 class _EngineTimeout(TimeoutError):
