@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import pydoc
 from functools import cache
@@ -70,10 +69,3 @@ def conversation(*parts: list[dict[str, Any]]) -> dict[str, Any]:
     """Return a request body of those parts after a neutral question."""
     start = [{"role": "user", "content": "what did the run print"}]
     return {"messages": [*start, *[m for part in parts for m in part]], "model": "claude-x"}
-
-
-@cache
-def documents() -> list[str]:
-    """Return real prose: what installed packages say of themselves, longest first."""
-    found = {one.read_text("METADATA") or "" for one in importlib.metadata.distributions()}
-    return sorted((t for t in found if len(t.split()) > 120), key=lambda t: (-len(t), t))

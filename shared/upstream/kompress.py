@@ -57,12 +57,12 @@ class KompressEngine:
     marks = True
 
     def __init__(self, scorer: Scorer, encode: Encode) -> None:
-        self._scorer = scorer
+        self.scorer = scorer
         self._encode = encode
         self._encodings: dict[tuple[str, ...], Encoding] = {}
         self._known: dict[Row, list[float] | Exception] = {}
         self._noted: dict[Row, None] | None = None
-        self._rows: list[Row] = []
+        self.rows: list[Row] = []
         self._error: Exception | None = None
         self._id = f"farm-{id(self):x}"
         _kompress._kompress_cache[self._id] = (self, self._tokenize, "onnx_farm")
@@ -99,19 +99,19 @@ class KompressEngine:
         try:
             yield
         finally:
-            self._rows, self._noted = list(self._noted), None
+            self.rows, self._noted = list(self._noted), None
 
     def score(self) -> list[int]:
         """Score all rows that :meth:`collect` noted; return their lengths in tokens."""
-        for row, scores in zip(self._rows, self._scorer.scores(self._rows), strict=True):
+        for row, scores in zip(self.rows, self.scorer.scores(self.rows), strict=True):
             self._known[row] = scores
-        return [len(row) for row in self._rows]
+        return [len(row) for row in self.rows]
 
     def forget(self) -> None:
         """Drop scores and encodings of the last batch: they are other people's text."""
         self._known.clear()
         self._encodings.clear()
-        self._rows = []
+        self.rows = []
 
     # ── what headroom calls ─────────────────────────────────────────────────────────
 
@@ -123,7 +123,7 @@ class KompressEngine:
             return [[0.0] * len(row)]
         found = self._known.get(row)
         if found is None:
-            found = self._scorer.scores([row])[0]
+            found = self.scorer.scores([row])[0]
         if isinstance(found, Exception):
             self._error = found
             raise found

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from loadtest.graphs import POISON, build_model, foreign_model
 from shared import keys
 from shared.jobs import Block, Job, Options, encode_block, job_frame
 
 from ..farm import Farm, Process, request, until, user
-from ..models import POISON, build_model, foreign_model
 from ..texts import conversation, prose, ran
 
 

@@ -13,6 +13,7 @@ from headroom.transforms import kompress_compressor as upstream
 from headroom.transforms.kompress_compressor import KompressCompressor, KompressConfig
 from transformers import PreTrainedTokenizerFast
 
+from loadtest.graphs import POISON, build_model, documents, foreign_model
 from shared.jobs import Block, Options
 from shared.models import in_directory
 from shared.settings import Settings
@@ -23,8 +24,7 @@ from workers.engines.provider import choose
 from workers.engines.session import CPU, PROBE, Session, batches
 from workers.engines.tokenizer import Tokenizer
 
-from ..models import POISON, build_model, foreign_model
-from ..texts import documents, events, prose
+from ..texts import events, prose
 
 URLS = " ".join(f"https://example.org/{n}/a%20very-long_path/{n * 7919}" for n in range(400))
 
@@ -99,9 +99,9 @@ def test_a_batch_gives_what_each_gives_alone(
     lengths = engine.score()
     assert len(lengths) > len(texts)
     assert max(lengths) <= MAX_TOKENS
-    passes = engine._scorer.passes  # type: ignore[attr-defined]
+    passes = engine.scorer.passes  # type: ignore[attr-defined]
     assert [engine.compress(text, "", ratio) for text in texts] == alone
-    assert engine._scorer.passes == passes, "the second pass ran the model"  # type: ignore[attr-defined]
+    assert engine.scorer.passes == passes, "the second pass ran the model"  # type: ignore[attr-defined]
     engine.forget()
     assert not engine._known
     assert not engine._encodings

@@ -14,10 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from loadtest.graphs import build_model, foreign_model
 from shared.errors import ModelError
 from shared.models import MODEL_ID, REVISIONS, in_directory, verify
-
-from ..models import build_model, foreign_model
 
 REVISION = REVISIONS[MODEL_ID]
 
