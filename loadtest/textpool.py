@@ -3,7 +3,7 @@
     python -m loadtest.graphs /var/tmp/model [--base]
     python -m loadtest.textpool --model /var/tmp/model [--users 1,50,200] [--requests 400]
 
-Starts a farm with one gpu worker on this machine, has each user post new prose of about 600
+Starts a farm with one worker of each pool on this machine, has each user post new prose of about 600
 words as a tool result, and prints p50 and p95 (milliseconds) and how many answers carried the
 text unshortened. Then, in this process, compares tokens a second: the engine with headroom's
 rules around it, against ``session.run`` alone on the same rows in the same passes.
@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--texts", type=int, default=32, help="texts a round against bare runs")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as data:
-        command = ["up", "--port", "0", "--data-dir", data, "--cpu-workers", "0"]
+        command = ["up", "--port", "0", "--data-dir", data, "--cpu-workers", "1"]
         farm = subprocess.Popen(
             [sys.executable, "-m", "deploy.cli", *command, "--gpu-workers", "1"],
             stdout=subprocess.PIPE,
