@@ -3,9 +3,9 @@
     python -m loadtest.graphs /var/tmp/model [--base]
     python -m loadtest.textpool --model /var/tmp/model [--users 1,50,200] [--requests 400]
 
-Starts a farm with one worker of each pool on this machine, has each user post new prose of about 600
-words as a tool result, and prints p50 and p95 (milliseconds) and how many answers carried the
-text unshortened. Then, in this process, compares tokens a second: the engine with headroom's
+Starts a farm with one worker of each pool on this machine, has each user post new prose of
+about 600 words as a tool result, and prints p50 and p95 (milliseconds) and how many answers
+were degraded. Then, in this process, compares tokens a second: the engine with headroom's
 rules around it, against ``session.run`` alone on the same rows in the same passes.
 """
 
@@ -145,7 +145,7 @@ def main() -> None:
         try:
             lines = iter(farm.stdout or ())
             url = next(line.split()[1] for line in lines if line.startswith("ready "))
-            print("| users | p50 ms | p95 ms | requests/s | unshortened |\n|---|---|---|---|---|")
+            print("| users | p50 ms | p95 ms | requests/s | degraded |\n|---|---|---|---|---|")
             for users in map(int, options.users.split(",")):
                 print(at(url, users, max(20, options.requests if users > 1 else 50)), flush=True)
         finally:
