@@ -11,6 +11,7 @@ from typing import Any
 
 from shared import logs
 from shared.errors import FarmError
+from shared.models import MODEL_ID
 from shared.settings import Settings, load_settings
 
 
@@ -51,6 +52,16 @@ def _parser() -> argparse.ArgumentParser:
     restore.add_argument("file", type=argparse.FileType("rb"), help="an export as JSON; - is stdin")
     restore.add_argument("--redis-url", metavar="URL")
     restore.set_defaults(run=_import)
+    models = commands.add_parser("models", help="fetch or check a Kompress model")
+    actions = models.add_subparsers(dest="action", required=True)
+    pull = actions.add_parser("pull", help="fetch a model and its tokenizer from the hub")
+    pull.add_argument("--model", default=MODEL_ID, metavar="ID")
+    pull.add_argument("--revision", metavar="REV", help="default: the pinned one")
+    pull.add_argument("--into", type=Path, metavar="DIR", help="default: HEADROOM_MODEL_DIR")
+    pull.set_defaults(run=_pull)
+    check = actions.add_parser("check", help="load a model, run one text, say where and how fast")
+    check.add_argument("directory", type=Path)
+    check.set_defaults(run=_check)
 
     demo = commands.add_parser("demo", help="post a real conversation and show what it saved")
     demo.add_argument("url")
@@ -112,7 +123,22 @@ def _worker(arguments: argparse.Namespace) -> None:
     settings = _settings(arguments)
     logs.configure(settings)
     pool = arguments.pool
-    FarmWorker(settings, Engines(pool, text_engine(pool))).run()
+    chosen = text_engine(pool, settings)
+    engine, status = chosen or (None, None)
+    FarmWorker(settings, Engines(pool, engine), status).run()
+
+
+def _pull(arguments: argparse.Namespace) -> None:
+    from .models import pull
+
+    directory = arguments.into or load_settings().model_dir or load_settings().data_dir / "model"
+    print(pull(arguments.model, arguments.revision, directory))
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    from .models import check
+
+    print(check(_settings(arguments), arguments.directory))
 
 
 def _demo(arguments: argparse.Namespace) -> None:

@@ -111,3 +111,7 @@ class ArchiveError(FarmError):
 
 class DemoError(FarmError):
     """The demo could not show what it is there to show."""
+
+
+class ModelError(FarmError):
+    """A model cannot be used: missing, broken, or made for another contract."""

@@ -8,7 +8,7 @@ Redis must not be able to run code, and workers take only :data:`FUNCTION`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
@@ -131,10 +131,20 @@ class Reply(msgspec.Struct, frozen=True, array_like=True):
     form: bytes
 
 
+class EngineStatus(NamedTuple):
+    """The text engine a worker runs: its name, provider, graph, and why not a better one."""
+
+    engine: str
+    provider: str
+    graph: str
+    reason: str
+
+
 _json = msgspec.json.Encoder()
 _pack = msgspec.msgpack.Encoder()
 _form = msgspec.msgpack.Decoder(Form)
 _reply = msgspec.msgpack.Decoder(Reply)
+_status = msgspec.msgpack.Decoder(EngineStatus)
 _original = msgspec.msgpack.Decoder(Original)
 
 
@@ -188,3 +198,13 @@ def pack_original(original: Original) -> bytes:
 def unpack_original(data: bytes) -> Original:
     """Read an original; raises ``msgspec.DecodeError`` on foreign bytes."""
     return _original.decode(data)
+
+
+def pack_status(status: EngineStatus) -> bytes:
+    """Return the status as a worker publishes it (MessagePack)."""
+    return _pack.encode(status)
+
+
+def unpack_status(data: bytes) -> EngineStatus:
+    """Read a status; raises ``msgspec.DecodeError`` on foreign bytes."""
+    return _status.decode(data)

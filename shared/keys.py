@@ -93,6 +93,11 @@ def workers(pool: str) -> str:
     return f"{PREFIX}:workers:{pool}"
 
 
+def engine(pool: str, worker: str) -> str:
+    """String, the text engine that worker runs; gone :data:`WORKER_TTL_SECONDS` after it."""
+    return f"{PREFIX}:engine:{pool}:{worker}"
+
+
 def queue(pool: str) -> str:
     """List, RQ's own queue of job ids."""
     return f"rq:queue:{pool}"

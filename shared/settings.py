@@ -77,6 +77,12 @@ class Settings(BaseSettings):
     pricing_refresh_seconds: float = Field(300.0, gt=0)
     pricing_timeout_ms: int = Field(2000, ge=1)
     cost_per_mtok: Decimal = Field(Decimal("15"), ge=0, max_digits=10, decimal_places=4)
+    # The text engine.
+    text_engine: Literal["kompress", "text_crusher"] = "kompress"
+    model_dir: Path | None = None
+    engine_threads: int = Field(0, ge=0, le=256)
+    batch_tokens: int = Field(16_384, ge=512)
+    batch_max_jobs: int = Field(64, ge=1)
 
     # Redis connections.
     redis_connect_timeout: float = Field(0.5, gt=0)

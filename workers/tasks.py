@@ -65,11 +65,15 @@ def warm_up_texts() -> list[str]:
 
 
 def compress_blocks(
-    job: Job, engines: Engines, limit: Callable[[Callable[[], Engined]], Engined]
+    job: Job,
+    engines: Engines,
+    limit: Callable[[Callable[[], Engined]], Engined],
+    share_ms: float = 0.0,
 ) -> Iterator[Done]:
     """Yield each block of ``job`` as it is done.
 
     ``limit`` runs a call under the engine timeout and raises ``TimeoutError`` past it.
+    ``share_ms`` is what a block's engine time was before, in a batch.
     """
     counter = counter_for(job.options.model)
     router = engines.router(job.options)
@@ -89,11 +93,11 @@ def compress_blocks(
             spent = (time.perf_counter() - started) * 1000
             yield Done(block, Form(None, outcome="failed", engine_ms=spent), [])
             continue
-        yield Done(block, _form(engined, started), engined.originals)
+        yield Done(block, _form(engined, started, share_ms), engined.originals)
 
 
-def _form(engined: Engined, started: float) -> Form:
-    milliseconds = (time.perf_counter() - started) * 1000
+def _form(engined: Engined, started: float, share_ms: float) -> Form:
+    milliseconds = (time.perf_counter() - started) * 1000 + share_ms
     if engined.text is None:
         return Form(None, engined.transforms, engine_ms=milliseconds)
     stored = tuple(o.hash for o in engined.originals)

@@ -15,8 +15,9 @@ import signal
 import socket
 import threading
 import time
+from datetime import UTC, datetime
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import structlog
@@ -31,31 +32,42 @@ from shared.connection import connect
 from shared.jobs import (
     ENGINE_BUCKETS,
     FUNCTION,
+    EngineStatus,
     Form,
     Job,
     Reply,
     pack_form,
     pack_original,
     pack_reply,
+    pack_status,
     read_job,
 )
 from shared.scripts import script
 from shared.settings import PoolName, Settings
 from shared.upstream import ENGINE_VERSION, Engined
 
+from .batcher import BatchCount, can_batch, prepared, tokens_of
 from .tasks import Done, Engines, compress_blocks
 
 _log = structlog.get_logger(__name__)
 _WAIT_SECONDS = 1
+Outcome = Literal["done", "gone", "refused", "expired"]
+"""What became of a job, as ``/metrics`` counts it."""
 _BROKEN = (RedisError, OSError)
 
 
 class FarmWorker(SimpleWorker):
-    """Takes jobs of one pool, one at a time, in this process."""
+    """Takes jobs of one pool in this process: one at a time, or what waits where that is faster.
 
-    def __init__(self, settings: Settings, engines: Engines) -> None:
+    ``status`` is what the heartbeat says of the pool's text engine.
+    """
+
+    def __init__(
+        self, settings: Settings, engines: Engines, status: EngineStatus | None = None
+    ) -> None:
         self._settings = settings
         self._engines = engines
+        self._status = status
         self._pool: PoolName = engines.pool
         self._redis = connect(settings, blocking_seconds=_WAIT_SECONDS)
         self._finish = self._redis.register_script(script("finish"))
@@ -88,29 +100,73 @@ class FarmWorker(SimpleWorker):
                 self._stopping.wait(self._settings.redis_retry_seconds)
         self._farewell()
 
-    # ── one job ─────────────────────────────────────────────────────────────────────
+    # ── the jobs of one turn ────────────────────────────────────────────────────────
 
     def _take(self, job_id: str) -> None:
+        """Do one job, and what else waits for an engine that batches."""
+        count = BatchCount()
+        jobs: dict[str, Job | Outcome] = {job_id: self._fetch(job_id, count)}
+        if can_batch(self._engines):
+            self._take_more(jobs, count)
+            self._drop_expired(jobs, count)
+        wanted = {j: job for j, job in jobs.items() if isinstance(job, Job)}
+        with prepared(list(wanted.values()), self._engines, self._limit, count) as share_ms:
+            for one, job in wanted.items():
+                for done in compress_blocks(job, self._engines, self._limit, share_ms):
+                    self._deliver(job, done, count)
+                self._finished(one, "done")
+        for one, outcome in jobs.items():
+            if not isinstance(outcome, Job):
+                self._finished(one, outcome)
+
+    def _drop_expired(self, jobs: dict[str, Job | Outcome], count: BatchCount) -> None:
+        """Answer for jobs whose caller has gone: the model's time is for those who wait.
+
+        Whoever joined such a flight later gets his original, as after a failure.
+        """
+        now = time.time()
+        for job_id, job in jobs.items():
+            if isinstance(job, Job) and job.expires < now:
+                jobs[job_id] = "expired"
+                count.expired += 1
+                for block in job.blocks:
+                    self._deliver(job, Done(block, Form(None, outcome="failed"), []), count)
+                _log.info("job_expired", pool=self._pool, request_id=job.request_id)
+
+    def _take_more(self, jobs: dict[str, Job | Outcome], count: BatchCount) -> None:
+        """Add waiting jobs up to the token budget; none waiting costs one round trip."""
+        settings = self._settings
+        tokens = sum(tokens_of(job) for job in jobs.values() if isinstance(job, Job))
+        while tokens < settings.batch_tokens and len(jobs) < settings.batch_max_jobs:
+            popped: Any = self._redis.lmove(
+                keys.queue(self._pool), keys.taken(self._pool), "LEFT", "RIGHT"
+            )
+            if popped is None:
+                return
+            job = jobs[popped.decode()] = self._fetch(popped.decode(), count)
+            tokens += tokens_of(job) if isinstance(job, Job) else 0
+
+    def _fetch(self, job_id: str, count: BatchCount) -> Job | Outcome:
         pipe = self._redis.pipeline(transaction=False)
-        pipe.hget(keys.job(job_id), "data")
+        pipe.hmget(keys.job(job_id), "data", "enqueued_at")
         pipe.hset(keys.job(job_id), "status", "started")
         pipe.expire(keys.job(job_id), keys.JOB_TTL_SECONDS)
-        data, *_ = pipe.execute()
-        job = self._read(job_id, data)
-        if job is not None:
-            for done in compress_blocks(job, self._engines, self._limit):
-                self._deliver(job, done)
+        (data, enqueued), *_ = pipe.execute()
+        if enqueued is not None:
+            count.wait_ms += _milliseconds_since(enqueued)
+        return self._read(job_id, data)
+
+    def _finished(self, job_id: str, outcome: Outcome) -> None:
         pipe = self._redis.pipeline(transaction=False)
         pipe.unlink(keys.job(job_id))
         pipe.lrem(keys.taken(self._pool), 1, job_id)
-        outcome = "done" if job else ("gone" if data is None else "refused")
         pipe.hincrby(keys.metrics(self._pool), f"jobs:{outcome}", 1)
         pipe.execute()
 
-    def _read(self, job_id: str, data: bytes | None) -> Job | None:
-        """Return the job, or None where it is gone, foreign or not for us to run."""
+    def _read(self, job_id: str, data: bytes | None) -> Job | Outcome:
+        """Return the job, or why there is none: it is gone, or foreign and not for us to run."""
         if data is None:
-            return None
+            return "gone"
         try:
             function, instance, args, kwargs = json.loads(data)
             if function != FUNCTION or instance is not None or kwargs:
@@ -118,15 +174,18 @@ class FarmWorker(SimpleWorker):
             return read_job(args[0])
         except (ValueError, TypeError, LookupError, msgspec.ValidationError) as error:
             _log.warning("job_refused", job=job_id, pool=self._pool, error=type(error).__name__)
-            return None
+            return "refused"
 
     def _limit(self, call: Any) -> Engined:
         with UnixSignalDeathPenalty(self._settings.engine_timeout_seconds, _EngineTimeout):
             result: Engined = call()
         return result
 
-    def _deliver(self, job: Job, done: Done) -> None:
-        """Store originals and form, end the flight, and answer everybody who waits."""
+    def _deliver(self, job: Job, done: Done, count: BatchCount) -> None:
+        """Store originals and form, end the flight, and answer everybody who waits.
+
+        ``count`` goes with it into the pool's counters, and starts again at zero.
+        """
         settings = self._settings
         user, key = job.user, done.block.key
         packed = pack_form(done.form)
@@ -158,6 +217,8 @@ class FarmWorker(SimpleWorker):
         pipe.rpush(job.reply, reply)
         pipe.expire(job.reply, keys.REPLY_TTL_SECONDS)
         self._count(pipe, done.form)
+        for name, value in count.take().items():
+            pipe.hincrbyfloat(keys.metrics(self._pool), name, value)
         waiters = pipe.execute()[len(done.originals)]
         others = {w for w in waiters if w.decode() != job.reply}
         if others:
@@ -199,6 +260,12 @@ class FarmWorker(SimpleWorker):
                     keys.workers(self._pool), "-inf", now - 10 * keys.WORKER_TTL_SECONDS
                 )
                 pipe.expire(self.key, self.worker_ttl + 60)
+                if self._status is not None:
+                    pipe.set(
+                        keys.engine(self._pool, self.name),
+                        pack_status(self._status),
+                        ex=keys.WORKER_TTL_SECONDS,
+                    )
                 pipe.sadd("rq:queues", keys.queue(self._pool))
                 pipe.execute()
             except _BROKEN as error:
@@ -210,10 +277,20 @@ class FarmWorker(SimpleWorker):
             self._alive.join(2.0)
         try:
             self._redis.zrem(keys.workers(self._pool), self.name)
+            self._redis.unlink(keys.engine(self._pool, self.name))
             self.register_death()
         except _BROKEN:
             _log.warning("farewell_failed", pool=self._pool)
         _log.info("worker_stopped", pool=self._pool, worker=self.name)
+
+
+def _milliseconds_since(stamp: bytes) -> float:
+    """Return how long ago RQ's time ``stamp`` was; 0 where it is not one."""
+    try:
+        then = datetime.fromisoformat(stamp.decode())
+    except ValueError:
+        return 0.0
+    return max(0.0, (datetime.now(UTC) - then).total_seconds() * 1000)
 
 
 class _EngineTimeout(TimeoutError):

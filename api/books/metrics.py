@@ -149,7 +149,7 @@ class Metrics:
             counters = found["counters"]
             for field, amount in sorted(counters.items()):
                 kind, _, outcome = field.partition(":")
-                if kind == "jobs":
+                if kind == "jobs" and outcome:
                     jobs.add_metric([pool, outcome], amount)
                 elif kind == "blocks":
                     blocks.add_metric([pool, outcome], amount)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from shared.deadline import Deadline
 from shared.errors import Degraded
 from shared.jobs import (
     Block,
+    EngineStatus,
     Form,
     Job,
     Options,
@@ -35,6 +37,7 @@ from shared.jobs import (
     unpack_form,
     unpack_original,
     unpack_reply,
+    unpack_status,
 )
 from shared.scripts import script
 from shared.settings import PoolName, Settings
@@ -76,6 +79,7 @@ class Dispatcher:
         self._tasks: list[asyncio.Task[None]] = []
         self._down_until = 0.0
         self.alive: dict[str, int] = dict.fromkeys(_POOLS, 0)
+        self.text_engines: Counter[EngineStatus] = Counter()
 
     async def start(self) -> None:
         """Start receiving replies and watching the pools."""
@@ -405,12 +409,15 @@ class Dispatcher:
             async with asyncio.timeout(self._settings.redis_timeout):
                 pipe = self._redis.pipeline(transaction=False)
                 for pool in _POOLS:
-                    pipe.zcount(keys.workers(pool), oldest, "+inf")
-                counts = await pipe.execute()
+                    pipe.zrangebyscore(keys.workers(pool), oldest, "+inf")
+                names = dict(zip(_POOLS, await pipe.execute(), strict=True))
+                engines = [keys.engine("gpu", name.decode()) for name in names["gpu"]]
+                packed = await self._redis.mget(engines) if engines else []
         except _BROKEN:
             return
         self._down_until = 0.0
-        self.alive = dict(zip(_POOLS, counts, strict=True))
+        self.alive = {pool: len(found) for pool, found in names.items()}
+        self.text_engines = Counter(s for s in map(_read_status, packed) if s is not None)
 
 
 def _travels(block: Block) -> bool:
@@ -424,6 +431,13 @@ def _travels(block: Block) -> bool:
 
 def _now_ms() -> int:
     return int(time.time() * 1000)
+
+
+def _read_status(packed: Any) -> EngineStatus | None:
+    try:
+        return unpack_status(packed) if packed else None
+    except (msgspec.DecodeError, ValueError):
+        return None
 
 
 def _read(packed: bytes | None) -> Form | None:

@@ -59,6 +59,10 @@ class ReadyResource:
             "db": self._prices.state,
             "uptime_seconds": round(time.monotonic() - self._started, 3),
             "checks": checks,
+            "text_engines": [
+                {**status._asdict(), "workers": count}
+                for status, count in self._dispatcher.text_engines.items()
+            ],
         }
         if not ready:
             resp.media["reason"] = "redis" if not redis else "no_workers"

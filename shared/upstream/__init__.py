@@ -14,18 +14,24 @@ from .counting import Counter, counter_for
 from .detection import detect, remember_detection
 from .engines import Engined, EngineRouter, TextCrusherEngine, TextEngine
 from .environment import ENGINE_VERSION
+from .kompress import MAX_TOKENS, Encoding, KompressEngine, Row, Scorer
 from .planner import Planned, Planner
 from .retrieval import retrieval_hash
 
 __all__ = [
     "ENGINE_VERSION",
+    "MAX_TOKENS",
     "Counter",
+    "Encoding",
     "EngineRouter",
     "Engined",
     "FileCall",
+    "KompressEngine",
     "Lifecycle",
     "Planned",
     "Planner",
+    "Row",
+    "Scorer",
     "TextCrusherEngine",
     "TextEngine",
     "analysis_intent",

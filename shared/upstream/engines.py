@@ -26,12 +26,21 @@ _FULL_DIFF = "Retrieve full diff: hash="
 
 
 class TextEngine(Protocol):
-    """What compresses free text. A new one is a file in ``workers/engines``."""
+    """What compresses free text. A new one is a file in ``workers/engines``.
+
+    ``marks`` says that the engine stores originals and leaves markers itself.
+    """
 
     name: str
+    marks: bool
 
-    def compress(self, text: str, context: str, target_ratio: float | None) -> str:
-        """Return ``text`` shortened, or unchanged; ``context`` is the user's question."""
+    def compress(
+        self, text: str, context: str, target_ratio: float | None, original: str | None = None
+    ) -> str:
+        """Return ``text`` shortened, or unchanged; ``context`` is the user's question.
+
+        ``original`` is what ``text`` was before tags in it were replaced by placeholders.
+        """
         ...
 
 
@@ -39,11 +48,14 @@ class TextCrusherEngine:
     """Headroom's native extractive crusher: whole sentences, no model."""
 
     name = "text_crusher"
+    marks = False
 
     def __init__(self) -> None:
         self._crusher = TextCrusher()
 
-    def compress(self, text: str, context: str, target_ratio: float | None) -> str:
+    def compress(
+        self, text: str, context: str, target_ratio: float | None, original: str | None = None
+    ) -> str:
         """Return the kept sentences of ``text`` in their order."""
         compressed: str = self._crusher.compress(text, context, target_ratio).compressed
         return compressed
@@ -57,8 +69,13 @@ class _EngineAsCrusher:
         self._router = router
 
     def compress(self, content: str, context: str = "") -> Any:
-        ratio = self._router._runtime_target_ratio
-        compressed = self._engine.compress(content, context, ratio)
+        router = self._router
+        ratio = router._runtime_target_ratio
+        try:
+            compressed = self._engine.compress(content, context, ratio, router._engine_input)
+        except Exception as error:  # headroom passes over it; EngineRouter.run must not
+            router._engine_error = error
+            raise
         return RouterCompressionResult(
             compressed=compressed, original=content, strategy_used=CompressionStrategy.TEXT
         )
@@ -88,16 +105,23 @@ class EngineRouter(FarmRouter):
         self._crusher = _EngineAsCrusher(text_engine, self) if text_engine else None
         self._tool_output = False
         self._strategies: list[CompressionStrategy] = []
+        self._engine_input: str | None = None
+        self._engine_error: Exception | None = None
+        self._engine_used = False
         if text_engine is not None:
             self._kompress_max_tokens = 1  # every text takes the size gate to the engine
             self._lossless_then_lossy = True  # a blank-line fold must not end the matter
 
     def run(self, block: Block, context: str, options: Options, counter: Counter) -> Engined:
-        """Compress one block's text; ``context`` is the user's question."""
+        """Compress one block's text; ``context`` is the user's question.
+
+        Raises what the text engine raised.
+        """
         if block.detection is not None:
             remember_detection(block.text, block.detection)
         self._calls = {"call": block.call} if block.call else {}
         self._tool_output = is_tool_output(block.shape, block.role)
+        self._engine_error, self._engine_used = None, False
         store = JobStore()
         set_request_compression_store(store)
         try:
@@ -117,10 +141,14 @@ class EngineRouter(FarmRouter):
             )
         finally:
             set_request_compression_store(None)
+        if self._engine_error is not None:
+            raise self._engine_error
         transforms = tuple(t for t in result.transforms_applied if t != NOOP)
         text = _text_inside(block, result.messages[0])
         if text == block.text:
             return Engined(None, transforms, [])
+        if self._engine_used and self._text_engine is not None:
+            transforms += (f"farm:text:{self._text_engine.name}",)
         return Engined(text, transforms, store.originals())
 
     def _apply_strategy_to_content(
@@ -177,8 +205,14 @@ class EngineRouter(FarmRouter):
             return kept
         if not (self._tool_output and is_text):
             return content, _router._estimate_tokens(content)
+        if not self.config.ccr_inject_marker:
+            return content, _router._estimate_tokens(content)
+        self._engine_input = content
         compressed, _ = super()._try_ml_compressor(content, context, question, target_ratio)
-        if compressed != content:
+        if compressed == content:
+            return content, _router._estimate_tokens(content)
+        self._engine_used = True
+        if not (self._text_engine and self._text_engine.marks):
             compressed = self._with_marker(content, compressed, "Text shortened to its key lines.")
         return compressed, _router._estimate_tokens(compressed)
 

@@ -19,12 +19,15 @@ _PINNED = {
     # A worker runs one block at a time under its own timeout.
     "HEADROOM_COMPRESSION_DEADLINE_MS": "0",
     "HEADROOM_COMPRESS_WORKERS": "1",
+    "HEADROOM_KOMPRESS_TIME_BUDGET_SECONDS": "0",
 }
 _CLEARED = (
     "HEADROOM_DEDUPE",
     "HEADROOM_DIAGNOSTICS",
     "HEADROOM_EXPERIMENTAL_READ_KEEP_RATIO",
     "HEADROOM_FREEZE_BLOCK_DECISION",
+    "HEADROOM_KOMPRESS_MAX_CONCURRENT",
+    "HEADROOM_KOMPRESS_MUST_KEEP",
     "HEADROOM_LOSSLESS_THEN_LOSSY",
     "HEADROOM_NET_COST_POLICY",
     "HEADROOM_PROTECT_READS",
@@ -41,6 +44,6 @@ from headroom import __version__ as HEADROOM_VERSION
 for _logger in ("headroom", "LiteLLM"):
     logging.getLogger(_logger).setLevel(logging.CRITICAL + 1)  # they quote content
 
-ENGINE_REVISION = 2
+ENGINE_REVISION = 3
 """Raised whenever this package changes what an engine makes of a text."""
 ENGINE_VERSION = f"headroom-{HEADROOM_VERSION}+farm-{ENGINE_REVISION}"

@@ -86,7 +86,7 @@ def test_documents_name_files_that_exist() -> None:
         for path in named:
             assert (ROOT / path).exists(), f"{document} names {path}"
         for command in re.findall(r"^ +headroom-farm (\w+)", text, re.MULTILINE):
-            assert command in {"up", "api", "worker", "demo"}
+            assert command in {"up", "api", "worker", "demo", "models"}
 
 
 def test_the_wheel_holds_every_package() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from shared.jobs import Block, Options, Shape
+from shared.settings import Settings
 from shared.upstream import Engined, EngineRouter, TextCrusherEngine, counter_for
 from workers.engines import text_engine
 from workers.tasks import warm_up_texts
@@ -38,10 +39,10 @@ def _run(
 
 
 def test_only_the_gpu_pool_has_a_text_engine() -> None:
-    assert text_engine("cpu") is None
-    engine = text_engine("gpu")
-    assert engine is not None
-    assert engine.name == "text_crusher"
+    assert text_engine("cpu", Settings()) is None
+    chosen = text_engine("gpu", Settings(text_engine="text_crusher"))
+    assert chosen is not None
+    assert chosen.engine.name == "text_crusher"
 
 
 @pytest.mark.parametrize(

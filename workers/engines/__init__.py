@@ -6,16 +6,76 @@ in :data:`TEXT_ENGINES`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from typing import NamedTuple
 
-from shared.settings import PoolName
-from shared.upstream import TextCrusherEngine, TextEngine
+import structlog
 
-TEXT_ENGINES: dict[str, Callable[[], TextEngine]] = {
-    "text_crusher": TextCrusherEngine,
+from shared.errors import ModelError
+from shared.jobs import EngineStatus
+from shared.models import in_cache, in_directory, verify
+from shared.settings import PoolName, Settings
+from shared.upstream import KompressEngine, TextCrusherEngine, TextEngine
+
+_log = structlog.get_logger(__name__)
+
+
+class Chosen(NamedTuple):
+    """A text engine, ready, and what there is to say about it."""
+
+    engine: TextEngine
+    status: EngineStatus
+
+
+def kompress(settings: Settings) -> Chosen:
+    """Open Kompress on the best provider that truly runs.
+
+    Raises:
+        ModelError: There is no model, it is broken, or nothing here can run it.
+    """
+    model = in_directory(settings.model_dir) if settings.model_dir else in_cache()
+    try:
+        from .provider import choose
+        from .tokenizer import Tokenizer
+    except ImportError as error:
+        raise ModelError(f"{error.name} is not installed (extras: cpu or gpu)") from None
+    verify(model.tokenizer)
+    tokenizer = Tokenizer(model.tokenizer)
+    session, reason = choose(model, threads=threads(settings), batch_tokens=settings.batch_tokens)
+    provider = session.provider.removesuffix("ExecutionProvider").lower()
+    engine = KompressEngine(session, tokenizer)
+    return Chosen(engine, EngineStatus("kompress", provider, session.path.name, reason))
+
+
+def text_crusher(settings: Settings) -> Chosen:
+    """Return headroom's TextCrusher, which needs no model."""
+    return Chosen(TextCrusherEngine(), EngineStatus("text_crusher", "native", "", ""))
+
+
+TEXT_ENGINES: dict[str, Callable[[Settings], Chosen]] = {
+    "kompress": kompress,
+    "text_crusher": text_crusher,
 }
 
 
-def text_engine(pool: PoolName) -> TextEngine | None:
-    """Return the engine that compresses free text in ``pool``; the cpu pool has none."""
-    return TEXT_ENGINES["text_crusher"]() if pool == "gpu" else None
+def text_engine(pool: PoolName, settings: Settings) -> Chosen | None:
+    """Return the engine that compresses free text in ``pool``; the cpu pool has none.
+
+    Where the one asked for cannot run, TextCrusher does, and the status says why.
+    """
+    if pool != "gpu":
+        return None
+    try:
+        chosen = TEXT_ENGINES[settings.text_engine](settings)
+    except ModelError as error:
+        crusher = text_crusher(settings)
+        chosen = Chosen(crusher.engine, crusher.status._replace(reason=str(error)))
+    _log.info("text_engine", pool=pool, **chosen.status._asdict())
+    return chosen
+
+
+def threads(settings: Settings) -> int:
+    """Return how many threads a session uses: its share of the cores, unless set."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return settings.engine_threads or max(1, (cores or 1) // max(1, settings.gpu_workers))

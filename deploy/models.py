@@ -1,0 +1,88 @@
+"""``headroom-farm models``: the only place that downloads a model, and only when asked."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import msgspec
+
+from shared.errors import ModelError
+from shared.models import GRAPHS, MANIFEST, REVISIONS, TOKENIZER, TOKENIZER_ID, Manifest, sha256
+from shared.settings import Settings
+
+
+def pull(model: str, revision: str | None, directory: Path) -> str:
+    """Fetch the graphs of ``model`` and its tokenizer into ``directory``; return what was done.
+
+    Files go through the Hugging Face cache. The tokenizer is the model's own where it has
+    one, else ModernBERT's at the pinned revision.
+
+    Raises:
+        ModelError: The hub cannot be reached, or the model has no graph we know.
+    """
+    revision = revision or REVISIONS.get(model)
+    if revision is None:
+        raise ModelError(f"{model} has no pinned revision: give one with --revision")
+    (directory / "onnx").mkdir(parents=True, exist_ok=True)
+    files = {}
+    for name in GRAPHS:
+        found = _fetched(model, f"onnx/{name}", revision, directory)
+        if found:
+            files[f"onnx/{name}"] = found
+    if not files:
+        raise ModelError(f"{model} at {revision} has none of {', '.join(GRAPHS)}")
+    tokenizer = _fetched(model, TOKENIZER, revision, directory) or _fetched(
+        TOKENIZER_ID, TOKENIZER, REVISIONS[TOKENIZER_ID], directory
+    )
+    if tokenizer is None:
+        raise ModelError(f"neither {model} nor {TOKENIZER_ID} has a {TOKENIZER}")
+    files[TOKENIZER] = tokenizer
+    manifest = Manifest(model, revision, files)
+    (directory / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)))
+    lines = [f"{digest}  {name}" for name, digest in files.items()]
+    return "\n".join([f"{model} at {revision} is in {directory}", *lines])
+
+
+def _fetched(model: str, name: str, revision: str, directory: Path) -> str | None:
+    """Copy one file of the hub into ``directory``; return its SHA-256, None where there is none."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        cached = hf_hub_download(model, name, revision=revision)
+    except LocalEntryNotFoundError as error:
+        raise ModelError(f"the hub cannot be reached for {model}/{name}") from error
+    except EntryNotFoundError:
+        return None
+    except (HfHubHTTPError, OSError) as error:
+        raise ModelError(f"the hub refused {model}/{name}: {type(error).__name__}") from error
+    partial = directory / f"{name}.part"
+    shutil.copyfile(cached, partial)
+    partial.replace(directory / name)
+    return sha256(directory / name)
+
+
+def check(settings: Settings, directory: Path) -> str:
+    """Load the model in ``directory``, run one text, and say on what and how long.
+
+    Raises:
+        ModelError: It cannot be used, and why.
+    """
+    from workers.engines import kompress
+    from workers.tasks import warm_up_texts
+
+    started = time.perf_counter()
+    engine, status = kompress(settings.model_copy(update={"model_dir": directory}))
+    loaded = time.perf_counter()
+    text = warm_up_texts()[-1]
+    engine.compress(text, "", None)
+    ran = time.perf_counter()
+    lines = [
+        f"graph     {status.graph}",
+        f"provider  {status.provider}" + (f" ({status.reason})" if status.reason else ""),
+        f"loaded    {loaded - started:.2f} s",
+        f"one text  {(ran - loaded) * 1000:.1f} ms ({len(text.split())} words)",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,103 @@
+"""Facts planted in real documents: how many each text engine loses, and what it saves.
+
+    python -m loadtest.needles [--model DIR]
+
+The documents are what installed packages say of themselves (their long descriptions). In each
+stand eight made-up facts of four kinds. A fact is lost where what identifies it is gone from
+the compressed text; what was lost stays retrievable, and is not counted as kept for that.
+Prints a table in Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from shared.jobs import Block, Options
+from shared.settings import load_settings
+from shared.upstream import EngineRouter, TextEngine, counter_for
+from workers.engines import TEXT_ENGINES
+
+from .graphs import documents
+
+_PATTERNS = {
+    "headings": ("## Recovery of shard {n}", r"Recovery of shard {n}\b"),
+    "numbers": ("The retry window of the ledger is {n} seconds.", r"\b{n}\b"),
+    "identifiers": ("Each run calls flush_ledger_{n} when it ends.", r"\bflush_ledger_{n}\b"),
+    "negations": (
+        "Do not restart the node kestrel-{n} while a backup runs.",
+        r"\bnot\b[^\n]*kestrel-{n}\b",
+    ),
+}
+
+
+class Needle(NamedTuple):
+    """A planted fact: its kind, its text, and the pattern that shows it was kept."""
+
+    kind: str
+    text: str
+    kept: re.Pattern[str]
+
+
+def plant(document: str, seed: int) -> tuple[str, list[Needle]]:
+    """Return ``document`` with two facts of each kind between its paragraphs."""
+    chance = random.Random(seed)
+    paragraphs = document.split("\n\n")
+    needles = []
+    for kind, (text, kept) in _PATTERNS.items():
+        for _ in range(2):
+            number = chance.randrange(100_000, 999_999)
+            needle = Needle(kind, text.format(n=number), re.compile(kept.format(n=number)))
+            needles.append(needle)
+            paragraphs.insert(chance.randrange(1, len(paragraphs) + 1), needle.text)
+    return "\n\n".join(paragraphs), needles
+
+
+def prose() -> list[str]:
+    """Return the long descriptions of at least 400 words."""
+    bodies = [text.partition("\n\n")[2] for text in documents()]
+    return [body for body in bodies if len(body.split()) >= 400]
+
+
+def measure(engine: TextEngine, texts: list[str]) -> str:
+    """Return the engine's row of the table."""
+    router = EngineRouter(marker_mode="ccr", code_aware=False, text_engine=engine)
+    counter = counter_for("claude-x")
+    before = after = reached = 0
+    planted = dict.fromkeys(_PATTERNS, 0)
+    lost = dict.fromkeys(_PATTERNS, 0)
+    for seed, text in enumerate(texts):
+        marked, needles = plant(text, seed)
+        done = router.run(Block("k", marked, "tool_result", "user"), "", Options(), counter)
+        if not any(t.startswith("farm:text:") for t in done.transforms) or done.text is None:
+            continue  # not what headroom calls free text: another engine's, or left alone
+        reached += 1
+        before += counter.count_text(marked)
+        after += counter.count_text(done.text)
+        for needle in needles:
+            planted[needle.kind] += 1
+            lost[needle.kind] += not needle.kept.search(done.text)
+    cells = [f"{lost[kind]} of {planted[kind]}" for kind in _PATTERNS]
+    share = f"{1 - after / before:.0%}" if before else "-"
+    return f"| {engine.name} | {reached} of {len(texts)} | {share} | {' | '.join(cells)} |"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, help="a Kompress model; without it TextCrusher alone")
+    options = parser.parse_args()
+    texts = prose()
+    print(f"| engine | documents shortened | saved | {' lost | '.join(_PATTERNS)} lost |")
+    print("|---" * (3 + len(_PATTERNS)) + "|")
+    settings = load_settings().model_copy(update={"model_dir": options.model})
+    names = ["text_crusher", *(["kompress"] if options.model else [])]
+    for name in names:
+        print(measure(TEXT_ENGINES[name](settings).engine, texts))
+
+
+if __name__ == "__main__":
+    main()

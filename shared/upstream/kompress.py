@@ -1,0 +1,147 @@
+"""Headroom's Kompress rules around a model that the farm runs.
+
+Headroom's ``KompressCompressor.compress`` does all that is not the model: chunks, must-keep
+words, ratio, marker. It takes model and tokenizer from ``_kompress_cache``, which is the seam:
+the model put there asks a :class:`Scorer`. Where a chunk starts hangs on the tokens alone and
+never on scores, so a first pass over the texts (:meth:`KompressEngine.collect`) notes every
+row of tokens they will ask for, one batch scores them, and the real pass finds its scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from . import environment  # noqa: F401 - before headroom
+from headroom.transforms import kompress_compressor as _kompress
+from headroom.transforms.kompress_compressor import KompressCompressor, KompressConfig
+
+Row = tuple[int, ...]
+"""The token ids of one chunk: at most 512, special tokens included, no padding."""
+
+MAX_TOKENS = 512
+"""What the model reads at once; headroom's own constant (a seam test compares them)."""
+
+
+class Scorer(Protocol):
+    """Runs the model."""
+
+    def scores(self, rows: Sequence[Row]) -> list[list[float] | Exception]:
+        """Return for each row one score a token, or why that row has none."""
+        ...
+
+
+class Encoding(Protocol):
+    """What headroom reads of a tokenized chunk: one row, no padding."""
+
+    def __getitem__(self, name: str) -> list[list[int]]: ...
+
+    def word_ids(self, batch_index: int = 0) -> list[int | None]:
+        """Return for each token the word it came from; None for special tokens."""
+        ...
+
+
+class Encode(Protocol):
+    """A tokenizer, as headroom calls it."""
+
+    def __call__(self, words: list[str], **options: Any) -> Encoding:
+        """Tokenize one chunk given as words, cut at :data:`MAX_TOKENS`."""
+        ...
+
+
+class KompressEngine:
+    """Headroom's Kompress on the farm's model: a text engine that leaves its own marker."""
+
+    name = "kompress"
+    marks = True
+
+    def __init__(self, scorer: Scorer, encode: Encode) -> None:
+        self.scorer = scorer
+        self._encode = encode
+        self._encodings: dict[tuple[str, ...], Encoding] = {}
+        self._known: dict[Row, list[float] | Exception] = {}
+        self._noted: dict[Row, None] | None = None
+        self.rows: list[Row] = []
+        self._error: Exception | None = None
+        self._id = f"farm-{id(self):x}"
+        _kompress._kompress_cache[self._id] = (self, self._tokenize, "onnx_farm")
+
+    def compress(
+        self, text: str, context: str, target_ratio: float | None, original: str | None = None
+    ) -> str:
+        """Return what headroom's Kompress makes of ``text``, marker included.
+
+        ``original`` is stored in place of ``text`` (which may hold placeholders). Raises what
+        the model raised: headroom itself would pass the text through without a word.
+        """
+        self._error = None
+        # A new one each time: three failures of other texts would switch an old one off.
+        compressor = KompressCompressor(KompressConfig(model_id=self._id))
+        result = compressor.compress(
+            text,
+            context,
+            target_ratio=target_ratio,
+            allow_download=False,
+            ccr_original=original,
+        )
+        if self._error is not None:
+            raise self._error
+        if compressor._inference_failures:
+            raise RuntimeError("headroom's Kompress failed around the model")
+        compressed: str = result.compressed
+        return compressed
+
+    @contextmanager
+    def collect(self) -> Iterator[None]:
+        """Within it texts are only read: no model runs, and what comes out means nothing."""
+        self._noted = {}
+        try:
+            yield
+        finally:
+            self.rows, self._noted = list(self._noted), None
+
+    def score(self) -> list[int]:
+        """Score all rows that :meth:`collect` noted; return their lengths in tokens."""
+        for row, scores in zip(self.rows, self.scorer.scores(self.rows), strict=True):
+            self._known[row] = scores
+        return [len(row) for row in self.rows]
+
+    def forget(self) -> None:
+        """Drop scores and encodings of the last batch: they are other people's text."""
+        self._known.clear()
+        self._encodings.clear()
+        self.rows = []
+
+    # ── what headroom calls ─────────────────────────────────────────────────────────
+
+    def get_scores(self, input_ids: list[list[int]], attention_mask: Any) -> list[list[float]]:
+        """Return the scores of the one row there is."""
+        row = tuple(input_ids[0])
+        if self._noted is not None:
+            self._noted[row] = None
+            return [[0.0] * len(row)]
+        found = self._known.get(row)
+        if found is None:
+            found = self.scorer.scores([row])[0]
+        if isinstance(found, Exception):
+            self._error = found
+            raise found
+        return [found]
+
+    def get_keep_mask(self, input_ids: list[list[int]], attention_mask: Any) -> list[list[bool]]:
+        """Return which tokens score above headroom's threshold."""
+        return [[s > 0.5 for s in self.get_scores(input_ids, attention_mask)[0]]]
+
+    def _tokenize(self, words: list[str], **options: Any) -> Encoding:
+        key = tuple(words)
+        found = self._encodings.get(key)
+        if found is None:
+            try:
+                found = self._encode(words, **options)
+            except Exception as error:
+                self._error = error
+                raise
+            if self._noted is not None:
+                self._encodings[key] = found
+        return found

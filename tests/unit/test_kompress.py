@@ -1,0 +1,221 @@
+"""Kompress on the farm's side: headroom's words exactly, in batches as alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+import pytest
+from headroom.cache.compression_store import set_request_compression_store
+from headroom.transforms import kompress_compressor as upstream
+from headroom.transforms.kompress_compressor import KompressCompressor, KompressConfig
+from transformers import PreTrainedTokenizerFast
+
+from loadtest.graphs import POISON, build_model, documents, foreign_model
+from shared.jobs import Block, Options
+from shared.models import in_directory
+from shared.settings import Settings
+from shared.upstream import MAX_TOKENS, EngineRouter, KompressEngine, Row, counter_for
+from shared.upstream.originals import JobStore
+from workers.engines import TEXT_ENGINES, text_engine
+from workers.engines.provider import choose
+from workers.engines.session import CPU, PROBE, Session, batches
+from workers.engines.tokenizer import Tokenizer
+
+from ..texts import events, prose
+
+URLS = " ".join(f"https://example.org/{n}/a%20very-long_path/{n * 7919}" for n in range(400))
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def engine(model: Path) -> KompressEngine:
+    found = TEXT_ENGINES["kompress"](Settings(model_dir=model)).engine
+    assert isinstance(found, KompressEngine)
+    return found
+
+
+@pytest.fixture
+def store() -> Iterator[JobStore]:
+    found = JobStore()
+    set_request_compression_store(found)
+    yield found
+    set_request_compression_store(None)
+
+
+def _headrooms(model: Path) -> KompressCompressor:
+    """Headroom's own compressor, its own ONNX wrapper, transformers' tokenizer."""
+    session = ort.InferenceSession(
+        str(model / "onnx/kompress-fp32.onnx"), providers=["CPUExecutionProvider"]
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_file=str(model / "tokenizer.json"), pad_token="[PAD]"
+    )
+    upstream._kompress_cache["reference"] = (upstream._OnnxModel(session), tokenizer, "onnx")
+    return KompressCompressor(KompressConfig(model_id="reference"))
+
+
+def _texts() -> list[str]:
+    pieces = [prose(), URLS, events(), "x" * 9000 + " " + prose(), prose()[:200]]
+    for text in documents():
+        words = text.split(" ")
+        pieces += [" ".join(words[i : i + 700]) for i in range(0, min(len(words), 3500), 700)]
+        if len(pieces) >= 130:
+            break
+    return pieces
+
+
+@pytest.mark.parametrize("ratio", [None, 0.4])
+def test_each_text_comes_out_as_headrooms_own(
+    model: Path, engine: KompressEngine, store: JobStore, ratio: float | None
+) -> None:
+    reference = _headrooms(model)
+    texts = _texts()
+    assert len(texts) >= 100
+    changed = 0
+    for text in texts:
+        wanted = reference.compress(text, target_ratio=ratio).compressed
+        assert reference._inference_failures == 0
+        assert engine.compress(text, "", ratio) == wanted
+        changed += wanted != text
+    assert changed > 80
+
+
+@pytest.mark.parametrize("ratio", [None, 0.4])
+def test_a_batch_gives_what_each_gives_alone(
+    engine: KompressEngine, store: JobStore, ratio: float | None
+) -> None:
+    texts = _texts()[:60]
+    alone = [engine.compress(text, "", ratio) for text in texts]
+    with engine.collect():
+        for text in texts:
+            engine.compress(text, "", ratio)
+    lengths = engine.score()
+    assert len(lengths) > len(texts)
+    assert max(lengths) <= MAX_TOKENS
+    passes = engine.scorer.passes  # type: ignore[attr-defined]
+    assert [engine.compress(text, "", ratio) for text in texts] == alone
+    assert engine.scorer.passes == passes, "the second pass ran the model"  # type: ignore[attr-defined]
+    engine.forget()
+    assert not engine._known
+    assert not engine._encodings
+
+
+def test_a_text_that_fails_in_a_batch_fails_alone(engine: KompressEngine, store: JobStore) -> None:
+    good, bad = prose("good"), prose(POISON)
+    alone = engine.compress(good, "", None)
+    for _ in range(5):  # headroom's own compressor is off for good after three
+        with engine.collect():
+            for text in (good, bad):
+                engine.compress(text, "", None)
+        engine.score()
+        with pytest.raises(Exception, match=r"(?i)gather|indices|bounds"):
+            engine.compress(bad, "", None)
+        assert engine.compress(good, "", None) == alone
+        engine.forget()
+
+
+def test_the_router_raises_what_the_model_raised(engine: KompressEngine) -> None:
+    router = EngineRouter(marker_mode="ccr", code_aware=False, text_engine=engine)
+    block = Block("k", prose(POISON), "tool_result", "user")
+    with pytest.raises(Exception, match=r"(?i)gather|indices|bounds"):
+        router.run(block, "", Options(), counter_for("default"))
+
+
+def test_text_on_a_tool_result_can_be_had_back_and_names_its_engine(
+    engine: KompressEngine,
+) -> None:
+    router = EngineRouter(marker_mode="ccr", code_aware=False, text_engine=engine)
+    tagged = f"{prose()}\n<system-reminder>stay here 7</system-reminder>\n{prose('b')}"
+    for text in (prose(), tagged):
+        block = Block("k", text, "tool_result", "user")
+        done = router.run(block, "", Options(), counter_for("default"))
+        assert done.text is not None
+        assert "farm:text:kompress" in done.transforms
+        shown = [o for o in done.originals if o.hash in done.text]
+        assert [o.content for o in shown] == [text]
+        assert done.text.count("hash=") == 1
+    assert "<system-reminder>stay here 7</system-reminder>" in (done.text or "")
+    free = EngineRouter(marker_mode="marker-free", code_aware=False, text_engine=engine)
+    assert free.run(block, "", Options("marker-free"), counter_for("default")).text is None
+
+
+def test_the_seam_is_where_it_was() -> None:
+    assert isinstance(upstream._kompress_cache, dict)
+    assert upstream._KOMPRESS_MAX_TOKENS == MAX_TOKENS
+
+
+@pytest.mark.parametrize(
+    ("lengths", "budget"), [([5, 300, 7, 512, 40] * 9, 2048), ([512], 512), ([9, 9, 9], 512)]
+)
+def test_passes_keep_to_the_budget_and_lose_no_row(lengths: list[int], budget: int) -> None:
+    parts = list(batches(lengths, budget))
+    assert sorted(i for part in parts for i in part) == list(range(len(lengths)))
+    for part in parts:
+        cost = max(lengths[i] for i in part) * (len(part) + 1)
+        assert len(part) == 1 or cost <= budget
+
+
+def test_no_model_a_broken_one_and_another_contract_end_in_text_crusher(
+    model: Path, tmp_path: Path
+) -> None:
+    broken = build_model(tmp_path / "broken")
+    (broken / "onnx/kompress-fp32.onnx").write_bytes(b"not a graph")
+    foreign = foreign_model(tmp_path / "foreign")
+    words = build_model(tmp_path / "words")
+    (words / "tokenizer.json").write_text("{}")
+    for directory, reason in [
+        (tmp_path / "nowhere", "no model directory"),
+        (tmp_path, "no graph in"),
+        (broken, "does not load"),
+        (foreign, "another contract"),
+        (words, "unreadable tokenizer"),
+    ]:
+        chosen = text_engine("gpu", Settings(model_dir=directory))
+        assert chosen is not None
+        assert chosen.engine.name == chosen.status.engine == "text_crusher"
+        assert reason in chosen.status.reason
+    good = text_engine("gpu", Settings(model_dir=model))
+    assert good is not None
+    assert good.status[:3] == ("kompress", "cpu", "kompress-fp32.onnx")
+
+
+def test_a_broken_graph_gives_way_to_the_next(tmp_path: Path) -> None:
+    both = build_model(tmp_path)
+    (both / "onnx/kompress-int8-wo.onnx").write_bytes(b"cut off")
+    session, _ = choose(in_directory(both), threads=1, batch_tokens=2048)
+    assert session.path.name == "kompress-fp32.onnx"
+
+
+def test_cuda_is_not_believed(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wheel that lists CUDA and falls back, as onnxruntime-gpu does without a GPU."""
+    real = ort.get_available_providers()
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", *real])
+    monkeypatch.setattr(ort, "preload_dlls", lambda: None)
+    session, reason = choose(in_directory(model), threads=1, batch_tokens=2048)
+    assert session.provider == CPU
+    assert "fell back" in reason
+
+
+def test_padding_changes_no_score(model: Path) -> None:
+    session = Session(model / "onnx/kompress-fp32.onnx", CPU, threads=1, batch_tokens=8192)
+    rows: list[Row] = list(PROBE)
+    for row, scores in zip(rows, session.forward(rows), strict=True):
+        assert scores == pytest.approx(session.forward([row])[0], abs=1e-6)
+
+
+def test_the_tokenizer_reads_a_chunk_as_transformers_does(model: Path) -> None:
+    ours = Tokenizer(model / "tokenizer.json")
+    theirs = PreTrainedTokenizerFast(tokenizer_file=str(model / "tokenizer.json"))
+    options: dict[str, Any] = {"is_split_into_words": True, "truncation": True, "max_length": 512}
+    for text in (prose(), URLS):
+        words = text.split()[:350]
+        wanted = theirs(words, **options)
+        assert ours(words)["input_ids"][0] == wanted["input_ids"]
+        assert ours(words).word_ids() == wanted.word_ids()

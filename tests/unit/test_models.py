@@ -1,0 +1,128 @@
+"""Pulling a model from a hub (a local one), its manifest, and checking it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from loadtest.graphs import build_model, foreign_model
+from shared.errors import ModelError
+from shared.models import MODEL_ID, REVISIONS, in_directory, verify
+
+REVISION = REVISIONS[MODEL_ID]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def hub(model: Path) -> Iterator[tuple[str, list[str]]]:
+    """A server with the hub's file routes: the model's files under its repository; its address
+    and the paths it was asked for."""
+    asked: list[str] = []
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            asked.append(self.path)
+            _, _, rest = self.path.partition("/resolve/")
+            revision, _, name = rest.partition("/")
+            file = model / name
+            if not self.path.startswith(f"/{MODEL_ID}/") or not file.is_file():
+                self.send_response(404)
+                self.send_header("X-Error-Code", "EntryNotFound")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            data = file.read_bytes()
+            self.send_response(200)
+            self.send_header("X-Repo-Commit", revision)
+            self.send_header("ETag", f'"{hashlib.sha256(data).hexdigest()}"')
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(data)
+
+        do_GET = do_HEAD
+
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+    server.server_close()
+
+
+def _command(home: Path, endpoint: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HOME": str(home)}
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):  # the suite's process pins them
+        environment.pop(name, None)
+    return subprocess.run(
+        [sys.executable, "-m", "deploy.cli", "models", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_pull_fetches_the_pinned_revision_and_keeps_checksums(
+    hub: tuple[str, list[str]], model: Path, tmp_path: Path
+) -> None:
+    endpoint, asked = hub
+    into = tmp_path / "into"
+    done = _command(tmp_path, endpoint, "pull", "--into", str(into))
+    assert done.returncode == 0, done.stderr
+    assert all(f"/resolve/{REVISION}/" in path for path in asked if MODEL_ID in path)
+    manifest = json.loads((into / "manifest.json").read_bytes())
+    assert (manifest["model"], manifest["revision"]) == (MODEL_ID, REVISION)
+    graph = into / "onnx/kompress-fp32.onnx"
+    assert graph.read_bytes() == (model / "onnx/kompress-fp32.onnx").read_bytes()
+    assert set(manifest["files"]) == {"onnx/kompress-fp32.onnx", "tokenizer.json"}
+    verify(graph)
+    checked = _command(tmp_path, endpoint, "check", str(into))
+    assert checked.returncode == 0, checked.stderr
+    assert "provider  cpu" in checked.stdout
+    graph.write_bytes(graph.read_bytes() + b"x")
+    with pytest.raises(ModelError, match="checksum"):
+        verify(graph)
+    spoilt = _command(tmp_path, endpoint, "check", str(into))
+    assert spoilt.returncode == 2
+    assert "checksum differs" in spoilt.stderr
+
+
+def test_pull_says_what_is_wrong_in_one_line(hub: tuple[str, list[str]], tmp_path: Path) -> None:
+    endpoint, _ = hub
+    into = str(tmp_path / "into")
+    for arguments, said in [
+        (("--model", "nobody/nothing"), "no pinned revision"),
+        (("--model", "nobody/nothing", "--revision", "abc"), "has none of"),
+    ]:
+        done = _command(tmp_path, endpoint, "pull", "--into", into, *arguments)
+        assert done.returncode == 2
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_check_refuses_a_model_for_another_contract(tmp_path: Path) -> None:
+    done = _command(tmp_path, "http://127.0.0.1:1", "check", str(foreign_model(tmp_path / "m")))
+    assert done.returncode == 2
+    assert "another contract" in done.stderr
+
+
+def test_a_directory_without_tokenizer_is_no_model(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "kompress-fp32.onnx").write_bytes((model / "onnx/kompress-fp32.onnx").read_bytes())
+    with pytest.raises(ModelError, match=r"no tokenizer\.json"):
+        in_directory(tmp_path)

@@ -1,0 +1,76 @@
+"""Which graph runs on which provider: tried with a batch at start, never believed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnxruntime as ort
+
+from shared.errors import ModelError
+from shared.models import Model, verify
+
+from .session import CPU, CUDA, PROBE, Session
+
+# The int8 file's 8-bit kernel is verified on CPU only; there it is the fastest and smallest.
+_ORDER = {
+    CUDA: ("kompress-fp16.onnx", "kompress-fp32.onnx", "kompress-int8-wo.onnx"),
+    CPU: ("kompress-int8-wo.onnx", "kompress-fp32.onnx", "kompress-fp16.onnx"),
+}
+_TOLERANCE = 0.02
+"""How far a score on CUDA may lie from CPU's: half precision, on scores from 0 to 1."""
+
+
+def choose(model: Model, *, threads: int, batch_tokens: int) -> tuple[Session, str]:
+    """Return the session to use, warmed up, and why it is not on CUDA ("" where it is).
+
+    Raises:
+        ModelError: No graph of the model runs anywhere.
+    """
+    reasons = []
+    if CUDA in ort.get_available_providers():
+        ort.preload_dlls()
+        for name in _present(model, CUDA):
+            try:
+                return _on_cuda(model, name, threads, batch_tokens), ""
+            except ModelError as error:
+                reasons.append(str(error))
+    else:
+        reasons.append("this onnxruntime has no CUDA")
+    broken = []
+    for name in _present(model, CPU):
+        try:
+            return _opened(model, name, CPU, threads, batch_tokens), "; ".join(reasons)
+        except ModelError as error:
+            broken.append(str(error))
+    raise ModelError("; ".join(broken))
+
+
+def _present(model: Model, provider: str) -> Iterator[str]:
+    return (name for name in _ORDER[provider] if name in model.graphs)
+
+
+def _on_cuda(model: Model, name: str, threads: int, batch_tokens: int) -> Session:
+    """Open ``name`` on CUDA and hold its scores against the same graph's on CPU."""
+    session = _opened(model, name, CUDA, threads, batch_tokens)
+    reference = _opened(model, name, CPU, threads, batch_tokens)
+    ours, theirs = session.forward(PROBE), reference.forward(PROBE)
+    apart = max(float(np.abs(np.subtract(a, b)).max()) for a, b in zip(ours, theirs, strict=True))
+    if apart > _TOLERANCE:
+        raise ModelError(f"{name} on CUDA differs from CPU by {apart:.3f}")
+    return session
+
+
+def _opened(model: Model, name: str, provider: str, threads: int, batch_tokens: int) -> Session:
+    path = model.graphs[name]
+    verify(path)
+    session = Session(path, provider, threads=threads, batch_tokens=batch_tokens)
+    try:
+        for row in PROBE:
+            session.forward([row])
+        session.forward(PROBE)
+    except ModelError:
+        raise
+    except Exception as error:  # whatever ONNX Runtime raises
+        raise ModelError(f"{name} does not run: {type(error).__name__}") from error
+    return session

@@ -1,0 +1,130 @@
+"""A Kompress graph in ONNX Runtime: opened on a provider, checked, run in batches."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+from shared.errors import ModelError
+from shared.upstream import MAX_TOKENS, Row
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+OUTPUT = "final_scores"
+_INPUTS = {"input_ids": "tensor(int64)", "attention_mask": "tensor(int64)"}
+# Rows of a real start, some words and the longest: what a provider is tried and warmed up with.
+PROBE: tuple[Row, ...] = tuple(
+    tuple(1 + (7 * n + i) % 13 for i in range(length))
+    for n, length in enumerate((2, 17, 64, 200, MAX_TOKENS))
+)
+_CUDA_OPTIONS = {"arena_extend_strategy": "kSameAsRequested", "cudnn_conv_algo_search": "HEURISTIC"}
+
+
+class Session:
+    """One graph on one provider. Made after any fork; one in a process.
+
+    ``batch_tokens`` bounds a pass's padded cost, ``longest row x (rows + 1)``.
+    """
+
+    def __init__(self, path: Path, provider: str, *, threads: int, batch_tokens: int) -> None:
+        self.path = path
+        self.provider = provider
+        self.batch_tokens = batch_tokens
+        self.inference_ms = 0.0
+        self.passes = 0
+        self._session = _open(path, provider, threads)
+
+    def scores(self, rows: Sequence[Row]) -> list[list[float] | Exception]:
+        """Return one score a token for each row; an exception for a row that fails alone."""
+        started = time.perf_counter()
+        done: list[list[float] | Exception] = [[] for _ in rows]
+        for part in batches([len(row) for row in rows], self.batch_tokens):
+            batch = [rows[i] for i in part]
+            for i, scores in zip(part, self._guarded(batch), strict=True):
+                done[i] = scores
+        self.inference_ms += (time.perf_counter() - started) * 1000
+        return done
+
+    def _guarded(self, rows: list[Row]) -> Sequence[list[float] | Exception]:
+        """Run one pass; where it fails, run each of its rows alone."""
+        try:
+            return self.forward(rows)
+        except Exception as error:  # whatever ONNX Runtime raises
+            if len(rows) == 1:
+                return [error]
+            return [self._guarded([row])[0] for row in rows]
+
+    def forward(self, rows: Sequence[Row]) -> list[list[float]]:
+        """Run one padded pass and return the scores without the padding.
+
+        Raises ``ModelError`` where the graph's answer is not one finite number a token.
+        """
+        longest = max(len(row) for row in rows)
+        ids = np.zeros((len(rows), longest), dtype=np.int64)
+        mask = np.zeros_like(ids)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = row
+            mask[i, : len(row)] = 1
+        found = self._run(ids, mask)
+        self.passes += 1
+        if found.shape != ids.shape:
+            raise ModelError(f"{OUTPUT} has shape {found.shape}, not {ids.shape}")
+        if not np.isfinite(found[mask == 1]).all():
+            raise ModelError(f"{OUTPUT} is not finite")
+        return [found[i, : len(row)].tolist() for i, row in enumerate(rows)]
+
+    def _run(self, ids: Any, mask: Any) -> Any:
+        inputs = {"input_ids": ids, "attention_mask": mask}
+        if self.provider != CUDA:
+            return self._session.run([OUTPUT], inputs)[0]
+        binding = self._session.io_binding()
+        for name, value in inputs.items():
+            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(value, "cuda", 0))
+        binding.bind_output(OUTPUT, "cuda", 0)
+        self._session.run_with_iobinding(binding)
+        return binding.copy_outputs_to_cpu()[0]
+
+
+def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Yield indices of ``lengths`` in passes, longest first, each within the padded ``budget``.
+
+    A row alone is a pass whatever it costs. The cost is text-embeddings-inference's.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    part: list[int] = []
+    for i in order:
+        if part and lengths[part[0]] * (len(part) + 2) > budget:
+            yield part
+            part = []
+        part.append(i)
+    if part:
+        yield part
+
+
+def _open(path: Path, provider: str, threads: int) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    # A worker's threads must not spin on cores that its neighbours need.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    chosen = [(CUDA, _CUDA_OPTIONS), CPU] if provider == CUDA else [CPU]
+    try:
+        session = ort.InferenceSession(str(path), options, providers=chosen)
+    except Exception as error:  # its exceptions share no base
+        raise ModelError(f"{path.name} does not load: {type(error).__name__}") from error
+    inputs = {i.name: i.type for i in session.get_inputs()}
+    outputs = [o.name for o in session.get_outputs()]
+    if inputs != _INPUTS or OUTPUT not in outputs:
+        raise ModelError(
+            f"{path.name} is a model for another contract: {sorted(inputs)} -> {sorted(outputs)}, "
+            f"not {sorted(_INPUTS)} (int64) -> {OUTPUT}"
+        )
+    if session.get_providers()[0] != provider:
+        raise ModelError(f"ONNX Runtime fell back to {session.get_providers()[0]}")
+    return session
