@@ -141,6 +141,41 @@ _TOOL_CALL: dict[str, Any] = {
 }
 
 
+_NARROW = {
+    "range": "hour, day, week, month or all",
+    "since": "ISO 8601 or epoch seconds",
+    "until": "ISO 8601 or epoch seconds",
+    "user": "one user only",
+    "model": "one model only",
+}
+
+
+def _books(summary: str, *parameters: str, narrowed: bool = False) -> dict[str, Any]:
+    named = {**dict.fromkeys(parameters, ""), **(_NARROW if narrowed else {})}
+    return {
+        "get": {
+            "summary": summary,
+            "parameters": [
+                {
+                    "name": name,
+                    "in": "query",
+                    "required": False,
+                    "description": text,
+                    "schema": {"type": "string"},
+                }
+                for name, text in named.items()
+            ],
+            "responses": {
+                "200": _json("the books", {"type": "object"}),
+                "400": _json("a parameter is wrong", _ERROR),
+                "401": _json("no valid bearer token, where one is needed", _ERROR),
+                "403": _json("the token lacks the scope 'books'", _ERROR),
+                "503": _json("Redis is away", _ERROR),
+            },
+        }
+    }
+
+
 def document(settings: Settings) -> dict[str, Any]:
     """Return the OpenAPI document of this service as it is set up."""
     compress = {
@@ -181,6 +216,22 @@ def document(settings: Settings) -> dict[str, Any]:
             "/v1/retrieve": {"post": _retrieve(None)},
             "/v1/retrieve/tool_call": {"post": _TOOL_CALL},
             "/v1/retrieve/{hash}": {"get": _retrieve("hash")},
+            "/stats": _books("What was saved", narrowed=True),
+            "/stats/insights": _books("By engine, model, user and hour", narrowed=True),
+            "/stats-history": _books("Lifetime, requests that saved, by the hour", narrowed=True),
+            "/sessions": _books("Who is active, and what his cache did", "limit"),
+            "/pricing": _books("What models' input costs, and by what source", "model"),
+            "/metrics": {
+                "get": {
+                    "summary": "The farm for Prometheus",
+                    "responses": {
+                        "200": {
+                            "description": "exposition text",
+                            "content": {"text/plain": {"schema": {"type": "string"}}},
+                        }
+                    },
+                }
+            },
             "/health": _probe("Is the process there", {"200": "it is"}),
             "/livez": _probe("Is the process there", {"200": "it is"}),
             "/readyz": _probe("Can it serve", {"200": "it can", "503": "it cannot, and why"}),

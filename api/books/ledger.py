@@ -124,7 +124,7 @@ class Ledger:
             while self._pending:
                 batch = [self._pending[i] for i in range(min(_BATCH, len(self._pending)))]
                 try:
-                    await self._send(self._journal.writer, [item.line for item in batch])
+                    await self.send(self._journal.writer, [item.line for item in batch])
                 except _BROKEN as error:
                     await self._back_off(error)
                     continue
@@ -152,7 +152,12 @@ class Ledger:
             self._pending.appendleft(_Waiting(line, None))
         self._unsure.clear()
 
-    async def _send(self, writer: str, lines: list[Line]) -> None:
+    async def send(self, writer: str, lines: list[Line]) -> None:
+        """Write lines of ``writer``, in order; those it wrote before are passed over.
+
+        Raises:
+            RedisError, OSError, TimeoutError: some or all may not be written.
+        """
         results = await self._run(writer, lines)
         if any(isinstance(result, NoScriptError) for result in results):
             await self._redis.script_load(script("account"))
@@ -252,7 +257,7 @@ class Ledger:
         for orphan in orphans(self._directory):
             try:
                 for start in range(0, len(orphan.lines), _BATCH):
-                    await self._send(orphan.writer, orphan.lines[start : start + _BATCH])
+                    await self.send(orphan.writer, orphan.lines[start : start + _BATCH])
                 last = orphan.lines[-1].seq if orphan.lines else 0
                 has = await self._durable(orphan.writer) if orphan.lines else 0
             except BaseException:

@@ -41,6 +41,13 @@ _PLAIN = (
     ("headroom_cache_misses", "misses", "Blocks whose form was not known"),
     ("headroom_retrievals", "retrievals", "Originals had back"),
 )
+_BATCHES = (
+    ("headroom_batches", "batches", 1, "Batches the text engine scored"),
+    ("headroom_batch_rows", "rows", 1, "Rows in them"),
+    ("headroom_batch_tokens", "tokens", 1, "Tokens in them, without padding"),
+    ("headroom_batch_wait_seconds", "wait_ms", 1e-3, "Time jobs spent in the queue, together"),
+    ("headroom_inference_seconds", "inference_ms", 1e-3, "Time the model took"),
+)
 _LABELLED = (
     ("headroom_degraded", "d:", "reason", "Answers that left text as it came, by reason"),
     ("headroom_uncompressed", "n:", "reason", "Requests that saved nothing, by reason"),
@@ -158,6 +165,11 @@ class Metrics:
             engine.add_metric([pool], _cumulative(ENGINE_BUCKETS, counts), total)
         yield from gauges.values()
         yield from (jobs, blocks, engine)
+        for name, field, scale, text in _BATCHES:
+            family = CounterMetricFamily(name, text, labels=["pool"])
+            for pool, found in self._pools.items():
+                family.add_metric([pool], found["counters"].get(field, 0) * scale)
+            yield family
 
 
 class _Families:

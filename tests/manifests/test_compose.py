@@ -80,13 +80,13 @@ def test_the_readme_lists_every_setting_and_no_other() -> None:
 
 
 def test_documents_name_files_that_exist() -> None:
-    for document in ("README.md", "CONTRIBUTING.md", "docs/architecture.md"):
+    for document in ("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/books.md"):
         text = (ROOT / document).read_text()
         named = re.findall(r"`((?:api|shared|workers|tests|loadtest|deploy|docs)/[\w./-]+)`", text)
         for path in named:
             assert (ROOT / path).exists(), f"{document} names {path}"
         for command in re.findall(r"^ +headroom-farm (\w+)", text, re.MULTILINE):
-            assert command in {"up", "api", "worker", "demo", "models"}
+            assert command in {"up", "api", "worker", "models", "export", "import", "demo"}
 
 
 def test_the_wheel_holds_every_package() -> None:

@@ -1,0 +1,106 @@
+"""``python -m loadtest.books``: how fast the books are read with a million requests in them.
+
+Fills an empty Redis through the ledger itself, over a year, 1000 users and 20 models, then
+asks a front end. Redis and the front end must run with the same ``HEADROOM_REDIS_URL``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import time
+from decimal import Decimal
+
+import msgspec
+
+from api.books.entry import Entry, Request, answered
+from api.books.journal import Line
+from api.books.ledger import Ledger
+from api.books.pricing import Price
+from api.flow.compressor import Answer
+from shared.settings import load_settings
+
+from .http import Connection
+
+_BATCH = 200
+_YEAR = 365 * 86_400
+_PATHS = (
+    "/stats",
+    "/stats?range=day",
+    "/stats?range=month",
+    "/stats?range=month&user=user-7",
+    "/stats/insights",
+    "/stats/insights?range=month",
+    "/stats-history",
+    "/stats-history?range=month",
+    "/sessions",
+    "/pricing",
+    "/metrics",
+)
+
+
+def _entry(chance: random.Random, number: int, now: float) -> Entry:
+    before = chance.randrange(500, 150_000)
+    saved = chance.choice((0, before // 3, before // 2))
+    engines = dict.fromkeys(("log", "diff", "smart_crusher", "text"), (1, saved))
+    answer = Answer(
+        pieces=[],
+        messages=9,
+        changed=4,
+        tokens_before=before,
+        tokens_after=before - saved,
+        transforms=[f"router:tool_result:{name}" for name in engines],
+        hashes=[],
+        model=f"model-{chance.randrange(20)}",
+        degraded=[],
+        cache_hits=8,
+        cache_misses=1,
+        reason="" if saved else "no_gain",
+        engines=engines,
+    )
+    request = Request(f"r{number}", f"user-{chance.randrange(1000)}", chance.random() / 10)
+    entry = answered(request, answer, Price(Decimal("3.0000"), False))
+    return msgspec.structs.replace(entry, at=now - _YEAR * (1 - chance.random() ** 2), answer="")
+
+
+async def fill(count: int) -> None:
+    """Write ``count`` requests into the books."""
+    ledger, chance, now = Ledger(load_settings()), random.Random(1), time.time()
+    started = time.monotonic()
+    for start in range(0, count, _BATCH):
+        numbers = range(start + 1, min(start + _BATCH, count) + 1)
+        await ledger.send("filler", [Line(n, _entry(chance, n, now)) for n in numbers])
+    spent = time.monotonic() - started
+    print(f"{count} requests written in {spent:.0f} s ({count / spent:.0f} a second)", flush=True)
+
+
+def ask(url: str, times: int) -> None:
+    """Print p50 and p95 of each endpoint, its first answer apart."""
+    connection = Connection(url)
+    print("| endpoint | first ms | p50 ms | p95 ms | KB |\n|---|---|---|---|---|")
+    for path in _PATHS:
+        spent = []
+        for _ in range(times + 1):
+            started = time.perf_counter()
+            body = connection.exchange([f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()])
+            spent.append((time.perf_counter() - started) * 1000)
+        first, rest = spent[0], sorted(spent[1:])
+        p50, p95 = rest[len(rest) // 2], rest[int(len(rest) * 0.95)]
+        print(f"| `{path}` | {first:.1f} | {p50:.1f} | {p95:.1f} | {len(body) / 1024:.0f} |")
+
+
+def main() -> None:
+    """Read the options; fill, ask, or both."""
+    parser = argparse.ArgumentParser(prog="python -m loadtest.books", description=__doc__)
+    parser.add_argument("url", help="the front end")
+    parser.add_argument("--fill", type=int, default=0, metavar="N")
+    parser.add_argument("--times", type=int, default=100)
+    options = parser.parse_args()
+    if options.fill:
+        asyncio.run(fill(options.fill))
+    ask(options.url, options.times)
+
+
+if __name__ == "__main__":
+    main()
