@@ -8,6 +8,7 @@ from gunicorn.app.base import BaseApplication
 
 from shared import logs
 from shared.settings import Settings
+from shared.tracing import tracer
 
 from .app import App, create_app
 
@@ -43,6 +44,7 @@ class Server(BaseApplication):
     def load(self) -> App:
         """Return the application, made in each process after the fork."""
         logs.configure(self._settings)
+        tracer.configure(self._settings, "headroom-farm-api")
         return create_app(self._settings)
 
 

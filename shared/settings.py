@@ -89,7 +89,8 @@ class Settings(BaseSettings):
     redis_timeout: float = Field(2.0, gt=0)
     redis_retry_seconds: float = Field(1.0, gt=0)
 
-    # Logs.
+    # Logs and traces.
+    otel_endpoint: str | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
 

@@ -44,6 +44,7 @@ from shared.jobs import (
 )
 from shared.scripts import script
 from shared.settings import PoolName, Settings
+from shared.tracing import tracer
 from shared.upstream import ENGINE_VERSION, Engined
 
 from .batcher import BatchCount, can_batch, prepared, tokens_of
@@ -84,6 +85,7 @@ class FarmWorker(SimpleWorker):
         """Work until SIGTERM or SIGINT; the current job is finished first."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
+        tracer.configure(self._settings, f"headroom-farm-worker-{self._pool}")
         self._engines.warm_up()
         self._alive = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._alive.start()
@@ -112,8 +114,9 @@ class FarmWorker(SimpleWorker):
         wanted = {j: job for j, job in jobs.items() if isinstance(job, Job)}
         with prepared(list(wanted.values()), self._engines, self._limit, count) as share_ms:
             for one, job in wanted.items():
-                for done in compress_blocks(job, self._engines, self._limit, share_ms):
-                    self._deliver(job, done, count)
+                with tracer.span("job", job.trace, pool=self._pool, blocks=len(job.blocks)):
+                    for done in compress_blocks(job, self._engines, self._limit, share_ms):
+                        self._deliver(job, done, count)
                 self._finished(one, "done")
         for one, outcome in jobs.items():
             if not isinstance(outcome, Job):

@@ -13,6 +13,7 @@ import structlog
 from shared.deadline import Deadline
 from shared.errors import RequestError
 from shared.settings import Settings
+from shared.tracing import tracer
 
 from ..books.entry import Request, answered, refused
 from ..books.ledger import Ledger
@@ -56,13 +57,14 @@ class CompressResource:
     ) -> Answer:
         user: str = user_of(req)
         request_id: str = req.context.request_id
-        answer = await self._compressor.compress(
-            user,
-            body,
-            deadline,
-            Origin(request_id, trace_of(req)),
-            bypass=(req.get_header("x-headroom-bypass") or "").lower() == "true",
-        )
+        with tracer.span("compress", trace_of(req), request_id=request_id) as trace:
+            answer = await self._compressor.compress(
+                user,
+                body,
+                deadline,
+                Origin(request_id, trace),
+                bypass=(req.get_header("x-headroom-bypass") or "").lower() == "true",
+            )
         seconds = time.perf_counter() - started
         entry = answered(
             Request(request_id, user, seconds), answer, self._prices.price_of(answer.model)
