@@ -23,7 +23,7 @@ import structlog
 
 from shared import logs
 from shared.errors import SupervisorError
-from shared.settings import Settings
+from shared.settings import Settings, load_settings
 
 from .embedded import EmbeddedValkey
 
@@ -116,8 +116,11 @@ class Farm:
             valkey.prepare()
             settings = self.settings = settings.model_copy(update={"redis_url": valkey.url})
             self.parts.append(Part("valkey", valkey.command, environment))
-        for name, value in settings.model_dump(mode="json").items():
-            environment[f"HEADROOM_{name.upper()}"] = str(value)
+        # The parts read the same environment; what options changed is put over it.
+        known = load_settings()
+        for name, value in settings:
+            if value != getattr(known, name):
+                environment[f"HEADROOM_{name.upper()}"] = str(value)
         self.parts.append(Part("api", _command("api"), environment))
         for pool, count in (("cpu", settings.cpu_workers), ("gpu", settings.gpu_workers)):
             for number in range(count):

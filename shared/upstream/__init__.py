@@ -11,8 +11,9 @@ notes the texts that reach an engine; :class:`EngineRouter` runs the engines on 
 
 from .conversation import FileCall, Lifecycle, analysis_intent, tool_calls, user_query
 from .counting import Counter, counter_for
+from .crusher import TextCrusherEngine
 from .detection import detect, remember_detection
-from .engines import Engined, EngineRouter, TextCrusherEngine, TextEngine
+from .engines import Engined, EngineRouter, TextEngine
 from .environment import ENGINE_VERSION
 from .kompress import MAX_TOKENS, Encoding, KompressEngine, Row, Scorer
 from .planner import Planned, Planner

@@ -13,7 +13,6 @@ from headroom.cache.compression_store import (
 )
 from headroom.transforms import content_router as _router
 from headroom.transforms.content_router import CompressionStrategy, RouterCompressionResult
-from headroom.transforms.text_crusher import TextCrusher
 
 from .counting import Counter
 from .detection import remember_detection
@@ -42,23 +41,6 @@ class TextEngine(Protocol):
         ``original`` is what ``text`` was before tags in it were replaced by placeholders.
         """
         ...
-
-
-class TextCrusherEngine:
-    """Headroom's native extractive crusher: whole sentences, no model."""
-
-    name = "text_crusher"
-    marks = False
-
-    def __init__(self) -> None:
-        self._crusher = TextCrusher()
-
-    def compress(
-        self, text: str, context: str, target_ratio: float | None, original: str | None = None
-    ) -> str:
-        """Return the kept sentences of ``text`` in their order."""
-        compressed: str = self._crusher.compress(text, context, target_ratio).compressed
-        return compressed
 
 
 class _EngineAsCrusher:

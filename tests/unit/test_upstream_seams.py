@@ -141,7 +141,10 @@ def test_a_jobs_store_is_its_own() -> None:
     router = upstream.EngineRouter(
         marker_mode="ccr", code_aware=False, text_engine=upstream.TextCrusherEngine()
     )
-    text = " ".join(f"Sentence {i} of a text that nobody else may ever see." for i in range(90))
+    text = " ".join(
+        f"Sentence {chr(97 + i % 26) * (i + 2)} of a text nobody else may ever see."
+        for i in range(90)
+    )
     block = Block("k", text, "tool_result", "user")
     done = router.run(block, "", Options(), upstream.counter_for("default"))
     assert done.text is not None
