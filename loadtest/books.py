@@ -18,7 +18,7 @@ from api.books.entry import Entry, Request, answered
 from api.books.journal import Line
 from api.books.ledger import Ledger
 from api.books.pricing import Price
-from api.flow.compressor import Answer
+from api.flow.answer import Answer
 from shared.settings import load_settings
 
 from .http import Connection

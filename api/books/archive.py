@@ -45,10 +45,7 @@ class Archive:
         Raises:
             ArchiveError: Redis cannot be read.
         """
-        try:
-            kept = self._dump()
-        except (RedisError, OSError) as error:
-            raise ArchiveError(f"the books cannot be read: {type(error).__name__}") from None
+        kept = self._dump()
         life = kept.get("life", {})
         total = {n[2:]: int(v) for n, v in life.items() if n.startswith("t\x1f")}
         lifetime = {name: total.get(name, 0) for name in ("requests", "compressed")} | {
@@ -73,10 +70,7 @@ class Archive:
         Raises:
             ArchiveError: Redis cannot be read.
         """
-        try:
-            kept = self._dump()
-        except (RedisError, OSError) as error:
-            raise ArchiveError(f"the books cannot be read: {type(error).__name__}") from None
+        kept = self._dump()
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         names = ("saved_usd", "without_headroom_usd", "input_cost_usd")
@@ -110,17 +104,18 @@ class Archive:
     def _dump(self) -> dict[str, Any]:
         """Return every part by name, all read at one moment."""
         prefix = keys.books("")
-        names = [
-            key.decode().removeprefix(prefix)
-            for key in self._redis.scan_iter(match=f"{prefix.replace('{', '[{]')}*", count=1000)
-        ]
-        wanted = sorted(n for n in names if not n.startswith("answer:") and n != "barrier")
-        pipe = self._redis.pipeline(transaction=True)
-        for name in wanted:
-            _read(pipe, name)
-        return {
-            name: _plain(value) for name, value in zip(wanted, pipe.execute(), strict=True) if value
-        }
+        pattern = f"{prefix.replace('{', '[{]')}*"
+        try:
+            found = list(self._redis.scan_iter(match=pattern, count=1000))
+            names = [key.decode().removeprefix(prefix) for key in found]
+            wanted = sorted(n for n in names if not n.startswith("answer:") and n != "barrier")
+            pipe = self._redis.pipeline(transaction=True)
+            for name in wanted:
+                _read(pipe, name)
+            values = pipe.execute()
+        except (RedisError, OSError) as error:
+            raise ArchiveError(f"the books cannot be read: {type(error).__name__}") from None
+        return {name: _plain(v) for name, v in zip(wanted, values, strict=True) if v}
 
     def _load(self, kept: dict[str, Any]) -> None:
         life = keys.books("life")

@@ -15,7 +15,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from ..flow.compressor import Answer
+from ..flow.answer import Answer
 from .pricing import Price
 
 UNITS_PER_USD = 10**10

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -14,20 +13,19 @@ import structlog
 from shared import logs
 from shared.deadline import Deadline
 from shared.errors import Degraded, RequestError
-from shared.jobs import Block, Original
+from shared.jobs import Block
 from shared.settings import Settings
-from shared.upstream import Counter, counter_for, detect
+from shared.upstream import counter_for, detect
 
+from .answer import Answer, reason_for_nothing, saved_by_engine, untouched
 from .body import Split, split
 from .dispatch import Dispatcher, Errand, Origin
 from .facts import (
     VERBATIM,
     Candidate,
-    Message,
     Plan,
     Rendered,
     count,
-    decode,
     digest,
     read,
 )
@@ -35,6 +33,7 @@ from .options import RequestOptions, as_text
 from .planner import ConversationPlanner, Surroundings
 from .render import join, render
 from .sessions import Session, Sessions
+from .turn import Turn
 
 _log = structlog.get_logger(__name__)
 _PAUSE_SECONDS = 0.005
@@ -42,73 +41,6 @@ _TOUCH_SECONDS = 30.0
 _NOTE_SECONDS = 0.25
 _ANSWER_SECONDS = 0.02
 """Kept back from the deadline for putting the answer together."""
-
-
-@dataclass(slots=True)
-class Answer:
-    """What the caller gets. ``pieces`` are the inside of the ``messages`` array.
-
-    ``reason`` says why nothing was saved (empty where something was), ``engines`` which
-    made how many messages smaller and by how many tokens (``several`` where a message
-    met more than one), ``saved_by_cache`` the tokens saved by forms known before.
-    """
-
-    pieces: list[bytes]
-    messages: int
-    changed: int
-    tokens_before: int
-    tokens_after: int
-    transforms: list[str]
-    hashes: list[str]
-    model: str
-    degraded: list[str]
-    cache_hits: int = 0
-    cache_misses: int = 0
-    reason: str = ""
-    engines: dict[str, tuple[int, int]] = field(default_factory=dict)
-    saved_by_cache: int = 0
-
-    @property
-    def tokens_saved(self) -> int:
-        """Tokens removed, never negative."""
-        return self.tokens_before - self.tokens_after
-
-    @property
-    def ratio(self) -> float:
-        """Saved over before: 0.0 nothing, 1.0 everything."""
-        return self.tokens_saved / self.tokens_before if self.tokens_before else 0.0
-
-
-@dataclass(slots=True)
-class _Turn:
-    """One request while it is worked on."""
-
-    session: Session
-    split: Split
-    messages: list[Message]
-    counter: Counter
-    options: RequestOptions
-    deadline: Deadline
-    decoded: dict[int, dict[str, Any]] = field(default_factory=dict)
-    plans: list[Plan] = field(default_factory=list)
-    query: str = ""
-    originals: dict[str, Original] = field(default_factory=dict)
-    texts: dict[str, str] = field(default_factory=dict)
-    degraded: set[str] = field(default_factory=set)
-    hits: int = 0
-    misses: int = 0
-    fresh: set[str] = field(default_factory=set)
-
-    def raw(self, index: int) -> bytes:
-        """Return message ``index`` as it came."""
-        start, end = self.split.spans[index]
-        return self.split.body[start:end]
-
-    def message(self, index: int) -> dict[str, Any]:
-        """Return message ``index`` decoded (once)."""
-        if index not in self.decoded:
-            self.decoded[index] = decode(self.raw(index))
-        return self.decoded[index]
 
 
 class Compressor:
@@ -136,7 +68,7 @@ class Compressor:
             turn = await self._read(session, taken, options, deadline)
             if bypass or not turn.messages:
                 tokens = self._tokens_before(turn)
-                return _untouched(taken, options, tokens, "bypass" if bypass else "empty")
+                return untouched(taken, options, tokens, "bypass" if bypass else "empty")
             answer = await self._shrink(turn, origin)
         except RequestError:
             raise
@@ -147,7 +79,7 @@ class Compressor:
                 error=type(error).__name__,
                 at=logs.frames(error),
             )
-            return _untouched(taken, options, 0, "internal", degraded=["internal"])
+            return untouched(taken, options, 0, "internal", degraded=["internal"])
         session.remember_trail(taken, turn.messages)
         self.sessions.settle(session)
         return answer
@@ -181,7 +113,7 @@ class Compressor:
         around = self._planner.surroundings([facts], options, counter)
         self._planner.plan(0, facts, message, around)
 
-    async def _shrink(self, turn: _Turn, origin: Origin) -> Answer:
+    async def _shrink(self, turn: Turn, origin: Origin) -> Answer:
         await self._plan(turn)
         await self._fill(turn, origin)
         return await self._assemble(turn)
@@ -190,10 +122,10 @@ class Compressor:
 
     async def _read(
         self, session: Session, taken: Split, options: RequestOptions, deadline: Deadline
-    ) -> _Turn:
+    ) -> Turn:
         messages = list(taken.known)
         counter = counter_for(options.model)
-        turn = _Turn(session, taken, messages, counter, options, deadline)
+        turn = Turn(session, taken, messages, counter, options, deadline)
         pause = _Pause()
         for raw in taken.rest:
             name = digest(raw)
@@ -209,7 +141,7 @@ class Compressor:
                 await pause.if_due()
         return turn
 
-    def _tokens_before(self, turn: _Turn) -> int:
+    def _tokens_before(self, turn: Turn) -> int:
         if not turn.messages:
             return 0
         name = turn.counter.id
@@ -217,7 +149,7 @@ class Compressor:
 
     # ── 2: plan ─────────────────────────────────────────────────────────────────────
 
-    async def _plan(self, turn: _Turn) -> None:
+    async def _plan(self, turn: Turn) -> None:
         """Plan every message; past the deadline the rest stays as it came."""
         options = turn.options.plan_options(self._settings)
         around = self._planner.surroundings(turn.messages, options, turn.counter)
@@ -237,7 +169,7 @@ class Compressor:
                 await pause.if_due()
             turn.plans.append(plan)
 
-    def _plan_one(self, turn: _Turn, index: int, around: Surroundings) -> Plan:
+    def _plan_one(self, turn: Turn, index: int, around: Surroundings) -> Plan:
         message = turn.messages[index]
         plan, originals, texts = self._planner.plan(index, message, turn.message(index), around)
         turn.originals.update((o.hash, o) for o in originals)
@@ -248,7 +180,7 @@ class Compressor:
 
     # ── 3, 4, 5: look up, enqueue, wait ─────────────────────────────────────────────
 
-    async def _fill(self, turn: _Turn, origin: Origin) -> None:
+    async def _fill(self, turn: Turn, origin: Origin) -> None:
         """Get the forms this session does not know yet, as far as the deadline allows."""
         session = turn.session
         unknown = {
@@ -297,7 +229,7 @@ class Compressor:
             if key in turn.texts:  # stored by the worker a moment ago
                 session.refreshed.update(dict.fromkeys(form.stored, now))
 
-    def _errand(self, turn: _Turn, index: int, candidate: Candidate) -> Errand:
+    def _errand(self, turn: Turn, index: int, candidate: Candidate) -> Errand:
         text = turn.texts.get(candidate.key)
         if text is None:
             text = _text_of(turn.message(index), candidate)
@@ -308,7 +240,7 @@ class Compressor:
 
     # ── 6: assemble ─────────────────────────────────────────────────────────────────
 
-    async def _assemble(self, turn: _Turn) -> Answer:
+    async def _assemble(self, turn: Turn) -> Answer:
         rendered = self._render(turn)
         stored = {h for item in rendered if item.stored for h in item.stored}
         if not await self._keep(turn, stored):
@@ -320,7 +252,7 @@ class Compressor:
         degraded = sorted(turn.degraded)
         transforms += [f"farm:verbatim:{reason}" for reason in degraded]
         before = self._tokens_before(turn)
-        engines, by_cache = _engines(turn, rendered)
+        engines, by_cache = saved_by_engine(turn, rendered)
         return Answer(
             pieces=pieces,
             messages=len(rendered),
@@ -333,12 +265,12 @@ class Compressor:
             degraded=degraded,
             cache_hits=turn.hits,
             cache_misses=turn.misses,
-            reason="" if after < before else _reason(turn, transforms),
+            reason="" if after < before else reason_for_nothing(turn, transforms),
             engines=engines,
             saved_by_cache=by_cache,
         )
 
-    def _render(self, turn: _Turn) -> list[Rendered]:
+    def _render(self, turn: Turn) -> list[Rendered]:
         forms = turn.session.forms
         rendered = []
         for index, (message, plan) in enumerate(zip(turn.messages, turn.plans, strict=True)):
@@ -351,7 +283,7 @@ class Compressor:
             rendered.append(item)
         return rendered
 
-    async def _keep(self, turn: _Turn, stored: Iterable[str]) -> bool:
+    async def _keep(self, turn: Turn, stored: Iterable[str]) -> bool:
         """Store the originals that markers of this answer name, and prolong the others."""
         session = turn.session
         now = time.monotonic()
@@ -374,7 +306,7 @@ class Compressor:
             return not fresh or all(h in session.refreshed for h in late)
         return True
 
-    def _without_unstored(self, turn: _Turn, rendered: list[Rendered]) -> None:
+    def _without_unstored(self, turn: Turn, rendered: list[Rendered]) -> None:
         """Let the messages whose markers would lead nowhere leave as they came."""
         refreshed = turn.session.refreshed
         for index, (message, plan) in enumerate(zip(turn.messages, turn.plans, strict=True)):
@@ -398,54 +330,6 @@ class _Pause:
         if time.monotonic() - self._since > _PAUSE_SECONDS:
             await asyncio.sleep(0)
             self._since = time.monotonic()
-
-
-def _untouched(
-    taken: Split, options: RequestOptions, tokens: int, reason: str, degraded: Sequence[str] = ()
-) -> Answer:
-    """Return the messages as they came and the ``reason``; ``degraded`` where it is a failure."""
-    spans = taken.spans
-    return Answer(
-        pieces=[taken.body[spans[0][0] : spans[-1][1]]] if spans else [],
-        messages=len(spans),
-        changed=0,
-        tokens_before=tokens,
-        tokens_after=tokens,
-        transforms=[f"farm:verbatim:{name}" for name in degraded],
-        hashes=[],
-        model=options.model,
-        degraded=list(degraded),
-        reason=reason,
-    )
-
-
-def _engines(turn: _Turn, rendered: list[Rendered]) -> tuple[dict[str, tuple[int, int]], int]:
-    """Return what each engine saved, and what of it forms saved that were known before."""
-    engines: dict[str, tuple[int, int]] = {}
-    by_cache = 0
-    name = turn.counter.id
-    for message, item in zip(turn.messages, rendered, strict=True):
-        if item.data is None:
-            continue
-        saved = message.tokens[name] - item.tokens
-        engine = item.engines[0] if len(item.engines) == 1 else "several"
-        blocks, total = engines.get(engine, (0, 0))
-        engines[engine] = (blocks + 1, total + saved)
-        candidates = item.plan.candidates
-        if candidates and not any(c.key in turn.fresh for c in candidates):
-            by_cache += saved
-    return engines, by_cache
-
-
-def _reason(turn: _Turn, transforms: Iterable[str]) -> str:
-    """Say why nothing was saved."""
-    if turn.degraded:
-        return min(turn.degraded)
-    if any(plan.candidates for plan in turn.plans):
-        return "no_gain"
-    if any(":protected" in t or ":excluded" in t for t in transforms):
-        return "protected"
-    return "nothing_to_compress"
 
 
 def _text_of(message: dict[str, Any], candidate: Candidate) -> str:

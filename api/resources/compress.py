@@ -18,7 +18,8 @@ from shared.tracing import tracer
 from ..books.entry import Request, answered, refused
 from ..books.ledger import Ledger
 from ..books.pricing import Prices
-from ..flow.compressor import Answer, Compressor
+from ..flow.answer import Answer
+from ..flow.compressor import Compressor
 from ..flow.dispatch import Origin
 from ..requests import read_body, trace_id, trace_of, user_of
 

@@ -69,7 +69,7 @@ def test_a_turn_with_nothing_new_asks_nobody() -> None:
 
 
 def test_each_turn_decodes_only_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
-    from api.flow import compressor as module
+    from api.flow import turn as module
 
     compressor = Compressor(Settings(), Elsewhere())  # type: ignore[arg-type, call-arg, unused-ignore]
     _compress(compressor)
