@@ -69,14 +69,15 @@ def test_a_turn_with_nothing_new_asks_nobody() -> None:
 
 
 def test_each_turn_decodes_only_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
-    from api.flow import turn as module
+    from api.flow import compressor as module
+    from api.flow import turn
 
     compressor = Compressor(Settings(), Elsewhere())  # type: ignore[arg-type, call-arg, unused-ignore]
     _compress(compressor)
     read: list[bytes] = []
-    real_read, real_decode = module.read, module.decode
+    real_read, real_decode = module.read, turn.decode
     monkeypatch.setattr(module, "read", lambda raw, name: read.append(raw) or real_read(raw, name))
-    monkeypatch.setattr(module, "decode", lambda raw: read.append(raw) or real_decode(raw))
+    monkeypatch.setattr(turn, "decode", lambda raw: read.append(raw) or real_decode(raw))
     longer = [*MESSAGES, {"role": "user", "content": "and now"}]
     _compress(compressor, json.dumps({"messages": longer, "model": "claude-x"}).encode())
     assert [json.loads(raw) for raw in read] == longer[2:]
