@@ -13,6 +13,8 @@ _PINNED = {
     "HEADROOM_BEACON": "off",
     "HEADROOM_OFFLINE": "1",
     "DO_NOT_TRACK": "1",
+    # ONNX Runtime 1.32 writes a device id and a telemetry database to ~/.cache when imported.
+    "ORT_DISABLE_TELEMETRY": "1",
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_OFFLINE": "1",
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
