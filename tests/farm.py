@@ -211,7 +211,14 @@ class Farm:
     def until_ready(self, *, cpu: int = 1, gpu: int = 1) -> None:
         """Wait until the front end sees that many workers."""
         wanted = {"redis": "ok", "cpu_workers": cpu, "gpu_workers": gpu}
-        until("ready", lambda: (a := self.answer("/readyz")) and a.json["checks"] == wanted)
+
+        def ready() -> bool:
+            answer = self.answer("/readyz")
+            return answer is not None and answer.json["checks"] == wanted
+
+        # Each front-end process has its own view: ask until all of them have been asked.
+        tries = 1 if int(self._settings.get("api_processes", 1)) == 1 else 20
+        until("ready", lambda: all(ready() for _ in range(tries)))
 
     def stop(self) -> None:
         """Stop everything that runs."""

@@ -23,6 +23,7 @@ from .facts import Message
 _TOKEN = b'"' + secrets.token_hex(16).encode() + b'"'
 """Stands for the remembered messages while the rest is parsed; no caller can guess it."""
 
+_PLACES_TRIED = 4
 _SPACE = b" \t\r\n,"
 
 
@@ -112,10 +113,28 @@ def _whole(body: bytes, envelope: Envelope) -> Split:
     if raw[:1] != b"[":
         raise InvalidField("'messages' must be a list")
     rest = [bytes(item) for item in _array.decode(raw)]
-    start = body.find(b"[")
-    while start != -1 and not body.startswith(raw, start):
-        start = body.find(b"[", start + 1)
+    start = _place(body, raw)
     return Split(body, envelope, start + 1, _walk(body, start + 1, rest), rest)
+
+
+def _place(body: bytes, raw: bytes) -> int:
+    """Return where the messages' array stands; another field may hold the same bytes.
+
+    A wrong place holds the same bytes and only costs the next turn its trail, so few are tried.
+    """
+    start = body.find(raw)
+    for _ in range(_PLACES_TRIED):
+        other = body.find(raw, start + 1)
+        if other == -1:
+            break
+        trial = body[:start] + _TOKEN + body[start + len(raw) :]
+        try:
+            if bytes(_envelope.decode(trial).messages) == _TOKEN:
+                return start
+        except (msgspec.DecodeError, RecursionError):
+            pass
+        start = other
+    return start
 
 
 def _walk(body: bytes, position: int, items: list[bytes]) -> list[tuple[int, int]]:

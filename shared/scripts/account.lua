@@ -56,6 +56,7 @@ if answered then
   local before = redis.call('GET', KEYS[2])
   if before then  -- the same request again: its last answer is the one that counts
     local kept = cmsgpack.unpack(before)
+    if kept.at > entry.at then return 1 end
     book(kept, true)
     redis.call('LREM', KEYS[3], -1, kept.recent)
     if kept.history ~= '' then redis.call('LREM', KEYS[4], -1, kept.history) end
@@ -63,7 +64,7 @@ if answered then
 end
 
 local kept = {
-  user = '', model = '', row = entry.row, more = entry.more, recent = entry.recent, history = '',
+  at = entry.at, user = '', model = '', row = entry.row, more = entry.more, recent = entry.recent, history = '',
   keys = {{KEYS[9], KEYS[10]}, {KEYS[11], KEYS[12]}, {KEYS[13], KEYS[14]}},
 }
 if entry.user ~= '' then

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -10,6 +11,11 @@ from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+
+from api.books.entry import Entry
+from api.books.journal import Line
+from api.books.ledger import Ledger
+from shared.settings import Settings
 
 from ..farm import Farm, post, request, until, user
 from ..texts import conversation, events, openai_ran, ran, rows
@@ -296,3 +302,26 @@ def test_users_of_odd_names_are_kept_apart(own_farm: Callable[..., Farm]) -> Non
     names = {line["user"] for line in farm.get("/stats/insights").json["by_user"]}
     assert "<img src=x onerror=alert(1)>" in names
     assert len(names) == 4
+
+
+def test_an_older_answer_that_arrives_late_does_not_replace_a_newer_one(
+    own_farm: Callable[..., Farm],
+) -> None:
+    farm = own_farm().start(cpu=0, gpu=0)
+
+    async def write() -> None:
+        settings = Settings(redis_url=farm.redis_url, data_dir=farm.directory / "other")
+        first, second = Ledger(settings), Ledger(settings)
+        row = [("requests", "1"), ("saved", "5")]
+        old = Entry(at=1000.0, row=row, more=[], answer="a", user="ada", model="m")
+        new = Entry(at=1001.0, row=[("requests", "1"), ("saved", "7")], more=[], answer="a",
+                    user="ada", model="m")  # fmt: skip
+        await first.send("w1", [Line(1, new)])
+        await second.send("w2", [Line(1, old)])
+        await second.send("w2", [Line(1, old)])
+        await first.send("w1", [Line(1, new)])
+
+    asyncio.run(write())
+    summary = farm.get("/stats").json["summary"]
+    assert summary["api_requests"] == 1
+    assert summary["compression"]["total_tokens_removed"] == 7
