@@ -68,6 +68,7 @@ class Ledger:
         self._unsure: deque[Line] = deque()
         self._wake = asyncio.Event()
         self._up = True
+        self._resent = False
         self._tasks: list[asyncio.Task[None]] = []
         self.dropped = 0
 
@@ -98,12 +99,12 @@ class Ledger:
 
     async def record(self, entry: Entry, deadline: Deadline) -> None:
         """Keep ``entry``; return when Redis has it, or soon where it cannot have it now."""
-        self._seq += 1
-        line = Line(self._seq, entry)
+        line = Line(self._seq + 1, entry)
         if not self._journal.append(line):
             self.dropped += 1
             _log.error("ledger_entry_dropped", dropped=self.dropped)
             return
+        self._seq += 1
         written = asyncio.get_running_loop().create_future() if self._up else None
         self._pending.append(_Waiting(line, written))
         self._wake.set()
@@ -124,7 +125,12 @@ class Ledger:
             while self._pending:
                 batch = [self._pending[i] for i in range(min(_BATCH, len(self._pending)))]
                 try:
-                    await self.send(self._journal.writer, [item.line for item in batch])
+                    lines = [item.line for item in batch]
+                    if not await self.send(self._journal.writer, lines, anyway=self._resent):
+                        self._again(0)
+                        self._resent = True
+                        continue
+                    self._resent = False
                 except _BROKEN as error:
                     await self._back_off(error)
                     continue
@@ -152,28 +158,33 @@ class Ledger:
             self._pending.appendleft(_Waiting(line, None))
         self._unsure.clear()
 
-    async def send(self, writer: str, lines: list[Line]) -> None:
+    async def send(self, writer: str, lines: list[Line], *, anyway: bool = False) -> bool:
         """Write lines of ``writer``, in order; those it wrote before are passed over.
+
+        Return False where Redis misses lines before these and so took none, unless ``anyway``.
 
         Raises:
             RedisError, OSError, TimeoutError: some or all may not be written.
         """
-        results = await self._run(writer, lines)
+        results = await self._run(writer, lines, anyway)
         if any(isinstance(result, NoScriptError) for result in results):
             await self._redis.script_load(script("account"))
-            results = await self._run(writer, lines)
+            results = await self._run(writer, lines, anyway)
         for line, result in zip(lines, results, strict=True):
             if isinstance(result, ResponseError) and _is_of_the_entry(result):
                 self.dropped += 1
                 _log.error("ledger_entry_refused", seq=line.seq, dropped=self.dropped)
             elif isinstance(result, Exception):
                 raise result
+        return -1 not in results
 
-    async def _run(self, writer: str, lines: list[Line]) -> list[Any]:
+    async def _run(self, writer: str, lines: list[Line], anyway: bool) -> list[Any]:
         pipe = self._redis.pipeline(transaction=False)
         for line in lines:
             names = _keys(line.entry)
-            pipe.evalsha(self._sha, len(names), *names, *self._arguments(writer, line))
+            pipe.evalsha(
+                self._sha, len(names), *names, *self._arguments(writer, line), "anyway" * anyway
+            )
         async with asyncio.timeout(self._settings.redis_timeout):
             results: list[Any] = await pipe.execute(raise_on_error=False)
         return results
@@ -257,7 +268,9 @@ class Ledger:
         for orphan in orphans(self._directory):
             try:
                 for start in range(0, len(orphan.lines), _BATCH):
-                    await self.send(orphan.writer, orphan.lines[start : start + _BATCH])
+                    await self.send(
+                        orphan.writer, orphan.lines[start : start + _BATCH], anyway=True
+                    )
                 last = orphan.lines[-1].seq if orphan.lines else 0
                 has = await self._durable(orphan.writer) if orphan.lines else 0
             except BaseException:

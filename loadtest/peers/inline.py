@@ -17,6 +17,7 @@ from __future__ import annotations
 import os
 
 # Read by headroom while it is imported and on first use, so set before its import.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no model is fetched while it is measured
 os.environ.update(
     HEADROOM_DETECT_BACKEND="python",
     HEADROOM_TOIN_BACKEND="none",

@@ -1,12 +1,14 @@
 -- Write one answered request into the books: once, whatever is sent again.
 -- KEYS: writers, answer, recent, history, buckets, user_names, model_names, transform_names,
 --       life, life_users, hour, hour_users, day, day_users
--- ARGV: writer, seq, entry (MessagePack), limits (MessagePack)
+-- ARGV: writer, seq, entry (MessagePack), limits (MessagePack), 'anyway' or ''
 -- An entry's amounts are strings: 64-bit integers that Lua's numbers would round.
--- Returns 1 where it was written, 0 where this writer had written it before.
+-- Returns 1 where it was written, 0 where this writer had written it before, -1 where
+-- entries before it are missing: this Redis lost them, and they are to be sent again first.
 local writer, seq = ARGV[1], tonumber(ARGV[2])
 local last = redis.call('HGET', KEYS[1], writer)
 if last and seq <= tonumber(last) then return 0 end
+if ARGV[5] == '' and seq > tonumber(last or '0') + 1 then return -1 end
 redis.call('HSET', KEYS[1], writer, ARGV[2])
 local entry, limits = cmsgpack.unpack(ARGV[3]), cmsgpack.unpack(ARGV[4])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from api.books.entry import Entry
 from api.books.journal import Line
 from api.books.ledger import Ledger
+from shared import keys
+from shared.deadline import Deadline
 from shared.settings import Settings
 
 from ..farm import Farm, post, request, until, user
@@ -320,8 +323,47 @@ def test_an_older_answer_that_arrives_late_does_not_replace_a_newer_one(
         await second.send("w2", [Line(1, old)])
         await second.send("w2", [Line(1, old)])
         await first.send("w1", [Line(1, new)])
+        error = Entry(at=1002.0, row=[], more=[("errors", "1")])
+        assert await first.send("w1", [Line(2, error)])
+        assert await first.send("w1", [Line(2, error)])
+        # A Redis that lost line 3 takes no line 4, until there is nothing better.
+        assert not await first.send("w1", [Line(4, error)])
+        assert await first.send("w1", [Line(4, error)], anyway=True)
 
     asyncio.run(write())
     summary = farm.get("/stats").json["summary"]
     assert summary["api_requests"] == 1
     assert summary["compression"]["total_tokens_removed"] == 7
+    assert _metrics(farm)["headroom_errors_total"] == 2
+
+
+def test_a_redis_that_comes_back_without_the_last_entries_gets_them_again(
+    own_farm: Callable[..., Farm], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.books.ledger._BARRIER_SECONDS", 3600.0)
+    farm = own_farm()
+    server = farm.start_redis()
+    settings = Settings(
+        redis_url=farm.redis_url, data_dir=farm.directory / "own", redis_retry_seconds=0.05
+    )
+
+    def entry(number: int) -> Entry:
+        return Entry(at=1000.0, row=[], more=[("errors", "1")], answer=f"a{number}")
+
+    async def play() -> None:
+        ledger = Ledger(settings)
+        await ledger.start()
+        for number in range(3):
+            await ledger.record(entry(number), Deadline.after(5))
+        server.kill()
+        shutil.rmtree(farm.directory / "valkey" / "appendonlydir")
+        await asyncio.to_thread(farm.start_redis)
+        for number in range(3, 5):
+            await ledger.record(entry(number), Deadline.after(5))
+        while ledger.backlog:
+            await asyncio.sleep(0.01)
+        await ledger.stop()
+
+    asyncio.run(play())
+    life = farm.redis.hgetall(keys.books("life"))
+    assert life[b"t\x1ferrors"] == b"5"
