@@ -360,8 +360,7 @@ def test_a_redis_that_comes_back_without_the_last_entries_gets_them_again(
         await asyncio.to_thread(farm.start_redis)
         for number in range(3, 5):
             await ledger.record(entry(number), Deadline.after(5))
-        while ledger.backlog:
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(until, "all written", lambda: not ledger.backlog)
         await ledger.stop()
 
     asyncio.run(play())
