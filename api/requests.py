@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import falcon
 import falcon.asgi
+import msgspec
 
-from shared.errors import BodyTooLarge, NotJson
+from shared.errors import BodyTooLarge, MalformedBody, NotJson
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 """W3C Trace Context, level 1."""
@@ -23,12 +25,6 @@ def trace_of(req: falcon.asgi.Request) -> str:
     """Return the request's W3C ``traceparent``, empty where it has none that is valid."""
     given = req.get_header("traceparent") or ""
     return given if _TRACEPARENT.fullmatch(given) else ""
-
-
-def trace_id(req: falcon.asgi.Request) -> str | None:
-    """Return the id of the trace the request belongs to."""
-    found = trace_of(req)
-    return found.split("-")[1] if found else None
 
 
 async def read_body(req: falcon.asgi.Request, limit: int) -> bytes:
@@ -51,3 +47,16 @@ async def read_body(req: falcon.asgi.Request, limit: int) -> bytes:
             raise BodyTooLarge(f"the body is over {limit} bytes")
         chunks.append(chunk)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+async def read_json(req: falcon.asgi.Request, limit: int) -> Any:
+    """Return the body decoded.
+
+    Raises:
+        MalformedBody: it is not JSON.
+        NotJson, BodyTooLarge: as :func:`read_body`.
+    """
+    try:
+        return msgspec.json.decode(await read_body(req, limit))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise MalformedBody("the body is not valid JSON") from None

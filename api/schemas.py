@@ -84,6 +84,12 @@ def _json(description: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
+_DENIED = {
+    "401": _json("no valid bearer token, where one is needed", _ERROR),
+    "403": _json("the token lacks the scope", _ERROR),
+}
+
+
 def _header(name: str, description: str) -> dict[str, Any]:
     return {
         "name": name,
@@ -106,8 +112,7 @@ def _retrieve(path: str | None) -> dict[str, Any]:
         "responses": {
             "200": _json("the original", _ORIGINAL),
             "400": _json("no hash", _ERROR),
-            "401": _json("no valid bearer token, where one is needed", _ERROR),
-            "403": _json("the token lacks the scope", _ERROR),
+            **_DENIED,
             "404": _json("unknown_hash or expired", _ERROR),
             "503": _json("Redis is away", _ERROR),
         },
@@ -136,6 +141,7 @@ _TOOL_CALL: dict[str, Any] = {
     "responses": {
         "200": _json("the tool result; a miss says so in its text", {"type": "object"}),
         "400": _json("not one call of headroom_retrieve", _ERROR),
+        **_DENIED,
         "503": _json("Redis is away", _ERROR),
     },
 }
@@ -168,8 +174,7 @@ def _books(summary: str, *parameters: str, narrowed: bool = False) -> dict[str, 
             "responses": {
                 "200": _json("the books", {"type": "object"}),
                 "400": _json("a parameter is wrong", _ERROR),
-                "401": _json("no valid bearer token, where one is needed", _ERROR),
-                "403": _json("the token lacks the scope 'books'", _ERROR),
+                **_DENIED,
                 "503": _json("Redis is away", _ERROR),
             },
         }
@@ -198,8 +203,7 @@ def document(settings: Settings) -> dict[str, Any]:
         "responses": {
             "200": _json("the conversation", _ANSWER),
             "400": _json("the body is not what it should be", _ERROR),
-            "401": _json("no valid bearer token, where one is needed", _ERROR),
-            "403": _json("the token lacks the scope", _ERROR),
+            **_DENIED,
             "413": _json(f"the body is over {settings.max_body_bytes} bytes", _ERROR),
             "415": _json("the content type is not JSON", _ERROR),
         },

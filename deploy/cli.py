@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     restore.add_argument("file", type=argparse.FileType("rb"), help="an export as JSON; - is stdin")
     restore.add_argument("--redis-url", metavar="URL")
     restore.set_defaults(run=_import)
+
     models = commands.add_parser("models", help="fetch or check a Kompress model")
     actions = models.add_subparsers(dest="action", required=True)
     pull = actions.add_parser("pull", help="fetch a model and its tokenizer from the hub")

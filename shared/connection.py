@@ -8,9 +8,13 @@ import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 from redis.retry import Retry
 
 from .settings import Settings
+
+BROKEN = (RedisError, OSError)
+"""What a Redis that is away, slow or refusing raises (a ``TimeoutError`` is an ``OSError``)."""
 
 
 def _options(settings: Settings) -> dict[str, Any]:

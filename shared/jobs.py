@@ -8,6 +8,7 @@ Redis must not be able to run code, and workers take only :data:`FUNCTION`.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -104,10 +105,6 @@ class Original(msgspec.Struct, frozen=True):
     strategy: str | None = None
 
 
-ENGINE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Upper bounds of the engine-time histogram in seconds: a grep fold to the engine timeout."""
-
-
 class Form(msgspec.Struct, frozen=True):
     """What became of a block. ``text`` is None where the original stays.
 
@@ -146,6 +143,15 @@ _form = msgspec.msgpack.Decoder(Form)
 _reply = msgspec.msgpack.Decoder(Reply)
 _status = msgspec.msgpack.Decoder(EngineStatus)
 _original = msgspec.msgpack.Decoder(Original)
+
+
+def age_of(stamp: bytes) -> float:
+    """Return how many seconds ago RQ's time ``stamp`` was; 0 where it is not one."""
+    try:
+        then = datetime.fromisoformat(stamp.decode())
+    except ValueError:
+        return 0.0
+    return max(0.0, (datetime.now(UTC) - then).total_seconds())
 
 
 def job_frame(job: Job) -> tuple[bytes, bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic.networks import IPvAnyNetwork
@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MarkerMode = Literal["ccr", "marker-free"]
 PoolName = Literal["cpu", "gpu"]
+POOLS: tuple[PoolName, ...] = get_args(PoolName)
 
 
 class Settings(BaseSettings):

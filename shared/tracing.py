@@ -18,6 +18,11 @@ _EXPORT_SECONDS = 2
 _DELAY_MS = 500
 
 
+def trace_id(traceparent: str) -> str | None:
+    """Return the id of the trace that a valid W3C ``traceparent`` names; empty has none."""
+    return traceparent.split("-")[1] if traceparent else None
+
+
 class Tracer:
     """Makes spans, or does not."""
 

@@ -14,6 +14,7 @@ import structlog
 
 from shared.jobs import Block, Form, Job, Options, Original
 from shared.settings import PoolName
+from shared.tracing import trace_id
 from shared.upstream import Engined, EngineRouter, TextEngine, counter_for
 
 _log = structlog.get_logger(__name__)
@@ -86,7 +87,7 @@ def compress_blocks(
                 "engine_failed",
                 error=type(error).__name__,
                 request_id=job.request_id,
-                trace_id=job.trace.split("-")[1] if job.trace else None,
+                trace_id=trace_id(job.trace),
                 pool=engines.pool,
                 chars=len(block.text),
             )

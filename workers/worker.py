@@ -15,33 +15,32 @@ import signal
 import socket
 import threading
 import time
-from datetime import UTC, datetime
 from types import FrameType
 from typing import Any, Literal
 
 import msgspec
 import structlog
 from redis.client import Pipeline
-from redis.exceptions import RedisError
 from rq.serializers import JSONSerializer
 from rq.timeouts import UnixSignalDeathPenalty
 from rq.worker import SimpleWorker
 
 from shared import keys
-from shared.connection import connect
+from shared.buckets import ENGINE, bucket_of
+from shared.connection import BROKEN, connect
 from shared.jobs import (
-    ENGINE_BUCKETS,
     FUNCTION,
     EngineStatus,
     Form,
     Job,
     Reply,
+    age_of,
     pack_form,
-    pack_original,
     pack_reply,
     pack_status,
     read_job,
 )
+from shared.originals import keep
 from shared.scripts import script
 from shared.settings import PoolName, Settings
 from shared.tracing import tracer
@@ -54,7 +53,6 @@ _log = structlog.get_logger(__name__)
 _WAIT_SECONDS = 1
 Outcome = Literal["done", "gone", "refused", "expired"]
 """What became of a job, as ``/metrics`` counts it."""
-_BROKEN = (RedisError, OSError)
 
 
 class FarmWorker(SimpleWorker):
@@ -97,7 +95,7 @@ class FarmWorker(SimpleWorker):
                 )
                 if job_id is not None:
                     self._take(job_id.decode())
-            except _BROKEN as error:
+            except BROKEN as error:
                 _log.warning("redis_failed", pool=self._pool, error=type(error).__name__)
                 self._stopping.wait(self._settings.redis_retry_seconds)
         self._farewell()
@@ -156,7 +154,7 @@ class FarmWorker(SimpleWorker):
         pipe.expire(keys.job(job_id), keys.JOB_TTL_SECONDS)
         (data, enqueued), *_ = pipe.execute()
         if enqueued is not None:
-            count.wait_ms += _milliseconds_since(enqueued)
+            count.wait_ms += age_of(enqueued) * 1000
         return self._read(job_id, data)
 
     def _finished(self, job_id: str, outcome: Outcome) -> None:
@@ -194,12 +192,9 @@ class FarmWorker(SimpleWorker):
         packed = pack_form(done.form)
         reply = pack_reply(Reply(user, key, packed))
         pipe = self._redis.pipeline(transaction=False)
-        for original in done.originals:
-            pipe.set(
-                keys.original(user, original.hash),
-                pack_original(original),
-                ex=settings.original_ttl,
-            )
+        if done.originals:
+            keep(pipe, user, done.originals, (), settings.original_ttl)
+        finish = len(pipe)
         self._finish(
             keys=[keys.cache(user), keys.ages(user), keys.flights(user)],
             args=[
@@ -211,18 +206,12 @@ class FarmWorker(SimpleWorker):
             ],
             client=pipe,
         )
-        if done.originals:
-            stones = keys.tombstones(user)
-            now = time.time()
-            pipe.zadd(stones, {original.hash: now for original in done.originals})
-            pipe.zremrangebyrank(stones, 0, -keys.TOMBSTONES - 1)
-            pipe.expire(stones, keys.TOMBSTONE_TTL_SECONDS)
         pipe.rpush(job.reply, reply)
         pipe.expire(job.reply, keys.REPLY_TTL_SECONDS)
         self._count(pipe, done.form)
         for name, value in count.take().items():
             pipe.hincrbyfloat(keys.metrics(self._pool), name, value)
-        waiters = pipe.execute()[len(done.originals)]
+        waiters = pipe.execute()[finish]
         others = {w for w in waiters if w.decode() != job.reply}
         if others:
             pipe = self._redis.pipeline(transaction=False)
@@ -233,11 +222,9 @@ class FarmWorker(SimpleWorker):
 
     def _count(self, pipe: Pipeline, form: Form) -> None:
         """Count a finished block, for ``/metrics``."""
-        seconds = form.engine_ms / 1000
-        bound = next((b for b in ENGINE_BUCKETS if seconds <= b), "+Inf")
         counters = keys.metrics(self._pool)
         pipe.hincrby(counters, f"blocks:{form.outcome}", 1)
-        pipe.hincrby(counters, f"engine:{bound}", 1)
+        pipe.hincrby(counters, f"engine:{bucket_of(form.engine_ms / 1000, ENGINE)}", 1)
         pipe.hincrby(counters, "engine_us", round(form.engine_ms * 1000))
 
     # ── being alive ─────────────────────────────────────────────────────────────────
@@ -271,7 +258,7 @@ class FarmWorker(SimpleWorker):
                     )
                 pipe.sadd("rq:queues", keys.queue(self._pool))
                 pipe.execute()
-            except _BROKEN as error:
+            except BROKEN as error:
                 _log.warning("heartbeat_failed", pool=self._pool, error=type(error).__name__)
             self._stopping.wait(self._settings.worker_heartbeat_seconds)
 
@@ -282,18 +269,9 @@ class FarmWorker(SimpleWorker):
             self._redis.zrem(keys.workers(self._pool), self.name)
             self._redis.unlink(keys.engine(self._pool, self.name))
             self.register_death()
-        except _BROKEN:
+        except BROKEN:
             _log.warning("farewell_failed", pool=self._pool)
         _log.info("worker_stopped", pool=self._pool, worker=self.name)
-
-
-def _milliseconds_since(stamp: bytes) -> float:
-    """Return how long ago RQ's time ``stamp`` was; 0 where it is not one."""
-    try:
-        then = datetime.fromisoformat(stamp.decode())
-    except ValueError:
-        return 0.0
-    return max(0.0, (datetime.now(UTC) - then).total_seconds() * 1000)
 
 
 class _EngineTimeout(TimeoutError):

@@ -8,10 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-from redis.exceptions import RedisError
 
 from shared import keys
-from shared.connection import connect
+from shared.connection import BROKEN, connect
 from shared.errors import ArchiveError
 from shared.settings import Settings
 
@@ -97,7 +96,7 @@ class Archive:
             raise ArchiveError(f"this is not a {_FORMAT} export of version {_VERSION}")
         try:
             self._load(export.keys)
-        except (RedisError, OSError) as error:
+        except BROKEN as error:
             raise ArchiveError(f"the books cannot be written: {type(error).__name__}") from None
         return int(export.lifetime["requests"])
 
@@ -113,7 +112,7 @@ class Archive:
             for name in wanted:
                 _read(pipe, name)
             values = pipe.execute()
-        except (RedisError, OSError) as error:
+        except BROKEN as error:
             raise ArchiveError(f"the books cannot be read: {type(error).__name__}") from None
         return {name: _plain(v) for name, v in zip(wanted, values, strict=True) if v}
 

@@ -15,14 +15,11 @@ from hashlib import blake2b
 
 import msgspec
 
+from shared.buckets import REQUEST, bucket_of
+
 from ..flow.answer import Answer
 from .pricing import Price
 
-UNITS_PER_USD = 10**10
-LATENCY_BUCKETS = (
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 8.0, 10.0,
-)  # fmt: skip
-"""Upper bounds in seconds: from a turn with nothing new to past the default deadline."""
 _NAME_CHARS = 256
 _PROVIDERS = (
     ("claude", "anthropic"),
@@ -71,7 +68,7 @@ def answered(request: Request, answer: Answer, price: Price) -> Entry:
     now = time.time()
     user, model = _name(request.user), _name(answer.model)
     saved = answer.tokens_saved
-    rate = int(price.per_mtok.scaleb(4))
+    rate = price.units_per_token
     row = {
         "requests": 1,
         "before": answer.tokens_before,
@@ -89,7 +86,7 @@ def answered(request: Request, answer: Answer, price: Price) -> Entry:
     else:
         row[f"n:{answer.reason}"] = 1
     percent = round(answer.ratio * 10_000)
-    recent = _recent(request, answer, price, now)
+    recent = _recent(request, answer, price, now, user=user, model=model)
     return Entry(
         at=now,
         row=_row(row),
@@ -131,8 +128,7 @@ def _more(request: Request, answer: Answer) -> dict[str, int]:
         "misses": answer.cache_misses,
         "latency_us": round(request.seconds * 1e6),
     }
-    bound = next((b for b in LATENCY_BUCKETS if request.seconds <= b), None)
-    more[f"l:{'+Inf' if bound is None else bound}"] = 1
+    more[f"l:{bucket_of(request.seconds, REQUEST)}"] = 1
     for name, (blocks, saved) in answer.engines.items():
         more[f"e:{name}:blocks"] = blocks
         more[f"e:{name}:saved"] = saved
@@ -149,21 +145,23 @@ def _row(amounts: dict[str, int]) -> Row:
     return [(name, str(amount)) for name, amount in amounts.items()]
 
 
-def _recent(request: Request, answer: Answer, price: Price, now: float) -> dict[str, object]:
+def _recent(
+    request: Request, answer: Answer, price: Price, now: float, *, user: str, model: str
+) -> dict[str, object]:
     saved = answer.tokens_saved
     return {
         "request_id": request.id,
         "timestamp": datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds"),
         "provider": provider_of(answer.model),
-        "model": _name(answer.model),
+        "model": model,
         "input_tokens_original": answer.tokens_before,
         "input_tokens_optimized": answer.tokens_after,
         "tokens_saved": saved,
         "savings_percent": round(answer.ratio * 100, 2),
-        "cost_saved_usd": float(money(saved * int(price.per_mtok.scaleb(4)))),
+        "cost_saved_usd": float(money(saved * price.units_per_token)),
         "cost_per_mtok": float(price.per_mtok),
         "cost_is_fallback": price.fallback,
-        "tags": {"user-id": _name(request.user)},
+        "tags": {"user-id": user},
         "total_latency_ms": round(request.seconds * 1000, 3),
         "reason": answer.reason,
     }

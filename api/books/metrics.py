@@ -19,17 +19,15 @@ from prometheus_client.core import (
     Metric,
 )
 
+from shared.buckets import BEYOND, ENGINE, REQUEST
 from shared.errors import Unavailable
-from shared.jobs import ENGINE_BUCKETS
-from shared.settings import PoolName, Settings
+from shared.settings import POOLS, Settings
 
-from .entry import LATENCY_BUCKETS
 from .ledger import Ledger
 from .pricing import Prices
 from .reader import Reader, Row
 from .window import Window
 
-POOLS: tuple[PoolName, ...] = ("cpu", "gpu")
 _PLAIN = (
     ("headroom_requests", "requests", "Requests answered with a conversation"),
     ("headroom_compressed", "compressed", "Requests that came out smaller"),
@@ -100,10 +98,8 @@ class Metrics:
                 engines.add_metric([field[2 : -len(":saved")]], amount)
         yield engines
         latency = HistogramMetricFamily("headroom_request_seconds", "Time to an answer")
-        counts = [total.get(f"l:{bound}", 0) for bound in (*LATENCY_BUCKETS, "+Inf")]
-        latency.add_metric(
-            [], _cumulative(LATENCY_BUCKETS, counts), total.get("latency_us", 0) / 1e6
-        )
+        counts = [total.get(f"l:{bound}", 0) for bound in (*REQUEST, BEYOND)]
+        latency.add_metric([], _cumulative(REQUEST, counts), total.get("latency_us", 0) / 1e6)
         yield latency
 
     def _process(self, up: int) -> Iterator[Metric]:
@@ -160,9 +156,9 @@ class Metrics:
                     jobs.add_metric([pool, outcome], amount)
                 elif kind == "blocks":
                     blocks.add_metric([pool, outcome], amount)
-            counts = [counters.get(f"engine:{b}", 0) for b in (*ENGINE_BUCKETS, "+Inf")]
+            counts = [counters.get(f"engine:{b}", 0) for b in (*ENGINE, BEYOND)]
             total = counters.get("engine_us", 0) / 1e6
-            engine.add_metric([pool], _cumulative(ENGINE_BUCKETS, counts), total)
+            engine.add_metric([pool], _cumulative(ENGINE, counts), total)
         yield from gauges.values()
         yield from (jobs, blocks, engine)
         for name, field, scale, text in _BATCHES:
@@ -185,7 +181,7 @@ class _Families:
 
 def _cumulative(bounds: tuple[float, ...], counts: Sequence[float]) -> list[tuple[str, float]]:
     pairs, so_far = [], 0.0
-    for bound, count in zip((*map(str, bounds), "+Inf"), counts, strict=True):
+    for bound, count in zip((*map(str, bounds), BEYOND), counts, strict=True):
         so_far += count
         pairs.append((bound, so_far))
     return pairs

@@ -44,6 +44,11 @@ class Price:
     fallback: bool
     row: str | None = None
 
+    @property
+    def units_per_token(self) -> int:
+        """The price in units of 1e-10 USD a token: four decimals per million make it whole."""
+        return int(self.per_mtok.scaleb(4))
+
 
 class Prices:
     """The prices this process knows."""
@@ -110,7 +115,7 @@ class Prices:
 
     def snapshot(self) -> dict[str, Any]:
         """Return the body of ``GET /pricing``."""
-        read_at = self._read_at
+        read_at, age = self._read_at, self.age
         return {
             "models": {model: float(price) for model, price in sorted(self._rows.items())},
             "fallback_cost_per_mtok": float(self._fallback.per_mtok),
@@ -118,7 +123,7 @@ class Prices:
             "db": self.state,
             "schema": self._column,
             "refreshed_at": datetime.fromtimestamp(read_at, UTC).isoformat() if read_at else None,
-            "age_seconds": None if read_at is None else round(self.age or 0.0, 3),
+            "age_seconds": None if age is None else round(age, 3),
             "last_error": self._error,
         }
 

@@ -14,11 +14,11 @@ from datetime import datetime
 from typing import Any
 
 import msgspec
-from redis.exceptions import RedisError
 
 from shared import keys
-from shared.connection import connect_async
+from shared.connection import BROKEN, connect_async
 from shared.errors import Unavailable
+from shared.jobs import age_of
 from shared.settings import Settings
 
 from .ledger import hour_of
@@ -26,7 +26,6 @@ from .window import Window
 
 Row = dict[str, int]
 HOUR_FIELDS = ("requests", "compressed", "compressed_before", "saved", "before", "cost")
-_BROKEN = (RedisError, OSError, TimeoutError)
 _MEMO = 2000
 _SEPARATOR = "\x1f"
 
@@ -73,13 +72,13 @@ class Reader:
         pipe = self._redis.pipeline(transaction=False)
         for name in names:
             pipe.hget(keys.books(name), "rev")
-        revisions = await self._ask(pipe)
+        revisions = await self._ask(pipe.execute())
         found = [(n, r) for n, r in zip(names, revisions, strict=True) if r is not None]
         changed = [n for n, r in found if self._memo.get(n, (b"",))[0] != r]
         pipe = self._redis.pipeline(transaction=False)
         for name in changed:
             pipe.hgetall(keys.books(name))
-        for name, fields in zip(changed, await self._ask(pipe) if changed else (), strict=True):
+        for name, fields in zip(changed, await self._ask(pipe.execute()), strict=True):
             self._remember(name, fields)
         total = Rows()
         for name, _ in found:
@@ -96,14 +95,13 @@ class Reader:
             pipe.hmget(keys.books(hour_of(hour) + suffix), fields)
         return [
             {name: int(value or 0) for name, value in zip(HOUR_FIELDS, values, strict=True)}
-            for values in await self._ask(pipe)
+            for values in await self._ask(pipe.execute())
         ]
 
     async def ring(self, name: str) -> list[dict[str, Any]]:
         """Return the ``recent`` or ``history`` ring, oldest first."""
-        pipe = self._redis.pipeline(transaction=False)
-        pipe.lrange(keys.books(name), 0, -1)
-        return [msgspec.json.decode(item) for item in (await self._ask(pipe))[0]]
+        found = await self._ask(self._redis.lrange(keys.books(name), 0, -1))
+        return [msgspec.json.decode(item) for item in found]
 
     async def sessions(self, limit: int) -> tuple[int, list[dict[str, Any]]]:
         """Return how many sessions there are and the ``limit`` most recent of them."""
@@ -111,7 +109,7 @@ class Reader:
         pipe.time()
         pipe.zcard(keys.SESSIONS)
         pipe.zrevrange(keys.SESSIONS, 0, limit - 1, withscores=True)
-        (seconds, micros), count, newest = await self._ask(pipe)
+        (seconds, micros), count, newest = await self._ask(pipe.execute())
         now = seconds + micros / 1e6
         users = [(item[0].decode("utf-8", "replace"), float(item[1])) for item in newest]
         pipe = self._redis.pipeline(transaction=False)
@@ -119,7 +117,7 @@ class Reader:
             tag = keys.user_tag(user)
             pipe.hlen(keys.cache(tag))
             pipe.hmget(keys.session(tag), "hits", "misses", "saved")
-        found = await self._ask(pipe) if users else []
+        found = await self._ask(pipe.execute())
         return count, [
             {
                 "user_id": user,
@@ -139,24 +137,20 @@ class Reader:
         pipe.lindex(keys.queue(pool), 0)
         pipe.zcount(keys.workers(pool), now - keys.WORKER_TTL_SECONDS, "+inf")
         pipe.hgetall(keys.metrics(pool))
-        depth, oldest, alive, counted = await self._ask(pipe)
+        depth, oldest, alive, counted = await self._ask(pipe.execute())
         age = 0.0
         if oldest is not None:
-            pipe = self._redis.pipeline(transaction=False)
-            pipe.hget(keys.job(oldest.decode()), "enqueued_at")
-            stamp = (await self._ask(pipe))[0]
-            if stamp:
-                age = max(0.0, now - datetime.fromisoformat(stamp.decode()).timestamp())
+            stamp = await self._ask(self._redis.hget(keys.job(oldest.decode()), "enqueued_at"))
+            age = age_of(stamp) if stamp else 0.0
         counters = {name.decode(): float(value) for name, value in counted.items()}
         return {"depth": depth, "oldest": age, "alive": alive, "counters": counters}
 
-    async def _ask(self, pipe: Any) -> list[Any]:
+    async def _ask(self, command: Any) -> Any:
         try:
             async with asyncio.timeout(self._settings.redis_timeout):
-                found: list[Any] = await pipe.execute()
-        except _BROKEN:
+                return await command
+        except BROKEN:
             raise Unavailable("the books cannot be read at the moment") from None
-        return found
 
     def _remember(self, name: str, fields: dict[bytes, bytes]) -> None:
         if b"rev" not in fields:  # it ended between two commands

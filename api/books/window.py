@@ -18,6 +18,8 @@ RANGES = {
 }
 _HOURLY = timedelta(hours=48)
 _MAX_HOURS = 744
+_LONGEST = timedelta(days=4000)
+"""The longest the books can be kept, by their setting."""
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 
 
@@ -47,10 +49,10 @@ class Window:
         end = _time("until", until) if until else now
         if start is None and not until:
             return cls()
-        start = start or end - timedelta(days=4000)
-        if end < start:
+        if start is not None and end < start:
             raise InvalidField("'until' is before 'since'")
-        start = max(start, end - timedelta(days=4000))
+        oldest = end - _LONGEST
+        start = max(start or oldest, oldest)
         if end - start <= _HOURLY:
             return cls(start.replace(minute=0, second=0, microsecond=0), end, "hour")
         return cls(start.replace(hour=0, minute=0, second=0, microsecond=0), end, "day")

@@ -18,10 +18,9 @@ from typing import Any
 
 import msgspec
 import structlog
-from redis.exceptions import RedisError
 
 from shared import keys
-from shared.connection import connect_async
+from shared.connection import BROKEN, connect_async
 from shared.deadline import Deadline
 from shared.errors import Degraded
 from shared.jobs import (
@@ -33,19 +32,17 @@ from shared.jobs import (
     Original,
     encode_block,
     job_frame,
-    pack_original,
     unpack_form,
     unpack_original,
     unpack_reply,
     unpack_status,
 )
+from shared.originals import keep
 from shared.scripts import script
-from shared.settings import PoolName, Settings
+from shared.settings import POOLS, Settings
 
 _log = structlog.get_logger(__name__)
 _POLL_SECONDS = 1.0
-_POOLS: tuple[PoolName, ...] = ("cpu", "gpu")
-_BROKEN = (RedisError, OSError, TimeoutError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +75,7 @@ class Dispatcher:
         self._lookup = self._redis.register_script(script("lookup"))
         self._tasks: list[asyncio.Task[None]] = []
         self._down_until = 0.0
-        self.alive: dict[str, int] = dict.fromkeys(_POOLS, 0)
+        self.alive: dict[str, int] = dict.fromkeys(POOLS, 0)
         self.text_engines: Counter[EngineStatus] = Counter()
 
     async def start(self) -> None:
@@ -107,7 +104,7 @@ class Dispatcher:
         try:
             async with asyncio.timeout(self._settings.redis_timeout):
                 await self._redis.set(f"{keys.PREFIX}:ping", self._name, ex=60)
-        except _BROKEN:
+        except BROKEN:
             return False
         return True
 
@@ -198,21 +195,8 @@ class Dispatcher:
         Raises:
             Degraded: Redis did not take them.
         """
-        ttl = self._settings.original_ttl
-        now = time.time()
-        stones: dict[str, float] = {}
         pipe = self._redis.pipeline(transaction=False)
-        for original in originals:
-            pipe.set(keys.original(user, original.hash), pack_original(original), ex=ttl)
-            stones[original.hash] = now
-        for digest in refresh:
-            pipe.expire(keys.original(user, digest), ttl)
-            # Kept apart from new ones (XX): a forged marker must not look like an expired one.
-            pipe.zadd(keys.tombstones(user), {digest: now}, xx=True)
-        if stones:
-            pipe.zadd(keys.tombstones(user), stones)
-            pipe.zremrangebyrank(keys.tombstones(user), 0, -keys.TOMBSTONES - 1)
-        pipe.expire(keys.tombstones(user), keys.TOMBSTONE_TTL_SECONDS)
+        keep(pipe, user, originals, refresh, self._settings.original_ttl)
         await self._ask(pipe.execute(), deadline)
 
     async def retrieve(
@@ -290,7 +274,7 @@ class Dispatcher:
     def _batches(self, errands: Sequence[Errand]) -> Iterable[tuple[str, list[Block]]]:
         """Group errands into few jobs: by pool, within the job's bounds."""
         settings = self._settings
-        for pool in _POOLS:
+        for pool in POOLS:
             batch: list[Block] = []
             size = 0
             for errand in errands:
@@ -359,7 +343,7 @@ class Dispatcher:
         try:
             async with asyncio.timeout(min(deadline.remaining, self._settings.redis_timeout)):
                 return await command
-        except _BROKEN as error:
+        except BROKEN as error:
             if deadline.remaining > 0:
                 self._down_until = time.monotonic() + self._settings.redis_retry_seconds
             _log.warning("redis_failed", error=type(error).__name__)
@@ -381,7 +365,7 @@ class Dispatcher:
                 popped: Any = await self._receiver.blmpop(
                     _POLL_SECONDS, 1, self._reply, direction="LEFT", count=64
                 )
-            except _BROKEN:
+            except BROKEN:
                 await asyncio.sleep(self._settings.redis_retry_seconds / 4)
                 continue
             for packed in popped[1] if popped else ():
@@ -408,12 +392,12 @@ class Dispatcher:
         try:
             async with asyncio.timeout(self._settings.redis_timeout):
                 pipe = self._redis.pipeline(transaction=False)
-                for pool in _POOLS:
+                for pool in POOLS:
                     pipe.zrangebyscore(keys.workers(pool), oldest, "+inf")
-                names = dict(zip(_POOLS, await pipe.execute(), strict=True))
+                names = dict(zip(POOLS, await pipe.execute(), strict=True))
                 engines = [keys.engine("gpu", name.decode()) for name in names["gpu"]]
                 packed = await self._redis.mget(engines) if engines else []
-        except _BROKEN:
+        except BROKEN:
             return
         self._down_until = 0.0
         self.alive = {pool: len(found) for pool, found in names.items()}

@@ -13,7 +13,7 @@ import structlog
 from shared.deadline import Deadline
 from shared.errors import RequestError
 from shared.settings import Settings
-from shared.tracing import tracer
+from shared.tracing import trace_id, tracer
 
 from ..books.entry import Request, answered, refused
 from ..books.ledger import Ledger
@@ -21,7 +21,7 @@ from ..books.pricing import Prices
 from ..flow.answer import Answer
 from ..flow.compressor import Compressor
 from ..flow.dispatch import Origin
-from ..requests import read_body, trace_id, trace_of, user_of
+from ..requests import read_body, trace_of, user_of
 
 _log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -58,7 +58,8 @@ class CompressResource:
     ) -> Answer:
         user: str = user_of(req)
         request_id: str = req.context.request_id
-        with tracer.span("compress", trace_of(req), request_id=request_id) as trace:
+        parent = trace_of(req)
+        with tracer.span("compress", parent, request_id=request_id) as trace:
             answer = await self._compressor.compress(
                 user,
                 body,
@@ -77,7 +78,7 @@ class CompressResource:
         _log.info(
             "compressed",
             request_id=request_id,
-            trace_id=trace_id(req),
+            trace_id=trace_id(parent),
             model=answer.model,
             messages=answer.messages,
             changed=answer.changed,

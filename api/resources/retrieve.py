@@ -6,7 +6,6 @@ import re
 from typing import Any
 
 import falcon.asgi
-import msgspec
 
 from shared import keys
 from shared.deadline import Deadline
@@ -14,7 +13,6 @@ from shared.errors import (
     Degraded,
     Expired,
     InvalidField,
-    MalformedBody,
     Unavailable,
     UnknownHash,
 )
@@ -23,7 +21,7 @@ from shared.settings import Settings
 from ..books.entry import retrieved
 from ..books.ledger import Ledger
 from ..flow.dispatch import Dispatcher
-from ..requests import read_body, user_of
+from ..requests import read_json, user_of
 
 _HASH = re.compile("[a-f0-9]{12,24}")
 BODY_BYTES = 65_536
@@ -82,10 +80,7 @@ class RetrieveResource:
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Retrieve by ``{"hash": "..."}``."""
-        try:
-            body = msgspec.json.decode(await read_body(req, BODY_BYTES))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise MalformedBody("the body is not valid JSON") from None
+        body = await read_json(req, BODY_BYTES)
         digest = body.get("hash") if isinstance(body, dict) else None
         resp.media = await self._originals.find(req, digest)
 

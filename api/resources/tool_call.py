@@ -7,10 +7,10 @@ from typing import Any
 import falcon.asgi
 import msgspec
 
-from shared.errors import InvalidField, MalformedBody, NotRetrievable
+from shared.errors import InvalidField, NotRetrievable
 from shared.upstream import retrieval_hash
 
-from ..requests import read_body
+from ..requests import read_json
 from .retrieve import BODY_BYTES, Originals
 
 _Call = tuple[dict[str, Any], str, str]
@@ -30,10 +30,7 @@ class ToolCallResource:
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Carry out one call of the retrieval tool."""
-        try:
-            body = msgspec.json.decode(await read_body(req, BODY_BYTES))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise MalformedBody("the body is not valid JSON") from None
+        body = await read_json(req, BODY_BYTES)
         enveloped = isinstance(body, dict) and "tool_call" in body
         call, provider, digest = _only_call(body)
         try:

@@ -32,6 +32,7 @@ def choose(model: Model, *, threads: int, batch_tokens: int) -> tuple[Session, s
         ort.preload_dlls()
         for name in _present(model, CUDA):
             try:
+                verify(model.graphs[name])
                 return _on_cuda(model, name, threads, batch_tokens), ""
             except ModelError as error:
                 reasons.append(str(error))
@@ -40,6 +41,7 @@ def choose(model: Model, *, threads: int, batch_tokens: int) -> tuple[Session, s
     broken = []
     for name in _present(model, CPU):
         try:
+            verify(model.graphs[name])
             return _opened(model, name, CPU, threads, batch_tokens), "; ".join(reasons)
         except ModelError as error:
             broken.append(str(error))
@@ -63,7 +65,6 @@ def _on_cuda(model: Model, name: str, threads: int, batch_tokens: int) -> Sessio
 
 def _opened(model: Model, name: str, provider: str, threads: int, batch_tokens: int) -> Session:
     path = model.graphs[name]
-    verify(path)
     session = Session(path, provider, threads=threads, batch_tokens=batch_tokens)
     try:
         for row in PROBE:

@@ -1,0 +1,34 @@
+"""How originals are kept in Redis, whoever stores them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from . import keys
+from .jobs import Original, pack_original
+
+
+def keep(
+    pipe: Any, user: str, originals: Iterable[Original], refresh: Iterable[str], ttl: int
+) -> None:
+    """Add to ``pipe`` what stores ``originals`` and prolongs those under ``refresh`` hashes.
+
+    ``pipe`` is a redis-py pipeline, of either kind; ``user`` is the tag, ``ttl`` seconds.
+    A tombstone of each stays longer than itself, so that expired is told from unknown.
+    """
+    stones = keys.tombstones(user)
+    now = time.time()
+    fresh: dict[str, float] = {}
+    for original in originals:
+        pipe.set(keys.original(user, original.hash), pack_original(original), ex=ttl)
+        fresh[original.hash] = now
+    for digest in refresh:
+        pipe.expire(keys.original(user, digest), ttl)
+        # Kept apart from new ones (XX): a forged marker must not look like an expired one.
+        pipe.zadd(stones, {digest: now}, xx=True)
+    if fresh:
+        pipe.zadd(stones, fresh)
+        pipe.zremrangebyrank(stones, 0, -keys.TOMBSTONES - 1)
+    pipe.expire(stones, keys.TOMBSTONE_TTL_SECONDS)
