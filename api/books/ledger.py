@@ -22,12 +22,11 @@ from redis.exceptions import (
     NoScriptError,
     OutOfMemoryError,
     ReadOnlyError,
-    RedisError,
     ResponseError,
 )
 
 from shared import keys
-from shared.connection import connect_async
+from shared.connection import BROKEN, connect_async
 from shared.deadline import Deadline
 from shared.scripts import script
 from shared.settings import Settings
@@ -37,7 +36,6 @@ from .journal import Journal, Line, orphans
 
 _log = structlog.get_logger(__name__)
 _pack = msgspec.msgpack.Encoder().encode
-_BROKEN = (RedisError, OSError, TimeoutError)
 _BATCH = 64
 _WAIT_SECONDS = 0.25
 """The longest an answer waits for its entry: the journal has it anyway."""
@@ -68,7 +66,7 @@ class Ledger:
         self._unsure: deque[Line] = deque()
         self._wake = asyncio.Event()
         self._up = True
-        self._resent = False
+        self._lost = False
         self._tasks: list[asyncio.Task[None]] = []
         self.dropped = 0
 
@@ -83,7 +81,7 @@ class Ledger:
 
     async def stop(self) -> None:
         """Write what is pending as far as that is quickly done; the journal keeps the rest."""
-        with contextlib.suppress(*_BROKEN):
+        with contextlib.suppress(*BROKEN):
             async with asyncio.timeout(_STOP_SECONDS):
                 await asyncio.gather(*[w.written for w in self._pending if w.written])
                 await self._confirm()
@@ -93,7 +91,7 @@ class Ledger:
         clean = not self._pending and not self._unsure
         self._journal.close(clean=clean)
         if clean:
-            with contextlib.suppress(*_BROKEN):
+            with contextlib.suppress(*BROKEN):
                 await self._redis.hdel(keys.books("writers"), self._journal.writer)
         await self._redis.aclose()
 
@@ -119,27 +117,29 @@ class Ledger:
     # ── writing ─────────────────────────────────────────────────────────────────────
 
     async def _write_on(self) -> None:
+        """Send what is pending; the only task that moves lines to and from ``_unsure``'s end."""
+        resent = False
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._pending:
+            while self._pending or self._lost:
+                if self._lost:
+                    self._again()
                 batch = [self._pending[i] for i in range(min(_BATCH, len(self._pending)))]
                 try:
                     lines = [item.line for item in batch]
-                    if not await self.send(self._journal.writer, lines, anyway=self._resent):
-                        self._again(0)
-                        self._resent = True
-                        continue
-                    self._resent = False
-                except _BROKEN as error:
+                    taken = await self.send(self._journal.writer, lines, anyway=resent)
+                except BROKEN as error:
                     await self._back_off(error)
+                    continue
+                resent, self._lost = not taken, self._lost or not taken
+                if not taken:
                     continue
                 self._up = True
                 for item in batch:
                     self._pending.popleft()
                     self._unsure.append(item.line)
-                    if item.written is not None and not item.written.done():
-                        item.written.set_result(None)
+                    _release(item)
 
     async def _back_off(self, error: BaseException) -> None:
         """Redis is away: let nobody wait, and send again what it may have lost."""
@@ -147,15 +147,17 @@ class Ledger:
             _log.warning("ledger_waits", error=type(error).__name__, entries=self.backlog)
         self._up = False
         for item in self._pending:
-            if item.written is not None and not item.written.done():
-                item.written.set_result(None)
-        self._again(0)
+            _release(item)
+        self._lost = True
         await asyncio.sleep(self._settings.redis_retry_seconds)
 
-    def _again(self, above: int) -> None:
-        """Put lines that are not known to be on Redis's disk back in front, in order."""
-        for line in reversed([line for line in self._unsure if line.seq > above]):
-            self._pending.appendleft(_Waiting(line, None))
+    def _again(self) -> None:
+        """Put the lines that Redis may have lost back in front, in order.
+
+        Those it has it passes over.
+        """
+        self._lost = False
+        self._pending.extendleft(_Waiting(line, None) for line in reversed(self._unsure))
         self._unsure.clear()
 
     async def send(self, writer: str, lines: list[Line], *, anyway: bool = False) -> bool:
@@ -181,17 +183,28 @@ class Ledger:
     async def _run(self, writer: str, lines: list[Line], anyway: bool) -> list[Any]:
         pipe = self._redis.pipeline(transaction=False)
         for line in lines:
-            names = _keys(line.entry)
+            names, arguments = self._command(line.entry)
             pipe.evalsha(
-                self._sha, len(names), *names, *self._arguments(writer, line), "anyway" * anyway
+                self._sha,
+                len(names),
+                *names,
+                writer,
+                line.seq,
+                *arguments,
+                "anyway" if anyway else "",
             )
         async with asyncio.timeout(self._settings.redis_timeout):
             results: list[Any] = await pipe.execute(raise_on_error=False)
         return results
 
-    def _arguments(self, writer: str, line: Line) -> list[Any]:
-        settings, entry = self._settings, line.entry
+    def _command(self, entry: Entry) -> tuple[list[str], list[bytes]]:
+        """Return the script's keys and its arguments that hang on the entry."""
+        settings = self._settings
         at = datetime.fromtimestamp(entry.at, UTC)
+        hour, day = hour_of(at), day_of(at)
+        names = ("writers", f"answer:{entry.answer}", "recent", "history", "buckets")
+        sets = ("names:users", "names:models", "names:transforms")
+        rows = ("life", "life:users", hour, f"{hour}:users", day, f"{day}:users")
         kept = at + timedelta(days=settings.books_days)
         ends = [kept, min(kept, at + _USER_HOURS), kept, kept]
         limits = {
@@ -204,7 +217,7 @@ class Ledger:
             "history": _HISTORY,
             "answer_ttl": keys.ANSWER_TTL_SECONDS,
         }
-        return [writer, line.seq, _pack(entry), _pack(limits)]
+        return [keys.books(n) for n in (*names, *sets, *rows)], [_pack(entry), _pack(limits)]
 
     # ── being sure ──────────────────────────────────────────────────────────────────
 
@@ -212,7 +225,7 @@ class Ledger:
         while True:
             await asyncio.sleep(_BARRIER_SECONDS)
             if self._unsure:
-                with contextlib.suppress(*_BROKEN):
+                with contextlib.suppress(*BROKEN):
                     await self._confirm()
 
     async def _confirm(self) -> None:
@@ -229,7 +242,7 @@ class Ledger:
         if has is None:
             return
         if has < sent:
-            self._again(has)
+            self._lost = True
             self._wake.set()
             return
         while self._unsure and self._unsure[0].seq <= has:
@@ -259,7 +272,7 @@ class Ledger:
 
     async def _adopt_on(self) -> None:
         while True:
-            with contextlib.suppress(*_BROKEN):
+            with contextlib.suppress(*BROKEN):
                 await self._adopt()
             await asyncio.sleep(_ADOPT_SECONDS)
 
@@ -285,13 +298,10 @@ class Ledger:
                 _log.info("ledger_taken_over", writer=orphan.writer, entries=len(orphan.lines))
 
 
-def _keys(entry: Entry) -> list[str]:
-    at = datetime.fromtimestamp(entry.at, UTC)
-    names = ("writers", f"answer:{entry.answer}", "recent", "history", "buckets")
-    sets = ("names:users", "names:models", "names:transforms")
-    hour, day = hour_of(at), day_of(at)
-    rows = ("life", "life:users", hour, f"{hour}:users", day, f"{day}:users")
-    return [keys.books(name) for name in (*names, *sets, *rows)]
+def _release(item: _Waiting) -> None:
+    """Let the answer that waits for an entry leave."""
+    if item.written is not None and not item.written.done():
+        item.written.set_result(None)
 
 
 def hour_of(at: datetime) -> str:
