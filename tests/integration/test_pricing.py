@@ -31,13 +31,13 @@ REAL = {
 
 
 @pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    server = Postgres(tmp_path_factory.mktemp("pg") / "server")
+def postgres() -> Iterator[Postgres]:
+    server = Postgres()
     try:
         server.start()
         yield server
     finally:
-        server.stop()
+        server.remove()
 
 
 def _settings(dsn: str | None, **more: Any) -> Settings:
@@ -109,8 +109,8 @@ def test_parts_instead_of_a_dsn(postgres: Postgres) -> None:
     assert postgres.password not in repr(settings)
 
 
-def test_a_server_that_dies_and_returns_keeps_the_last_prices(tmp_path: Path) -> None:
-    server = Postgres(tmp_path / "server")
+def test_a_server_that_dies_and_returns_keeps_the_last_prices() -> None:
+    server = Postgres()
 
     async def play() -> None:
         async with _running(_settings(server.dsn)) as prices:
@@ -132,7 +132,7 @@ def test_a_server_that_dies_and_returns_keeps_the_last_prices(tmp_path: Path) ->
     try:
         asyncio.run(play())
     finally:
-        server.stop()
+        server.remove()
 
 
 def test_a_slow_server_is_cut_off_and_the_last_prices_stand(postgres: Postgres) -> None:
