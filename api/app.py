@@ -7,6 +7,7 @@ import time
 import falcon
 import falcon.asgi
 
+from shared.connection import connect_async, connect_state_async
 from shared.errors import RequestError
 from shared.settings import Settings, load_settings
 
@@ -18,6 +19,10 @@ from .books.reader import Reader
 from .books.reports import Reports
 from .flow.compressor import Compressor
 from .flow.dispatch import Dispatcher
+from .flow.guarded import Guarded
+from .flow.pools import Pools
+from .flow.replies import Replies
+from .flow.state import UserState
 from .middleware import Lifespan, OneSlash, RequestId, error_response, http_error_serializer
 from .resources.books import MetricsResource, PricingResource, StatsResource
 from .resources.compress import CompressResource
@@ -32,8 +37,16 @@ App = falcon.asgi.App[falcon.asgi.Request, falcon.asgi.Response]
 def create_app(settings: Settings | None = None) -> App:
     """Return the ASGI application; ``settings`` default to the environment's."""
     settings = settings or load_settings()
-    dispatcher = Dispatcher(settings)
-    compressor = Compressor(settings, dispatcher)
+    queues = Guarded(connect_async(settings), settings)
+    places = {"redis": queues}
+    if settings.state_url is not None:
+        places["state"] = Guarded(connect_state_async(settings), settings)
+    state = places.get("state", queues)
+    users = UserState(settings, state, queues)
+    pools = Pools(settings, queues)
+    replies = Replies(settings)
+    dispatcher = Dispatcher(settings, state, queues, pools, replies)
+    compressor = Compressor(settings, dispatcher, users)
     started = time.monotonic()
     prices = Prices(settings)
     ledger = Ledger(settings)
@@ -44,18 +57,20 @@ def create_app(settings: Settings | None = None) -> App:
     app.add_middleware(RequestId())
     app.add_middleware(OneSlash())
     app.add_middleware(Access(settings))
-    app.add_middleware(Lifespan(dispatcher, compressor, ledger, reader, prices))
+    app.add_middleware(
+        Lifespan(compressor, [*places.values(), pools, replies, prices, reader, ledger])
+    )
     app.add_error_handler(RequestError, error_response)
     app.set_error_serializer(http_error_serializer)
     app.add_route("/v1/compress", CompressResource(settings, compressor, ledger, prices))
-    originals = Originals(settings, dispatcher, ledger)
+    originals = Originals(settings, users, ledger)
     retrieve = RetrieveResource(originals)
     app.add_route("/v1/retrieve", retrieve)
     app.add_route("/v1/retrieve/tool_call", ToolCallResource(originals))
     app.add_route("/v1/retrieve/{digest}", retrieve, suffix="hash")
     app.add_route("/health", HealthResource())
     app.add_route("/livez", LiveResource())
-    app.add_route("/readyz", ReadyResource(dispatcher, prices, started))
+    app.add_route("/readyz", ReadyResource(places, pools, prices, started))
     stats = StatsResource(reports)
     app.add_route("/stats", stats)
     app.add_route("/stats/insights", stats, suffix="insights")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import falcon
 import falcon.asgi
@@ -14,11 +14,7 @@ import structlog
 
 from shared.errors import RequestError
 
-from .books.ledger import Ledger
-from .books.pricing import Prices
-from .books.reader import Reader
 from .flow.compressor import Compressor
-from .flow.dispatch import Dispatcher
 
 _log = structlog.get_logger(__name__)
 _SLASHES = re.compile("//+")
@@ -46,36 +42,33 @@ class RequestId:
         resp.set_header("x-request-id", known)
 
 
-class Lifespan:
-    """Starts and stops this process's connections with the server."""
+class Part(Protocol):
+    """What runs, or holds connections, as long as the process serves."""
 
-    def __init__(
-        self,
-        dispatcher: Dispatcher,
-        compressor: Compressor,
-        ledger: Ledger,
-        reader: Reader,
-        prices: Prices,
-    ) -> None:
-        self._prices = prices
-        self._dispatcher = dispatcher
+    async def start(self) -> None:
+        """Begin."""
+
+    async def stop(self) -> None:
+        """End."""
+
+
+class Lifespan:
+    """Starts and stops this process's parts with the server."""
+
+    def __init__(self, compressor: Compressor, parts: Sequence[Part]) -> None:
         self._compressor = compressor
-        self._ledger = ledger
-        self._reader = reader
+        self._parts = parts
 
     async def process_startup(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
         """Open what requests need, and load what the first one would wait for."""
         self._compressor.warm_up()
-        await self._dispatcher.start()
-        await self._ledger.start()
-        await self._prices.start()
+        for part in self._parts:
+            await part.start()
 
     async def process_shutdown(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
-        """Close it again."""
-        await self._ledger.stop()
-        await self._reader.stop()
-        await self._prices.stop()
-        await self._dispatcher.stop()
+        """Close it again, last first."""
+        for part in reversed(self._parts):
+            await part.stop()
 
 
 def error_body(kind: str, message: str) -> bytes:

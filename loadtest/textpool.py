@@ -32,11 +32,13 @@ from shared.upstream import KompressEngine
 from workers.batcher import BatchCount, prepared
 from workers.engines import kompress
 from workers.engines.session import Session, batches
-from workers.tasks import Engines, compress_blocks
+from workers.limits import Limit
+from workers.tasks import Engines, compress_block
 
 from .needles import prose
 
 _WORDS = 600
+_LIMIT_SECONDS = 600
 
 
 def texts(count: int, seed: int) -> list[str]:
@@ -95,6 +97,7 @@ def against_bare(model: Path, count: int, rounds: int = 3) -> list[str]:
     session = engine.scorer
     assert isinstance(session, Session)
     engines = Engines("gpu", engine)
+    limit = Limit(_LIMIT_SECONDS)
     ours, bare = [], []
     for n in range(rounds):
         blocks = [
@@ -103,7 +106,7 @@ def against_bare(model: Path, count: int, rounds: int = 3) -> list[str]:
         jobs = [Job("u", "r", Options(), "", "", 0.0, [block]) for block in blocks]
         with engine.collect():
             for job in jobs:
-                list(compress_blocks(job, engines, lambda call: call()))
+                compress_block(job, job.blocks[0], engines, limit)
         rows = engine.rows
         engine.forget()
         started = time.perf_counter()
@@ -111,9 +114,9 @@ def against_bare(model: Path, count: int, rounds: int = 3) -> list[str]:
             session.forward([rows[i] for i in part])
         bare.append(sum(map(len, rows)) / (time.perf_counter() - started))
         started = time.perf_counter()
-        with prepared(jobs, engines, lambda call: call(), BatchCount()):
+        with prepared(jobs, engines, limit, BatchCount()):
             for job in jobs:
-                list(compress_blocks(job, engines, lambda call: call()))
+                compress_block(job, job.blocks[0], engines, limit)
         ours.append(sum(map(len, rows)) / (time.perf_counter() - started))
     pool, alone = statistics.median(ours), statistics.median(bare)
     return [

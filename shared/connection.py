@@ -43,3 +43,13 @@ def connect_async(settings: Settings, *, blocking_seconds: float = 0.0) -> redis
         retry=AsyncRetry(NoBackoff(), 0),
         **_options(settings),
     )
+
+
+def connect_state(settings: Settings) -> redis.Redis:
+    """Return a worker's client for the users' state."""
+    return connect(settings)
+
+
+def connect_state_async(settings: Settings) -> redis.asyncio.Redis:
+    """Return a front end's client for the users' state."""
+    return connect_async(settings)

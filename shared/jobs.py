@@ -38,6 +38,10 @@ def engines_of(transforms: Iterable[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
+Outcome = Literal["compressed", "unchanged", "failed", "refused", "quarantined"]
+"""What became of a block."""
+
+
 class ToolCall(msgspec.Struct, frozen=True, array_like=True):
     """The call that a tool output answers, as headroom's router reads it."""
 
@@ -109,14 +113,15 @@ class Form(msgspec.Struct, frozen=True):
     """What became of a block. ``text`` is None where the original stays.
 
     ``shown`` are the hashes its text carries, ``stored`` all that lie in Redis for it.
-    ``outcome`` is ``compressed``, ``unchanged`` or ``failed``.
+    ``outcome`` is ``compressed``, ``unchanged``, ``failed``, ``refused`` (its pool had no room)
+    or ``quarantined`` (workers died of it); the last stays in the session cache.
     """
 
     text: str | None
     transforms: tuple[str, ...] = ()
     shown: tuple[str, ...] = ()
     stored: tuple[str, ...] = ()
-    outcome: Literal["compressed", "unchanged", "failed"] = "unchanged"
+    outcome: Outcome = "unchanged"
     engine_ms: float = 0.0
 
 
@@ -154,21 +159,9 @@ def age_of(stamp: bytes) -> float:
     return max(0.0, (datetime.now(UTC) - then).total_seconds())
 
 
-def job_frame(job: Job) -> tuple[bytes, bytes]:
-    """Return RQ's job data before and after the blocks, which the enqueue script fills in.
-
-    RQ's data is the JSON array ``[function, instance, args, kwargs]``.
-    """
-    data = _json.encode([FUNCTION, None, [job], {}])
-    head, sep, tail = data.rpartition(b'"blocks":[]')
-    if not sep:
-        raise ValueError("a job frame has no blocks")
-    return head + b'"blocks":[', b"]" + tail
-
-
-def encode_block(block: Block) -> bytes:
-    """Return the block as the JSON fragment that goes into its job."""
-    return _json.encode(block)
+def job_data(job: Job) -> bytes:
+    """Return the job as RQ's data: the JSON array ``[function, instance, args, kwargs]``."""
+    return _json.encode([FUNCTION, None, [job], {}])
 
 
 def read_job(kwargs: dict[str, Any]) -> Job:

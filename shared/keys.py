@@ -27,6 +27,9 @@ TOMBSTONES = 10_000
 """The hashes remembered for a user; the oldest go first."""
 
 SESSIONS = f"{PREFIX}:sessions"
+PING = f"{PREFIX}:ping"
+"""String, written to see whether Redis takes writes."""
+PING_TTL_SECONDS = 60
 
 
 @lru_cache(maxsize=65536)
@@ -83,6 +86,26 @@ def tombstones(tag: str) -> str:
     return f"{PREFIX}:{{u:{tag}}}:tombstones"
 
 
+def load(pool: str) -> str:
+    """Hash, blocks and bytes a pool holds, in all and by user's tag: what admission goes by."""
+    return f"{PREFIX}:load:{pool}"
+
+
+def jobs(pool: str) -> str:
+    """Hash, job id -> user's tag, blocks and bytes of a job that waits or runs."""
+    return f"{PREFIX}:jobs:{pool}"
+
+
+def leases(pool: str) -> str:
+    """Sorted set, job id by the time its worker must have renewed it (epoch ms)."""
+    return f"{PREFIX}:leases:{pool}"
+
+
+def reaped(pool: str) -> str:
+    """String, when somebody last looked for lapsed leases (epoch ms)."""
+    return f"{PREFIX}:reaped:{pool}"
+
+
 def replies(front_end: str) -> str:
     """List, where one front-end process waits for its blocks."""
     return f"{PREFIX}:replies:{front_end}"
@@ -108,6 +131,9 @@ def taken(pool: str) -> str:
     return f"rq:queue:{pool}:intermediate"
 
 
+JOB_PREFIX = "rq:job:"
+
+
 def job(job_id: str) -> str:
     """Hash, RQ's own job."""
-    return f"rq:job:{job_id}"
+    return f"{JOB_PREFIX}{job_id}"

@@ -27,6 +27,7 @@ class Settings(BaseSettings):
 
     # Where things are.
     redis_url: str = "redis://127.0.0.1:6390/0"
+    state_url: str | None = None
     host: str = "127.0.0.1"
     port: int = Field(8788, ge=0, le=65535)
     data_dir: Path = Path(".data")
@@ -56,11 +57,13 @@ class Settings(BaseSettings):
     memo_bytes: int = Field(256 * 1024 * 1024, ge=1024 * 1024)
 
     # Queues and workers.
-    queue_max_jobs: int = Field(512, ge=1)
+    queue_max_blocks: int = Field(1024, ge=1)
+    queue_max_bytes: int = Field(32 * 1024 * 1024, ge=1024)
     job_max_bytes: int = Field(64 * 1024, ge=1024)
     job_max_blocks: int = Field(8, ge=1)
     engine_timeout_seconds: int = Field(10, ge=1)
-    worker_heartbeat_seconds: float = Field(1.0, gt=0)
+    worker_heartbeat_seconds: float = Field(0.5, gt=0)
+    lease_seconds: float = Field(1.5, ge=0.1)
 
     # The books.
     books_days: int = Field(400, ge=1, le=4000)

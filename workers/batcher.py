@@ -8,7 +8,7 @@ what already stands in the queue.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -17,15 +17,16 @@ from typing import Protocol, runtime_checkable
 import structlog
 
 from shared.jobs import Job
-from shared.upstream import Engined, counter_for
+from shared.upstream import counter_for
 
+from .limits import Limit
 from .tasks import Engines
 
 _log = structlog.get_logger(__name__)
 _CHARS_A_TOKEN = 3.0
 """A low guess, so that a batch ends up under its budget rather than over."""
-
-Limit = Callable[[Callable[[], Engined]], Engined]
+_CALLS_A_SCORING = 10
+"""How many engine timeouts the scoring of a batch may take before its process is ended."""
 
 
 @runtime_checkable
@@ -83,7 +84,7 @@ def tokens_of(job: Job) -> int:
 def prepared(jobs: list[Job], engines: Engines, limit: Limit, count: BatchCount) -> Iterator[float]:
     """Within it the texts of ``jobs`` are scored; gives the milliseconds that cost a block.
 
-    Adds the batch to ``count``. ``limit`` is as for :func:`workers.tasks.compress_blocks`.
+    Adds the batch to ``count``.
     With an engine that does not batch it does nothing.
     """
     engine = engines.text_engine
@@ -95,7 +96,8 @@ def prepared(jobs: list[Job], engines: Engines, limit: Limit, count: BatchCount)
     try:
         _read(jobs, engines, engine, limit)
         scoring = time.perf_counter()
-        lengths = engine.score()
+        with limit.watched(_CALLS_A_SCORING):
+            lengths = engine.score()
         now = time.perf_counter()
         count.batches += 1
         count.rows += len(lengths)

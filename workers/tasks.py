@@ -1,13 +1,12 @@
-"""The job: compress a few blocks of one request, each on its own.
+"""What a job is about: its blocks go through an engine, each on its own.
 
-This module holds the one function that workers run. A block that fails, fails alone.
+A block that fails, fails alone.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import structlog
@@ -16,6 +15,8 @@ from shared.jobs import Block, Form, Job, Options, Original
 from shared.settings import PoolName
 from shared.tracing import trace_id
 from shared.upstream import Engined, EngineRouter, TextEngine, counter_for
+
+from .limits import Limit
 
 _log = structlog.get_logger(__name__)
 
@@ -65,36 +66,30 @@ def warm_up_texts() -> list[str]:
     return [log, rows, grep, diff, page, prose]
 
 
-def compress_blocks(
-    job: Job,
-    engines: Engines,
-    limit: Callable[[Callable[[], Engined]], Engined],
-    share_ms: float = 0.0,
-) -> Iterator[Done]:
-    """Yield each block of ``job`` as it is done.
+def compress_block(
+    job: Job, block: Block, engines: Engines, limit: Limit, share_ms: float = 0.0
+) -> Done:
+    """Compress one block of ``job``; one whose engine fails comes back as it was.
 
-    ``limit`` runs a call under the engine timeout and raises ``TimeoutError`` past it.
-    ``share_ms`` is what a block's engine time was before, in a batch.
+    ``share_ms`` is what the block's engine time was before, in a batch.
     """
     counter = counter_for(job.options.model)
     router = engines.router(job.options)
-    for block in job.blocks:
-        started = time.perf_counter()
-        try:
-            engined = limit(lambda b=block: router.run(b, job.context, job.options, counter))  # type: ignore[misc]
-        except Exception as error:  # an engine's failure is a block left as it was
-            _log.warning(
-                "engine_failed",
-                error=type(error).__name__,
-                request_id=job.request_id,
-                trace_id=trace_id(job.trace),
-                pool=engines.pool,
-                chars=len(block.text),
-            )
-            spent = (time.perf_counter() - started) * 1000
-            yield Done(block, Form(None, outcome="failed", engine_ms=spent), [])
-            continue
-        yield Done(block, _form(engined, started, share_ms), engined.originals)
+    started = time.perf_counter()
+    try:
+        engined = limit(lambda: router.run(block, job.context, job.options, counter))
+    except Exception as error:
+        _log.warning(
+            "engine_failed",
+            error=type(error).__name__,
+            request_id=job.request_id,
+            trace_id=trace_id(job.trace),
+            pool=engines.pool,
+            chars=len(block.text),
+        )
+        spent = (time.perf_counter() - started) * 1000
+        return Done(block, Form(None, outcome="failed", engine_ms=spent), [])
+    return Done(block, _form(engined, started, share_ms), engined.originals)
 
 
 def _form(engined: Engined, started: float, share_ms: float) -> Form:

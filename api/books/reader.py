@@ -58,6 +58,9 @@ class Reader:
         self._redis = connect_async(settings)
         self._memo: OrderedDict[str, tuple[bytes, Rows]] = OrderedDict()
 
+    async def start(self) -> None:
+        """Nothing: connections open when they are needed."""
+
     async def stop(self) -> None:
         """Close the connections."""
         await self._redis.aclose()

@@ -19,7 +19,7 @@ from shared.upstream import counter_for, detect
 
 from .answer import Answer, reason_for_nothing, saved_by_engine, untouched
 from .body import Split, split
-from .dispatch import Dispatcher, Errand, Origin
+from .dispatch import Dispatcher, Order, Origin
 from .facts import (
     VERBATIM,
     Candidate,
@@ -33,6 +33,7 @@ from .options import RequestOptions, as_text
 from .planner import ConversationPlanner, Surroundings
 from .render import join, render
 from .sessions import Session, Sessions
+from .state import UserState
 from .turn import Turn
 
 _log = structlog.get_logger(__name__)
@@ -41,14 +42,17 @@ _TOUCH_SECONDS = 30.0
 _NOTE_SECONDS = 0.25
 _ANSWER_SECONDS = 0.02
 """Kept back from the deadline for putting the answer together."""
+_LEFT = {"failed": "engine", "refused": "overload", "quarantined": "quarantine"}
+"""The reason that an answer gives for a block of such an outcome."""
 
 
 class Compressor:
     """Compresses conversations; one per front-end process."""
 
-    def __init__(self, settings: Settings, dispatcher: Dispatcher) -> None:
+    def __init__(self, settings: Settings, dispatcher: Dispatcher, state: UserState) -> None:
         self._settings = settings
         self._dispatcher = dispatcher
+        self._state = state
         self._planner = ConversationPlanner()
         self.sessions = Sessions(settings.max_user_sessions, settings.memo_bytes)
         self._touched: dict[str, float] = {}
@@ -91,7 +95,7 @@ class Compressor:
         tag = self.sessions.of(user).tag
         deadline = Deadline.after(min(_NOTE_SECONDS, deadline.remaining))
         try:
-            await self._dispatcher.note(
+            await self._state.note(
                 user,
                 tag,
                 answer.cache_hits,
@@ -193,50 +197,40 @@ class Compressor:
         turn.hits, turn.misses = known, 0
         if not unknown:
             return
-        try:
-            found = await self._dispatcher.lookup(session.tag, list(unknown), turn.deadline)
-        except Degraded as error:
-            turn.degraded.add(error.reason)
-            turn.misses = len(unknown)
-            return
-        turn.hits += len(found)
-        turn.misses = len(unknown) - len(found)
-        errands = [
-            self._errand(turn, index, candidate)
-            for key, (index, candidate) in unknown.items()
-            if key not in found
-        ]
-        if errands:
-            deadline = turn.deadline
-            margin = Deadline(deadline.monotonic - _ANSWER_SECONDS, deadline.wall)
-            done, reasons = await self._dispatcher.compress(
-                session.tag,
-                errands,
-                options=turn.options.engine_options(self._settings),
-                context=as_text(turn.query),
-                origin=origin,
-                deadline=margin,
-            )
-            found.update(done)
-            turn.fresh = set(done)
-            turn.degraded |= reasons
+        order = Order(
+            session.tag,
+            turn.options.engine_options(self._settings),
+            as_text(turn.query),
+            origin,
+        )
+        deadline = turn.deadline
+        found = await self._dispatcher.fetch(
+            order,
+            {key: candidate.pool for key, (_, candidate) in unknown.items()},
+            lambda key: self._block(turn, *unknown[key]),
+            Deadline(deadline.monotonic - _ANSWER_SECONDS, deadline.wall),
+        )
+        turn.hits += len(found.cached)
+        turn.misses = len(unknown) - len(found.cached)
+        turn.fresh = found.forms.keys() - found.cached
+        turn.degraded |= found.reasons
         now = time.monotonic()
-        for key, form in found.items():
-            if form.outcome == "failed":
-                turn.degraded.add("engine")
+        for key, form in found.forms.items():
+            if form.outcome in _LEFT:
+                turn.degraded.add(_LEFT[form.outcome])
+            if form.outcome in ("failed", "refused"):
                 continue
             session.remember_form(key, form)
             if key in turn.texts:  # stored by the worker a moment ago
                 session.refreshed.update(dict.fromkeys(form.stored, now))
 
-    def _errand(self, turn: Turn, index: int, candidate: Candidate) -> Errand:
+    def _block(self, turn: Turn, index: int, candidate: Candidate) -> Block:
         text = turn.texts.get(candidate.key)
         if text is None:
             text = _text_of(turn.message(index), candidate)
-        block = Block(
+        return Block(
             candidate.key, text, candidate.shape, candidate.role, candidate.call, detect(text)
         )
-        return Errand(candidate.pool, block)
 
     # ── 6: assemble ─────────────────────────────────────────────────────────────────
 
@@ -294,13 +288,13 @@ class Compressor:
         touch = self._touched.get(session.user, -1e9) < now - _TOUCH_SECONDS
         try:
             if fresh or refresh:
-                await self._dispatcher.keep(session.tag, fresh, refresh, turn.deadline)
+                await self._state.keep(session.tag, fresh, refresh, turn.deadline)
                 session.refreshed.update(dict.fromkeys(late, now))
             if touch:
                 if len(self._touched) > 2 * self._settings.max_user_sessions:
                     self._touched.clear()
                 self._touched[session.user] = now
-                await self._dispatcher.touch(session.user, session.tag, turn.deadline)
+                await self._state.touch(session.user, session.tag, turn.deadline)
         except Degraded as error:
             turn.degraded.add(error.reason)
             return not fresh or all(h in session.refreshed for h in late)

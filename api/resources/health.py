@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 import falcon
 import falcon.asgi
@@ -10,7 +11,8 @@ import falcon.asgi
 from shared.upstream import ENGINE_VERSION
 
 from ..books.pricing import Prices
-from ..flow.dispatch import Dispatcher
+from ..flow.guarded import Guarded
+from ..flow.pools import Pools
 
 SERVICE = "headroom-farm"
 
@@ -39,17 +41,21 @@ class LiveResource:
 class ReadyResource:
     """200 where this process can have blocks compressed, 503 with the reason elsewhere."""
 
-    def __init__(self, dispatcher: Dispatcher, prices: Prices, started: float) -> None:
+    def __init__(
+        self, places: Mapping[str, Guarded], pools: Pools, prices: Prices, started: float
+    ) -> None:
         self._prices = prices
-        self._dispatcher = dispatcher
+        self._places = places
+        self._pools = pools
         self._started = started
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Check Redis and both pools."""
-        redis = await self._dispatcher.ping()
-        alive = self._dispatcher.alive
+        there = {name: await place.ping() for name, place in self._places.items()}
+        redis = all(there.values())
+        alive = self._pools.alive
         checks = {
-            "redis": "ok" if redis else "unreachable",
+            **{name: "ok" if answers else "unreachable" for name, answers in there.items()},
             **{f"{pool}_workers": count for pool, count in alive.items()},
         }
         ready = redis and any(alive.values())
@@ -61,7 +67,7 @@ class ReadyResource:
             "checks": checks,
             "text_engines": [
                 {**status._asdict(), "workers": count}
-                for status, count in self._dispatcher.text_engines.items()
+                for status, count in self._pools.text_engines.items()
             ],
         }
         if not ready:

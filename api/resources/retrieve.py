@@ -20,7 +20,7 @@ from shared.settings import Settings
 
 from ..books.entry import retrieved
 from ..books.ledger import Ledger
-from ..flow.dispatch import Dispatcher
+from ..flow.state import UserState
 from ..requests import read_json, user_of
 
 _HASH = re.compile("[a-f0-9]{12,24}")
@@ -30,9 +30,9 @@ BODY_BYTES = 65_536
 class Originals:
     """Looks originals up for the user who asks."""
 
-    def __init__(self, settings: Settings, dispatcher: Dispatcher, ledger: Ledger) -> None:
+    def __init__(self, settings: Settings, state: UserState, ledger: Ledger) -> None:
         self._settings = settings
-        self._dispatcher = dispatcher
+        self._state = state
         self._ledger = ledger
 
     async def find(self, req: falcon.asgi.Request, digest: object) -> dict[str, Any]:
@@ -52,8 +52,8 @@ class Originals:
         if not _HASH.fullmatch(digest):
             raise UnknownHash(unknown)
         try:
-            found = await self._dispatcher.retrieve(user, digest, deadline)
-            if found is None and await self._dispatcher.was_kept(user, digest, deadline):
+            found = await self._state.retrieve(user, digest, deadline)
+            if found is None and await self._state.was_kept(user, digest, deadline):
                 raise Expired(f"expired: kept {kept} s after the last answer that named it")
         except Degraded:
             raise Unavailable("originals cannot be read at the moment") from None

@@ -13,7 +13,7 @@ from rq import Queue, Worker
 from rq.serializers import JSONSerializer
 
 from shared import keys
-from shared.jobs import FUNCTION, Block, Job, Options, encode_block, job_frame
+from shared.jobs import FUNCTION, Block, Job, Options, job_data
 
 from ..farm import Answer, Farm, Process, request, until, user
 from ..texts import conversation, prose, ran, rows
@@ -42,12 +42,12 @@ def _verbatim(answer: Answer, body: dict[str, Any], reason: str) -> None:
     assert f"farm:verbatim:{reason}" in found["transforms_applied"]
 
 
-def _fill_queue(farm: Farm) -> None:
-    """Leave one job waiting: a stopped worker's blocking pop still takes the first."""
-    for _ in range(2):
+def _fill_queue(farm: Farm, jobs: int = 2) -> None:
+    """Hand jobs of two blocks in; a stopped worker's blocking pop still takes the first."""
+    for _ in range(jobs):
         body = conversation(ran(rows(user())), ran(rows(user()), "b"))
         farm.post(body, user(), x_headroom_deadline_ms="100")
-    until("one job waits", lambda: farm.redis.llen(keys.queue("cpu")) == 1)
+    until("all but one wait", lambda: farm.redis.llen(keys.queue("cpu")) == jobs - 1)
 
 
 def test_a_slow_engine_is_answered_for_by_the_deadline_and_fills_the_cache(
@@ -101,15 +101,15 @@ def test_a_pool_at_zero_costs_no_time(own_farm: Callable[..., Farm]) -> None:
 
 
 def test_a_full_queue_leaves_new_blocks_verbatim_at_once(own_farm: Callable[..., Farm]) -> None:
-    farm = own_farm(queue_max_jobs=1, deadline_ms=1000).start(gpu=0)
+    farm = own_farm(queue_max_blocks=2, deadline_ms=1000).start(gpu=0)
     _worker(farm, "cpu").signal(signal.SIGSTOP)
-    _fill_queue(farm)
+    _fill_queue(farm, jobs=1)
     body = conversation(ran(rows(user())))
     answer, seconds = _timed(farm, body, user())
     _verbatim(answer, body, "overload")
     assert seconds < 0.9
     _worker(farm, "cpu").signal(signal.SIGCONT)
-    until("the queue is empty", lambda: farm.redis.llen(keys.queue("cpu")) == 0)
+    until("the pool is empty", lambda: farm.redis.hlen(keys.jobs("cpu")) == 0)
     assert farm.post(body, user()).json["tokens_saved"] > 0
 
 
@@ -167,11 +167,10 @@ def test_a_worker_takes_only_the_farms_own_jobs(farm: Farm, data: bytes) -> None
 
 def test_a_job_for_another_function_is_not_run_however_well_it_is_made(farm: Farm) -> None:
     name = user()
-    job = Job(keys.user_tag(name), "farm:replies:nobody", Options(), "", "id", 0.0, [])
-    head, tail = job_frame(job)
-    block = encode_block(Block("key", rows(name), "tool_result", "user"))
+    block = Block("key", rows(name), "tool_result", "user")
+    job = Job(keys.user_tag(name), "farm:replies:nobody", Options(), "", "id", 0.0, [block])
     for function, runs in (("os.system", False), (FUNCTION, True)):
-        data = (head + block + tail).replace(FUNCTION.encode(), function.encode())
+        data = job_data(job).replace(FUNCTION.encode(), function.encode())
         farm.redis.hset(keys.job("made"), mapping={"data": data, "origin": "cpu"})
         farm.redis.rpush(keys.queue("cpu"), "made")
         until("the job is gone", lambda: not farm.redis.exists(keys.job("made")))

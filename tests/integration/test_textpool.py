@@ -13,7 +13,7 @@ import pytest
 
 from loadtest.graphs import POISON, build_model, foreign_model
 from shared import keys
-from shared.jobs import Block, Job, Options, encode_block, job_frame
+from shared.jobs import Block, Job, Options, job_data
 
 from ..farm import Farm, Process, request, until, user
 from ..texts import conversation, prose, ran
@@ -42,11 +42,10 @@ def _enqueue(farm: Farm, texts: list[str], *, expires: float) -> list[str]:
     """Put one job a text into the queue, as a front end would; return their ids."""
     ids = []
     for n, text in enumerate(texts):
-        job = Job("tag", "farm:replies:test", Options(), "", f"r{n}", expires, [])
-        head, tail = job_frame(job)
-        block = encode_block(Block(f"k{n}", text, "tool_result", "user"))
+        block = Block(f"k{n}", text, "tool_result", "user")
+        job = Job("tag", "farm:replies:test", Options(), "", f"r{n}", expires, [block])
         ids.append(f"job-{n}")
-        farm.redis.hset(keys.job(ids[-1]), "data", head + block + tail)
+        farm.redis.hset(keys.job(ids[-1]), "data", job_data(job))
         farm.redis.rpush(keys.queue("gpu"), ids[-1])
     return ids
 

@@ -74,7 +74,7 @@ def test_the_image_has_the_targets_and_copies_the_packages(compose: dict[str, An
 def test_the_readme_lists_every_setting_and_no_other() -> None:
     section = (ROOT / "README.md").read_text().partition("## Settings")[2]
     assert set(re.findall(r"`(HEADROOM_[A-Z_]+)`", section)) == _variables()
-    for name in ("deadline_ms", "max_body_bytes", "session_ttl", "queue_max_jobs", "memo_bytes"):
+    for name in ("deadline_ms", "max_body_bytes", "session_ttl", "queue_max_blocks", "memo_bytes"):
         row = next(r for r in section.splitlines() if f"HEADROOM_{name.upper()}`" in r)
         assert str(Settings.model_fields[name].default) in row
 

@@ -17,8 +17,7 @@ from shared.jobs import (
     Original,
     Reply,
     ToolCall,
-    encode_block,
-    job_frame,
+    job_data,
     pack_form,
     pack_original,
     pack_reply,
@@ -28,7 +27,6 @@ from shared.jobs import (
     unpack_reply,
 )
 
-JOB = Job("tag", "farm:replies:x", Options("ccr", 0.5), 'say "blocks":[] twice', "id", 1.5, [])
 BLOCK = Block(
     "key",
     "text with \x00 and 文件",
@@ -39,16 +37,11 @@ BLOCK = Block(
 )
 
 
-def test_frame_and_blocks_make_rqs_job_data() -> None:
-    head, tail = job_frame(JOB)
-    for count in (1, 3):
-        data = head + b",".join([encode_block(BLOCK)] * count) + tail
-        function, instance, args, kwargs = json.loads(data)
-        assert (function, instance, kwargs) == (FUNCTION, None, {})
-        job = read_job(args[0])
-        assert job.blocks == [BLOCK] * count
-        assert job.context == JOB.context
-        assert job.options == JOB.options
+def test_a_job_travels_as_rqs_job_data() -> None:
+    job = Job("tag", "farm:replies:x", Options("ccr", 0.5), "why?", "id", 1.5, [BLOCK] * 3)
+    function, instance, args, kwargs = json.loads(job_data(job))
+    assert (function, instance, kwargs) == (FUNCTION, None, {})
+    assert read_job(args[0]) == job
 
 
 def test_a_foreign_job_is_refused() -> None:

@@ -1,0 +1,68 @@
+"""The worker pools as this front end sees them: who lives, and what runs free text."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from typing import Any
+
+import msgspec
+
+from shared import keys
+from shared.connection import BROKEN
+from shared.jobs import EngineStatus, unpack_status
+from shared.settings import POOLS, Settings
+
+from .guarded import Guarded
+
+
+class Pools:
+    """Looks at the workers' heartbeats once in a while."""
+
+    def __init__(self, settings: Settings, queues: Guarded) -> None:
+        self._settings = settings
+        self._queues = queues
+        self._task: asyncio.Task[None] | None = None
+        self.alive: dict[str, int] = dict.fromkeys(POOLS, 0)
+        self.text_engines: Counter[EngineStatus] = Counter()
+
+    async def start(self) -> None:
+        """Look once, and then again and again."""
+        await self._look()
+        self._task = asyncio.create_task(self._watch(), name="pools")
+
+    async def stop(self) -> None:
+        """Stop looking."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.worker_heartbeat_seconds)
+            await self._look()
+
+    async def _look(self) -> None:
+        oldest = time.time() - keys.WORKER_TTL_SECONDS
+        redis = self._queues.client
+        try:
+            async with asyncio.timeout(self._settings.redis_timeout):
+                pipe = redis.pipeline(transaction=False)
+                for pool in POOLS:
+                    pipe.zrangebyscore(keys.workers(pool), oldest, "+inf")
+                names = dict(zip(POOLS, await pipe.execute(), strict=True))
+                engines = [keys.engine("gpu", name.decode()) for name in names["gpu"]]
+                packed = await redis.mget(engines) if engines else []
+        except BROKEN:
+            return
+        self._queues.answered()
+        self.alive = {pool: len(found) for pool, found in names.items()}
+        self.text_engines = Counter(s for s in map(_read_status, packed) if s is not None)
+
+
+def _read_status(packed: Any) -> EngineStatus | None:
+    try:
+        return unpack_status(packed) if packed else None
+    except (msgspec.DecodeError, ValueError):
+        return None

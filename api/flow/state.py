@@ -1,0 +1,95 @@
+"""A user's state in Redis, but for the blocks in work: his originals and his session."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from shared import keys
+from shared.deadline import Deadline
+from shared.jobs import Original, unpack_original
+from shared.originals import keep
+from shared.settings import Settings
+
+from .guarded import Guarded
+
+
+class UserState:
+    """Reads and writes what belongs to one user.
+
+    Every method takes the user's tag and raises ``Degraded`` where Redis does not answer in
+    time. ``state`` holds the users' own keys, ``queues`` the list of all sessions.
+    """
+
+    def __init__(self, settings: Settings, state: Guarded, queues: Guarded) -> None:
+        self._settings = settings
+        self._state = state
+        self._queues = queues
+
+    async def keep(
+        self, user: str, originals: Iterable[Original], refresh: Iterable[str], deadline: Deadline
+    ) -> None:
+        """Store ``originals`` and prolong those already stored under ``refresh`` hashes."""
+        pipe = self._state.client.pipeline(transaction=False)
+        keep(pipe, user, originals, refresh, self._settings.original_ttl)
+        await self._state.ask(pipe.execute(), deadline)
+
+    async def retrieve(
+        self, user: str, digest: str, deadline: Deadline
+    ) -> tuple[Original, int] | None:
+        """Return an original of ``user`` and how often it was retrieved, and prolong its life."""
+        ttl = self._settings.original_ttl
+        redis = self._state.client
+        packed = await self._state.ask(redis.get(keys.original(user, digest)), deadline)
+        if packed is None:
+            return None
+        pipe = redis.pipeline(transaction=False)
+        pipe.incr(keys.reads(user, digest))
+        pipe.expire(keys.reads(user, digest), ttl)
+        pipe.expire(keys.original(user, digest), ttl)
+        count, *_ = await self._state.ask(pipe.execute(), deadline)
+        return unpack_original(packed), count
+
+    async def was_kept(self, user: str, digest: str, deadline: Deadline) -> bool:
+        """Say whether ``user`` once had an original under ``digest``."""
+        asked = self._state.client.zscore(keys.tombstones(user), digest)
+        return await self._state.ask(asked, deadline) is not None
+
+    async def touch(self, name: str, user: str, deadline: Deadline) -> None:
+        """Prolong the session of ``user`` (called ``name``), ending the oldest beyond the bound."""
+        settings = self._settings
+        pipe = self._state.client.pipeline(transaction=False)
+        for key in (keys.cache(user), keys.ages(user), keys.session(user)):
+            pipe.expire(key, settings.session_ttl)
+        await self._state.ask(pipe.execute(), deadline)
+        pipe = self._queues.client.pipeline(transaction=False)
+        pipe.zadd(keys.SESSIONS, {name: time.time()})
+        pipe.zremrangebyscore(keys.SESSIONS, "-inf", time.time() - settings.session_ttl)
+        pipe.expire(keys.SESSIONS, settings.session_ttl)
+        pipe.zcard(keys.SESSIONS)
+        *_, count = await self._queues.ask(pipe.execute(), deadline)
+        if count > settings.max_user_sessions:
+            await self._end_oldest(count - settings.max_user_sessions, deadline)
+
+    async def _end_oldest(self, count: int, deadline: Deadline) -> None:
+        popped = self._queues.client.zpopmin(keys.SESSIONS, count)
+        for name, _ in await self._queues.ask(popped, deadline):
+            tag = keys.user_tag(name.decode("utf-8", "surrogatepass"))
+            gone = self._state.client.unlink(keys.cache(tag), keys.ages(tag), keys.session(tag))
+            await self._state.ask(gone, deadline)
+
+    async def note(
+        self, name: str, user: str, hits: int, misses: int, saved: int, deadline: Deadline
+    ) -> None:
+        """Write down what the session cache of ``user`` (called ``name``) did for a request."""
+        counters = keys.session(user)
+        pipe = self._state.client.pipeline(transaction=False)
+        for field, amount in (("hits", hits), ("misses", misses), ("saved", saved)):
+            if amount:
+                pipe.hincrby(counters, field, amount)
+        pipe.expire(counters, self._settings.session_ttl)
+        await self._state.ask(pipe.execute(), deadline)
+        pipe = self._queues.client.pipeline(transaction=False)
+        pipe.zadd(keys.SESSIONS, {name: time.time()})
+        pipe.expire(keys.SESSIONS, self._settings.session_ttl)
+        await self._queues.ask(pipe.execute(), deadline)

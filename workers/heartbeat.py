@@ -1,0 +1,100 @@
+"""A worker's second thread: says that it lives, renews leases, looks for the dead."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from shared import keys
+from shared.connection import BROKEN, connect, connect_state
+from shared.jobs import EngineStatus, pack_status
+from shared.settings import POOLS, PoolName, Settings
+
+from .delivery import Delivery
+from .queue import PoolQueue
+from .reaper import Reaper
+
+_log = structlog.get_logger(__name__)
+_BEATS_A_LEASE = 3
+
+
+class Heartbeat:
+    """Beats until it is stopped, which is after the last job: a lease is renewed to the end.
+
+    ``register`` enters the worker in RQ's registry; ``prolong`` is RQ's key of it, and how
+    many seconds it lives.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        pool: PoolName,
+        name: str,
+        status: EngineStatus | None,
+        register: Callable[[], None],
+        prolong: tuple[str, int],
+    ) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._name = name
+        self._status = status
+        self._register = register
+        self._prolong = prolong
+        self._redis = connect(settings)
+        state = connect_state(settings) if settings.state_url else self._redis
+        self._queues = {each: PoolQueue(self._redis, each, settings) for each in POOLS}
+        self._reapers = [
+            Reaper(queue, Delivery(state, self._redis, queue, settings))
+            for queue in self._queues.values()
+        ]
+        self._held: Mapping[str, int] = {}
+        self._stopped = threading.Event()
+        self._registered = False
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Begin to beat."""
+        self._thread.start()
+
+    def hold(self, leases: Mapping[str, int]) -> None:
+        """Renew these leases (milliseconds by job id) from now on, and no others."""
+        self._held = dict(leases)
+
+    def stop(self) -> None:
+        """Stop beating."""
+        self._stopped.set()
+        self._thread.join(2.0)
+
+    def _run(self) -> None:
+        settings = self._settings
+        pause = min(settings.worker_heartbeat_seconds, settings.lease_seconds / _BEATS_A_LEASE)
+        while not self._stopped.is_set():
+            try:
+                self._queues[self._pool].renew(self._held)
+                self._say()
+                for reaper in self._reapers:
+                    reaper.reap()
+            except BROKEN as error:
+                _log.warning("heartbeat_failed", pool=self._pool, error=type(error).__name__)
+            self._stopped.wait(pause)
+
+    def _say(self) -> None:
+        if not self._registered:
+            self._register()
+            self._registered = True
+        now = time.time()
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.zadd(keys.workers(self._pool), {self._name: now})
+        pipe.zremrangebyscore(keys.workers(self._pool), "-inf", now - 10 * keys.WORKER_TTL_SECONDS)
+        pipe.expire(*self._prolong)
+        if self._status is not None:
+            pipe.set(
+                keys.engine(self._pool, self._name),
+                pack_status(self._status),
+                ex=keys.WORKER_TTL_SECONDS,
+            )
+        pipe.sadd("rq:queues", keys.queue(self._pool))
+        pipe.execute()
