@@ -1,0 +1,99 @@
+"""Room in a pool: given atomically, to each user as much as is still free."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+import pytest
+
+from shared import keys
+from shared.scripts import script
+from shared.settings import Settings
+from workers.queue import PoolQueue
+
+from ..farm import Farm
+
+Push = Callable[..., int]
+
+
+@pytest.fixture
+def pool() -> str:
+    """A pool nobody else has."""
+    return f"test-{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def push(farm: Farm, pool: str) -> Push:
+    """Ask for room as a front end does."""
+    run = farm.redis.register_script(script("push"))
+
+    def ask(job: str, user: str, blocks: int = 1, size: int = 10, most: int = 8) -> int:
+        found: int = run(
+            keys=[keys.queue(pool), keys.job(job), keys.load(pool), keys.jobs(pool)],
+            args=[job, user, blocks, size, most, 1000, 60, "2026-01-01T00:00:00Z", pool, b"[]"],
+        )
+        return found
+
+    return ask
+
+
+def _waiting(farm: Farm, pool: str) -> list[str]:
+    found: list[bytes] = farm.redis.lrange(keys.queue(pool), 0, -1)  # type: ignore[assignment]
+    return [job.decode() for job in found]
+
+
+def test_a_flood_takes_half_and_others_still_get_in(farm: Farm, pool: str, push: Push) -> None:
+    taken = [push(f"{pool}-a{n}", "a") for n in range(6)]
+    assert taken == [1, 1, 1, 1, 0, 0]
+    assert [push(f"{pool}-b{n}", "b") for n in range(3)] == [1, 1, 0]
+    assert push(f"{pool}-c", "c") == 1
+    assert not farm.redis.exists(keys.job(f"{pool}-a5"))  # a refused job leaves nothing
+
+
+def test_who_has_nothing_waiting_goes_ahead_in_order(farm: Farm, pool: str, push: Push) -> None:
+    for job, user in (("a1", "a"), ("a2", "a"), ("b1", "b"), ("c1", "c"), ("b2", "b")):
+        assert push(f"{pool}-{job}", user, most=100) == 1
+    order = [job.removeprefix(f"{pool}-") for job in _waiting(farm, pool)]
+    assert order == ["a1", "b1", "c1", "a2", "b2"]
+    queue = PoolQueue(farm.redis, pool, Settings())  # type: ignore[call-arg, unused-ignore]
+    for _ in range(3):
+        job = queue.pop(1)
+        assert job is not None
+        queue.done(job, "done")
+    assert push(f"{pool}-d1", "d", most=100) == 1  # the last one ahead was taken meanwhile
+    assert _waiting(farm, pool)[0] == f"{pool}-d1"
+
+
+def test_bytes_are_bounded_too_and_done_jobs_give_their_room_back(
+    farm: Farm, pool: str, push: Push
+) -> None:
+    assert push(f"{pool}-big", "a", size=5000) == 1  # nothing else is there
+    assert push(f"{pool}-b", "b") == 0
+    queue = PoolQueue(farm.redis, pool, Settings())  # type: ignore[call-arg, unused-ignore]
+    job = queue.pop(1)
+    assert job is not None
+    queue.done(job, "done")
+    assert farm.redis.hgetall(keys.load(pool)) == {
+        b"blocks": b"0",
+        b"bytes": b"0",
+        b"ahead": f"{pool}-big".encode(),
+    }
+    assert push(f"{pool}-b", "b", size=500) == 1
+    assert push(f"{pool}-b2", "b", size=501) == 0
+    assert push(f"{pool}-c", "c", size=500) == 1
+    queue.done(job, "done")  # twice done is done once
+    assert farm.redis.hget(keys.load(pool), "bytes") == b"1000"
+
+
+def test_a_claim_that_no_job_serves_names_who_else_waits(farm: Farm) -> None:
+    tag = secrets.token_hex(12)
+    names = [keys.cache(tag), keys.ages(tag), keys.flights(tag)]
+    claim = farm.redis.register_script(script("claim"))
+    release = farm.redis.register_script(script("release"))
+    assert claim(keys=names, args=["x", 0, "k"]) == [0]  # looked up only
+    assert claim(keys=names, args=["x", 30_000, "k", "l"]) == [2, 2]
+    assert claim(keys=names, args=["y", 30_000, "k"]) == [1]
+    assert claim(keys=names, args=["y", 30_000, "k"]) == [1]
+    assert release(keys=names[2:], args=["k", "l", "m"]) == [[b"x", b"y"], [b"x"], []]
+    assert claim(keys=names, args=["z", 30_000, "k"]) == [2]

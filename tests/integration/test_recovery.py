@@ -1,0 +1,186 @@
+"""A worker that dies costs its jobs a second start, and no answer its deadline."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from shared import keys
+from shared.jobs import Job, unpack_form
+from shared.settings import Settings
+from workers.queue import Begun, PoolQueue
+
+from ..farm import Answer, Farm, until, user
+from ..texts import conversation, ran, rows
+
+_SOON = {"x_headroom_deadline_ms": "2000"}
+
+
+@pytest.fixture(scope="module")
+def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    """A farm whose only real worker is of the other pool: the cpu pool's is the test itself."""
+    one = Farm(tmp_path_factory.mktemp("farm"), deadline_ms=4000, lease_seconds=0.5)
+    try:
+        yield one.start(cpu=0)
+    finally:
+        one.stop()
+
+
+@pytest.fixture
+def queue(farm: Farm) -> PoolQueue:
+    """The cpu pool's queue, as a worker uses it."""
+    return PoolQueue(farm.redis, "cpu", Settings(lease_seconds=0.5))  # type: ignore[call-arg, unused-ignore]
+
+
+@contextmanager
+def _posted(farm: Farm, body: Any, name: str, **headers: str) -> Iterator[Future[Answer]]:
+    """Post while the front end believes that the cpu pool has a worker."""
+    farm.redis.zadd(keys.workers("cpu"), {"the-test": time.time() + 60})
+    until("the front end sees it", lambda: farm.get("/readyz").json["checks"]["cpu_workers"])
+    try:
+        with ThreadPoolExecutor(1) as pool:
+            yield pool.submit(farm.post, body, name, **headers)
+    finally:
+        farm.redis.zrem(keys.workers("cpu"), "the-test")
+
+
+def _begun(queue: PoolQueue) -> tuple[Begun, Job]:
+    """Take the next job and begin it, as a worker that will never be heard of again."""
+    job_id = queue.pop(5)
+    assert job_id is not None
+    begun = queue.begin(job_id)
+    assert isinstance(begun.job, Job)
+    return begun, begun.job
+
+
+def _counted(farm: Farm, name: str) -> int:
+    return int(farm.redis.hget(keys.metrics("cpu"), name) or 0)  # type: ignore[arg-type]
+
+
+def test_what_kills_two_workers_is_quarantined_and_the_rest_is_not(
+    farm: Farm, queue: PoolQueue
+) -> None:
+    name = user()
+    body = conversation(ran(rows("first")), ran(rows("second"), "b"))
+    again, dead = _counted(farm, "jobs:again"), _counted(farm, "jobs:dead")
+    with _posted(farm, body, name) as answer:
+        first, job = _begun(queue)
+        assert (first.starts, len(job.blocks)) == (0, 2)
+        second, _ = _begun(queue)  # somebody put it back
+        assert (second.id, second.starts) == (first.id, 1)
+        culprit = job.blocks[1].key
+        queue.mark(second.id, culprit)
+        found = answer.result()
+    assert found.status == 200
+    assert found.json["messages"] == body["messages"]
+    assert found.json["degraded"] == ["engine", "quarantine"]
+    assert _counted(farm, "jobs:again") == again + 1
+    until("it is counted", lambda: _counted(farm, "jobs:dead") == dead + 1)
+    kept: Any = farm.redis.hgetall(keys.cache(keys.user_tag(name)))
+    assert {key.decode() for key in kept} == {culprit}
+    assert unpack_form(kept[culprit.encode()]).outcome == "quarantined"
+    assert farm.redis.hlen(keys.jobs("cpu")) == 0
+    assert farm.redis.zcard(keys.leases("cpu")) == 0
+    # The next turn has the other block done; nobody is given the quarantined one.
+    with _posted(farm, body, name) as answer:
+        third, job = _begun(queue)
+        assert [block.key for block in job.blocks] != [culprit]
+        assert culprit not in [block.key for block in job.blocks]
+        queue.done(third.id, "done")
+        answer.result()
+
+
+def test_a_job_popped_and_not_begun_is_put_back(farm: Farm, queue: PoolQueue) -> None:
+    with _posted(farm, conversation(ran(rows(user()))), user(), **_SOON) as answer:
+        popped = queue.pop(5)
+        begun, _ = _begun(queue)
+        assert begun.id == popped
+        assert begun.starts == 1
+        queue.done(begun.id, "done")
+        assert answer.result().status == 200
+
+
+def test_a_worker_that_renews_its_lease_keeps_its_job(farm: Farm, queue: PoolQueue) -> None:
+    with _posted(farm, conversation(ran(rows(user()))), user(), **_SOON) as answer:
+        begun, _ = _begun(queue)
+        end = time.time() + 3 * 0.5
+
+        def reaped_past_the_lease() -> bool:
+            queue.renew({begun.id: begun.lease_ms})
+            return float(farm.redis.get(keys.reaped("cpu")) or 0) / 1000 > end  # type: ignore[arg-type]
+
+        until("others looked for lapsed leases", reaped_past_the_lease)
+        assert farm.redis.llen(keys.queue("cpu")) == 0
+        assert farm.redis.hget(keys.job(begun.id), "again") is None
+        queue.done(begun.id, "done")
+        assert answer.result().status == 200
+
+
+def test_a_job_whose_hash_is_gone_leaves_nothing_behind(farm: Farm, queue: PoolQueue) -> None:
+    with _posted(farm, conversation(ran(rows(user()))), user(), **_SOON) as answer:
+        begun, _ = _begun(queue)
+        farm.redis.unlink(keys.job(begun.id))
+        until("it is forgotten", lambda: farm.redis.hlen(keys.jobs("cpu")) == 0)
+        assert farm.redis.llen(keys.taken("cpu")) == 0
+        assert answer.result().json["degraded"] == ["deadline"]
+
+
+def test_a_queue_emptied_from_outside_has_room_again(farm: Farm, queue: PoolQueue) -> None:
+    with _posted(farm, conversation(ran(rows(user()))), user(), **_SOON) as answer:
+        until("it waits", lambda: farm.redis.llen(keys.queue("cpu")))
+        assert int(farm.redis.hget(keys.load("cpu"), "blocks") or 0) == 1  # type: ignore[arg-type]
+        farm.redis.delete(keys.queue("cpu"))
+        until("its load is gone", lambda: not farm.redis.exists(keys.load("cpu"), keys.jobs("cpu")))
+        assert answer.result().status == 200
+
+
+def test_a_killed_workers_job_is_done_by_another_within_the_deadline(
+    own_farm: Callable[..., Farm],
+) -> None:
+    farm = own_farm(deadline_ms=5000).start(cpu=2, gpu=0)
+    first, second = [p for p in farm.parts if "worker-cpu" in p.log.name]
+    second.signal(signal.SIGSTOP)
+
+    def popping() -> int:
+        return sum(c["cmd"] == "blmove" and "b" in c["flags"] for c in farm.redis.client_list())
+
+    until("only the first still waits for jobs", lambda: popping() == 1)
+    first.signal(signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(farm.post, conversation(ran(rows(user()))), user())
+        until("the first has it", lambda: farm.redis.llen(keys.taken("cpu")) == 1)
+        first.signal(signal.SIGKILL)
+        second.signal(signal.SIGCONT)
+        found = answer.result().json
+    assert found["degraded"] == []
+    assert found["tokens_saved"] > 0
+    assert _counted(farm, "jobs:again") == 1
+
+
+def test_native_code_that_never_returns_ends_its_worker() -> None:
+    program = """
+import itertools
+from workers.limits import EngineTimeout, Limit
+limit = Limit(1)
+def loop():
+    while True:
+        pass
+try:
+    limit(loop)
+except EngineTimeout:
+    print("python ended", flush=True)
+limit(lambda: sum(itertools.repeat(0)))  # holds the interpreter and looks for no signal
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == "python ended\n"
+    assert done.returncode == 1
