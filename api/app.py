@@ -30,6 +30,7 @@ from .resources.health import HealthResource, LiveResource, ReadyResource
 from .resources.openapi import OpenApiResource
 from .resources.retrieve import Originals, RetrieveResource
 from .resources.tool_call import ToolCallResource
+from .security import SecurityHeaders, cross_origin
 
 App = falcon.asgi.App[falcon.asgi.Request, falcon.asgi.Response]
 
@@ -55,6 +56,7 @@ def create_app(settings: Settings | None = None) -> App:
 
     app: App = falcon.asgi.App()
     app.add_middleware(RequestId())
+    app.add_middleware([SecurityHeaders(settings), *cross_origin(settings)])
     app.add_middleware(OneSlash())
     app.add_middleware(Access(settings))
     app.add_middleware(
