@@ -17,9 +17,13 @@ _EVERYWHERE = (
     ("referrer-policy", "no-referrer"),
     ("cross-origin-resource-policy", "same-origin"),
 )
-_ANSWER_POLICY = "default-src 'none'; frame-ancestors 'none'"
 _NO_FRAME = ("x-frame-options", "DENY")
 """The older header knows no list, so it is sent only where nobody may frame."""
+ANSWER_HEADERS = (
+    *_EVERYWHERE,
+    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+    _NO_FRAME,
+)
 _READABLE = ("x-request-id", "retry-after")
 """Headers that a script of a listed origin may read."""
 
@@ -35,7 +39,6 @@ class SecurityHeaders:
             f"form-action 'none'; connect-src {sources}; frame-ancestors {ancestors}"
         )
         self._page = [*_EVERYWHERE, ("content-security-policy", page)]
-        self._answer = [*_EVERYWHERE, ("content-security-policy", _ANSWER_POLICY), _NO_FRAME]
         if not settings.frame_ancestors:
             self._page.append(_NO_FRAME)
 
@@ -51,7 +54,7 @@ class SecurityHeaders:
         if kind.startswith("text/html"):
             resp.set_headers(self._page)
             return
-        resp.set_headers(self._answer)
+        resp.set_headers(ANSWER_HEADERS)
         if kind.startswith(falcon.MEDIA_JSON):
             resp.set_header("cache-control", "no-store")
 

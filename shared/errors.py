@@ -48,6 +48,26 @@ class NotJson(RequestError):
     type = "unsupported_media_type"
 
 
+class UnsupportedCoding(RequestError):
+    """The body's content encoding is none that is taken."""
+
+    status = 415
+    type = "unsupported_content_encoding"
+
+
+class BrokenCoding(RequestError):
+    """The body is not in the content encoding it claims, or is cut off."""
+
+    type = "malformed_encoding"
+
+
+class SlowBody(RequestError):
+    """The body did not arrive in time."""
+
+    status = 408
+    type = "request_timeout"
+
+
 class InvalidUser(RequestError):
     """The user's name cannot be one."""
 

@@ -57,6 +57,8 @@ class Settings(BaseSettings):
     # The request.
     deadline_ms: int = Field(8000, ge=10, le=600_000)
     max_body_bytes: int = Field(64 * 1024 * 1024, ge=1024)
+    bodies_bytes: int = Field(512 * 1024 * 1024, ge=1024 * 1024)
+    read_timeout_seconds: float = Field(30.0, gt=0, le=3600)
     marker_mode: MarkerMode = "ccr"
     code_aware: bool = False
 
