@@ -60,7 +60,9 @@ def create_app(settings: Settings | None = None) -> App:
     app.add_middleware(OneSlash())
     app.add_middleware(Access(settings))
     app.add_middleware(
-        Lifespan(compressor, [*places.values(), pools, replies, prices, reader, ledger])
+        Lifespan(
+            compressor, [*places.values(), pools, replies, compressor.aside, prices, reader, ledger]
+        )
     )
     app.add_error_handler(RequestError, error_response)
     app.set_error_serializer(http_error_serializer)

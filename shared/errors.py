@@ -41,6 +41,13 @@ class BodyTooLarge(RequestError):
     type = "body_too_large"
 
 
+class BodyTooComplex(RequestError):
+    """The body is within the limit of size, but what it holds is not to be taken apart."""
+
+    status = 413
+    type = "body_too_complex"
+
+
 class NotJson(RequestError):
     """The content type is not JSON."""
 
