@@ -26,7 +26,9 @@ from shared.settings import Settings
 _log = structlog.get_logger(__name__)
 Scope = Literal["compress", "retrieve", "books"]
 ANONYMOUS = "anonymous"
-_OPEN = frozenset({"/health", "/livez", "/readyz", "/openapi.json"})
+_OPEN = frozenset({"/health", "/livez", "/readyz", "/openapi.json", "/", "/dashboard"})
+_OPEN_BELOW = "/static/"
+"""Open: probes, the document, and the dashboard's files, which hold nobody's data."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _USER_CHARS = 256
 
@@ -113,7 +115,8 @@ class Access:
             Forbidden: the token does not open this endpoint.
             InvalidUser: the user's name is too long or holds control characters.
         """
-        if req.path in _OPEN:
+        if req.method == "OPTIONS" or req.path in _OPEN or req.path.startswith(_OPEN_BELOW):
+            # OPTIONS says which methods there are; a browser asks it before it sends a token.
             req.context.user = ANONYMOUS
             return
         named = req.get_header("x-maas-username") or req.get_header("x-headroom-user-id") or ""

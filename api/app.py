@@ -30,6 +30,7 @@ from .resources.health import HealthResource, LiveResource, ReadyResource
 from .resources.openapi import OpenApiResource
 from .resources.retrieve import Originals, RetrieveResource
 from .resources.tool_call import ToolCallResource
+from .security import SecurityHeaders, cross_origin
 
 App = falcon.asgi.App[falcon.asgi.Request, falcon.asgi.Response]
 
@@ -55,10 +56,13 @@ def create_app(settings: Settings | None = None) -> App:
 
     app: App = falcon.asgi.App()
     app.add_middleware(RequestId())
+    app.add_middleware([SecurityHeaders(settings), *cross_origin(settings)])
     app.add_middleware(OneSlash())
     app.add_middleware(Access(settings))
     app.add_middleware(
-        Lifespan(compressor, [*places.values(), pools, replies, prices, reader, ledger])
+        Lifespan(
+            compressor, [*places.values(), pools, replies, compressor.aside, prices, reader, ledger]
+        )
     )
     app.add_error_handler(RequestError, error_response)
     app.set_error_serializer(http_error_serializer)

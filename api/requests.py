@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Any
 
 import falcon
 import falcon.asgi
 import msgspec
 
-from shared.errors import BodyTooLarge, MalformedBody, NotJson
+from shared.errors import BodyTooLarge, MalformedBody, NotJson, SlowBody, Unavailable
+from shared.settings import Settings
+
+from .coding import PIECE_BYTES, decoder_for
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 """W3C Trace Context, level 1."""
+SMALL_BODY_BYTES = 1 << 20
 
 
 def user_of(req: falcon.asgi.Request) -> str:
@@ -27,36 +34,100 @@ def trace_of(req: falcon.asgi.Request) -> str:
     return given if _TRACEPARENT.fullmatch(given) else ""
 
 
-async def read_body(req: falcon.asgi.Request, limit: int) -> bytes:
-    """Return the body, at most ``limit`` bytes of it.
+class Intake:
+    """Reads request bodies: within a size after decoding, a time, and a memory for all.
+
+    ``HEADROOM_BODIES_BYTES`` bounds what the large bodies of this process's requests in
+    work may take together. A body that finds no room is refused at once; small ones always
+    have it, so large ones keep nobody else out.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._limit = settings.max_body_bytes
+        self._seconds = settings.read_timeout_seconds
+        self._room = settings.bodies_bytes
+
+    @asynccontextmanager
+    async def body(self, req: falcon.asgi.Request) -> AsyncIterator[bytes]:
+        """Give the body, decoded; its room is taken until the request is answered.
+
+        Raises:
+            Unavailable: large bodies take all the room there is.
+            NotJson, UnsupportedCoding, BrokenCoding, BodyTooLarge, SlowBody, MalformedBody:
+                as :func:`read_body`.
+        """
+        taken = 0
+
+        def take(size: int) -> None:
+            nonlocal taken
+            if size <= max(taken, SMALL_BODY_BYTES):
+                return
+            if size - taken > self._room:
+                raise Unavailable("too many large bodies at the moment")
+            self._room -= size - taken
+            taken = size
+
+        try:
+            yield await read_body(req, self._limit, self._seconds, take)
+        finally:
+            self._room += taken
+
+
+async def read_body(
+    req: falcon.asgi.Request,
+    limit: int,
+    seconds: float,
+    take: Callable[[int], None] = lambda size: None,
+) -> bytes:
+    """Return the body, decoded, of at most ``limit`` bytes, arrived in ``seconds``.
+
+    ``take`` is told its size as it grows, and may raise.
 
     Raises:
         NotJson: the content type is something else.
-        BodyTooLarge: there is more.
+        UnsupportedCoding, BrokenCoding: so is the content encoding, or it is broken.
+        BodyTooLarge: there is more, as it comes or decoded.
+        SlowBody: it took longer.
+        MalformedBody: it was cut off.
     """
     kind = (req.content_type or falcon.MEDIA_JSON).split(";", 1)[0].strip().lower()
     if kind != falcon.MEDIA_JSON and not kind.endswith("+json"):
         raise NotJson("the content type must be application/json")
-    if (req.content_length or 0) > limit:
+    decoder = decoder_for(req.get_header("content-encoding"))
+    announced = req.content_length or 0
+    if announced > limit:
         raise BodyTooLarge(f"the body is over {limit} bytes")
-    chunks = []
-    size = 0
-    async for chunk in req.stream:
-        size += len(chunk)
-        if size > limit:
-            raise BodyTooLarge(f"the body is over {limit} bytes")
-        chunks.append(chunk)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    take(announced)
+    pieces: list[bytes] = []
+    came = size = 0
+    try:
+        async with asyncio.timeout(seconds):
+            async for chunk in req.stream:
+                came += len(chunk)
+                for piece in decoder.feed(chunk):
+                    size += len(piece)
+                    if size > limit:
+                        raise BodyTooLarge(f"the body is over {limit} bytes")
+                    take(size)
+                    pieces.append(piece)
+                    if len(piece) == PIECE_BYTES:  # more of the same chunk may follow
+                        await asyncio.sleep(0)
+    except TimeoutError:
+        raise SlowBody(f"the body did not arrive within {seconds:g} s") from None
+    if came < announced:
+        raise MalformedBody("the body ended early")
+    decoder.finish()
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-async def read_json(req: falcon.asgi.Request, limit: int) -> Any:
+async def read_json(req: falcon.asgi.Request, limit: int, seconds: float) -> Any:
     """Return the body decoded.
 
     Raises:
         MalformedBody: it is not JSON.
-        NotJson, BodyTooLarge: as :func:`read_body`.
+        NotJson, UnsupportedCoding, BrokenCoding, BodyTooLarge, SlowBody: as :func:`read_body`.
     """
     try:
-        return msgspec.json.decode(await read_body(req, limit))
+        return msgspec.json.decode(await read_body(req, limit, seconds))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise MalformedBody("the body is not valid JSON") from None

@@ -5,29 +5,40 @@ from __future__ import annotations
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.workers import gasgi
 
 from shared import logs
 from shared.settings import Settings
 from shared.tracing import tracer
 
 from .app import App, create_app
+from .connection import BoundedConnection, raise_file_limit
+
+
+class FrontEnd(gasgi.ASGIWorker):
+    """One front-end process."""
+
+    def init_process(self) -> None:
+        """Serve with bounded connections."""
+        raise_file_limit()
+        gasgi.ASGIProtocol = BoundedConnection
+        super().init_process()
 
 
 class Server(BaseApplication):
     """Serves the application on ``settings.host:settings.port`` until it is told to stop."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self.settings = settings
         super().__init__()
 
     def load_config(self) -> None:
         """Set gunicorn up: its timeout is a hang detector, never a request's limit."""
-        settings = self._settings
+        settings = self.settings
         options: dict[str, Any] = {
             "bind": f"{settings.host}:{settings.port}",
             "workers": settings.api_processes,
-            "worker_class": "asgi",
-            "worker_connections": 10_000,
+            "worker_class": FrontEnd,
             "backlog": 4096,
             "keepalive": 75,
             "timeout": 60,
@@ -43,9 +54,9 @@ class Server(BaseApplication):
 
     def load(self) -> App:
         """Return the application, made in each process after the fork."""
-        logs.configure(self._settings)
-        tracer.configure(self._settings, "headroom-farm-api")
-        return create_app(self._settings)
+        logs.configure(self.settings)
+        tracer.configure(self.settings, "headroom-farm-api")
+        return create_app(self.settings)
 
 
 def serve(settings: Settings) -> None:

@@ -41,11 +41,38 @@ class BodyTooLarge(RequestError):
     type = "body_too_large"
 
 
+class BodyTooComplex(RequestError):
+    """The body is within the limit of size, but what it holds is not to be taken apart."""
+
+    status = 413
+    type = "body_too_complex"
+
+
 class NotJson(RequestError):
     """The content type is not JSON."""
 
     status = 415
     type = "unsupported_media_type"
+
+
+class UnsupportedCoding(RequestError):
+    """The body's content encoding is none that is taken."""
+
+    status = 415
+    type = "unsupported_content_encoding"
+
+
+class BrokenCoding(RequestError):
+    """The body is not in the content encoding it claims, or is cut off."""
+
+    type = "malformed_encoding"
+
+
+class SlowBody(RequestError):
+    """The body did not arrive in time."""
+
+    status = 408
+    type = "request_timeout"
 
 
 class InvalidUser(RequestError):

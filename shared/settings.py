@@ -15,6 +15,14 @@ MarkerMode = Literal["ccr", "marker-free"]
 PoolName = Literal["cpu", "gpu"]
 POOLS: tuple[PoolName, ...] = get_args(PoolName)
 
+_HOST = r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]"
+Origin = Annotated[str, Field(pattern=rf"^https?://({_HOST})(:[0-9]{{1,5}})?$")]
+"""``scheme://host[:port]`` and no more, as browsers write it; no wildcard."""
+Ancestor = Annotated[
+    str, Field(pattern=rf"^('self'|(https?://)?(\*\.)?({_HOST})(:([0-9]{{1,5}}|\*))?)$")
+]
+"""A source of CSP's ``frame-ancestors``: an origin, a host, ``*.host`` or ``'self'``."""
+
 
 class Settings(BaseSettings):
     """The farm's settings, frozen, read from ``HEADROOM_*`` variables.
@@ -36,6 +44,11 @@ class Settings(BaseSettings):
     tokens_file: Path | None = None
     trusted_peers: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = ()
 
+    # Which other origins' pages may read answers, frame the dashboard, and be read by it.
+    cors_origins: Annotated[tuple[Origin, ...], NoDecode] = ()
+    frame_ancestors: Annotated[tuple[Ancestor, ...], NoDecode] = ()
+    dashboard_origins: Annotated[tuple[Origin, ...], NoDecode] = ()
+
     # How many of what (the local runner; elsewhere replicas decide).
     api_processes: int = Field(1, ge=1, le=64)
     cpu_workers: int = Field(1, ge=0, le=256)
@@ -44,6 +57,8 @@ class Settings(BaseSettings):
     # The request.
     deadline_ms: int = Field(8000, ge=10, le=600_000)
     max_body_bytes: int = Field(64 * 1024 * 1024, ge=1024)
+    bodies_bytes: int = Field(512 * 1024 * 1024, ge=1024 * 1024)
+    read_timeout_seconds: float = Field(30.0, gt=0, le=3600)
     marker_mode: MarkerMode = "ccr"
     code_aware: bool = False
 
@@ -98,7 +113,9 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
 
-    @field_validator("trusted_peers", mode="before")
+    @field_validator(
+        "trusted_peers", "cors_origins", "frame_ancestors", "dashboard_origins", mode="before"
+    )
     @classmethod
     def _split(cls, value: Any) -> Any:
         if isinstance(value, str):

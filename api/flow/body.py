@@ -11,26 +11,43 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import msgspec
 
-from shared.errors import InvalidField, MalformedBody
+from shared.errors import BodyTooComplex, Degraded, InvalidField, MalformedBody
 
 from .facts import Message
 
 _TOKEN = b'"' + secrets.token_hex(16).encode() + b'"'
 """Stands for the remembered messages while the rest is parsed; no caller can guess it."""
 
+MAX_MESSAGES = 20_000
+"""More are not looked at: no model reads a conversation of as many, and each is remembered."""
+_FIELD_BYTES = 64 * 1024
+"""What an option or the model's name may take; none needs a hundredth of it."""
 _PLACES_TRIED = 4
 _SPACE = b" \t\r\n,"
 
 
-class Envelope(msgspec.Struct, forbid_unknown_fields=False):
-    """A request body with its messages unparsed. Absent fields are ``UNSET``."""
+class _Unopened(msgspec.Struct, forbid_unknown_fields=False):
+    """A request body with nothing of it turned into objects yet: that may cost a lot."""
 
     messages: msgspec.Raw = msgspec.Raw(b"")
+    model: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    config: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    protect_recent: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    min_tokens_to_compress: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    target_ratio: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    compress_user_messages: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    mode: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+@dataclass(slots=True)
+class Envelope:
+    """What stands beside the messages. Absent options are ``UNSET``."""
+
     model: Any = None
     config: Any = None
     protect_recent: Any = msgspec.UNSET
@@ -38,6 +55,9 @@ class Envelope(msgspec.Struct, forbid_unknown_fields=False):
     target_ratio: Any = msgspec.UNSET
     compress_user_messages: Any = msgspec.UNSET
     mode: Any = msgspec.UNSET
+
+
+_FIELDS = tuple(f.name for f in fields(Envelope))
 
 
 @dataclass(slots=True)
@@ -69,7 +89,7 @@ class Split:
     known: list[Message] = field(default_factory=list)
 
 
-_envelope = msgspec.json.Decoder(Envelope)
+_unopened = msgspec.json.Decoder(_Unopened)
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -78,18 +98,80 @@ def split(body: bytes, trails: Sequence[Trail]) -> Split:
 
     Raises:
         MalformedBody: the body is not JSON, or not a JSON object.
-        InvalidField: ``messages`` is missing or not a list.
+        InvalidField: ``messages`` is missing or not a list, or an option is of absurd size.
+        Degraded: there are more than :data:`MAX_MESSAGES`.
+    """
+    found = follow(body, trails)
+    if found is not None:
+        return found
+    try:
+        unopened = _unopened.decode(body)
+        envelope = _open(unopened)
+    except (msgspec.DecodeError, RecursionError):
+        return _lenient(body)
+    return _whole(body, unopened.messages, envelope)
+
+
+def follow(body: bytes, trails: Sequence[Trail], news: int | None = None) -> Split | None:
+    """Split a body that goes on where a trail ended; None where none does.
+
+    With ``news``, only where at most that many bytes follow the trail.
     """
     for trail in sorted(trails, key=lambda t: len(t.prefix), reverse=True):
+        if news is not None and len(body) - len(trail.prefix) > news:
+            return None
         if body.startswith(trail.prefix):
             found = _continue(body, trail)
             if found is not None:
                 return found
+    return None
+
+
+def leave(body: bytes) -> Split:
+    """Take ``body`` as it is, for an answer that changes nothing: its messages as one slice.
+
+    The cost is one look at each byte, whatever the body holds.
+
+    Raises:
+        BodyTooComplex: not even that can be had.
+        InvalidField: ``messages`` is missing or not a list.
+    """
     try:
-        envelope = _envelope.decode(body)
+        unopened = _unopened.decode(body)
+        envelope = _open(unopened)
     except (msgspec.DecodeError, RecursionError):
-        return _lenient(body)
-    return _whole(body, envelope)
+        raise BodyTooComplex("the body is too large for what it holds") from None
+    raw = _list(unopened.messages)
+    start = body.find(raw)
+    inside = raw[1:-1]
+    blank = len(inside) - len(inside.lstrip())
+    spans = [(start + 1 + blank, start + 1 + len(inside.rstrip()))] if inside.strip() else []
+    return Split(body, envelope, 0, spans, [])
+
+
+def _open(unopened: _Unopened) -> Envelope:
+    """Decode what stands beside the messages."""
+    found = Envelope()
+    for name in _FIELDS:
+        raw = getattr(unopened, name)
+        if raw is msgspec.UNSET:
+            continue
+        if len(bytes(raw)) > _FIELD_BYTES:
+            raise InvalidField(f"'{name}' is over {_FIELD_BYTES} bytes")
+        setattr(found, name, msgspec.json.decode(raw))
+    return found
+
+
+def _list(messages: msgspec.Raw) -> bytes:
+    raw = bytes(messages)
+    if raw[:1] != b"[":
+        raise InvalidField("'messages' must be a list")
+    return raw
+
+
+def _bounded(count: int) -> None:
+    if count > MAX_MESSAGES:
+        raise Degraded("large")
 
 
 def _continue(body: bytes, trail: Trail) -> Split | None:
@@ -97,22 +179,24 @@ def _continue(body: bytes, trail: Trail) -> Split | None:
     end = len(trail.prefix)
     short = body[: trail.head] + _TOKEN + body[end:]
     try:
-        envelope = _envelope.decode(short)
-        raws = _array.decode(envelope.messages)
+        unopened = _unopened.decode(short)
+        envelope = _open(unopened)
+        raws = _array.decode(unopened.messages)
     except (msgspec.DecodeError, RecursionError):
         return None
     if not raws or bytes(raws[0]) != _TOKEN:
         return None
+    _bounded(len(trail.spans) + len(raws))
     rest = [bytes(raw) for raw in raws[1:]]
     spans = trail.spans + _walk(body, end, rest)
     return Split(body, envelope, trail.head, spans, rest, trail.messages)
 
 
-def _whole(body: bytes, envelope: Envelope) -> Split:
-    raw = bytes(envelope.messages)
-    if raw[:1] != b"[":
-        raise InvalidField("'messages' must be a list")
-    rest = [bytes(item) for item in _array.decode(raw)]
+def _whole(body: bytes, messages: msgspec.Raw, envelope: Envelope) -> Split:
+    raw = _list(messages)
+    items = _array.decode(raw)
+    _bounded(len(items))
+    rest = [bytes(item) for item in items]
     start = _place(body, raw)
     return Split(body, envelope, start + 1, _walk(body, start + 1, rest), rest)
 
@@ -129,7 +213,7 @@ def _place(body: bytes, raw: bytes) -> int:
             break
         trial = body[:start] + _TOKEN + body[start + len(raw) :]
         try:
-            if bytes(_envelope.decode(trial).messages) == _TOKEN:
+            if bytes(_unopened.decode(trial).messages) == _TOKEN:
                 return start
         except (msgspec.DecodeError, RecursionError):
             pass
@@ -164,7 +248,8 @@ def _lenient(body: bytes) -> Split:
     messages = parsed.pop("messages", None)
     if not isinstance(messages, list):
         raise InvalidField("'messages' must be a list")
-    known = {k: v for k, v in parsed.items() if k in Envelope.__struct_fields__}
+    _bounded(len(messages))
+    known = {k: v for k, v in parsed.items() if k in _FIELDS}
     rest = [json.dumps(m, separators=(",", ":")).encode("ascii") for m in messages]
     rewritten = b"[" + b",".join(rest) + b"]"
     return Split(rewritten, Envelope(**known), 0, _walk(rewritten, 1, rest), rest)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -18,30 +17,21 @@ from shared.settings import Settings
 from shared.upstream import counter_for, detect
 
 from .answer import Answer, reason_for_nothing, saved_by_engine, untouched
-from .body import Split, split
+from .aside import Aside, PlannedAside, TooHeavy
+from .body import Split, leave
 from .dispatch import Dispatcher, Order, Origin
-from .facts import (
-    VERBATIM,
-    Candidate,
-    Plan,
-    Rendered,
-    count,
-    digest,
-    read,
-)
+from .facts import HEAVY_MESSAGE_BYTES, VERBATIM, Candidate, Plan, Rendered, digest, read
 from .options import RequestOptions, as_text
 from .planner import ConversationPlanner, Surroundings
+from .reading import Pause, Reading
 from .render import join, render
-from .sessions import Session, Sessions
+from .sessions import Sessions
 from .state import UserState
-from .turn import Turn
+from .turn import ANSWER_SECONDS, Turn
 
 _log = structlog.get_logger(__name__)
-_PAUSE_SECONDS = 0.005
 _TOUCH_SECONDS = 30.0
 _NOTE_SECONDS = 0.25
-_ANSWER_SECONDS = 0.02
-"""Kept back from the deadline for putting the answer together."""
 _LEFT = {"failed": "engine", "refused": "overload", "quarantined": "quarantine"}
 """The reason that an answer gives for a block of such an outcome."""
 
@@ -53,6 +43,8 @@ class Compressor:
         self._settings = settings
         self._dispatcher = dispatcher
         self._state = state
+        self.aside = Aside()
+        self._reading = Reading(self.aside)
         self._planner = ConversationPlanner()
         self.sessions = Sessions(settings.max_user_sessions, settings.memo_bytes)
         self._touched: dict[str, float] = {}
@@ -66,16 +58,21 @@ class Compressor:
             RequestError: the body is the caller's mistake. Nothing was enqueued.
         """
         session = self.sessions.of(user)
-        taken = split(body, session.trails)
+        try:
+            taken = await self._reading.split(session, body, deadline)
+        except Degraded as error:
+            return self._left(leave(body), error.reason)
         options = RequestOptions.read(taken.envelope, self._settings)
         try:
-            turn = await self._read(session, taken, options, deadline)
+            turn = await self._reading.turn(session, taken, options, deadline)
             if bypass or not turn.messages:
                 tokens = self._tokens_before(turn)
                 return untouched(taken, options, tokens, "bypass" if bypass else "empty")
             answer = await self._shrink(turn, origin)
         except RequestError:
             raise
+        except Degraded as error:
+            return self._left(taken, error.reason)
         except Exception as error:  # a defect of ours must not cost a user his request
             _log.error(
                 "compress_failed",
@@ -87,6 +84,12 @@ class Compressor:
         session.remember_trail(taken, turn.messages)
         self.sessions.settle(session)
         return answer
+
+    def _left(self, taken: Split, reason: str) -> Answer:
+        """Leave the messages as they came; their tokens are a guess by size."""
+        options = RequestOptions.read(taken.envelope, self._settings)
+        tokens = sum(end - start for start, end in taken.spans) // 4
+        return untouched(taken, options, tokens, reason, degraded=[reason])
 
     async def note(self, user: str, answer: Answer, deadline: Deadline) -> None:
         """Write down what the user's session cache did for ``answer``."""
@@ -122,29 +125,6 @@ class Compressor:
         await self._fill(turn, origin)
         return await self._assemble(turn)
 
-    # ── 1: read ─────────────────────────────────────────────────────────────────────
-
-    async def _read(
-        self, session: Session, taken: Split, options: RequestOptions, deadline: Deadline
-    ) -> Turn:
-        messages = list(taken.known)
-        counter = counter_for(options.model)
-        turn = Turn(session, taken, messages, counter, options, deadline)
-        pause = _Pause()
-        for raw in taken.rest:
-            name = digest(raw)
-            facts = session.messages.get(name)
-            if facts is None:
-                facts, turn.decoded[len(messages)] = read(raw, name)
-                session.remember_message(facts)
-            messages.append(facts)
-            await pause.if_due()
-        for index, facts in enumerate(messages):
-            if counter.id not in facts.tokens:
-                count(facts, turn.message(index), counter)
-                await pause.if_due()
-        return turn
-
     def _tokens_before(self, turn: Turn) -> int:
         if not turn.messages:
             return 0
@@ -159,28 +139,52 @@ class Compressor:
         around = self._planner.surroundings(turn.messages, options, turn.counter)
         turn.query = around.query
         refreshed = turn.session.refreshed
-        pause = _Pause()
+        pause = Pause()
         for index, message in enumerate(turn.messages):
             plan = message.plan
+            if message.unread:
+                turn.degraded.add("large")
+                turn.plans.append(VERBATIM)
+                continue
             if message.plan_key != around.key(index, message, plan) or (
                 plan.originals and any(h not in refreshed for h in plan.originals)
             ):
-                if turn.deadline.remaining <= _ANSWER_SECONDS:
+                if turn.deadline.remaining <= ANSWER_SECONDS:
                     turn.degraded.add("deadline")
                     turn.plans.append(VERBATIM)
                     continue
-                plan = self._plan_one(turn, index, around)
+                plan = await self._plan_one(turn, index, around)
                 await pause.if_due()
             turn.plans.append(plan)
 
-    def _plan_one(self, turn: Turn, index: int, around: Surroundings) -> Plan:
+    async def _plan_one(self, turn: Turn, index: int, around: Surroundings) -> Plan:
         message = turn.messages[index]
-        plan, originals, texts = self._planner.plan(index, message, turn.message(index), around)
+        if message.size > HEAVY_MESSAGE_BYTES:
+            planned = await self._plan_heavy(turn, index, around)
+            if planned is None:
+                return VERBATIM
+            plan, originals, texts, detections = planned
+            turn.detections.update(detections)
+        else:
+            plan, originals, texts = self._planner.plan(index, message, turn.message(index), around)
         turn.originals.update((o.hash, o) for o in originals)
         turn.texts.update(texts)
         message.plan = plan
         message.plan_key = around.key(index, message, plan)
         return plan
+
+    async def _plan_heavy(
+        self, turn: Turn, index: int, around: Surroundings
+    ) -> PlannedAside | None:
+        message = turn.messages[index]
+        context = around.context(index, message)
+        try:
+            return await self.aside.plan(turn.session.user, turn.raw(index), context, turn.deadline)
+        except Degraded as error:
+            turn.degraded.add(error.reason)
+            if isinstance(error, TooHeavy):
+                message.unread = "refused"
+            return None
 
     # ── 3, 4, 5: look up, enqueue, wait ─────────────────────────────────────────────
 
@@ -194,6 +198,7 @@ class Compressor:
             if candidate.key not in session.forms
         }
         known = sum([len(p.candidates) for p in turn.plans]) - len(unknown)
+        await self._reread_heavy(turn, unknown)
         turn.hits, turn.misses = known, 0
         if not unknown:
             return
@@ -208,7 +213,7 @@ class Compressor:
             order,
             {key: candidate.pool for key, (_, candidate) in unknown.items()},
             lambda key: self._block(turn, *unknown[key]),
-            Deadline(deadline.monotonic - _ANSWER_SECONDS, deadline.wall),
+            Deadline(deadline.monotonic - ANSWER_SECONDS, deadline.wall),
         )
         turn.hits += len(found.cached)
         turn.misses = len(unknown) - len(found.cached)
@@ -224,13 +229,25 @@ class Compressor:
             if key in turn.texts:  # stored by the worker a moment ago
                 session.refreshed.update(dict.fromkeys(form.stored, now))
 
+    async def _reread_heavy(self, turn: Turn, unknown: dict[str, tuple[int, Candidate]]) -> None:
+        """Have the texts of heavy messages that an earlier turn planned, or do without."""
+        wanted = {i for key, (i, _) in unknown.items() if key not in turn.texts}
+        heavy = [i for i in wanted if turn.messages[i].size > HEAVY_MESSAGE_BYTES]
+        if not heavy:
+            return
+        options = turn.options.plan_options(self._settings)
+        around = self._planner.surroundings(turn.messages, options, turn.counter)
+        for index in heavy:
+            await self._plan_one(turn, index, around)
+        for key in [k for k, (i, _) in unknown.items() if i in heavy and k not in turn.texts]:
+            del unknown[key]
+
     def _block(self, turn: Turn, index: int, candidate: Candidate) -> Block:
         text = turn.texts.get(candidate.key)
         if text is None:
             text = _text_of(turn.message(index), candidate)
-        return Block(
-            candidate.key, text, candidate.shape, candidate.role, candidate.call, detect(text)
-        )
+        found = turn.detections.get(candidate.key) or detect(text)
+        return Block(candidate.key, text, candidate.shape, candidate.role, candidate.call, found)
 
     # ── 6: assemble ─────────────────────────────────────────────────────────────────
 
@@ -307,23 +324,6 @@ class Compressor:
             if any(h not in refreshed for h in plan.originals):
                 message.plan_key, message.rendered = None, None
                 rendered[index] = render(message, VERBATIM, b"", (), turn.counter)
-
-
-class _Pause:
-    """Lets other requests run while one request has much to do.
-
-    A front end is one thread: a first request of 240 unseen messages takes it some
-    hundred milliseconds, and nobody else's deadline may suffer for that.
-    """
-
-    def __init__(self) -> None:
-        self._since = time.monotonic()
-
-    async def if_due(self) -> None:
-        """Give way once every few milliseconds."""
-        if time.monotonic() - self._since > _PAUSE_SECONDS:
-            await asyncio.sleep(0)
-            self._since = time.monotonic()
 
 
 def _text_of(message: dict[str, Any], candidate: Candidate) -> str:

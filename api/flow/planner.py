@@ -37,6 +37,18 @@ class PlanOptions:
     compress_user_messages: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What one message is planned in: of the conversation, what it has to do with."""
+
+    options: PlanOptions
+    counter: Counter
+    calls: dict[str, ToolCall]
+    stale: dict[str, Any]
+    recent: bool
+    analysis: bool
+
+
 class Surroundings:
     """What a conversation's messages are read against: options, calls, stale reads, intent."""
 
@@ -83,6 +95,18 @@ class Surroundings:
         code = (index >= self.first_recent, self.analysis) if plan.code else None
         return (self.base, calls, stale, code)
 
+    def context(self, index: int, message: Message) -> Context:
+        """Return what message ``index`` is planned in."""
+        answers = message.answers
+        return Context(
+            self.options,
+            self.counter,
+            {i: self.calls[i] for i in answers if i in self.calls},
+            {i: self.stale[i] for i in answers if i in self.stale},
+            index >= self.first_recent,
+            self.analysis,
+        )
+
     def _state(self, call: str) -> tuple[str, str] | None:
         read = self.stale.get(call)
         return (read.state.value, read.file_path) if read else None
@@ -115,36 +139,42 @@ class ConversationPlanner:
         Returns its plan, the originals to store before the answer leaves, and the texts
         of its candidates by key. A message that headroom's rules cannot read stays as it is.
         """
+        return self.plan_in(around.context(index, message), message, decoded)
+
+    def plan_in(
+        self, context: Context, message: Message, decoded: dict[str, Any]
+    ) -> tuple[Plan, list[Original], dict[str, str]]:
+        """Plan a message in its context; returns as :meth:`plan`."""
         try:
-            return self._plan(index, message, decoded, around)
+            return self._plan(context, message, decoded)
         except Exception as error:  # whatever shape a client sends, it goes through
             _log.warning("plan_failed", role=message.role, error=type(error).__name__)
             return Plan(transforms=("farm:verbatim:unplanned",)), [], {}
 
     def _plan(
-        self, index: int, message: Message, decoded: dict[str, Any], around: Surroundings
+        self, context: Context, message: Message, decoded: dict[str, Any]
     ) -> tuple[Plan, list[Original], dict[str, str]]:
-        reads = [around.stale[i] for i in message.answers if i in around.stale]
+        reads = list(context.stale.values())
         originals: list[Original] = []
         transforms: tuple[str, ...] = ()
         current = decoded
         if reads:
             current, originals, transforms = self._lifecycle.replace(decoded, reads)
-        draft = _Draft(message, transforms, around)
-        calls = {i: c for i in message.answers if (c := around.calls.get(i))}
-        rules = self._rules_for(around.options)
+        draft = _Draft(message, transforms, context)
+        options = context.options
+        rules = self._rules_for(options)
         for place, part in _parts(current):
             planned = rules.plan(
                 part,
-                calls=calls,
-                counter=around.counter,
-                recent=index >= around.first_recent,
-                analysis=around.analysis,
-                min_tokens=around.options.min_tokens,
-                compress_user_messages=around.options.compress_user_messages,
+                calls=context.calls,
+                counter=context.counter,
+                recent=context.recent,
+                analysis=context.analysis,
+                min_tokens=options.min_tokens,
+                compress_user_messages=options.compress_user_messages,
             )
             before = decoded.get("content") if place is None else decoded["content"][place]
-            draft.add(place, before, part, planned, calls, rules)
+            draft.add(place, before, part, planned, rules)
         return draft.plan([o.hash for o in originals]), originals, draft.texts
 
     def _rules_for(self, options: PlanOptions) -> Rules:
@@ -161,10 +191,10 @@ class _Draft:
         self,
         message: Message,
         transforms: tuple[str, ...],
-        around: Surroundings,
+        context: Context,
     ) -> None:
         self._message = message
-        self._around = around
+        self._context = context
         self._transforms = list(transforms)
         self._candidates: list[Candidate] = []
         self._replacements: list[Replacement] = []
@@ -177,7 +207,6 @@ class _Draft:
         before: Any,
         part: dict[str, Any],
         planned: Planned,
-        calls: dict[str, ToolCall],
         rules: Rules,
     ) -> None:
         """Take headroom's verdict on one part: a candidate, a replacement, or neither."""
@@ -185,11 +214,11 @@ class _Draft:
         shape, call_id = _shape(index, part)
         if planned.texts:
             text = planned.texts[0]
-            call = calls.get(call_id)
+            call = self._context.calls.get(call_id)
             key = self._key(shape, call, text)
             is_output = is_tool_output(shape, self._message.role)
             free_text = is_output and not planned.fold and rules.needs_model(text)
-            model = free_text and self._around.options.marker_mode == "ccr"
+            model = free_text and self._context.options.marker_mode == "ccr"
             parts = index is not None and isinstance(before.get("content"), list)
             self.texts[key] = text
             self._candidates.append(
@@ -221,13 +250,13 @@ class _Draft:
         )
 
     def _key(self, shape: Shape, call: ToolCall | None, text: str) -> str:
-        options = self._around.options
+        options = self._context.options
         named = (
             ENGINE_VERSION,
             options.marker_mode,
             options.code_aware,
             options.target_ratio,
-            self._around.counter.id,
+            self._context.counter.id,
             shape,
             self._message.role,
             call,

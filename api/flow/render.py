@@ -14,11 +14,13 @@ from shared.errors import Degraded
 from shared.jobs import Form, Shape, engines_of
 from shared.upstream import Counter
 
-from .facts import Message, Plan, Rendered, count_message, decode
+from .facts import HEAVY_MESSAGE_BYTES, Message, Plan, Rendered, count_message, decode
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _blocks = msgspec.json.Decoder(list[msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
+_COUNTED_BYTES = 4 * HEAVY_MESSAGE_BYTES
+"""A new message above this is not counted on the event loop but taken in proportion."""
 
 
 def render(
@@ -50,7 +52,10 @@ def render(
         data = _write(raw, places)
     except msgspec.DecodeError:  # only the standard library reads it: a lone surrogate, say
         return Rendered(plan, forms, None, before, ("farm:verbatim:unreadable",), (), ())
-    after = count_message(decode(data), counter, len(data))
+    if len(data) <= _COUNTED_BYTES:
+        after = count_message(decode(data), counter, len(data))
+    else:
+        after = before * len(data) // len(raw)
     if after > before:
         return Rendered(plan, forms, None, before, ("farm:verbatim:grew",), (), ())
     return Rendered(

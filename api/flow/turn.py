@@ -6,13 +6,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.deadline import Deadline
-from shared.jobs import Original
+from shared.jobs import Detection, Original
 from shared.upstream import Counter
 
 from .body import Split
 from .facts import Message, Plan, decode
 from .options import RequestOptions
 from .sessions import Session
+
+ANSWER_SECONDS = 0.02
+"""Kept back from the deadline for putting the answer together."""
 
 
 @dataclass(slots=True)
@@ -30,6 +33,7 @@ class Turn:
     query: str = ""
     originals: dict[str, Original] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
+    detections: dict[str, Detection] = field(default_factory=dict)
     degraded: set[str] = field(default_factory=set)
     hits: int = 0
     misses: int = 0

@@ -21,7 +21,7 @@ from ..books.pricing import Prices
 from ..flow.answer import Answer
 from ..flow.compressor import Compressor
 from ..flow.dispatch import Origin
-from ..requests import read_body, trace_of, user_of
+from ..requests import Intake, trace_of, user_of
 
 _log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -35,6 +35,7 @@ class CompressResource:
         self, settings: Settings, compressor: Compressor, ledger: Ledger, prices: Prices
     ) -> None:
         self._settings = settings
+        self._intake = Intake(settings)
         self._compressor = compressor
         self._ledger = ledger
         self._prices = prices
@@ -44,9 +45,9 @@ class CompressResource:
         started = time.perf_counter()
         deadline = Deadline.after(self._seconds(req.get_header("x-headroom-deadline-ms")))
         try:
-            body = await read_body(req, self._settings.max_body_bytes)
-            # A caller who gives up ends his request, not its entry in the books.
-            answer = await asyncio.shield(self._answer(req, body, deadline, started))
+            async with self._intake.body(req) as body:
+                # A caller who gives up ends his request, not its entry in the books.
+                answer = await asyncio.shield(self._answer(req, body, deadline, started))
         except RequestError as error:
             await self._ledger.record(refused(error.type), deadline)
             raise

@@ -22,11 +22,16 @@ tiktoken.load.read_file = _refuse_download
 
 
 class Counter:
-    """A model family's token counter. ``id`` is equal where the counts are."""
+    """A model family's token counter, chosen for ``model``. ``id`` is equal where counts are."""
 
-    def __init__(self, name: str, tokenizer: Any) -> None:
+    def __init__(self, name: str, tokenizer: Any, model: str) -> None:
         self.id = name
         self._tokenizer = tokenizer
+        self._model = model
+
+    def __reduce__(self) -> tuple[Any, tuple[str]]:
+        """Travel to another process by the model's name."""
+        return counter_for, (self._model,)
 
     def message(self, message: dict[str, Any]) -> int:
         """Tokens of one message; the sum over messages plus :attr:`overhead` is headroom's."""
@@ -71,4 +76,4 @@ def counter_for(model: str) -> Counter:
     TokenizerRegistry.clear_cache()  # unbounded upstream; ours is not
     parts = (getattr(tokenizer, "_fixed_ratio", None), getattr(tokenizer, "encoding_name", None))
     name = f"{type(tokenizer).__name__}:{parts[0]}:{parts[1]}"
-    return _counters.setdefault(name, Counter(name, tokenizer))
+    return _counters.setdefault(name, Counter(name, tokenizer, model))

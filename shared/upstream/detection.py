@@ -8,11 +8,18 @@ from shared.jobs import Detection
 
 from . import environment  # noqa: F401 - before headroom
 from headroom.transforms import content_router as _router
+from headroom.transforms import mixed_content as _mixed
 
 _detections: dict[str, Detection] = {}
 _DETECTIONS_KEPT = 16
 _upstream_detect = _router._detect_content
 _upstream_mixed = _router.is_mixed_content
+_SCAN_STEPS = 300_000
+"""Lines that headroom's search for JSON blocks in one text may walk in vain: 0.1 s. Each line
+that opens a block which never closes is followed to the text's end, so 50 KB of ``{`` lines
+took 6 s. Texts met in practice stay far below, and then nothing changes."""
+_STEPS_KEY = (-1, False, False)
+_upstream_extract = _mixed._extract_json_block
 
 
 def detect(text: str) -> Detection:
@@ -46,5 +53,22 @@ def _mixed_once(content: str) -> bool:
     return known.mixed if known is not None else bool(_upstream_mixed(content))
 
 
+def _extract_within_bounds(
+    lines: list[str], start: int, *, cache: dict[Any, Any] | None = None
+) -> tuple[str | None, int]:
+    """Find no further blocks in a text whose search has walked :data:`_SCAN_STEPS` in vain.
+
+    Headroom hands one ``cache`` through all calls for a text, from the first failure on.
+    """
+    walked = cache.get(_STEPS_KEY, (0,))[0] if cache is not None else 0
+    if walked > _SCAN_STEPS:
+        return None, start
+    found: tuple[str | None, int] = _upstream_extract(lines, start, cache=cache)
+    if found[0] is None and cache is not None:
+        cache[_STEPS_KEY] = (walked + len(lines) - start,)
+    return found
+
+
 _router._detect_content = detection_result
+_mixed._extract_json_block = _extract_within_bounds
 _router.is_mixed_content = _mixed_once

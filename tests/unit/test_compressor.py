@@ -68,7 +68,7 @@ def test_a_turn_with_nothing_new_asks_nobody() -> None:
 
 
 def test_each_turn_decodes_only_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
-    from api.flow import compressor as module
+    from api.flow import reading as module
     from api.flow import turn
 
     compressor = _compressor(Elsewhere())
@@ -82,7 +82,7 @@ def test_each_turn_decodes_only_what_is_new(monkeypatch: pytest.MonkeyPatch) -> 
     assert [json.loads(raw) for raw in read] == longer[2:]
 
 
-@pytest.mark.parametrize("step", ["_read", "_plan", "_fill", "_assemble", "_render"])
+@pytest.mark.parametrize("step", ["_reading.turn", "_plan", "_fill", "_assemble", "_render"])
 def test_whatever_breaks_inside_the_original_goes_through(
     monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -91,7 +91,8 @@ def test_whatever_breaks_inside_the_original_goes_through(
     def broken(*arguments: Any) -> None:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr(compressor, step, broken)
+    *owner, name = step.split(".")
+    monkeypatch.setattr(getattr(compressor, owner[0]) if owner else compressor, name, broken)
     answer = _compress(compressor)
     assert _messages(answer) == MESSAGES
     assert answer.degraded == ["internal"]

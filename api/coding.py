@@ -1,0 +1,135 @@
+"""Content codings of request bodies: gzip, zstd and deflate, taken apart piece by piece.
+
+A coded body may grow a thousandfold, so it is never decoded at once: pieces of at most
+:data:`PIECE_BYTES` come out, and who reads them counts and stops.
+"""
+
+from __future__ import annotations
+
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+from shared.errors import BrokenCoding, UnsupportedCoding
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+PIECE_BYTES = 1 << 20
+"""Decoding this much takes 1 to 3 ms: what other requests wait for in between."""
+_ZSTD_WINDOW_LOG = 23
+"""8 MiB, what RFC 8878 asks decoders to support; a frame that wants more memory is refused."""
+
+
+class Decoder(Protocol):
+    """What takes a body apart: feed it, then :meth:`finish`."""
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """Yield what ``data`` decodes to, in pieces of at most :data:`PIECE_BYTES`.
+
+        Raises:
+            BrokenCoding: it is not what the header says.
+        """
+        ...
+
+    def finish(self) -> None:
+        """End the body.
+
+        Raises:
+            BrokenCoding: it was cut off.
+        """
+        ...
+
+
+class _Plain:
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        yield data
+
+    def finish(self) -> None:
+        pass
+
+
+class _Zlib:
+    """Gzip or zlib members, one after the other (RFC 1952 allows several)."""
+
+    def __init__(self, window: int) -> None:
+        self._window = window
+        self._member = zlib.decompressobj(window)
+        self._touched = False
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        while data:
+            self._touched = True
+            try:
+                piece = self._member.decompress(data, PIECE_BYTES)
+            except zlib.error:
+                raise BrokenCoding("the body is not in its content encoding") from None
+            if piece:
+                yield piece
+            data = self._member.unconsumed_tail
+            if self._member.eof:
+                data = self._member.unused_data
+                self._member = zlib.decompressobj(self._window)
+                self._touched = False
+
+    def finish(self) -> None:
+        if self._touched:
+            raise BrokenCoding("the encoded body ends early")
+
+
+class _Zstd:
+    """Zstandard frames, one after the other."""
+
+    def __init__(self) -> None:
+        self._frame = self._new()
+        self._touched = False
+
+    @staticmethod
+    def _new() -> Any:
+        bounded: dict[int, int] = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
+        return zstd.ZstdDecompressor(options=bounded)
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        while data or not (self._frame.needs_input or self._frame.eof):
+            self._touched = True
+            try:
+                piece = self._frame.decompress(data, PIECE_BYTES)
+            except zstd.ZstdError:
+                raise BrokenCoding("the body is not in its content encoding") from None
+            if piece:
+                yield piece
+            data = b""
+            if self._frame.eof:
+                data = self._frame.unused_data
+                self._frame = self._new()
+                self._touched = False
+
+    def finish(self) -> None:
+        if self._touched:
+            raise BrokenCoding("the encoded body ends early")
+
+
+_DECODERS: dict[str, Callable[[], Decoder]] = {
+    "": _Plain,
+    "identity": _Plain,
+    "gzip": lambda: _Zlib(16 + zlib.MAX_WBITS),
+    "x-gzip": lambda: _Zlib(16 + zlib.MAX_WBITS),
+    "deflate": lambda: _Zlib(zlib.MAX_WBITS),
+    "zstd": _Zstd,
+}
+ACCEPTED = "gzip, zstd, deflate"
+
+
+def decoder_for(coding: str | None) -> Decoder:
+    """Return what takes a body with this ``content-encoding`` apart.
+
+    Raises:
+        UnsupportedCoding: nothing here does.
+    """
+    found = _DECODERS.get((coding or "").strip().lower())
+    if found is None:
+        raise UnsupportedCoding(f"the content encoding must be one of {ACCEPTED}, or none")
+    return found()

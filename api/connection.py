@@ -1,0 +1,133 @@
+"""A client's connection, with the bounds that gunicorn's own has not.
+
+Gunicorn's asyncio protocol waits without end for the first request's headers, and for a
+client that does not read its answer. Here a head must arrive within
+``HEADROOM_READ_TIMEOUT_SECONDS`` (408), and an answer must move within the same time or the
+connection is dropped. What gunicorn refuses itself (a head that is no HTTP) gets the
+contract's error body and headers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+
+from gunicorn.asgi.protocol import ASGIProtocol
+
+from .middleware import error_body
+from .security import ANSWER_HEADERS
+
+MAX_CONNECTIONS = 10_000
+"""A process serves this many at once; one more is closed before it says anything."""
+_STEP_BYTES = 32 * 1024
+"""What a client that reads slowly must take of its answer in the time there is."""
+
+
+class BoundedConnection(ASGIProtocol):
+    """One connection of a worker whose ``app`` is a :class:`~api.server.Server`."""
+
+    _head_timer: asyncio.TimerHandle | None = None
+    _head_begun = False
+    _write_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Start the first request's time."""
+        super().connection_made(transport)
+        if self.worker.nr_conns > MAX_CONNECTIONS:
+            self._close_transport()
+        else:
+            self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came; the first bytes after an answer start the next head's time."""
+        if self._head_timer is None and self._awaiting_request:
+            self._await_head()
+        self._head_begun = True
+        super().data_received(data)
+
+    def _on_headers_complete(self) -> Any:
+        self._stop_head_timer()
+        return super()._on_headers_complete()
+
+    def pause_writing(self) -> None:
+        """The client reads slower than the answer is written: it may, but it must read."""
+        super().pause_writing()
+        self._watch_write()
+
+    def resume_writing(self) -> None:
+        """The client read on."""
+        self._stop_write_timer()
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the timers with the connection."""
+        self._stop_head_timer()
+        self._stop_write_timer()
+        super().connection_lost(exc)
+
+    @property
+    def _patience(self) -> float:
+        seconds: float = self.worker.app.settings.read_timeout_seconds
+        return seconds
+
+    def _await_head(self) -> None:
+        self._head_begun = False
+        self._head_timer = self.worker.loop.call_later(self._patience, self._head_late)
+
+    def _head_late(self) -> None:
+        self._head_timer = None
+        if self._closed:
+            return
+        if self._head_begun:
+            self._send_error_response(408, "the request's headers did not arrive in time")
+        self._keepalive_timeout()
+
+    def _stop_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _watch_write(self) -> None:
+        waiting = self.transport.get_write_buffer_size()
+        self._write_timer = self.worker.loop.call_later(self._patience, self._write_late, waiting)
+
+    def _write_late(self, before: int) -> None:
+        if self.transport.get_write_buffer_size() > before - _STEP_BYTES:
+            self.transport.abort()
+        else:
+            self._watch_write()
+
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+    def _send_error_response(
+        self, status: int, message: str, extra_headers: Iterable[tuple[str, str]] = ()
+    ) -> None:
+        """Refuse in the contract's form; the text never quotes the request."""
+        phrase = HTTPStatus(status).phrase
+        kind = phrase.lower().replace(" ", "_").replace("-", "_")
+        said = message if status == 408 else "this is no request that can be served"
+        body = error_body(kind, said)
+        headers = [
+            ("content-type", "application/json"),
+            ("content-length", str(len(body))),
+            ("connection", "close"),
+            *ANSWER_HEADERS,
+            *extra_headers,
+        ]
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        self._safe_write(f"HTTP/1.1 {status} {phrase}\r\n{lines}\r\n".encode("latin-1") + body)
+
+
+def raise_file_limit() -> None:
+    """Let this process open as many files as the system allows: connections are files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * MAX_CONNECTIONS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))

@@ -1,0 +1,118 @@
+"""Step 1: take a body apart and look at each message once, what is heavy aside."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from shared.deadline import Deadline
+from shared.errors import Degraded
+from shared.upstream import Counter, counter_for
+
+from .aside import HEAVY_BODY_BYTES, Aside, TooHeavy
+from .body import Split, follow, split
+from .facts import HEAVY_MESSAGE_BYTES, Message, count, digest, read, unread
+from .options import RequestOptions
+from .sessions import Session
+from .turn import Turn
+
+_PAUSE_SECONDS = 0.005
+
+
+class Pause:
+    """Lets other requests run while one request has much to do.
+
+    A front end is one thread: a first request of 240 unseen messages takes it some
+    hundred milliseconds, and nobody else's deadline may suffer for that.
+    """
+
+    def __init__(self) -> None:
+        self._since = time.monotonic()
+
+    async def if_due(self) -> None:
+        """Give way once every few milliseconds."""
+        if time.monotonic() - self._since > _PAUSE_SECONDS:
+            await asyncio.sleep(0)
+            self._since = time.monotonic()
+
+
+class Reading:
+    """Reads requests into turns."""
+
+    def __init__(self, aside: Aside) -> None:
+        self._aside = aside
+
+    async def split(self, session: Session, body: bytes, deadline: Deadline) -> Split:
+        """Split a body; a heavy one aside, unless it goes on where an earlier one ended.
+
+        Raises:
+            RequestError: the body is the caller's mistake.
+            Degraded: it holds more than is taken apart, or that took too long.
+        """
+        if len(body) <= HEAVY_BODY_BYTES:
+            return split(body, session.trails)
+        found = follow(body, session.trails, HEAVY_BODY_BYTES)
+        if found is None:
+            found = await self._aside.split(session.user, body, deadline)
+        return found
+
+    async def turn(
+        self, session: Session, taken: Split, options: RequestOptions, deadline: Deadline
+    ) -> Turn:
+        """Read the messages that are new to the session, and count the others' tokens anew
+        where they were counted for another model.
+
+        Raises:
+            RequestError: a message is no object.
+            Degraded: the deadline came first.
+        """
+        messages = list(taken.known)
+        counter = counter_for(options.model)
+        turn = Turn(session, taken, messages, counter, options, deadline)
+        pause = Pause()
+        for raw in taken.rest:
+            name = digest(raw)
+            facts = session.messages.get(name)
+            if facts is None:
+                if len(raw) > HEAVY_MESSAGE_BYTES:
+                    facts = await self._heavy(turn, name, raw)
+                else:
+                    facts, turn.decoded[len(messages)] = read(raw, name)
+                if facts.unread != "time":
+                    session.remember_message(facts)
+            messages.append(facts)
+            _in_time(deadline)
+            await pause.if_due()
+        for index, facts in enumerate(messages):
+            if counter.id not in facts.tokens or facts.unread == "time":
+                messages[index] = await self._counted(turn, index, counter)
+                _in_time(deadline)
+                await pause.if_due()
+        return turn
+
+    async def _counted(self, turn: Turn, index: int, counter: Counter) -> Message:
+        """Return a message's facts with its tokens, which it may not have been read for yet."""
+        facts = turn.messages[index]
+        if facts.unread == "refused":
+            facts.tokens[counter.id] = facts.size // 4
+        elif facts.size <= HEAVY_MESSAGE_BYTES:
+            count(facts, turn.message(index), counter)
+        else:
+            found = await self._heavy(turn, facts.digest, turn.raw(index))
+            if facts.unread == "time":
+                return found
+            facts.tokens[counter.id] = found.tokens[counter.id]
+        return facts
+
+    async def _heavy(self, turn: Turn, name: bytes, raw: bytes) -> Message:
+        try:
+            return await self._aside.read(turn.session.user, raw, turn.counter, turn.deadline)
+        except TooHeavy:
+            return unread(name, len(raw), turn.counter, "refused")
+        except Degraded:
+            return unread(name, len(raw), turn.counter, "time")
+
+
+def _in_time(deadline: Deadline) -> None:
+    if deadline.remaining <= 0:
+        raise Degraded("deadline")

@@ -1,0 +1,93 @@
+"""Headers for browsers: on every answer, by its kind, and lists that cannot be widened."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import falcon
+import falcon.asgi
+import falcon.testing
+import pytest
+from pydantic import ValidationError
+
+from api.security import SecurityHeaders, cross_origin
+from shared.settings import Settings
+
+PORTAL = "https://portal.example.com"
+
+
+class Kinds:
+    """An answer of each kind."""
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        resp.media = {}
+
+    async def on_get_page(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        resp.content_type, resp.text = falcon.MEDIA_HTML, "<!doctype html>"
+
+    async def on_get_text(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        resp.content_type, resp.text = "text/plain", "text"
+
+
+def client(**settings: Any) -> falcon.testing.TestClient:
+    given = Settings(**settings)
+    app = falcon.asgi.App()
+    app.add_middleware([SecurityHeaders(given), *cross_origin(given)])
+    app.add_route("/json", Kinds())
+    app.add_route("/page", Kinds(), suffix="page")
+    app.add_route("/text", Kinds(), suffix="text")
+    return falcon.testing.TestClient(app)
+
+
+@pytest.mark.parametrize("path", ["/json", "/text", "/nowhere", "/page"])
+def test_every_answer_has_them(path: str) -> None:
+    got = client().simulate_get(path).headers
+    assert got["x-content-type-options"] == "nosniff"
+    assert got["referrer-policy"] == "no-referrer"
+    assert got["x-frame-options"] == "DENY"
+    assert "frame-ancestors 'none'" in got["content-security-policy"]
+    if path != "/page":
+        assert got["content-security-policy"].startswith("default-src 'none';")
+    assert (got.get("cache-control") == "no-store") == (path in ("/json", "/nowhere"))
+    assert "access-control-allow-origin" not in got
+
+
+def test_a_page_has_its_own_policy_without_inline_code() -> None:
+    other = "https://farm.example.com:8443"
+    asked = client(frame_ancestors=PORTAL, dashboard_origins=other)
+    got = asked.simulate_get("/page").headers
+    policy = got["content-security-policy"]
+    assert policy.startswith("default-src 'self';")
+    assert "unsafe" not in policy
+    assert f"frame-ancestors {PORTAL}" in policy
+    assert f"connect-src 'self' {other};" in policy
+    assert "x-frame-options" not in got
+    assert PORTAL not in asked.simulate_get("/json").headers["content-security-policy"]
+
+
+def test_only_listed_origins_may_read() -> None:
+    asked = client(cors_origins=f"{PORTAL}, http://127.0.0.1:3000")
+    allowed = asked.simulate_get("/json", headers={"origin": PORTAL}).headers
+    assert allowed["access-control-allow-origin"] == PORTAL
+    assert "access-control-allow-credentials" not in allowed
+    other = asked.simulate_get("/json", headers={"origin": "https://evil.example"}).headers
+    assert "access-control-allow-origin" not in other
+    wanted = {"origin": PORTAL, "access-control-request-method": "GET"}
+    assert asked.simulate_options("/json", headers=wanted).status_code == 200
+    preflight = asked.simulate_options("/json", headers=wanted).headers
+    assert preflight["access-control-allow-methods"] == "GET"
+
+
+@pytest.mark.parametrize(
+    "value", ["*", "null", f"{PORTAL}/", f"{PORTAL}; script-src *", f"{PORTAL} *", "javascript:x"]
+)
+def test_what_is_no_origin_is_refused_at_start(value: str) -> None:
+    for name in ("cors_origins", "dashboard_origins"):
+        with pytest.raises(ValidationError):
+            Settings(**{name: value})
+
+
+@pytest.mark.parametrize("value", ["*", "'unsafe-inline'", "a.b; script-src *", "https:"])
+def test_a_framing_list_adds_nothing_else_to_the_policy(value: str) -> None:
+    with pytest.raises(ValidationError):
+        Settings(frame_ancestors=value)
