@@ -7,7 +7,7 @@ knows no scripts, and there is no place in a pipeline to teach it. ``EVAL`` it t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from redis.asyncio import cluster as asynchronous
@@ -19,6 +19,10 @@ from .scripts import text_of
 _PATIENCE: dict[str, Any] = {"reinitialize_steps": 0, "require_full_coverage": False}
 """A slot that moved is noted alone: reading the whole map anew would close everybody's
 connections. And a part of a Cluster is better than none."""
+
+
+_TRIES = 5000
+"""Keys tried to find one on each node: enough for one that has a thousandth of the slots."""
 
 
 class Cluster(RedisCluster):
@@ -59,6 +63,26 @@ class AsyncCluster(asynchronous.RedisCluster):
     def __init__(self, hosts: Iterable[tuple[str, int]], **options: Any) -> None:
         nodes = [asynchronous.ClusterNode(host, port) for host, port in hosts]
         super().__init__(startup_nodes=nodes, **_PATIENCE, **options)
+        self._keys: dict[str, str] = {}
+
+    def node_of(self, key: str) -> str | None:
+        """Return the name of the node where ``key`` lies, None before the map is known."""
+        owners = self.nodes_manager.slots_cache.get(self.keyslot(key))
+        return owners[0].name if owners else None
+
+    def key_on_each(self, make: Callable[[int], str]) -> dict[str, str]:
+        """Return a key for each node that has slots: one of those ``make`` gives for a number."""
+        nodes = {node.name for node in self.get_primaries()}
+        found = {n: key for n, key in self._keys.items() if n in nodes and self.node_of(key) == n}
+        for number in range(_TRIES):
+            if len(found) == len(nodes):
+                break
+            key = make(number)
+            node = self.node_of(key)
+            if node in nodes:
+                found.setdefault(node, key)
+        self._keys = found
+        return found
 
     def pipeline(
         self, transaction: Any | None = None, shard_hint: Any | None = None

@@ -92,6 +92,17 @@ def connect_state_async(settings: Settings) -> redis.asyncio.Redis:
     return client  # type: ignore[no-any-return]
 
 
+def renew(client: redis.Redis) -> None:
+    """Close idle connections: the address may lead to another server by now."""
+    client.connection_pool.disconnect(inuse_connections=False)
+
+
+async def renew_async(client: Any) -> None:
+    """Close idle connections, as :func:`renew`; a Cluster's client looks after its own."""
+    if isinstance(client, redis.asyncio.Redis):
+        await client.connection_pool.disconnect(inuse_connections=False)
+
+
 # ── how ─────────────────────────────────────────────────────────────────────────────
 
 
