@@ -41,11 +41,11 @@ def create_app(settings: Settings | None = None) -> App:
     queues = Guarded(connect_async(settings), settings)
     places = {"redis": queues}
     if settings.state_url is not None:
-        places["state"] = Guarded(connect_state_async(settings), settings)
+        places["state"] = Guarded(connect_state_async(settings), settings, "state")
     state = places.get("state", queues)
     users = UserState(settings, state, queues)
     pools = Pools(settings, queues)
-    replies = Replies(settings)
+    replies = Replies(settings, state)
     dispatcher = Dispatcher(settings, state, queues, pools, replies)
     compressor = Compressor(settings, dispatcher, users)
     started = time.monotonic()
@@ -53,6 +53,7 @@ def create_app(settings: Settings | None = None) -> App:
     ledger = Ledger(settings)
     reader = Reader(settings)
     reports = Reports(settings, reader)
+    metrics = Metrics(settings, reader, ledger, prices, list(places.values()))
 
     app: App = falcon.asgi.App()
     app.add_middleware(RequestId())
@@ -80,7 +81,7 @@ def create_app(settings: Settings | None = None) -> App:
     app.add_route("/stats/insights", stats, suffix="insights")
     app.add_route("/stats-history", stats, suffix="history")
     app.add_route("/sessions", stats, suffix="sessions")
-    app.add_route("/metrics", MetricsResource(Metrics(settings, reader, ledger, prices)))
+    app.add_route("/metrics", MetricsResource(metrics))
     app.add_route("/pricing", PricingResource(prices))
     app.add_route("/openapi.json", OpenApiResource(settings))
     return app

@@ -1,55 +1,228 @@
-"""Redis connections, made the same way everywhere."""
+"""Redis connections, made the same way everywhere: timeouts, TLS, passwords, server kinds.
+
+Two places hold the farm's keys (see ``keys``). Queues, replies, the ledger and what the pools
+say of themselves lie where ``HEADROOM_REDIS_URL`` says: :func:`connect` and
+:func:`connect_async`. That is one server or a Sentinel set's master, never a Cluster: RQ's
+keys share no slot. A user's state lies where ``HEADROOM_STATE_URL`` says, by default in the
+same place, and that may be a Cluster: :func:`connect_state` and :func:`connect_state_async`.
+
+What holds on the clients of all kinds, with the keys of ONE user in each call:
+
+* plain commands, and ``pipeline(transaction=False)`` of them; in a pipeline ``unlink`` and
+  ``delete`` take one key, and there is no ``mget``;
+* ``register_script(body)(keys=..., args=...)``;
+* in a synchronous pipeline ``that_script(keys=..., args=..., client=pipe)``, in either kind of
+  pipeline ``pipe.evalsha(that_script.sha, len(keys), *keys, *args)``. (Never give an
+  asynchronous pipeline to a script: on a Cluster, awaiting it empties it.) On a plain
+  server the second may meet ``NoScriptError``. On a Cluster, redis-py refuses ``EVALSHA`` in
+  pipelines because a node that was promoted or restarted knows no scripts; here the script's
+  text travels instead, with each call (``EVAL``, some 1 KB), and it must be one of
+  ``shared/scripts``.
+
+No client repeats a command by itself: whoever asks has a deadline and knows what may be
+sent twice.
+"""
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
 from typing import Any
 
 import redis
 import redis.asyncio
+import structlog
+from redis.asyncio.connection import parse_url as parse_async_url
 from redis.asyncio.retry import Retry as AsyncRetry
+from redis.asyncio.sentinel import Sentinel as AsyncSentinel
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
+from redis.connection import parse_url
+from redis.credentials import CredentialProvider
+from redis.exceptions import RedisClusterException, RedisError
+from redis.maint_notifications import MaintNotificationsConfig
 from redis.retry import Retry
+from redis.sentinel import Sentinel
 
+from .address import Address
+from .cluster import AsyncCluster, Cluster
 from .settings import Settings
 
-BROKEN = (RedisError, OSError)
+_log = structlog.get_logger(__name__)
+
+BROKEN = (RedisError, RedisClusterException, OSError)
 """What a Redis that is away, slow or refusing raises (a ``TimeoutError`` is an ``OSError``)."""
 
-
-def _options(settings: Settings) -> dict[str, Any]:
-    return {
-        "socket_connect_timeout": settings.redis_connect_timeout,
-        "health_check_interval": 0,
-        "protocol": 3,
-    }
+_MAX_CONNECTIONS = 1000
+"""Commands a process may have under way at once at one server; each holds a connection."""
 
 
 def connect(settings: Settings, *, blocking_seconds: float = 0.0) -> redis.Redis:
-    """Return a client for a worker; ``blocking_seconds`` is its longest blocking command."""
-    return redis.Redis.from_url(
-        settings.redis_url,
-        socket_timeout=settings.redis_timeout + blocking_seconds,
-        retry=Retry(NoBackoff(), 0),
-        **_options(settings),
-    )
+    """Return a client for queues and books.
+
+    ``blocking_seconds`` is how long its longest blocking command may wait.
+    """
+    client = _sync(settings.redis_address, settings.redis_password_file, settings, blocking_seconds)
+    if not isinstance(client, redis.Redis):
+        raise TypeError("HEADROOM_REDIS_URL names a Cluster")
+    return client
 
 
 def connect_async(settings: Settings, *, blocking_seconds: float = 0.0) -> redis.asyncio.Redis:
-    """Return a client for a front end; ``blocking_seconds`` as for :func:`connect`."""
-    return redis.asyncio.Redis.from_url(
-        settings.redis_url,
-        socket_timeout=settings.redis_timeout + blocking_seconds,
-        retry=AsyncRetry(NoBackoff(), 0),
-        **_options(settings),
-    )
+    """Return a front end's client for queues and books; ``blocking_seconds`` as before."""
+    address, file = settings.redis_address, settings.redis_password_file
+    client = _async(address, file, settings, blocking_seconds)
+    if not isinstance(client, redis.asyncio.Redis):
+        raise TypeError("HEADROOM_REDIS_URL names a Cluster")
+    return client
 
 
 def connect_state(settings: Settings) -> redis.Redis:
-    """Return a worker's client for the users' state."""
-    return connect(settings)
+    """Return a worker's client for the state of users.
+
+    A Cluster's client has to know the Cluster: this returns when one of its nodes has answered.
+    """
+    # A Cluster's client is no subclass of Redis but has its commands: this is what callers type.
+    client: Any = _sync(settings.state_address, settings.state_credentials, settings, 0.0)
+    return client  # type: ignore[no-any-return]
 
 
 def connect_state_async(settings: Settings) -> redis.asyncio.Redis:
-    """Return a front end's client for the users' state."""
-    return connect_async(settings)
+    """Return a front end's client for the state of users."""
+    client: Any = _async(settings.state_address, settings.state_credentials, settings, 0.0)
+    return client  # type: ignore[no-any-return]
+
+
+def renew(client: redis.Redis) -> None:
+    """Close idle connections: the address may lead to another server by now."""
+    client.connection_pool.disconnect(inuse_connections=False)
+
+
+async def renew_async(client: Any) -> None:
+    """Close idle connections, as :func:`renew`; a Cluster's client looks after its own."""
+    if isinstance(client, redis.asyncio.Redis):
+        await client.connection_pool.disconnect(inuse_connections=False)
+
+
+# ── how ─────────────────────────────────────────────────────────────────────────────
+
+
+def _sync(
+    address: Address, password_file: Path | None, settings: Settings, blocking_seconds: float
+) -> redis.Redis | Cluster:
+    options = _options(settings, blocking_seconds)
+    options["retry"] = Retry(NoBackoff(), 0)
+    tls = _tls(address, settings)
+    if address.kind == "server":
+        given = _of_url(parse_url(address.url), password_file)  # type: ignore[no-untyped-call]
+        return redis.Redis.from_pool(redis.ConnectionPool(**options, **tls, **given))
+    login = _login(address.username, address.password, password_file)
+    if address.kind == "sentinel":
+        sentinel = Sentinel(  # type: ignore[no-untyped-call]
+            address.hosts,
+            sentinel_kwargs=_of_sentinels(settings, Retry(NoBackoff(), 0), tls, address),
+            **_of_master(options, tls, login, address),
+        )
+        client: redis.Redis = sentinel.master_for(address.service)  # type: ignore[no-untyped-call]
+        return client
+    while True:
+        try:
+            return Cluster(address.hosts, ssl=address.tls, **options, **tls, **login)
+        except BROKEN as error:
+            _log.warning("cluster_away", error=type(error).__name__)
+            time.sleep(settings.redis_retry_seconds)
+
+
+def _async(
+    address: Address, password_file: Path | None, settings: Settings, blocking_seconds: float
+) -> redis.asyncio.Redis | AsyncCluster:
+    options = _options(settings, blocking_seconds)
+    options["retry"] = AsyncRetry(NoBackoff(), 0)
+    tls = _tls(address, settings)
+    if address.kind == "server":
+        given = _of_url(dict(parse_async_url(address.url)), password_file)
+        return redis.asyncio.Redis.from_pool(
+            redis.asyncio.ConnectionPool(**options, **tls, **given)
+        )
+    login = _login(address.username, address.password, password_file)
+    if address.kind == "sentinel":
+        sentinel = AsyncSentinel(  # type: ignore[no-untyped-call]
+            address.hosts,
+            sentinel_kwargs=_of_sentinels(settings, AsyncRetry(NoBackoff(), 0), tls, address),
+            **_of_master(options, tls, login, address),
+        )
+        master: redis.asyncio.Redis = sentinel.master_for(address.service)
+        return master
+    return AsyncCluster(address.hosts, ssl=address.tls, **options, **tls, **login)
+
+
+def _options(settings: Settings, blocking_seconds: float = 0.0) -> dict[str, Any]:
+    """What every connection has. No chatter on connecting, so that few commands need a right."""
+    return {
+        "socket_connect_timeout": settings.redis_connect_timeout,
+        "socket_timeout": settings.redis_timeout + blocking_seconds,
+        "health_check_interval": 0,
+        "protocol": 3,
+        "driver_info": None,
+        "maint_notifications_config": MaintNotificationsConfig(enabled=False),
+        "max_connections": _MAX_CONNECTIONS,
+    }
+
+
+def _tls(address: Address, settings: Settings) -> dict[str, Any]:
+    """Return the certificates' files; the server's is checked always, by its name too."""
+    if not address.tls:
+        return {}
+    files = {
+        "ssl_ca_certs": settings.redis_ca_file,
+        "ssl_certfile": settings.redis_cert_file,
+        "ssl_keyfile": settings.redis_key_file,
+    }
+    return {name: str(path) for name, path in files.items() if path is not None}
+
+
+class _PasswordFile(CredentialProvider):
+    """A password read anew for each connection: it may be changed under a running process."""
+
+    def __init__(self, username: str | None, path: Path) -> None:
+        self._username = username
+        self._path = path
+
+    def get_credentials(self) -> tuple[str] | tuple[str, str]:
+        """Return the user's name, where there is one, and the password."""
+        password = self._path.read_text("utf-8").strip()
+        return (self._username, password) if self._username else (password,)
+
+
+def _login(username: str | None, password: str | None, file: Path | None) -> dict[str, Any]:
+    if file is not None:
+        return {"credential_provider": _PasswordFile(username, file)}
+    return {"username": username, "password": password}
+
+
+def _of_url(given: dict[str, Any], file: Path | None) -> dict[str, Any]:
+    """Return what a plain server's URL says, the password file's word before its password."""
+    username, password = given.pop("username", None), given.pop("password", None)
+    return {**given, **_login(username, password, file)}
+
+
+def _of_master(
+    options: dict[str, Any], tls: dict[str, Any], login: dict[str, Any], address: Address
+) -> dict[str, Any]:
+    return {**options, **tls, **login, "db": address.db, "ssl": address.tls}
+
+
+def _of_sentinels(
+    settings: Settings, retry: Any, tls: dict[str, Any], address: Address
+) -> dict[str, Any]:
+    """Options for the Sentinels themselves; a slow one must not use up the time of them all."""
+    password = settings.sentinel_password
+    return {
+        **tls,
+        "ssl": address.tls,
+        "username": settings.sentinel_username,
+        "password": password.get_secret_value() if password else None,
+        "socket_connect_timeout": settings.redis_connect_timeout,
+        "socket_timeout": settings.redis_connect_timeout,
+        "driver_info": None,
+        "retry": retry,
+    }

@@ -27,9 +27,12 @@ TOMBSTONES = 10_000
 """The hashes remembered for a user; the oldest go first."""
 
 SESSIONS = f"{PREFIX}:sessions"
-PING = f"{PREFIX}:ping"
-"""String, written to see whether Redis takes writes."""
 PING_TTL_SECONDS = 60
+
+
+def ping(number: int) -> str:
+    """String, written to see whether Redis takes writes; one of them lies on each node."""
+    return f"{PREFIX}:{{u:ping-{number}}}:ping"
 
 
 @lru_cache(maxsize=65536)

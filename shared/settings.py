@@ -7,9 +7,11 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 from pydantic.networks import IPvAnyNetwork
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from .address import Address
 
 MarkerMode = Literal["ccr", "marker-free"]
 PoolName = Literal["cpu", "gpu"]
@@ -31,11 +33,13 @@ class Settings(BaseSettings):
     raises ``pydantic.ValidationError`` at start, naming the variable.
     """
 
-    model_config = SettingsConfigDict(env_prefix="HEADROOM_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="HEADROOM_", frozen=True, extra="ignore", hide_input_in_errors=True
+    )
 
     # Where things are.
-    redis_url: str = "redis://127.0.0.1:6390/0"
-    state_url: str | None = None
+    redis_url: str = Field("redis://127.0.0.1:6390/0", repr=False)
+    state_url: str | None = Field(None, repr=False)
     host: str = "127.0.0.1"
     port: int = Field(8788, ge=0, le=65535)
     data_dir: Path = Path(".data")
@@ -107,6 +111,13 @@ class Settings(BaseSettings):
     redis_connect_timeout: float = Field(0.5, gt=0)
     redis_timeout: float = Field(2.0, gt=0)
     redis_retry_seconds: float = Field(1.0, gt=0)
+    redis_password_file: Path | None = None
+    state_password_file: Path | None = None
+    redis_ca_file: Path | None = None
+    redis_cert_file: Path | None = None
+    redis_key_file: Path | None = None
+    sentinel_username: str | None = None
+    sentinel_password: SecretStr | None = None
 
     # Logs and traces.
     otel_endpoint: str | None = None
@@ -121,6 +132,29 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
+
+    @field_validator("redis_url", "state_url")
+    @classmethod
+    def _check_url(cls, value: str | None, info: ValidationInfo) -> str | None:
+        address = Address.parse(value) if value else None
+        if address and address.kind == "cluster" and info.field_name == "redis_url":
+            raise ValueError("RQ cannot use a Cluster; HEADROOM_STATE_URL may name one")
+        return value or None
+
+    @property
+    def redis_address(self) -> Address:
+        """Where queues, replies and books are."""
+        return Address.parse(self.redis_url)
+
+    @property
+    def state_address(self) -> Address:
+        """Where the state of users is."""
+        return Address.parse(self.state_url or self.redis_url)
+
+    @property
+    def state_credentials(self) -> Path | None:
+        """The password file for where the state of users is."""
+        return self.state_password_file if self.state_url else self.redis_password_file
 
     @property
     def original_ttl(self) -> int:

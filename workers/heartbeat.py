@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from shared import keys
-from shared.connection import BROKEN, connect, connect_state
+from shared.connection import BROKEN, connect, connect_state, renew
 from shared.jobs import EngineStatus, pack_status
 from shared.settings import POOLS, PoolName, Settings
 
@@ -79,6 +79,7 @@ class Heartbeat:
                     reaper.reap()
             except BROKEN as error:
                 _log.warning("heartbeat_failed", pool=self._pool, error=type(error).__name__)
+                renew(self._redis)
             self._stopped.wait(pause)
 
     def _say(self) -> None:

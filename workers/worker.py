@@ -20,7 +20,7 @@ from rq.serializers import JSONSerializer
 from rq.worker import SimpleWorker
 
 from shared import keys
-from shared.connection import BROKEN, connect, connect_state
+from shared.connection import BROKEN, connect, connect_state, renew
 from shared.jobs import EngineStatus, Form, Job
 from shared.settings import PoolName, Settings
 from shared.tracing import tracer
@@ -86,6 +86,7 @@ class FarmWorker(SimpleWorker):
                     self._take(job_id)
             except BROKEN as error:
                 _log.warning("redis_failed", pool=self._pool, error=type(error).__name__)
+                renew(self._redis)
                 self._stopping.wait(self._settings.redis_retry_seconds)
             finally:
                 self._heartbeat.hold({})

@@ -18,15 +18,11 @@ from typing import Any, NamedTuple
 import msgspec
 import structlog
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import (
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    ResponseError,
-)
+from redis.exceptions import NoScriptError, ResponseError
 
 from shared import keys
-from shared.connection import BROKEN, connect_async
+from shared.breaker import cause_of
+from shared.connection import BROKEN, connect_async, renew_async
 from shared.deadline import Deadline
 from shared.scripts import script
 from shared.settings import Settings
@@ -149,6 +145,8 @@ class Ledger:
         for item in self._pending:
             _release(item)
         self._lost = True
+        with contextlib.suppress(*BROKEN):
+            await renew_async(self._redis)
         await asyncio.sleep(self._settings.redis_retry_seconds)
 
     def _again(self) -> None:
@@ -316,6 +314,6 @@ def day_of(at: datetime) -> str:
 
 def _is_of_the_entry(error: ResponseError) -> bool:
     """Say whether Redis refuses this entry, rather than every write at the moment."""
-    if isinstance(error, OutOfMemoryError | ReadOnlyError):
+    if cause_of(error) is not None:
         return False
     return "script:" in str(error) or "not an integer" in str(error)

@@ -19,10 +19,12 @@ from prometheus_client.core import (
     Metric,
 )
 
+from shared.breaker import State
 from shared.buckets import BEYOND, ENGINE, REQUEST
 from shared.errors import Unavailable
 from shared.settings import POOLS, Settings
 
+from ..flow.guarded import Guarded
 from .ledger import Ledger
 from .pricing import Prices
 from .reader import Reader, Row
@@ -46,6 +48,7 @@ _BATCHES = (
     ("headroom_batch_wait_seconds", "wait_ms", 1e-3, "Time jobs spent in the queue, together"),
     ("headroom_inference_seconds", "inference_ms", 1e-3, "Time the model took"),
 )
+_STATES: dict[State, int] = {"closed": 0, "half_open": 1, "open": 2}
 _LABELLED = (
     ("headroom_degraded", "d:", "reason", "Answers that left text as it came, by reason"),
     ("headroom_uncompressed", "n:", "reason", "Requests that saved nothing, by reason"),
@@ -56,8 +59,16 @@ _LABELLED = (
 class Metrics:
     """Reads what is to be told and tells it; keeps the last ledger for when Redis is away."""
 
-    def __init__(self, settings: Settings, reader: Reader, ledger: Ledger, prices: Prices) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        reader: Reader,
+        ledger: Ledger,
+        prices: Prices,
+        places: Sequence[Guarded],
+    ) -> None:
         self._prices = prices
+        self._places = places
         self._journal = settings.data_dir / "ledger"
         self._reader = reader
         self._ledger = ledger
@@ -119,6 +130,7 @@ class Metrics:
             "Entries of all front ends on this machine not yet on Redis's disk",
             _size(self._journal),
         )
+        yield from self._breakers()
         if self._prices.age is not None:
             yield GaugeMetricFamily(
                 "headroom_prices_age_seconds", "Time since prices were read", self._prices.age
@@ -128,6 +140,24 @@ class Metrics:
             "Entries this front end could not keep",
             value=self._ledger.dropped,
         )
+
+    def _breakers(self) -> Iterator[Metric]:
+        state = GaugeMetricFamily(
+            "headroom_redis_breaker_state",
+            "Whether a Redis is asked: 0 yes, 1 it is being probed, 2 no",
+            labels=["place", "node", "cause"],
+        )
+        trips = CounterMetricFamily(
+            "headroom_redis_breaker_trips",
+            "How often this front end stopped asking a Redis",
+            labels=["place", "cause"],
+        )
+        for place in self._places:
+            for one in place.readings:
+                state.add_metric([place.name, one.node, one.cause or ""], _STATES[one.state])
+            for cause, count in sorted(place.trips.items()):
+                trips.add_metric([place.name, cause], count)
+        yield from (state, trips)
 
     def _farm(self) -> Iterator[Metric]:
         gauges = {

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from shared import keys
-from shared.connection import BROKEN, connect_async
+from shared.connection import BROKEN, connect_async, connect_state_async
 from shared.errors import Unavailable
 from shared.jobs import age_of
 from shared.settings import Settings
@@ -56,6 +56,7 @@ class Reader:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._redis = connect_async(settings)
+        self._state = connect_state_async(settings) if settings.state_url else self._redis
         self._memo: OrderedDict[str, tuple[bytes, Rows]] = OrderedDict()
 
     async def start(self) -> None:
@@ -64,6 +65,7 @@ class Reader:
     async def stop(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
+        await self._state.aclose()
 
     async def rows(self, window: Window) -> Rows:
         """Return the counters of ``window``.
@@ -115,7 +117,7 @@ class Reader:
         (seconds, micros), count, newest = await self._ask(pipe.execute())
         now = seconds + micros / 1e6
         users = [(item[0].decode("utf-8", "replace"), float(item[1])) for item in newest]
-        pipe = self._redis.pipeline(transaction=False)
+        pipe = self._state.pipeline(transaction=False)
         for user, _ in users:
             tag = keys.user_tag(user)
             pipe.hlen(keys.cache(tag))

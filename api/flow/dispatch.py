@@ -173,6 +173,7 @@ class Dispatcher:
                     args=[self._replies.key, lease, *part],
                 ),
                 deadline,
+                user,
             )
             room -= sum(1 for answer in said if answer == _CLAIMED)
             answers += zip(part, said, strict=True)
@@ -182,7 +183,7 @@ class Dispatcher:
         """Release claims that no job will serve, and tell who joined them meanwhile."""
         try:
             waiters = await self._state.ask(
-                self._release(keys=[keys.flights(user)], args=claimed), deadline
+                self._release(keys=[keys.flights(user)], args=claimed), deadline, user
             )
             pipe = self._queues.client.pipeline(transaction=False)
             for key, lists in zip(claimed, waiters, strict=True):

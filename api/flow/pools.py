@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 from shared import keys
-from shared.connection import BROKEN
+from shared.deadline import Deadline
+from shared.errors import Degraded
 from shared.jobs import EngineStatus, unpack_status
 from shared.settings import POOLS, Settings
 
@@ -46,17 +47,16 @@ class Pools:
     async def _look(self) -> None:
         oldest = time.time() - keys.WORKER_TTL_SECONDS
         redis = self._queues.client
+        deadline = Deadline.after(2 * self._settings.redis_timeout)
         try:
-            async with asyncio.timeout(self._settings.redis_timeout):
-                pipe = redis.pipeline(transaction=False)
-                for pool in POOLS:
-                    pipe.zrangebyscore(keys.workers(pool), oldest, "+inf")
-                names = dict(zip(POOLS, await pipe.execute(), strict=True))
-                engines = [keys.engine("gpu", name.decode()) for name in names["gpu"]]
-                packed = await redis.mget(engines) if engines else []
-        except BROKEN:
+            pipe = redis.pipeline(transaction=False)
+            for pool in POOLS:
+                pipe.zrangebyscore(keys.workers(pool), oldest, "+inf")
+            names = dict(zip(POOLS, await self._queues.ask(pipe.execute(), deadline), strict=True))
+            engines = [keys.engine("gpu", name.decode()) for name in names["gpu"]]
+            packed = await self._queues.ask(redis.mget(engines), deadline) if engines else []
+        except Degraded:
             return
-        self._queues.answered()
         self.alive = {pool: len(found) for pool, found in names.items()}
         self.text_engines = Counter(s for s in map(_read_status, packed) if s is not None)
 

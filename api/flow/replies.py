@@ -2,12 +2,14 @@
 
 One connection receives all of them: workers push each to the list that its job names, and
 :class:`Replies` hands it to whoever waits. So thousands of waits cost one blocking command
-and nothing polls.
+and nothing polls. What was popped when the connection broke is lost on its way; the session
+caches have it, and there it is looked for when Redis answers again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,20 +19,28 @@ import msgspec
 import structlog
 
 from shared import keys
-from shared.connection import BROKEN, connect_async
+from shared.connection import BROKEN, connect_async, renew_async
+from shared.deadline import Deadline
+from shared.errors import Degraded
 from shared.jobs import Form, unpack_form, unpack_reply
+from shared.scripts import script
 from shared.settings import Settings
+
+from .guarded import Guarded
 
 _log = structlog.get_logger(__name__)
 _POLL_SECONDS = 1.0
+_GLANCE_SECONDS = 0.05
 Awaited = dict[str, asyncio.Future[Form]]
 
 
 class Replies:
     """This process's reply list, and who waits for what."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, state: Guarded) -> None:
         self._settings = settings
+        self._state = state
+        self._claim = state.client.register_script(script("claim"))
         self._redis = connect_async(settings, blocking_seconds=_POLL_SECONDS)
         self.key = keys.replies(secrets.token_hex(8))
         self._waiting: dict[tuple[str, str], set[asyncio.Future[Form]]] = {}
@@ -64,24 +74,58 @@ class Replies:
                     del self._waiting[(user, key)]
 
     async def _receive(self) -> None:
+        seconds, broken = _POLL_SECONDS, False
         while True:
             try:
                 popped: Any = await self._redis.blmpop(
-                    _POLL_SECONDS, 1, self.key, direction="LEFT", count=64
+                    seconds, 1, self.key, direction="LEFT", count=64
                 )
             except BROKEN:
+                # The next command tells at once whether Redis is back.
+                seconds, broken = _GLANCE_SECONDS, True
+                with contextlib.suppress(*BROKEN):
+                    await renew_async(self._redis)
                 await asyncio.sleep(self._settings.redis_retry_seconds / 4)
                 continue
             for packed in popped[1] if popped else ():
                 self._deliver(packed)
+            if broken:
+                await self._recover()
+                seconds, broken = _POLL_SECONDS, False
+
+    async def _recover(self) -> None:
+        """Look in the session caches for what was lost on its way here."""
+        lost: dict[str, list[str]] = {}
+        for user, key in self._waiting:
+            lost.setdefault(user, []).append(key)
+        for user, wanted in lost.items():
+            asked = self._claim(
+                keys=[keys.cache(user), keys.ages(user), keys.flights(user)],
+                args=[self.key, 0, *wanted],
+            )
+            try:
+                deadline = Deadline.after(2 * self._settings.redis_timeout)
+                found = await self._state.ask(asked, deadline, user)
+            except Degraded:
+                continue
+            for key, packed in zip(wanted, found, strict=True):
+                if isinstance(packed, bytes):
+                    self._hand_over(user, key, packed)
 
     def _deliver(self, packed: bytes) -> None:
         try:
             reply = unpack_reply(packed)
-            form = unpack_form(reply.form)
         except (msgspec.DecodeError, ValueError):
             _log.warning("reply_unreadable", bytes=len(packed))
             return
-        for future in self._waiting.get((reply.user, reply.key), ()):
+        self._hand_over(reply.user, reply.key, reply.form)
+
+    def _hand_over(self, user: str, key: str, packed: bytes) -> None:
+        try:
+            form = unpack_form(packed)
+        except (msgspec.DecodeError, ValueError):
+            _log.warning("form_unreadable", bytes=len(packed))
+            return
+        for future in self._waiting.get((user, key), ()):
             if not future.done():
                 future.set_result(form)

@@ -32,7 +32,7 @@ class UserState:
         """Store ``originals`` and prolong those already stored under ``refresh`` hashes."""
         pipe = self._state.client.pipeline(transaction=False)
         keep(pipe, user, originals, refresh, self._settings.original_ttl)
-        await self._state.ask(pipe.execute(), deadline)
+        await self._state.ask(pipe.execute(), deadline, user)
 
     async def retrieve(
         self, user: str, digest: str, deadline: Deadline
@@ -40,20 +40,20 @@ class UserState:
         """Return an original of ``user`` and how often it was retrieved, and prolong its life."""
         ttl = self._settings.original_ttl
         redis = self._state.client
-        packed = await self._state.ask(redis.get(keys.original(user, digest)), deadline)
+        packed = await self._state.ask(redis.get(keys.original(user, digest)), deadline, user)
         if packed is None:
             return None
         pipe = redis.pipeline(transaction=False)
         pipe.incr(keys.reads(user, digest))
         pipe.expire(keys.reads(user, digest), ttl)
         pipe.expire(keys.original(user, digest), ttl)
-        count, *_ = await self._state.ask(pipe.execute(), deadline)
+        count, *_ = await self._state.ask(pipe.execute(), deadline, user)
         return unpack_original(packed), count
 
     async def was_kept(self, user: str, digest: str, deadline: Deadline) -> bool:
         """Say whether ``user`` once had an original under ``digest``."""
         asked = self._state.client.zscore(keys.tombstones(user), digest)
-        return await self._state.ask(asked, deadline) is not None
+        return await self._state.ask(asked, deadline, user) is not None
 
     async def touch(self, name: str, user: str, deadline: Deadline) -> None:
         """Prolong the session of ``user`` (called ``name``), ending the oldest beyond the bound."""
@@ -61,7 +61,7 @@ class UserState:
         pipe = self._state.client.pipeline(transaction=False)
         for key in (keys.cache(user), keys.ages(user), keys.session(user)):
             pipe.expire(key, settings.session_ttl)
-        await self._state.ask(pipe.execute(), deadline)
+        await self._state.ask(pipe.execute(), deadline, user)
         pipe = self._queues.client.pipeline(transaction=False)
         pipe.zadd(keys.SESSIONS, {name: time.time()})
         pipe.zremrangebyscore(keys.SESSIONS, "-inf", time.time() - settings.session_ttl)
@@ -76,7 +76,7 @@ class UserState:
         for name, _ in await self._queues.ask(popped, deadline):
             tag = keys.user_tag(name.decode("utf-8", "surrogatepass"))
             gone = self._state.client.unlink(keys.cache(tag), keys.ages(tag), keys.session(tag))
-            await self._state.ask(gone, deadline)
+            await self._state.ask(gone, deadline, tag)
 
     async def note(
         self, name: str, user: str, hits: int, misses: int, saved: int, deadline: Deadline
@@ -88,7 +88,7 @@ class UserState:
             if amount:
                 pipe.hincrby(counters, field, amount)
         pipe.expire(counters, self._settings.session_ttl)
-        await self._state.ask(pipe.execute(), deadline)
+        await self._state.ask(pipe.execute(), deadline, user)
         pipe = self._queues.client.pipeline(transaction=False)
         pipe.zadd(keys.SESSIONS, {name: time.time()})
         pipe.expire(keys.SESSIONS, self._settings.session_ttl)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping
 
@@ -51,24 +52,27 @@ class ReadyResource:
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Check Redis and both pools."""
-        there = {name: await place.ping() for name, place in self._places.items()}
-        redis = all(there.values())
+        await asyncio.gather(*[place.check() for place in self._places.values()])
+        away = [name for name, place in self._places.items() if not place.serves]
         alive = self._pools.alive
         checks = {
-            **{name: "ok" if answers else "unreachable" for name, answers in there.items()},
+            **{name: place.condition for name, place in self._places.items()},
             **{f"{pool}_workers": count for pool, count in alive.items()},
         }
-        ready = redis and any(alive.values())
+        ready = not away and any(alive.values())
         resp.status = falcon.HTTP_200 if ready else falcon.HTTP_503
         resp.media = {
             "status": "ready" if ready else "not_ready",
             "db": self._prices.state,
             "uptime_seconds": round(time.monotonic() - self._started, 3),
             "checks": checks,
+            "breakers": [
+                reading._asdict() for place in self._places.values() for reading in place.readings
+            ],
             "text_engines": [
                 {**status._asdict(), "workers": count}
                 for status, count in self._pools.text_engines.items()
             ],
         }
         if not ready:
-            resp.media["reason"] = "redis" if not redis else "no_workers"
+            resp.media["reason"] = away[0] if away else "no_workers"

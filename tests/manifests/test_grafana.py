@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import yaml
@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api.books.metrics import Metrics
 from api.books.reader import Rows
+from shared.breaker import Reading
 from shared.settings import Settings
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "grafana"
@@ -41,9 +42,15 @@ class _Prices:
     age = 1.0
 
 
+class _Place:
+    name = "redis"
+    readings = (Reading("redis", "", "open", "timeout"),)
+    trips: ClassVar[dict[str, int]] = {"timeout": 1}
+
+
 def _exposed() -> dict[str, set[str]]:
     """Return the labels of every sample the farm exposes."""
-    metrics = Metrics(Settings(), _Reader(), _Ledger(), _Prices())  # type: ignore[arg-type]
+    metrics = Metrics(Settings(), _Reader(), _Ledger(), _Prices(), [_Place()])  # type: ignore[arg-type]
     text = asyncio.run(metrics.text()).decode()
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(text):
