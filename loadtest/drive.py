@@ -21,21 +21,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from loadtest.results import Row, table
 from loadtest.scenarios import LIGHT_KINDS, fresh_block, growing, nothing_new, turn60
+from loadtest.target import Target
 
 SCENARIOS = ("turn60", "growing", "growing-light", "nothing-new", "fresh")
 
 _SEEDS = 10_000
 """Seeds set apart for one scenario in one repetition: more than any of them plays."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """A service to drive: its name in the table, its root URL, its processes."""
-
-    name: str
-    url: str
-    pids: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -53,44 +46,27 @@ class Plan:
         """Run one scenario once against one target and return its figures by name."""
         prefix = f"{secrets.token_hex(4)}-"
         if scenario == "turn60":
-            times = turn60(target.url, f"{prefix}solo", self.repeats, seed=seed)
+            times = turn60(target, f"{prefix}solo", self.repeats, seed=seed)
             return {"p50 ms": statistics.median(times) * 1e3, "max ms": max(times) * 1e3}
         if scenario in ("growing", "growing-light"):
             return growing(
-                target.url,
+                target,
                 self.users,
                 seed=seed,
                 prefix=prefix,
                 kinds=LIGHT_KINDS if scenario == "growing-light" else None,
                 first=self.first,
                 last=self.last,
-                pids=target.pids,
             ).figures()
         if scenario == "nothing-new":
-            return nothing_new(
-                target.url, self.users, self.seconds, seed=seed, prefix=prefix, pids=target.pids
-            ).figures()
-        blocks = fresh_block(target.url, self.samples, seed=seed, prefix=prefix)
+            return nothing_new(target, self.users, self.seconds, seed=seed, prefix=prefix).figures()
+        blocks = fresh_block(target, self.samples, seed=seed, prefix=prefix)
         return {
             "p50 ms": statistics.median(block.target for block in blocks) * 1e3,
             "inline p50 ms": statistics.median(block.inline for block in blocks) * 1e3,
             "added p50 ms": statistics.median(b.target - b.inline for b in blocks) * 1e3,
             "blocks": len(blocks),
         }
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure of one scenario: its values by target, one for each repetition."""
-
-    scenario: str
-    figure: str
-    values: dict[str, list[float]]
-
-    def ratio(self) -> float | None:
-        """Return the last target's median over the first's; None if that means nothing."""
-        medians = [statistics.median(values) for values in self.values.values()]
-        return medians[-1] / medians[0] if len(medians) > 1 and medians[0] else None
 
 
 def compare(
@@ -112,24 +88,6 @@ def compare(
                     row = rows.setdefault((scenario, figure), empty)
                     row.values[target.name].append(value)
     return list(rows.values())
-
-
-def table(rows: Sequence[Row]) -> str:
-    """Return the comparison as text: median (min-max) for each target, and the ratio."""
-    names = list(rows[0].values)
-    lines = [["scenario", "figure", *names, f"{names[-1]} / {names[0]}"]]
-    for row in rows:
-        cells = [
-            f"{statistics.median(found):.2f} ({min(found):.2f}-{max(found):.2f})" if found else "-"
-            for found in row.values.values()
-        ]
-        ratio = row.ratio()
-        lines.append([row.scenario, row.figure, *cells, "-" if ratio is None else f"{ratio:.3f}"])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
 
 
 def _named(text: str) -> tuple[str, str]:

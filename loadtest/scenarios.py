@@ -1,5 +1,6 @@
-"""What is played against a target: each scenario a function that takes its URL.
+"""What is played against a target: each scenario a function that takes it.
 
+* `growth`: one user's session turn by turn, each turn once new and once again.
 * `turn60`: one user; the whole conversation of turn 60 posted again and again.
 * `growing`: users in closed loop, each playing a session of its own turn by turn.
 * `nothing_new`: users in closed loop, each posting its turn 60 again and again.
@@ -13,17 +14,16 @@ some by content for the whole process.
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from loadtest.http import Connection
 from loadtest.sessions import MESSAGES_PER_TURN, session
+from loadtest.target import Spent, Target, spent
 
 MODEL = "claude-sonnet-4-5-20250929"
 LIGHT_KINDS = ("grep", "diff", "grep", "json")
@@ -35,8 +35,6 @@ FRESH_MINIMUM = 8000
 
 _PATH = "/v1/compress"
 _HEAD = b'{"model":"' + MODEL.encode() + b'","messages":['
-_TAIL = b"]}"
-_TICK = os.sysconf("SC_CLK_TCK")
 
 Message = dict[str, Any]
 
@@ -59,18 +57,18 @@ class Conversation:
         self._bytes = memoryview(encoded)
 
     def size(self, count: int) -> int:
-        """Return the bytes of a body with the first `count` messages."""
-        return len(_HEAD) + self._ends[count] + len(_TAIL)
+        """Return the bytes of the first `count` messages, with what stands before them."""
+        return len(_HEAD) + self._ends[count]
 
-    def post(self, connection: Connection, user: str, count: int) -> bytes:
+    def post(self, connection: Connection, user: str, count: int, tail: bytes = b"]}") -> bytes:
         """Post the first `count` messages as `user`; return the body of the answer."""
-        head = connection.head(_PATH, user, self.size(count))
-        return connection.exchange((head, _HEAD, self._bytes[: self._ends[count]], _TAIL))
+        head = connection.head(_PATH, user, self.size(count) + len(tail))
+        return connection.exchange((head, _HEAD, self._bytes[: self._ends[count]], tail))
 
 
 @dataclass(frozen=True)
 class Load:
-    """A closed loop's outcome; times in seconds, `*_cpu` in processor seconds.
+    """A closed loop's outcome; times in seconds, `driver_cpu` in processor seconds.
 
     `kept` is the answers' bytes over the requests' bytes: two targets did equal work only
     if it agrees, whatever each says that it saved.
@@ -80,7 +78,7 @@ class Load:
     latencies: list[float]
     kept: float
     driver_cpu: float
-    target_cpu: float | None
+    spent: Spent
 
     def figures(self) -> dict[str, float]:
         """Return what the table shows; latencies in ms."""
@@ -94,8 +92,15 @@ class Load:
             "kept %": self.kept * 100,
             "driver cpu ms/req": self.driver_cpu / requests * 1e3,
         }
-        if self.target_cpu is not None:
-            found["target cpu ms/req"] = self.target_cpu / requests * 1e3
+        for part, cpu in sorted(self.spent.cpu.items()):
+            found[f"{part} cpu ms/req"] = cpu / requests * 1e3
+        if self.spent.cpu:
+            found["cpu ms/req"] = sum(self.spent.cpu.values()) / requests * 1e3
+        traffic = self.spent.traffic
+        if traffic.commands:
+            found["redis commands/req"] = traffic.commands / requests
+            found["redis KB in/req"] = traffic.bytes_in / requests / 1e3
+            found["redis KB out/req"] = traffic.bytes_out / requests / 1e3
         return found
 
 
@@ -107,29 +112,52 @@ class Fresh:
     inline: float
 
 
-def turn60(url: str, user: str, repeats: int, *, seed: int = 0) -> list[float]:
-    """Play a session up to turn 60, then post turn 60 again `repeats` times.
+class Step(NamedTuple):
+    """One turn of a growing session: bytes of its body, seconds when new and when sent again."""
+
+    turn: int
+    size: int
+    first: float
+    again: float
+
+
+def growth(
+    target: Target, user: str, turns: Sequence[int], *, repeats: int = 0, seed: int = 0
+) -> tuple[list[Step], list[float]]:
+    """Play a session's `turns` in order, each twice, and the last of them `repeats` times more.
 
     Returns:
-        The latency of each repeat, in seconds, on one keep-alive connection.
+        The turns, and the latency of each repeat in seconds, all on one keep-alive connection.
     """
     conversation = Conversation(session(seed, TURNS))
-    last = TURNS * MESSAGES_PER_TURN
-    latencies = []
-    with Connection(url) as connection:
-        for turn in range(1, TURNS + 1):
-            answer = conversation.post(connection, user, turn * MESSAGES_PER_TURN)
-        _verify(answer, last)
-        for _ in range(repeats):
-            start = time.perf_counter()
-            answer = conversation.post(connection, user, last)
-            latencies.append(time.perf_counter() - start)
-        _verify(answer, last)
-    return latencies
+    tail = target.tail(user)
+    steps, latencies = [], []
+
+    def timed(connection: Connection, count: int) -> float:
+        start = time.perf_counter()
+        answer = conversation.post(connection, user, count, tail)
+        seconds = time.perf_counter() - start
+        if count == last:
+            _verify(answer, count)
+        return seconds
+
+    last = turns[-1] * MESSAGES_PER_TURN
+    with Connection(target.url) as connection:
+        for turn in turns:
+            count = turn * MESSAGES_PER_TURN
+            first, again = timed(connection, count), timed(connection, count)
+            steps.append(Step(turn, conversation.size(count), first, again))
+        latencies = [timed(connection, last) for _ in range(repeats)]
+    return steps, latencies
+
+
+def turn60(target: Target, user: str, repeats: int, *, seed: int = 0) -> list[float]:
+    """Play every fifth turn of a session up to turn 60, then post turn 60 `repeats` times."""
+    return growth(target, user, range(5, TURNS + 1, 5), repeats=repeats, seed=seed)[1]
 
 
 def growing(
-    url: str,
+    target: Target,
     users: int = 8,
     *,
     seed: int = 0,
@@ -138,33 +166,30 @@ def growing(
     first: int = 21,
     last: int = TURNS,
     warm: bool = True,
-    pids: Sequence[int] = (),
 ) -> Load:
     """Let each user play its own session, turns `first` to `last`, in closed loop.
 
     Args:
-        url: The target's root.
+        target: What is driven; its processor time and Redis traffic are counted.
         users: Closed loops at once, each with one connection.
         seed: User i plays `session(seed + i)`.
         kinds: Of the fresh blocks; by default all.
         prefix: Starts every user's name.
         first: The first turn that is timed.
         last: The last turn.
-        warm: Post the turns before `first` beforehand, untimed.
-        pids: Processes whose processor time, with their children's, is counted.
+        warm: Post every fifth turn before `first` beforehand, and the last of them, untimed.
     """
-    before = range(1, first) if warm else ()
-    return _closed_loop(url, users, seed, prefix, before, range(first, last + 1), pids, kinds=kinds)
+    before = (*range(5, first - 1, 5), first - 1) if warm and first > 1 else ()
+    return _closed_loop(target, users, seed, prefix, before, range(first, last + 1), kinds=kinds)
 
 
 def nothing_new(
-    url: str,
+    target: Target,
     users: int = 8,
     seconds: float = 5.0,
     *,
     seed: int = 0,
     prefix: str = "",
-    pids: Sequence[int] = (),
 ) -> Load:
     """Let each user post its turn 60 again and again for `seconds`, in closed loop.
 
@@ -172,10 +197,10 @@ def nothing_new(
     beforehand, untimed, and turn 60 twice.
     """
     before = (*range(5, TURNS + 1, 5), TURNS)
-    return _closed_loop(url, users, seed, prefix, before, None, pids, seconds)
+    return _closed_loop(target, users, seed, prefix, before, None, seconds)
 
 
-def fresh_block(url: str, samples: int, *, seed: int = 0, prefix: str = "") -> list[Fresh]:
+def fresh_block(target: Target, samples: int, *, seed: int = 0, prefix: str = "") -> list[Fresh]:
     """Post conversations of one unseen block each, one after the other.
 
     What the target adds to the engine's own time is `target - inline` of a sample. Only
@@ -186,7 +211,7 @@ def fresh_block(url: str, samples: int, *, seed: int = 0, prefix: str = "") -> l
     from loadtest.peers.inline import compress
 
     found = []
-    with Connection(url) as connection:
+    with Connection(target.url) as connection:
         for at, messages in enumerate(_single_blocks(seed, samples + 2)):
             conversation = Conversation(messages)
             start = time.perf_counter()
@@ -199,36 +224,13 @@ def fresh_block(url: str, samples: int, *, seed: int = 0, prefix: str = "") -> l
     return found
 
 
-def cpu_seconds(pids: Iterable[int]) -> float:
-    """Return the processor seconds used so far by processes and all their descendants."""
-    ticks: dict[int, int] = {}
-    children: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(") ")[2].split()
-        except OSError:
-            continue  # it ended meanwhile
-        pid = int(path.parent.name)
-        children.setdefault(int(fields[1]), []).append(pid)
-        ticks[pid] = sum(map(int, fields[11:15]))  # utime, stime, and of reaped children
-    family: set[int] = set()
-    waiting = list(pids)
-    while waiting:
-        pid = waiting.pop()
-        if pid not in family:
-            family.add(pid)
-            waiting += children.get(pid, [])
-    return sum(ticks.get(pid, 0) for pid in family) / _TICK
-
-
 def _closed_loop(
-    url: str,
+    target: Target,
     users: int,
     seed: int,
     prefix: str,
     before: Sequence[int],
     turns: Sequence[int] | None,
-    pids: Sequence[int],
     seconds: float = 0.0,
     kinds: Sequence[str] | None = None,
 ) -> Load:
@@ -250,14 +252,15 @@ def _closed_loop(
 
     def play(user: int) -> None:
         conversation, name = conversations[user], f"{prefix}u{user}"
-        with Connection(url) as connection:
+        tail = target.tail(name)
+        with Connection(target.url) as connection:
             for turn in before:
-                conversation.post(connection, name, turn * MESSAGES_PER_TURN)
+                conversation.post(connection, name, turn * MESSAGES_PER_TURN, tail)
             line.wait()
             line.wait()  # the clocks are read between the two
             for count in counts(time.perf_counter() + seconds):
                 start = time.perf_counter()
-                answer = conversation.post(connection, name, count)
+                answer = conversation.post(connection, name, count, tail)
                 latencies[user].append(time.perf_counter() - start)
                 sent[user] += conversation.size(count)
                 got[user] += len(answer)
@@ -276,12 +279,12 @@ def _closed_loop(
         thread.start()
     try:
         line.wait()
-        target_cpu, driver_cpu, start = cpu_seconds(pids), time.process_time(), time.perf_counter()
+        used, driver_cpu, start = spent(target), time.process_time(), time.perf_counter()
         line.wait()
         line.wait()
         elapsed = time.perf_counter() - start
         driver_cpu = time.process_time() - driver_cpu
-        target_cpu = cpu_seconds(pids) - target_cpu
+        used = spent(target).since(used)
     except threading.BrokenBarrierError:
         pass  # a user's thread failed; what it met is raised below
     for thread in threads:
@@ -290,7 +293,7 @@ def _closed_loop(
         raise errors[0]
     flat = [latency for own in latencies for latency in own]
     kept = sum(got) / sum(sent)
-    return Load(elapsed, flat, kept, driver_cpu, target_cpu if pids else None)
+    return Load(elapsed, flat, kept, driver_cpu, used)
 
 
 def _single_blocks(seed: int, wanted: int) -> Iterator[list[Message]]:

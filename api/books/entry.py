@@ -132,13 +132,19 @@ def _more(request: Request, answer: Answer) -> dict[str, int]:
     for name, (blocks, saved) in answer.engines.items():
         more[f"e:{name}:blocks"] = blocks
         more[f"e:{name}:saved"] = saved
-    for transform, count in Counter(answer.transforms).items():
+    for transform, count in Counter(map(_without_path, answer.transforms)).items():
         more[f"x:{transform}"] = count
     for reason in answer.degraded:
         more[f"d:{reason}"] = 1
     if "internal" in answer.degraded:
         more |= {"errors": 1, "err:internal": 1}
     return {name: amount for name, amount in more.items() if amount}
+
+
+def _without_path(transform: str) -> str:
+    """Return the transform as everybody may read it: headroom's name of a stale read ends with
+    the file's path."""
+    return ":".join(transform.split(":", 2)[:2]) if transform.startswith("read_") else transform
 
 
 def _row(amounts: dict[str, int]) -> Row:

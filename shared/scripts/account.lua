@@ -24,24 +24,51 @@ local function negated(amount)
   return '-' .. amount
 end
 
-local function add(key, prefix, row, undo)
+-- What is to be added, by key and field: two commands a key write it, where one a field cost
+-- 180 a request. What a double does not hold exactly is left to HINCRBY.
+local digits, changes = 15, {}
+local exact = 10 ^ digits
+
+local function add(key, prefix, row, sign)
+  local fields = changes[key] or {}
+  changes[key] = fields
   for _, pair in ipairs(row) do
-    local amount = undo and negated(pair[2]) or pair[2]
-    redis.call('HINCRBY', key, prefix .. pair[1], amount)
+    local field, amount = prefix .. pair[1], pair[2]
+    if #amount > digits then
+      redis.call('HINCRBY', key, field, sign < 0 and negated(amount) or amount)
+    else
+      fields[field] = (fields[field] or 0) + sign * tonumber(amount)
+    end
   end
 end
 
-local function book(kept, undo)
+local function book(kept, sign)
   for _, keys in ipairs(kept.keys) do
-    add(keys[1], 't\31', kept.row, undo)
-    add(keys[1], 't\31', kept.more, undo)
-    redis.call('HINCRBY', keys[1], 'rev', 1)
+    add(keys[1], 't\31', kept.row, sign)
+    add(keys[1], 't\31', kept.more, sign)
+    add(keys[1], '', {{'rev', '1'}}, 1)
     if kept.user ~= '' then
-      add(keys[1], 'm\31' .. kept.model .. '\31', kept.row, undo)
-      add(keys[2], 'u\31' .. kept.user .. '\31', kept.row, undo)
-      redis.call('HINCRBY', keys[2], 'rev', 1)
+      add(keys[1], 'm\31' .. kept.model .. '\31', kept.row, sign)
+      add(keys[2], 'u\31' .. kept.user .. '\31', kept.row, sign)
+      add(keys[2], '', {{'rev', '1'}}, 1)
     end
   end
+end
+
+local function write(key, fields, more)
+  local names = {}
+  for name in pairs(fields) do names[#names + 1] = name end
+  local held, set = redis.call('HMGET', key, unpack(names)), more or {}
+  for i, name in ipairs(names) do
+    local sum = tonumber(held[i] or '0') + fields[name]
+    if math.abs(sum) < exact then
+      set[#set + 1] = name
+      set[#set + 1] = string.format('%.0f', sum)
+    else
+      redis.call('HINCRBY', key, name, string.format('%.0f', fields[name]))
+    end
+  end
+  redis.call('HSET', key, unpack(set))
 end
 
 -- Buckets have no TTL, or Redis might evict them; they end here, by the hour.
@@ -51,7 +78,8 @@ if redis.call('EXISTS', KEYS[11]) == 0 then
     redis.call('ZREM', KEYS[5], old)
   end
 end
-for i = 11, 14 do redis.call('ZADD', KEYS[5], limits.ends[i - 10], KEYS[i]) end
+redis.call('ZADD', KEYS[5], limits.ends[1], KEYS[11], limits.ends[2], KEYS[12],
+  limits.ends[3], KEYS[13], limits.ends[4], KEYS[14])
 
 local answered = entry.answer ~= ''
 if answered then
@@ -59,7 +87,7 @@ if answered then
   if before then  -- the same request again: its last answer is the one that counts
     local kept = cmsgpack.unpack(before)
     if kept.at > entry.at then return 1 end
-    book(kept, true)
+    book(kept, -1)
     redis.call('LREM', KEYS[3], -1, kept.recent)
     if kept.history ~= '' then redis.call('LREM', KEYS[4], -1, kept.history) end
   end
@@ -73,29 +101,41 @@ if entry.user ~= '' then
   kept.user = folded(KEYS[6], entry.user, limits.users)
   kept.model = folded(KEYS[7], entry.model, limits.models)
 end
+local transforms = {}
 for _, pair in ipairs(kept.more) do
-  if string.sub(pair[1], 1, 2) == 'x:' then
-    pair[1] = 'x:' .. folded(KEYS[8], string.sub(pair[1], 3), limits.transforms)
+  if string.sub(pair[1], 1, 2) == 'x:' then transforms[#transforms + 1] = string.sub(pair[1], 3) end
+end
+if #transforms > 0 then
+  local known, at = redis.call('SMISMEMBER', KEYS[8], unpack(transforms)), 0
+  for _, pair in ipairs(kept.more) do
+    if string.sub(pair[1], 1, 2) == 'x:' then
+      at = at + 1
+      if known[at] == 0 then pair[1] = 'x:' .. folded(KEYS[8], transforms[at], limits.transforms) end
+    end
   end
 end
-book(kept, false)
+book(kept, 1)
 
 for _, keys in ipairs(kept.keys) do
-  local best = tonumber(redis.call('HGET', keys[1], 'best') or '-1')
-  if entry.best > best and entry.best > 0 then
-    redis.call('HSET', keys[1], 'best', entry.best, 'best_detail', entry.best_detail)
+  local more = {}
+  if entry.best > 0 and entry.best > tonumber(redis.call('HGET', keys[1], 'best') or '-1') then
+    more = {'best', entry.best, 'best_detail', entry.best_detail}
   end
+  write(keys[1], changes[keys[1]], more)
+  changes[keys[1]] = nil
 end
-if entry.recent ~= '' then
-  redis.call('RPUSH', KEYS[3], entry.recent)
-  redis.call('LTRIM', KEYS[3], -limits.recent, -1)
+for key, fields in pairs(changes) do write(key, fields) end
+
+local function push(key, line, limit)
+  if redis.call('RPUSH', key, line) > limit then redis.call('LTRIM', key, -limit, -1) end
 end
+if entry.recent ~= '' then push(KEYS[3], entry.recent, limits.recent) end
 if entry.history ~= '' then
+  local totals = redis.call('HMGET', KEYS[9], 't\31saved', 't\31cost')
   kept.history = entry.history
-    .. ',"total_tokens_saved":' .. redis.call('HGET', KEYS[9], 't\31saved')
-    .. ',"total_cost_units":"' .. redis.call('HGET', KEYS[9], 't\31cost') .. '"}'
-  redis.call('RPUSH', KEYS[4], kept.history)
-  redis.call('LTRIM', KEYS[4], -limits.history, -1)
+    .. ',"total_tokens_saved":' .. totals[1]
+    .. ',"total_cost_units":"' .. totals[2] .. '"}'
+  push(KEYS[4], kept.history, limits.history)
 end
 if answered then redis.call('SET', KEYS[2], cmsgpack.pack(kept), 'EX', limits.answer_ttl) end
 return 1

@@ -1,0 +1,184 @@
+"""Starts what is measured on free ports and stops it by pid."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from deploy.embedded import EmbeddedValkey
+from deploy.local import die_with_parent
+from loadtest.target import Target
+
+_READY_SECONDS = 60.0
+_STOP_SECONDS = 15.0
+_POLL_SECONDS = 0.05
+_RESERVED = {6379, 5432, 8787}
+"""Ports that other people's servers use."""
+
+
+class StartError(Exception):
+    """A service did not come up; the message ends with what it last printed."""
+
+
+def free_port() -> int:
+    """Return a port of loopback that nobody listens on."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port not in _RESERVED:
+            return port
+
+
+class Service:
+    """One process tree in the background; its output goes to a file in ``directory``."""
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str],
+        directory: Path,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.name = name
+        self.log = directory / f"{name}.log"
+        with self.log.open("wb") as file:
+            self._process = subprocess.Popen(
+                command,
+                env=dict(os.environ if environment is None else environment),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+                preexec_fn=die_with_parent if sys.platform == "linux" else None,
+            )
+
+    @property
+    def pid(self) -> int:
+        """The id of its first process."""
+        return self._process.pid
+
+    def until(self, ready: Callable[[], bool]) -> None:
+        """Wait until ``ready()``.
+
+        Raises:
+            StartError: it ended first, or it takes too long.
+        """
+        give_up = time.monotonic() + _READY_SECONDS
+        while not ready():
+            ended = self._process.poll() is not None
+            if ended or time.monotonic() > give_up:
+                last = self.printed()[-1500:].strip()
+                raise StartError(f"{self.name} {'ended' if ended else 'is not ready'}: {last}")
+            time.sleep(_POLL_SECONDS)
+
+    def printed(self) -> str:
+        """Return what it printed so far."""
+        return self.log.read_text("utf-8", "replace")
+
+    def stop(self) -> None:
+        """End it: politely, then not."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+
+def _answers(url: str) -> bool:
+    """Say whether an HTTP server answers anything there."""
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=2)
+    try:
+        connection.request("GET", "/livez")
+        connection.getresponse()
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        connection.close()
+    return True
+
+
+class Servers:
+    """Everything one benchmark has started; a context that ends it all."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._services: list[Service] = []
+
+    def __enter__(self) -> Servers:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for service in reversed(self._services):
+            service.stop()
+
+    def farm(self, name: str = "farm", *, cpu: int = 2, gpu: int = 1, **settings: str) -> Target:
+        """Start ``headroom-farm up`` on a Valkey of its own; ``settings`` are HEADROOM_* values.
+
+        Raises:
+            StartError: it did not become ready.
+        """
+        directory = self._directory / name
+        valkey = EmbeddedValkey(directory / "valkey", free_port())
+        valkey.prepare()
+        redis = self._start(Service(f"{name}-valkey", valkey.command, directory))
+        port = free_port()
+        environment = {
+            **os.environ,
+            "HEADROOM_REDIS_URL": valkey.url,
+            "HEADROOM_LOG_LEVEL": "info",
+            **{f"HEADROOM_{key.upper()}": value for key, value in settings.items()},
+        }
+        command = [
+            *(sys.executable, "-m", "deploy.cli", "up", "--host", "127.0.0.1"),
+            *("--port", str(port), "--cpu-workers", str(cpu), "--gpu-workers", str(gpu)),
+            *("--data-dir", str(directory / "data")),
+        ]
+        farm = self._start(Service(name, command, directory, environment))
+        url = f"http://127.0.0.1:{port}"
+        farm.until(lambda: f"ready {url}" in farm.printed())
+        return Target(name, url, (farm.pid, redis.pid), redis_url=valkey.url)
+
+    def inline(self) -> Target:
+        """Start the original's design, ``loadtest.peers.inline``.
+
+        Raises:
+            StartError: it did not become ready.
+        """
+        return self._peer("inline")
+
+    def upstream(self) -> tuple[Target, Target]:
+        """Start upstream's proxy; return it stateless and session-aware: one process.
+
+        Raises:
+            StartError: it did not become ready; ``headroom proxy`` wants the ``peers`` extra.
+        """
+        found = self._peer("upstream")
+        return (
+            Target("upstream", found.url, found.pids),
+            Target("upstream session", found.url, found.pids, session=True),
+        )
+
+    def _peer(self, name: str) -> Target:
+        port = free_port()
+        directory = self._directory / name
+        command = [sys.executable, "-m", f"loadtest.peers.{name}", "--port", str(port)]
+        service = self._start(
+            Service(name, [*command, "--data-dir", str(directory / "data")], directory)
+        )
+        url = f"http://127.0.0.1:{port}"
+        service.until(lambda: _answers(url))
+        return Target(name, url, (service.pid,))
+
+    def _start(self, service: Service) -> Service:
+        self._services.append(service)
+        return service

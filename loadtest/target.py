@@ -1,0 +1,131 @@
+"""What is driven: a service, its processes, and what they and its Redis spent."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import redis
+
+_TICK = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGESIZE")
+_PARTS = {"api": "front end", "cpu": "cpu workers", "gpu": "gpu workers"}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A service to drive: its name in tables, its root URL, its processes.
+
+    ``pids`` are counted with all their descendants. ``session`` says that bodies carry
+    upstream's ``config.session_id``, one for each user. ``redis_url`` is the Redis it uses
+    alone, empty where its traffic is not counted.
+    """
+
+    name: str
+    url: str
+    pids: tuple[int, ...] = ()
+    session: bool = False
+    redis_url: str = field(default="", repr=False)
+
+    def tail(self, user: str) -> bytes:
+        """Return what ends a body of ``user`` after its messages."""
+        if not self.session:
+            return b"]}"
+        return b'],"config":{"mode":"ccr","session_id":' + json.dumps(user).encode() + b"}}"
+
+
+class Traffic(NamedTuple):
+    """What went through a Redis: commands run (also those inside scripts) and bytes."""
+
+    commands: int = 0
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a target used so far, or between two readings; processor seconds by part."""
+
+    cpu: dict[str, float]
+    traffic: Traffic
+
+    def since(self, before: Spent) -> Spent:
+        """Return what was used between ``before`` and this."""
+        cpu = {part: used - before.cpu.get(part, 0.0) for part, used in self.cpu.items()}
+        pairs = zip(self.traffic, before.traffic, strict=True)
+        return Spent(cpu, Traffic(*(now - then for now, then in pairs)))
+
+
+def spent(target: Target) -> Spent:
+    """Read what ``target`` used so far."""
+    cpu: dict[str, float] = {}
+    for process in family(target.pids):
+        cpu[process.part] = cpu.get(process.part, 0.0) + process.cpu
+    return Spent(cpu, _traffic(target.redis_url) if target.redis_url else Traffic())
+
+
+class Process(NamedTuple):
+    """One running process: processor seconds (with its reaped children's), resident bytes."""
+
+    pid: int
+    part: str
+    cpu: float
+    resident: int
+
+
+def family(pids: Iterable[int]) -> list[Process]:
+    """Return processes and all their descendants, those that are still there."""
+    found: dict[int, Process] = {}
+    children: dict[int, list[int]] = {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (path / "stat").read_text().rpartition(") ")[2].split()
+            command = (path / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue  # it ended meanwhile
+        pid = int(path.name)
+        children.setdefault(int(fields[1]), []).append(pid)
+        cpu = sum(map(int, fields[11:15])) / _TICK  # utime, stime, and of reaped children
+        found[pid] = Process(pid, _part(command), cpu, int(fields[21]) * _PAGE)
+    kin: list[Process] = []
+    waiting, seen = list(pids), set[int]()
+    while waiting:
+        pid = waiting.pop()
+        if pid not in seen and pid in found:
+            seen.add(pid)
+            kin.append(found[pid])
+            waiting += children.get(pid, [])
+    return kin
+
+
+def _part(command: list[str]) -> str:
+    """Name a process by its command line: a part of the farm, or ``other``."""
+    text = " ".join(command)
+    if "valkey-server" in text or "redis-server" in text or "valkey.conf" in text:
+        return "redis"
+    if "headroom-farm-api" in text:
+        return _PARTS["api"]
+    if "deploy.cli" in text or "headroom-farm" in text:
+        words = set(command)
+        for word in ("api", "cpu", "gpu"):
+            if word in words:
+                return _PARTS[word]
+    return "other"
+
+
+def _traffic(url: str) -> Traffic:
+    client = redis.Redis.from_url(url)
+    try:
+        stats = client.info("stats")
+        calls = client.info("commandstats")
+    finally:
+        client.close()
+    ours = ("cmdstat_info", "cmdstat_hello", "cmdstat_client|setinfo", "cmdstat_auth")
+    commands = sum(int(c["calls"]) for name, c in calls.items() if name not in ours)
+    return Traffic(
+        commands, int(stats["total_net_input_bytes"]), int(stats["total_net_output_bytes"])
+    )
