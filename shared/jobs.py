@@ -38,7 +38,7 @@ def engines_of(transforms: Iterable[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-Outcome = Literal["compressed", "unchanged", "failed", "refused", "quarantined"]
+Outcome = Literal["compressed", "unchanged", "failed", "refused", "unstored", "quarantined"]
 """What became of a block."""
 
 
@@ -113,8 +113,9 @@ class Form(msgspec.Struct, frozen=True):
     """What became of a block. ``text`` is None where the original stays.
 
     ``shown`` are the hashes its text carries, ``stored`` all that lie in Redis for it.
-    ``outcome`` is ``compressed``, ``unchanged``, ``failed``, ``refused`` (its pool had no room)
-    or ``quarantined`` (workers died of it); the last stays in the session cache.
+    ``outcome`` is ``compressed``, ``unchanged``, ``failed``, ``refused`` (its pool had no room),
+    ``unstored`` (its user's state was away) or ``quarantined`` (workers died of it); the last
+    stays in the session cache.
     """
 
     text: str | None

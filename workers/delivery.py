@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import structlog
 from redis.client import Pipeline
 
 from shared import keys
 from shared.buckets import ENGINE, bucket_of
+from shared.connection import BROKEN
 from shared.jobs import Form, Job, Reply, pack_form, pack_reply, unpack_form
 from shared.originals import keep
 from shared.scripts import script
@@ -17,6 +19,7 @@ from .batcher import BatchCount
 from .queue import Outcome, PoolQueue
 from .tasks import Done
 
+_log = structlog.get_logger(__name__)
 _NOT_KEPT = ("failed", "refused")
 
 
@@ -36,7 +39,12 @@ class Delivery:
     def known(self, job: Job) -> dict[str, Form]:
         """Return the forms of the job's blocks that the session cache has already."""
         names = [block.key for block in job.blocks]
-        found: Any = self._state.hmget(keys.cache(job.user), names) if names else []
+        try:
+            found: Any = self._state.hmget(keys.cache(job.user), names) if names else []
+        except BROKEN:
+            if self._state is self._redis:
+                raise
+            return {}
         return {key: unpack_form(form) for key, form in zip(names, found, strict=True) if form}
 
     def deliver(self, job: Job, done: Done, count: BatchCount, ends: str | None = None) -> None:
@@ -45,14 +53,22 @@ class Delivery:
         ``count`` goes with it into the pool's counters, and starts again at zero. ``ends``
         is the id of a job that is done with this block.
         """
-        packed = pack_form(done.form)
-        reply = pack_reply(Reply(job.user, done.block.key, packed))
-        waiters = {job.reply.encode(), *self._store(job.user, done, packed)}
+        form = done.form
+        waiters = {job.reply.encode()}
+        try:
+            waiters.update(self._store(job.user, done))
+        except BROKEN as error:
+            if self._state is self._redis:
+                raise
+            # The queues may be well: one node without its users must not stop the pool.
+            _log.warning("state_failed", error=type(error).__name__)
+            form = Form(None, outcome="unstored")
+        reply = pack_reply(Reply(job.user, done.block.key, pack_form(form)))
         pipe = self._redis.pipeline(transaction=False)
         for waiter in waiters:
             pipe.rpush(waiter, reply)
             pipe.expire(waiter, keys.REPLY_TTL_SECONDS)
-        self._count(pipe, done.form, count)
+        self._count(pipe, form, count)
         if ends is not None:
             self._queue.done(ends, "done", pipe)
         pipe.execute()
@@ -61,7 +77,7 @@ class Delivery:
         """End a job whose blocks are not to be done."""
         self._queue.done(job_id, outcome)
 
-    def _store(self, user: str, done: Done, packed: bytes) -> list[bytes]:
+    def _store(self, user: str, done: Done) -> list[bytes]:
         """Keep the block in its user's state; return the reply lists that wait for it."""
         settings = self._settings
         pipe = self._state.pipeline(transaction=False)
@@ -73,7 +89,7 @@ class Delivery:
                 settings.session_ttl,
                 settings.max_cache_entries,
                 done.block.key,
-                b"" if done.form.outcome in _NOT_KEPT else packed,
+                b"" if done.form.outcome in _NOT_KEPT else pack_form(done.form),
             ],
             client=pipe,
         )

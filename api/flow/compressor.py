@@ -32,7 +32,12 @@ from .turn import ANSWER_SECONDS, Turn
 _log = structlog.get_logger(__name__)
 _TOUCH_SECONDS = 30.0
 _NOTE_SECONDS = 0.25
-_LEFT = {"failed": "engine", "refused": "overload", "quarantined": "quarantine"}
+_LEFT = {
+    "failed": "engine",
+    "refused": "overload",
+    "quarantined": "quarantine",
+    "unstored": "redis",
+}
 """The reason that an answer gives for a block of such an outcome."""
 
 
@@ -223,7 +228,7 @@ class Compressor:
         for key, form in found.forms.items():
             if form.outcome in _LEFT:
                 turn.degraded.add(_LEFT[form.outcome])
-            if form.outcome in ("failed", "refused"):
+            if form.outcome in ("failed", "refused", "unstored"):
                 continue
             session.remember_form(key, form)
             if key in turn.texts:  # stored by the worker a moment ago
