@@ -21,7 +21,7 @@ from .flow.dispatch import Dispatcher
 from .middleware import Lifespan, OneSlash, RequestId, error_response, http_error_serializer
 from .resources.books import MetricsResource, PricingResource, StatsResource
 from .resources.compress import CompressResource
-from .resources.health import HealthResource, LiveResource, ReadyResource
+from .resources.health import Drain, HealthResource, LiveResource, ReadyResource
 from .resources.openapi import OpenApiResource
 from .resources.retrieve import Originals, RetrieveResource
 from .resources.tool_call import ToolCallResource
@@ -29,8 +29,11 @@ from .resources.tool_call import ToolCallResource
 App = falcon.asgi.App[falcon.asgi.Request, falcon.asgi.Response]
 
 
-def create_app(settings: Settings | None = None) -> App:
-    """Return the ASGI application; ``settings`` default to the environment's."""
+def create_app(settings: Settings | None = None, drain: Drain | None = None) -> App:
+    """Return the ASGI application; ``settings`` default to the environment's.
+
+    ``drain`` tells it when its process is on its way out.
+    """
     settings = settings or load_settings()
     dispatcher = Dispatcher(settings)
     compressor = Compressor(settings, dispatcher)
@@ -55,7 +58,7 @@ def create_app(settings: Settings | None = None) -> App:
     app.add_route("/v1/retrieve/{digest}", retrieve, suffix="hash")
     app.add_route("/health", HealthResource())
     app.add_route("/livez", LiveResource())
-    app.add_route("/readyz", ReadyResource(dispatcher, prices, started))
+    app.add_route("/readyz", ReadyResource(dispatcher, prices, started, drain or Drain()))
     stats = StatsResource(reports)
     app.add_route("/stats", stats)
     app.add_route("/stats/insights", stats, suffix="insights")

@@ -43,6 +43,7 @@ class Settings(BaseSettings):
     # The request.
     deadline_ms: int = Field(8000, ge=10, le=600_000)
     max_body_bytes: int = Field(64 * 1024 * 1024, ge=1024)
+    drain_seconds: float = Field(0.0, ge=0, le=600)
     marker_mode: MarkerMode = "ccr"
     code_aware: bool = False
 

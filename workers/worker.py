@@ -15,6 +15,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, Literal
 
@@ -79,8 +80,11 @@ class FarmWorker(SimpleWorker):
             serializer=JSONSerializer,
         )
 
-    def run(self) -> None:
-        """Work until SIGTERM or SIGINT; the current job is finished first."""
+    def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
+        """Work until SIGTERM or SIGINT; the current job is finished first.
+
+        ``on_ready`` is called once, when it begins to take jobs.
+        """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         tracer.configure(self._settings, f"headroom-farm-worker-{self._pool}")
@@ -88,6 +92,7 @@ class FarmWorker(SimpleWorker):
         self._alive = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._alive.start()
         _log.info("worker_ready", pool=self._pool, worker=self.name, engines=ENGINE_VERSION)
+        on_ready()
         while not self._stopping.is_set():
             try:
                 job_id: Any = self._redis.blmove(

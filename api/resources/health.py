@@ -15,6 +15,12 @@ from ..flow.dispatch import Dispatcher
 SERVICE = "headroom-farm"
 
 
+class Drain:
+    """Whether this process was told to go (see api/drain.py)."""
+
+    asked = False
+
+
 class HealthResource:
     """200 while the process lives."""
 
@@ -39,10 +45,13 @@ class LiveResource:
 class ReadyResource:
     """200 where this process can have blocks compressed, 503 with the reason elsewhere."""
 
-    def __init__(self, dispatcher: Dispatcher, prices: Prices, started: float) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, prices: Prices, started: float, drain: Drain
+    ) -> None:
         self._prices = prices
         self._dispatcher = dispatcher
         self._started = started
+        self._drain = drain
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Check Redis and both pools."""
@@ -52,7 +61,7 @@ class ReadyResource:
             "redis": "ok" if redis else "unreachable",
             **{f"{pool}_workers": count for pool, count in alive.items()},
         }
-        ready = redis and any(alive.values())
+        ready = redis and any(alive.values()) and not self._drain.asked
         resp.status = falcon.HTTP_200 if ready else falcon.HTTP_503
         resp.media = {
             "status": "ready" if ready else "not_ready",
@@ -65,4 +74,5 @@ class ReadyResource:
             ],
         }
         if not ready:
-            resp.media["reason"] = "redis" if not redis else "no_workers"
+            reason = "redis" if not redis else "no_workers"
+            resp.media["reason"] = "draining" if self._drain.asked else reason
