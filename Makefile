@@ -4,7 +4,7 @@ VENV ?= .venv
 PORT ?= 8788
 BIN := $(VENV)/bin
 
-.PHONY: run test lint bench clean
+.PHONY: run test lint bench chaos clean
 
 run: $(VENV)/.run
 	$(BIN)/python -m deploy.run $(if $(ONCE),--once --port 0,--port $(PORT))
@@ -21,6 +21,10 @@ lint: $(VENV)/.test
 # The farm beside its peers, all on free ports; BENCH=--quick for two minutes.
 bench: $(VENV)/.bench
 	$(BIN)/python -m loadtest.bench $(BENCH)
+
+# Every fault it promises to stand, under load: about eight minutes. ARGS="--list" names them.
+chaos: $(VENV)/.test
+	$(BIN)/python -m loadtest.chaos $(ARGS)
 
 clean:
 	rm -rf $(VENV) .data build *.egg-info .mypy_cache .ruff_cache .hypothesis

@@ -26,7 +26,7 @@ from .flow.state import UserState
 from .middleware import Lifespan, OneSlash, RequestId, error_response, http_error_serializer
 from .resources.books import MetricsResource, PricingResource, StatsResource
 from .resources.compress import CompressResource
-from .resources.health import HealthResource, LiveResource, ReadyResource
+from .resources.health import Drain, HealthResource, LiveResource, ReadyResource
 from .resources.openapi import OpenApiResource
 from .resources.retrieve import Originals, RetrieveResource
 from .resources.tool_call import ToolCallResource
@@ -35,8 +35,11 @@ from .security import SecurityHeaders, cross_origin
 App = falcon.asgi.App[falcon.asgi.Request, falcon.asgi.Response]
 
 
-def create_app(settings: Settings | None = None) -> App:
-    """Return the ASGI application; ``settings`` default to the environment's."""
+def create_app(settings: Settings | None = None, drain: Drain | None = None) -> App:
+    """Return the ASGI application; ``settings`` default to the environment's.
+
+    ``drain`` tells it when its process is on its way out.
+    """
     settings = settings or load_settings()
     queues = Guarded(connect_async(settings), settings)
     places = {"redis": queues}
@@ -75,7 +78,8 @@ def create_app(settings: Settings | None = None) -> App:
     app.add_route("/v1/retrieve/{digest}", retrieve, suffix="hash")
     app.add_route("/health", HealthResource())
     app.add_route("/livez", LiveResource())
-    app.add_route("/readyz", ReadyResource(places, pools, prices, started))
+    ready = ReadyResource(places, pools, prices, started, drain or Drain())
+    app.add_route("/readyz", ready)
     stats = StatsResource(reports)
     app.add_route("/stats", stats)
     app.add_route("/stats/insights", stats, suffix="insights")

@@ -36,11 +36,14 @@ def _parser() -> argparse.ArgumentParser:
     api = commands.add_parser("api", help="run one front end")
     _server_options(api)
     api.add_argument("--redis-url", metavar="URL")
+    api.add_argument("--listen-fd", type=int, metavar="FD", help="a supervisor's bound socket")
+    api.add_argument("--ready-fd", type=int, metavar="FD", help="gets a byte a serving process")
     api.set_defaults(run=_api)
 
     worker = commands.add_parser("worker", help="run one worker")
     worker.add_argument("--pool", choices=("cpu", "gpu"), required=True)
     worker.add_argument("--redis-url", metavar="URL")
+    worker.add_argument("--ready-fd", type=int, metavar="FD", help="gets a byte when it is ready")
     worker.set_defaults(run=_worker)
 
     export = commands.add_parser("export", help="write the books to standard output")
@@ -113,10 +116,11 @@ def _import(arguments: argparse.Namespace) -> None:
 def _api(arguments: argparse.Namespace) -> None:
     from api.server import serve
 
-    serve(_settings(arguments))
+    serve(_settings(arguments), listen_fd=arguments.listen_fd, ready_fd=arguments.ready_fd)
 
 
 def _worker(arguments: argparse.Namespace) -> None:
+    from shared.readiness import tell
     from workers.engines import text_engine
     from workers.tasks import Engines
     from workers.worker import FarmWorker
@@ -126,7 +130,7 @@ def _worker(arguments: argparse.Namespace) -> None:
     pool = arguments.pool
     chosen = text_engine(pool, settings)
     engine, status = chosen or (None, None)
-    FarmWorker(settings, Engines(pool, engine), status).run()
+    FarmWorker(settings, Engines(pool, engine), status).run(lambda: tell(arguments.ready_fd))
 
 
 def _pull(arguments: argparse.Namespace) -> None:

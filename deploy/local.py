@@ -1,21 +1,21 @@
 """``headroom-farm up``: the whole farm on one machine, in the foreground.
 
 Each part is a process running the very command the compose file and the manifests run.
-A part that dies is started again with back-off; the others live through it.
+A part that dies is started again with back-off; the others live through it. The listening
+socket is made here and handed to the front end, so none is refused while it is replaced.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import FrameType
 
@@ -26,54 +26,17 @@ from shared.errors import SupervisorError
 from shared.settings import Settings, load_settings
 
 from .embedded import EmbeddedValkey
+from .part import Part
 
 _log = structlog.get_logger(__name__)
 _STOP_SECONDS = 8.0
+"""What a part may take to end beyond its drain and the deadline of its last request."""
 _READY_SECONDS = 60.0
 _TICK_SECONDS = 0.1
-_BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
-_STABLE_SECONDS = 30.0
-_PR_SET_PDEATHSIG = 1
+_OVER = object()
 
 LOCAL = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Opens URLs of this machine, whatever proxy the environment names for others."""
-
-
-@dataclass(slots=True)
-class Part:
-    """One process of the farm. ``restart_at`` is when a dead one is started again."""
-
-    name: str
-    command: list[str]
-    environment: dict[str, str]
-    process: subprocess.Popen[bytes] | None = None
-    started: float = 0.0
-    deaths: int = 0
-    restart_at: float = 0.0
-
-    def start(self) -> None:
-        """Start the process; it dies with its supervisor."""
-        self.process = subprocess.Popen(
-            self.command,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            preexec_fn=die_with_parent if sys.platform == "linux" else None,
-        )
-        self.started = time.monotonic()
-
-    def poll(self) -> bool:
-        """Return whether the process lives; note its death."""
-        if self.process is None:
-            return False
-        if self.process.poll() is None:
-            return True
-        self.deaths = 0 if time.monotonic() - self.started > _STABLE_SECONDS else self.deaths
-        wait = _BACKOFF_SECONDS[min(self.deaths, len(_BACKOFF_SECONDS) - 1)]
-        self.deaths += 1
-        self.restart_at = time.monotonic() + wait
-        _log.warning("part_died", part=self.name, status=self.process.returncode, restart_in=wait)
-        self.process = None
-        return False
 
 
 @dataclass(slots=True)
@@ -84,9 +47,12 @@ class Farm:
     embedded_redis: bool
     parts: list[Part] = field(default_factory=list)
     stopping: bool = False
+    roll_asked: bool = False
+    _rolling: Iterator[None] | None = None
+    _passing: list[Part] = field(default_factory=list)  # on their way in or out
 
     def run(self) -> None:
-        """Run the farm until SIGINT or SIGTERM.
+        """Run the farm until SIGINT or SIGTERM; SIGHUP replaces its parts one by one.
 
         Raises:
             SupervisorError: it did not become ready.
@@ -94,6 +60,7 @@ class Farm:
         logs.configure(self.settings)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
+        signal.signal(signal.SIGHUP, self._on_hangup)
         try:
             self._plan()
             for part in self.parts:
@@ -103,25 +70,35 @@ class Farm:
             self._stop()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        """End; told a second time, end at once."""
+        if self.stopping:
+            for part in [*self._passing, *self.parts]:
+                part.kill()
+            os._exit(128 + number)
         self.stopping = True
+
+    def _on_hangup(self, number: int, frame: FrameType | None) -> None:
+        self.roll_asked = True
 
     def _plan(self) -> None:
         settings = self.settings
         environment = {**os.environ}
-        port = settings.port or _free_port(settings.host)
-        _refuse_taken(settings.host, port)
+        listener = _bound(settings.host, settings.port)
+        port = listener.getsockname()[1]
         self.settings = settings = settings.model_copy(update={"port": port})
         if self.embedded_redis:
             valkey = EmbeddedValkey(settings.data_dir / "valkey", _free_port("127.0.0.1"))
             valkey.prepare()
             settings = self.settings = settings.model_copy(update={"redis_url": valkey.url})
-            self.parts.append(Part("valkey", valkey.command, environment))
+            self.parts.append(Part("valkey", valkey.command, environment, says_ready=0))
         # The parts read the same environment; what options changed is put over it.
         known = load_settings()
         for name, value in settings:
             if value != getattr(known, name):
                 environment[f"HEADROOM_{name.upper()}"] = str(value)
-        self.parts.append(Part("api", _command("api"), environment))
+        self.parts.append(
+            Part("api", _command("api"), environment, listener, settings.api_processes)
+        )
         for pool, count in (("cpu", settings.cpu_workers), ("gpu", settings.gpu_workers)):
             for number in range(count):
                 command = _command("worker", "--pool", pool)
@@ -141,49 +118,79 @@ class Farm:
                     print(f"ready {url}", flush=True)
                 elif time.monotonic() > give_up:
                     raise SupervisorError(f"not ready after {_READY_SECONDS:.0f} s")
+            elif self.roll_asked and self._rolling is None:
+                self.roll_asked = False
+                self._rolling = self._roll()
+            if self._rolling is not None and next(self._rolling, _OVER) is _OVER:
+                self._rolling = None
             time.sleep(_TICK_SECONDS)
+
+    def _roll(self) -> Iterator[None]:
+        """Replace all parts but Redis, one by one, each when its successor works; a tick a step.
+
+        A successor that does not come up ends it: the old parts stay.
+        """
+        for at, old in enumerate(self.parts):
+            if not old.says_ready:
+                continue
+            new = old.successor()
+            self._passing.append(new)
+            new.start()
+            give_up = time.monotonic() + _READY_SECONDS
+            while not new.ready:
+                if not new.poll() or time.monotonic() > give_up:
+                    _log.error("restart_given_up", part=old.name)
+                    new.end(time.monotonic())
+                    self._passing.remove(new)
+                    return
+                yield
+            self.parts[at], self._passing = new, [old]
+            old.ask_to_end()
+            give_up = time.monotonic() + self._grace
+            while old.alive and time.monotonic() < give_up:
+                yield
+            old.end(give_up)
+            self._passing.clear()
+            _log.info("part_replaced", part=old.name)
+        _log.info("restarted")
+
+    @property
+    def _grace(self) -> float:
+        """Seconds a part may take to end by itself."""
+        return self.settings.drain_seconds + self.settings.deadline_ms / 1000 + _STOP_SECONDS
 
     def _stop(self) -> None:
         """Stop front ends and workers first, then Redis; kill what does not go in time."""
         redis = [p for p in self.parts if p.name == "valkey"]
-        rest = [p for p in self.parts if p.name != "valkey"]
-        give_up = time.monotonic() + _STOP_SECONDS
+        rest = [*self._passing, *(p for p in self.parts if p.name != "valkey")]
+        give_up = time.monotonic() + self._grace
         for group in (rest, redis):
             for part in group:
-                if part.process is not None:
-                    part.process.terminate()
+                part.ask_to_end()
             for part in group:
-                _wait(part, give_up)
-
-
-def _wait(part: Part, give_up: float) -> None:
-    if part.process is None:
-        return
-    try:
-        part.process.wait(max(0.1, give_up - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        _log.warning("part_killed", part=part.name)
-        part.process.kill()
-        part.process.wait()
+                part.end(give_up)
 
 
 def _command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "deploy.cli", *arguments]
 
 
-def die_with_parent() -> None:
-    """Have this process ended when its parent ends, however that happens (Linux)."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def _bound(host: str, port: int) -> socket.socket:
+    """Return a socket bound to the address, not listening yet: the front end does that.
 
-
-def _refuse_taken(host: str, port: int) -> None:
-    """Fail where somebody listens already: his answers would be taken for ours."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise SupervisorError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+    Raises:
+        SupervisorError: it cannot be had, such as where somebody listens already.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise SupervisorError(f"cannot listen on {host}:{port}: {error.strerror}") from None
+    return listener
 
 
 def _free_port(host: str) -> int:

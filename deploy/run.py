@@ -14,7 +14,8 @@ from types import FrameType
 from shared.errors import FarmError
 
 from .demo import demo
-from .local import LOCAL, die_with_parent
+from .local import LOCAL
+from .part import die_with_parent
 
 _STOP_SECONDS = 15
 
@@ -33,6 +34,7 @@ def run(port: int, *, once: bool) -> int:
         stdout=subprocess.PIPE,
         text=True,
         env={"HEADROOM_LOG_LEVEL": "warning", **os.environ},
+        process_group=0,  # a Ctrl-C reaches it once, through this process
         preexec_fn=die_with_parent if sys.platform == "linux" else None,
     )
     for number in (signal.SIGINT, signal.SIGTERM):

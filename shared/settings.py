@@ -63,6 +63,7 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(64 * 1024 * 1024, ge=1024)
     bodies_bytes: int = Field(512 * 1024 * 1024, ge=1024 * 1024)
     read_timeout_seconds: float = Field(30.0, gt=0, le=3600)
+    drain_seconds: float = Field(0.0, ge=0, le=600)
     marker_mode: MarkerMode = "ccr"
     code_aware: bool = False
 

@@ -13,6 +13,7 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 
 import structlog
@@ -71,14 +72,18 @@ class FarmWorker(SimpleWorker):
             (self.key, self.worker_ttl + _REGISTRY_SECONDS),
         )
 
-    def run(self) -> None:
-        """Work until SIGTERM or SIGINT; the current job is finished first."""
+    def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
+        """Work until SIGTERM or SIGINT; the current job is finished first.
+
+        ``on_ready`` is called once, when it begins to take jobs.
+        """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         tracer.configure(self._settings, f"headroom-farm-worker-{self._pool}")
         self._engines.warm_up()
         self._heartbeat.start()
         _log.info("worker_ready", pool=self._pool, worker=self.name, engines=ENGINE_VERSION)
+        on_ready()
         while not self._stopping.is_set():
             try:
                 job_id = self._queue.pop(_WAIT_SECONDS)

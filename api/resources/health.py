@@ -18,6 +18,12 @@ from ..flow.pools import Pools
 SERVICE = "headroom-farm"
 
 
+class Drain:
+    """Whether this process was told to go (see api/drain.py)."""
+
+    asked = False
+
+
 class HealthResource:
     """200 while the process lives."""
 
@@ -43,12 +49,18 @@ class ReadyResource:
     """200 where this process can have blocks compressed, 503 with the reason elsewhere."""
 
     def __init__(
-        self, places: Mapping[str, Guarded], pools: Pools, prices: Prices, started: float
+        self,
+        places: Mapping[str, Guarded],
+        pools: Pools,
+        prices: Prices,
+        started: float,
+        drain: Drain,
     ) -> None:
         self._prices = prices
         self._places = places
         self._pools = pools
         self._started = started
+        self._drain = drain
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Check Redis and both pools."""
@@ -59,7 +71,7 @@ class ReadyResource:
             **{name: place.condition for name, place in self._places.items()},
             **{f"{pool}_workers": count for pool, count in alive.items()},
         }
-        ready = not away and any(alive.values())
+        ready = not away and any(alive.values()) and not self._drain.asked
         resp.status = falcon.HTTP_200 if ready else falcon.HTTP_503
         resp.media = {
             "status": "ready" if ready else "not_ready",
@@ -75,4 +87,5 @@ class ReadyResource:
             ],
         }
         if not ready:
-            resp.media["reason"] = away[0] if away else "no_workers"
+            reason = away[0] if away else "no_workers"
+            resp.media["reason"] = "draining" if self._drain.asked else reason

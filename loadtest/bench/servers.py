@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from deploy.embedded import EmbeddedValkey
-from deploy.local import die_with_parent
+from deploy.part import die_with_parent
 from loadtest.target import Target
 
 _READY_SECONDS = 60.0

@@ -1,0 +1,174 @@
+"""How a front end ends: it drains, so that no request is cut before its deadline.
+
+Gunicorn's asyncio worker, left alone, waits for idle keep-alive connections as if they were
+requests, is killed by its master while it does, and on SIGHUP leaves before its successor
+serves. Here, from the first SIGTERM (or SIGINT) on:
+
+1. ``/readyz`` says 503 ``draining`` and every answer carries ``Connection: close``; for
+   ``HEADROOM_DRAIN_SECONDS`` new connections are still served, for load balancers to notice.
+2. The listening socket is let go. Requests go on to their deadlines; a connection that has
+   been idle since :data:`IDLE_SECONDS` is closed.
+3. The application's parts close, and the process ends.
+
+A second SIGTERM ends it at once. SIGHUP puts new processes behind the same listening socket,
+and tells the old ones to drain when the new ones serve.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from types import FrameType
+from typing import Any
+
+from gunicorn.arbiter import Arbiter
+from gunicorn.workers import gasgi
+
+from shared.readiness import heard, readiness, tell
+from shared.settings import Settings
+
+from .connection import BoundedConnection, raise_file_limit
+
+IDLE_SECONDS = 0.5
+"""A client that is about to use a connection has used it in this time."""
+_POLL_SECONDS = 0.05
+_CLOSING_SECONDS = 6
+"""What a process may take beyond its last request's deadline: gunicorn's tick of a second,
+idle connections, and closing the ledger and the connections to Redis and Postgres."""
+_HANG_SECONDS = 60
+_START_SECONDS = 30.0
+
+
+def drain_limit(settings: Settings) -> int:
+    """Return the seconds after SIGTERM within which a front end is gone by itself."""
+    return round(settings.drain_seconds) + settings.deadline_ms // 1000 + _CLOSING_SECONDS + 1
+
+
+def hang_limit(settings: Settings) -> int:
+    """Return gunicorn's ``timeout``: how long a process may show no life, and a body no byte.
+
+    It is longer than any deadline, so gunicorn ends no request before that.
+    """
+    return max(_HANG_SECONDS, settings.deadline_ms // 1000 + _HANG_SECONDS // 2)
+
+
+class Connection(BoundedConnection):
+    """A client's connection that its process knows of."""
+
+    def connection_made(self, transport: Any) -> None:
+        """Note it."""
+        self.worker.connections.add(self)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        self.worker.connections.discard(self)
+        super().connection_lost(exc)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it waits for a request's head."""
+        return bool(self._awaiting_request)
+
+    def close(self) -> None:
+        """Close it in good order."""
+        self._keepalive_timeout()
+
+
+class FrontEnd(gasgi.ASGIWorker):
+    """One front-end process. ``self.app`` is the :class:`~api.server.Server`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.connections: set[Connection] = set()
+        self._announced = False
+
+    def init_process(self) -> None:
+        """Serve with connections that are bounded and can be drained."""
+        raise_file_limit()
+        gasgi.ASGIProtocol = Connection
+        super().init_process()
+
+    def notify(self) -> None:
+        """Show life; the first time, say that this process serves."""
+        super().notify()
+        if self.servers and not self._announced:
+            self._announced = True
+            for pipe in self.app.ready_pipes:
+                tell(pipe)
+
+    def handle_exit_signal(self) -> None:
+        """Begin to drain (SIGTERM); told twice is told once, for gunicorn repeats itself."""
+        self.app.drain.asked = True
+        super().handle_exit_signal()
+
+    async def _shutdown(self) -> None:
+        """Serve on for the grace, let the socket go, finish what runs, close the parts."""
+        settings: Settings = self.app.settings
+        if self.app.drain.asked:  # not where the master died: its successor wants the port
+            await self._until(lambda: False, settings.drain_seconds)
+        for server in self.servers:
+            server.close()
+        seen = {one: (one.req_count, time.monotonic()) for one in self.connections}
+
+        def gone() -> bool:
+            now = time.monotonic()
+            for one in list(self.connections):
+                count, since = seen.setdefault(one, (one.req_count, now))
+                if not one.idle or count != one.req_count:
+                    seen[one] = (one.req_count, now)
+                elif now - since > IDLE_SECONDS:
+                    one.close()
+            return not self.connections
+
+        await self._until(gone, settings.deadline_ms / 1000 + 1)
+        if self.lifespan and not self._quick_shutdown:
+            await self.lifespan.shutdown()
+
+    async def _until(self, over: Any, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self._quick_shutdown and time.monotonic() < end and not over():
+            self.notify()
+            await asyncio.sleep(_POLL_SECONDS)
+
+
+class Master(Arbiter):
+    """Starts the front-end processes of one command, and ends them."""
+
+    def __init__(self, app: Any) -> None:
+        self._told = False
+        self._wanted = 0
+        self._ready, pipe = readiness()
+        app.ready_pipes.append(pipe)
+        super().__init__(app)
+
+    def signal(self, sig: int, frame: FrameType | None) -> None:
+        """Note a signal; to be told to go a second time is to go at once."""
+        if sig in (signal.SIGTERM, signal.SIGINT):
+            if self._told:
+                self.kill_workers(signal.SIGKILL)
+                os._exit(128 + sig)
+            self._told = True
+            sig = signal.SIGTERM
+        super().signal(sig, frame)
+
+    def reload(self) -> None:
+        """Replace the processes (SIGHUP); the old ones go when the new ones serve."""
+        while heard(self._ready, 4096):
+            pass  # said by processes that were started one by one
+        self._wanted = self.cfg.workers
+        try:
+            super().reload()
+        finally:
+            self._wanted = 0
+
+    def manage_workers(self) -> None:
+        """Keep the number of processes; while they are replaced, wait for the new ones."""
+        end = time.monotonic() + _START_SECONDS
+        while self._wanted > 0 and time.monotonic() < end:
+            self.reap_workers()
+            self._wanted -= heard(self._ready, self._wanted)
+            time.sleep(_POLL_SECONDS)
+        super().manage_workers()

@@ -1,0 +1,1 @@
+"""Faults and overload against a real farm under steady load: `python -m loadtest.chaos`."""

@@ -1,0 +1,55 @@
+"""Hurts a farm in every way it promises to stand, under load, and prints what came of it.
+
+`python -m loadtest.chaos` plays every scenario, each on a new farm on this machine, prints
+the table and ends with status 1 where a promise was broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+from .load import material
+from .report import broken, table
+from .run import Runner
+from .scenarios import SCENARIOS
+
+
+def main() -> None:
+    """Read the command line, play, print the table."""
+    names = [scenario.name for scenario in SCENARIOS]
+    parser = argparse.ArgumentParser(prog="python -m loadtest.chaos", description=__doc__)
+    parser.add_argument("--scenario", action="append", choices=names, metavar="NAME")
+    parser.add_argument("--list", action="store_true", help="print the scenarios and end")
+    parser.add_argument("--seconds", type=float, default=12.0, help="about how long a fault lasts")
+    parser.add_argument("--clients", type=int, default=6)
+    parser.add_argument("--seed", type=int, default=1, help="of the material and the choices")
+    parser.add_argument("--margin-ms", type=float, default=100.0, help="past the deadline")
+    parser.add_argument("--markdown", action="store_true", help="print the table for a page")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was seen there")
+    options = parser.parse_args()
+    if options.list:
+        print("\n".join(names))
+        return
+    chosen = [s for s in SCENARIOS if not options.scenario or s.name in options.scenario]
+    turns = material(options.clients, options.seed)
+    runner = Runner(turns, options.seconds, options.seed, options.margin_ms)
+    outcomes = []
+    for scenario in chosen:
+        outcome = asyncio.run(runner.play(scenario))
+        outcomes.append(outcome)
+        said = "BROKEN" if outcome.broken else "held"
+        print(f"{said}: {'  '.join(outcome.cells())}", file=sys.stderr, flush=True)
+    print(table(outcomes, markdown=options.markdown))
+    for line in broken(outcomes):
+        print(f"BROKEN {line}")
+    if options.json:
+        options.json.write_text(json.dumps([o.json() for o in outcomes], indent=1) + "\n")
+    raise SystemExit(1 if broken(outcomes) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""What a scenario showed, and whether a promise was broken."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+HEAD = (
+    "scenario", "requests", "answered 200", "worst ms past the deadline", "jobs run twice",
+    "ledger difference", "seconds to full health",
+)  # fmt: skip
+
+
+@dataclass
+class Outcome:
+    """One scenario's row. `broken` names the promises it broke; `notes` what else was seen.
+
+    `worst_ms` is the latest answer against its deadline, below zero where all were early;
+    `ledger` the requests and tokens the books have more than the answers say.
+    """
+
+    scenario: str
+    requests: int = 0
+    answered: int = 0
+    tried_again: int = 0
+    worst_ms: float = 0.0
+    again: int = 0
+    ledger: tuple[int, int] = (0, 0)
+    health_seconds: float | None = None
+    degraded: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, float] = field(default_factory=dict)
+    broken: list[str] = field(default_factory=list)
+
+    def cells(self) -> list[str]:
+        """Return the row's cells, as `HEAD` names them."""
+        answered = f"{self.answered}"
+        if self.tried_again:
+            answered += f" ({self.tried_again} tried again)"
+        requests, tokens = self.ledger
+        ledger = "0" if self.ledger == (0, 0) else f"{requests:+} requests, {tokens:+} tokens"
+        health = "-" if self.health_seconds is None else f"{self.health_seconds:.1f}"
+        worst = f"{self.worst_ms:.0f}" if self.worst_ms > 0 else "none"
+        cells = [self.scenario, str(self.requests), answered, worst, str(self.again)]
+        return [*cells, ledger, health]
+
+    def json(self) -> dict[str, Any]:
+        """Return everything, for a file."""
+        return dataclasses.asdict(self)
+
+
+def table(outcomes: Sequence[Outcome], *, markdown: bool = False) -> str:
+    """Return the outcomes as a table, for people or for a page."""
+    lines = [list(HEAD), *(outcome.cells() for outcome in outcomes)]
+    if markdown:
+        rows = ["| " + " | ".join(line) + " |" for line in lines]
+        return "\n".join([rows[0], "|" + "---|" * len(HEAD), *rows[1:]])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def broken(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return each broken promise with its scenario."""
+    return [f"{o.scenario}: {what}" for o in outcomes for what in o.broken]
