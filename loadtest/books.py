@@ -1,7 +1,9 @@
 """``python -m loadtest.books``: how fast the books are read with a million requests in them.
 
 Fills an empty Redis through the ledger itself, over a year, 1000 users and 20 models, then
-asks a front end. Redis and the front end must run with the same ``HEADROOM_REDIS_URL``.
+asks a front end. Before each question a request of this moment is written, so what changes is
+read anew as under traffic. Redis and the front end must run with the same
+``HEADROOM_REDIS_URL``.
 """
 
 from __future__ import annotations
@@ -32,6 +34,7 @@ _PATHS = (
     "/stats?range=month&user=user-7",
     "/stats/insights",
     "/stats/insights?range=month",
+    "/stats/insights?range=month&user=user-7",
     "/stats-history",
     "/stats-history?range=month",
     "/sessions",
@@ -40,7 +43,7 @@ _PATHS = (
 )
 
 
-def _entry(chance: random.Random, number: int, now: float) -> Entry:
+def _entry(chance: random.Random, number: int, at: float) -> Entry:
     before = chance.randrange(500, 150_000)
     saved = chance.choice((0, before // 3, before // 2))
     engines = dict.fromkeys(("log", "diff", "smart_crusher", "text"), (1, saved))
@@ -61,33 +64,46 @@ def _entry(chance: random.Random, number: int, now: float) -> Entry:
     )
     request = Request(f"r{number}", f"user-{chance.randrange(1000)}", chance.random() / 10)
     entry = answered(request, answer, Price(Decimal("3.0000"), False))
-    return msgspec.structs.replace(entry, at=now - _YEAR * (1 - chance.random() ** 2), answer="")
+    return msgspec.structs.replace(entry, at=at, answer="")
 
 
-async def fill(count: int) -> None:
-    """Write ``count`` requests into the books."""
-    ledger, chance, now = Ledger(load_settings()), random.Random(1), time.time()
+async def fill(ledger: Ledger, count: int) -> None:
+    """Write ``count`` requests into the books, in the order of time, ever more of them a day."""
+    chance, now = random.Random(1), time.time()
     started = time.monotonic()
     for start in range(0, count, _BATCH):
-        numbers = range(start + 1, min(start + _BATCH, count) + 1)
-        await ledger.send("filler", [Line(n, _entry(chance, n, now)) for n in numbers])
+        lines = [
+            Line(n, _entry(chance, n, now - _YEAR * (1 - (n / count) ** 0.5)))
+            for n in range(start + 1, min(start + _BATCH, count) + 1)
+        ]
+        await ledger.send("filler", lines)
     spent = time.monotonic() - started
     print(f"{count} requests written in {spent:.0f} s ({count / spent:.0f} a second)", flush=True)
 
 
-def ask(url: str, times: int) -> None:
+async def ask(ledger: Ledger, url: str, times: int) -> None:
     """Print p50 and p95 of each endpoint, its first answer apart."""
     connection = Connection(url)
+    chance, writer, number = random.Random(2), f"asker-{time.time()}", 0
     print("| endpoint | first ms | p50 ms | p95 ms | KB |\n|---|---|---|---|---|")
     for path in _PATHS:
         spent = []
         for _ in range(times + 1):
+            number += 1
+            await ledger.send(writer, [Line(number, _entry(chance, number, time.time()))])
             started = time.perf_counter()
             body = connection.exchange([f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode()])
             spent.append((time.perf_counter() - started) * 1000)
         first, rest = spent[0], sorted(spent[1:])
         p50, p95 = rest[len(rest) // 2], rest[int(len(rest) * 0.95)]
         print(f"| `{path}` | {first:.1f} | {p50:.1f} | {p95:.1f} | {len(body) / 1024:.0f} |")
+
+
+async def _run(url: str, count: int, times: int) -> None:
+    ledger = Ledger(load_settings())
+    if count:
+        await fill(ledger, count)
+    await ask(ledger, url, times)
 
 
 def main() -> None:
@@ -97,9 +113,7 @@ def main() -> None:
     parser.add_argument("--fill", type=int, default=0, metavar="N")
     parser.add_argument("--times", type=int, default=100)
     options = parser.parse_args()
-    if options.fill:
-        asyncio.run(fill(options.fill))
-    ask(options.url, options.times)
+    asyncio.run(_run(options.url, options.fill, options.times))
 
 
 if __name__ == "__main__":

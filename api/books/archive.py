@@ -74,7 +74,7 @@ class Archive:
         writer = csv.writer(out, lineterminator="\n")
         names = ("saved_usd", "without_headroom_usd", "input_cost_usd")
         writer.writerow(["bucket", *_ROW[:5], *names])
-        hours = sorted(n for n in kept if n.startswith("hour:") and not n.endswith(":users"))
+        hours = sorted(n for n in kept if n.startswith("hour:") and n.count(":") == 1)
         for bucket in [*hours, "life"]:
             row = kept.get(bucket, {})
             amounts = [int(row.get(f"t\x1f{name}", 0)) for name in _ROW]

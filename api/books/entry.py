@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import blake2b
+from typing import Literal
 
 import msgspec
 
@@ -30,6 +31,9 @@ _PROVIDERS = (
     ("gemini", "google"),
 )
 
+_DETAIL = ("hits", "misses", "e:", "d:")
+_OF_ALL_ONLY = ("l:", "x:", "err", "latency_us", "retrievals")
+
 Row = list[tuple[str, str]]
 """Counters and what is added to each, as decimal digits (64 bits, signed)."""
 
@@ -37,14 +41,16 @@ Row = list[tuple[str, str]]
 class Entry(msgspec.Struct, frozen=True):
     """What is added to the books, by the one script that writes them.
 
-    ``row`` goes to the totals and to the user's and the model's row, ``more`` to the totals
-    only; ``answer`` names the request (empty: nothing is known twice), ``best`` is its
-    saving in hundredths of a per cent, ``at`` the time in epoch seconds.
+    ``row`` goes to the totals and to the user's and the model's row, ``detail`` to the
+    totals and to the user's and the model's detail, which is kept for less long, ``more`` to
+    the totals only; ``answer`` names the request (empty: nothing is known twice), ``best``
+    is its saving in hundredths of a per cent, ``at`` the time in epoch seconds.
     """
 
     at: float
     row: Row
     more: Row
+    detail: Row = []
     answer: str = ""
     user: str = ""
     model: str = ""
@@ -90,6 +96,7 @@ def answered(request: Request, answer: Answer, price: Price) -> Entry:
     return Entry(
         at=now,
         row=_row(row),
+        detail=_row(_detail(answer)),
         more=_row(_more(request, answer)),
         answer=blake2b(f"{request.user}\0{request.id}".encode(), digest_size=16).hexdigest(),
         user=user,
@@ -99,6 +106,13 @@ def answered(request: Request, answer: Answer, price: Price) -> Entry:
         best=percent,
         best_detail=f"{answer.tokens_before} to {answer.tokens_after} tokens ({model})",
     )
+
+
+def part_of(counter: str) -> Literal["row", "detail", "more"]:
+    """Return the part of an :class:`Entry` that a counter is in."""
+    if counter.startswith(_DETAIL):
+        return "detail"
+    return "more" if counter.startswith(_OF_ALL_ONLY) else "row"
 
 
 def refused(kind: str) -> Entry:
@@ -122,23 +136,24 @@ def provider_of(model: str) -> str:
     return next((name for prefix, name in _PROVIDERS if bare.startswith(prefix)), "unknown")
 
 
-def _more(request: Request, answer: Answer) -> dict[str, int]:
-    more = {
-        "hits": answer.cache_hits,
-        "misses": answer.cache_misses,
-        "latency_us": round(request.seconds * 1e6),
-    }
-    more[f"l:{bucket_of(request.seconds, REQUEST)}"] = 1
+def _detail(answer: Answer) -> dict[str, int]:
+    detail = {"hits": answer.cache_hits, "misses": answer.cache_misses}
     for name, (blocks, saved) in answer.engines.items():
-        more[f"e:{name}:blocks"] = blocks
-        more[f"e:{name}:saved"] = saved
+        detail[f"e:{name}:blocks"] = blocks
+        detail[f"e:{name}:saved"] = saved
+    for reason in answer.degraded:
+        detail[f"d:{reason}"] = 1
+    return detail
+
+
+def _more(request: Request, answer: Answer) -> dict[str, int]:
+    more = {"latency_us": round(request.seconds * 1e6)}
+    more[f"l:{bucket_of(request.seconds, REQUEST)}"] = 1
     for transform, count in Counter(map(_without_path, answer.transforms)).items():
         more[f"x:{transform}"] = count
-    for reason in answer.degraded:
-        more[f"d:{reason}"] = 1
     if "internal" in answer.degraded:
         more |= {"errors": 1, "err:internal": 1}
-    return {name: amount for name, amount in more.items() if amount}
+    return more
 
 
 def _without_path(transform: str) -> str:
@@ -148,7 +163,7 @@ def _without_path(transform: str) -> str:
 
 
 def _row(amounts: dict[str, int]) -> Row:
-    return [(name, str(amount)) for name, amount in amounts.items()]
+    return [(name, str(amount)) for name, amount in amounts.items() if amount]
 
 
 def _recent(

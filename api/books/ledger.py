@@ -39,8 +39,13 @@ _BARRIER_SECONDS = 1.0
 _AOF_MS = 2000
 _ADOPT_SECONDS = 10.0
 _STOP_SECONDS = 2.0
-_USER_HOURS = timedelta(hours=50)
+USER_HOURS = timedelta(hours=50)
+"""How long users' hours are kept, and the detail of users and models by the hour."""
+DETAIL_DAYS = timedelta(days=33)
+"""How long the detail of users and models is kept by the day."""
 _RECENT, _HISTORY, _TRANSFORMS = 100, 1000, 300
+PARTS = ("", ":users", ":detail")
+"""A bucket's hashes: totals with a row a model, a row a user, and the detail of both."""
 
 
 class _Waiting(NamedTuple):
@@ -202,9 +207,10 @@ class Ledger:
         hour, day = hour_of(at), day_of(at)
         names = ("writers", f"answer:{entry.answer}", "recent", "history", "buckets")
         sets = ("names:users", "names:models", "names:transforms")
-        rows = ("life", "life:users", hour, f"{hour}:users", day, f"{day}:users")
+        rows = [f"{name}{part}" for name in ("life", hour, day) for part in PARTS]
         kept = at + timedelta(days=settings.books_days)
-        ends = [kept, min(kept, at + _USER_HOURS), kept, kept]
+        hours, days = min(kept, at + USER_HOURS), min(kept, at + DETAIL_DAYS)
+        ends = [kept, hours, hours, kept, kept, days]
         limits = {
             "now": time.time(),
             "ends": [end.timestamp() for end in ends],

@@ -80,7 +80,7 @@ class Metrics:
         """Return the exposition text."""
         up = 1
         try:
-            self._total = (await self._reader.rows(Window())).total
+            self._total = (await self._reader.totals(Window())).total
             now = time.time()
             self._pools = {pool: await self._reader.pool(pool, now) for pool in POOLS}
         except Unavailable:

@@ -1,7 +1,7 @@
 """Reads the books: counters of whole buckets, never single requests.
 
 A bucket carries a revision, so one that did not change since it was last read is not read
-again; most of a month's days never do.
+again; most of a month's days never do. One user or model is asked for by its fields alone.
 """
 
 from __future__ import annotations
@@ -21,24 +21,32 @@ from shared.errors import Unavailable
 from shared.jobs import age_of
 from shared.settings import Settings
 
+from .entry import part_of
 from .ledger import hour_of
 from .window import Window
 
 Row = dict[str, int]
 HOUR_FIELDS = ("requests", "compressed", "compressed_before", "saved", "before", "cost")
-_MEMO = 2000
+_MEMO_ROWS = 40_000
+"""Rows of users and models that are kept: a month of 1000 users, some 30 MB."""
+_SUMS = 8
 _SEPARATOR = "\x1f"
 
 
 @dataclass(slots=True)
 class Rows:
-    """Counters of a stretch of time: of all, by model, and by user where they were read."""
+    """Counters of a stretch of time: of all and by model, or by user."""
 
     total: Row = field(default_factory=dict)
     models: dict[str, Row] = field(default_factory=dict)
     users: dict[str, Row] = field(default_factory=dict)
     best: int = 0
     best_detail: str = ""
+
+    @property
+    def size(self) -> int:
+        """How many rows it has."""
+        return 1 + len(self.models) + len(self.users)
 
     def add(self, other: Rows) -> None:
         """Add another stretch's counters."""
@@ -58,6 +66,8 @@ class Reader:
         self._redis = connect_async(settings)
         self._state = connect_state_async(settings) if settings.state_url else self._redis
         self._memo: OrderedDict[str, tuple[bytes, Rows]] = OrderedDict()
+        self._kept = 0
+        self._sums: OrderedDict[str, tuple[list[tuple[str, bytes]], Rows]] = OrderedDict()
 
     async def start(self) -> None:
         """Nothing: connections open when they are needed."""
@@ -67,37 +77,56 @@ class Reader:
         await self._redis.aclose()
         await self._state.aclose()
 
-    async def rows(self, window: Window) -> Rows:
-        """Return the counters of ``window``.
+    async def totals(self, window: Window) -> Rows:
+        """Return the counters of ``window``, of all and by model; not to be changed.
 
         Raises:
             Unavailable: Redis did not answer.
         """
-        names = [n for bucket in window.buckets for n in (bucket, f"{bucket}:users")]
+        return await self._sum(window.buckets)
+
+    async def users(self, window: Window) -> dict[str, Row]:
+        """Return the counters of ``window`` by user; not to be changed.
+
+        Raises:
+            Unavailable: Redis did not answer.
+        """
+        return (await self._sum([f"{bucket}:users" for bucket in window.buckets])).users
+
+    async def one(self, window: Window, who: str, known: Row) -> Rows:
+        """Return the counters of ``window`` of one user or model, as a total.
+
+        ``who`` is a row's prefix; ``known`` has the names of the counters there are: a total
+        of the same window. The detail is whole only where ``window.detailed``.
+
+        Raises:
+            Unavailable: Redis did not answer.
+        """
+        names = [n for n in known if part_of(n) == "row"]
+        details = [n for n in known if part_of(n) == "detail"]
+        row = [f"{who}{_SEPARATOR}{n}" for n in (*names, "best", "best_detail")]
+        detail = [f"{who}{_SEPARATOR}{n}" for n in details]
         pipe = self._redis.pipeline(transaction=False)
-        for name in names:
-            pipe.hget(keys.books(name), "rev")
-        revisions = await self._ask(pipe.execute())
-        found = [(n, r) for n, r in zip(names, revisions, strict=True) if r is not None]
-        changed = [n for n, r in found if self._memo.get(n, (b"",))[0] != r]
-        pipe = self._redis.pipeline(transaction=False)
-        for name in changed:
-            pipe.hgetall(keys.books(name))
-        for name, fields in zip(changed, await self._ask(pipe.execute()), strict=True):
-            self._remember(name, fields)
+        for bucket in window.buckets:
+            pipe.hmget(keys.books(bucket + _part(who)), row)
+            if detail:
+                pipe.hmget(keys.books(f"{bucket}:detail"), detail)
+        found = iter(await self._ask(pipe.execute()))
         total = Rows()
-        for name, _ in found:
-            if name in self._memo:
-                total.add(self._memo[name][1])
+        for *amounts, best, text in found:
+            counted = zip(
+                [*names, *details], [*amounts, *(next(found) if detail else ())], strict=True
+            )
+            counters = {name: int(amount) for name, amount in counted if amount is not None}
+            total.add(Rows(counters, best=int(best or 0), best_detail=(text or b"").decode()))
         return total
 
     async def hours(self, hours: Sequence[datetime], who: str = "t") -> list[Row]:
         """Return each hour's counters (:data:`HOUR_FIELDS`); ``who`` is a row's prefix."""
         fields = [f"{who}{_SEPARATOR}{name}" for name in HOUR_FIELDS]
-        suffix = ":users" if who.startswith("u") else ""
         pipe = self._redis.pipeline(transaction=False)
         for hour in hours:
-            pipe.hmget(keys.books(hour_of(hour) + suffix), fields)
+            pipe.hmget(keys.books(hour_of(hour) + _part(who)), fields)
         return [
             {name: int(value or 0) for name, value in zip(HOUR_FIELDS, values, strict=True)}
             for values in await self._ask(pipe.execute())
@@ -157,14 +186,57 @@ class Reader:
         except BROKEN:
             raise Unavailable("the books cannot be read at the moment") from None
 
-    def _remember(self, name: str, fields: dict[bytes, bytes]) -> None:
-        if b"rev" not in fields:  # it ended between two commands
-            self._memo.pop(name, None)
-            return
-        self._memo[name] = (fields[b"rev"], _parse(fields))
-        self._memo.move_to_end(name)
-        while len(self._memo) > _MEMO:
-            self._memo.popitem(last=False)
+    async def _sum(self, names: list[str]) -> Rows:
+        """Return the sum of these hashes; that of all but the last is kept, they rarely change."""
+        pipe = self._redis.pipeline(transaction=False)
+        for name in names:
+            pipe.hget(keys.books(name), "rev")
+        revisions = await self._ask(pipe.execute())
+        found = [(n, r) for n, r in zip(names, revisions, strict=True) if r is not None]
+        if len(found) < 2:
+            return await self._bucket(*found[0]) if found else Rows()
+        total = Rows()
+        total.add(await self._past(found[:-1]))
+        total.add(await self._bucket(*found[-1]))
+        return total
+
+    async def _past(self, found: list[tuple[str, bytes]]) -> Rows:
+        """Return the sum of hashes, by name and revision, that rarely change."""
+        first = found[0][0]
+        if first not in self._sums or self._sums[first][0] != found:
+            total = Rows()
+            for name, revision in found:
+                total.add(await self._bucket(name, revision))
+                await asyncio.sleep(0)  # a year has many users: let answers leave in between
+            self._sums[first] = found, total
+        self._sums.move_to_end(first)
+        while len(self._sums) > _SUMS:
+            self._sums.popitem(last=False)
+        return self._sums[first][1]
+
+    async def _bucket(self, name: str, revision: bytes) -> Rows:
+        """Return one hash's counters, as they were at ``revision`` or later."""
+        known, rows = self._memo.get(name, (b"", Rows()))
+        if known != revision:
+            fields = await self._ask(self._redis.hgetall(keys.books(name)))
+            if b"rev" not in fields:  # it ended between two commands
+                return Rows()
+            rows = self._remember(name, fields)
+        return rows
+
+    def _remember(self, name: str, fields: dict[bytes, bytes]) -> Rows:
+        old = self._memo.pop(name, None)
+        rows = _parse(fields)
+        self._memo[name] = fields[b"rev"], rows
+        self._kept += rows.size - (old[1].size if old else 0)
+        while self._kept > _MEMO_ROWS:
+            self._kept -= self._memo.popitem(last=False)[1][1].size
+        return rows
+
+
+def _part(who: str) -> str:
+    """Return the hash of a bucket that a row's prefix is in."""
+    return ":users" if who.startswith("u") else ""
 
 
 def _parse(fields: dict[bytes, bytes]) -> Rows:
@@ -173,10 +245,10 @@ def _parse(fields: dict[bytes, bytes]) -> Rows:
         kind, *rest = packed.decode("utf-8", "replace").split(_SEPARATOR)
         if kind == "t":
             rows.total[rest[0]] = int(value)
-        elif kind == "m":
-            rows.models.setdefault(rest[0], {})[rest[1]] = int(value)
-        elif kind == "u":
-            rows.users.setdefault(rest[0], {})[rest[1]] = int(value)
+        elif kind in ("m", "u"):
+            if not rest[1].startswith("best"):
+                named = rows.models if kind == "m" else rows.users
+                named.setdefault(rest[0], {})[rest[1]] = int(value)
         elif kind == "best":
             rows.best = int(value)
         elif kind == "best_detail":

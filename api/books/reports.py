@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from shared.errors import InvalidField
 from shared.settings import Settings
 
 from .entry import money
+from .ledger import USER_HOURS
 from .reader import Reader, Row, Rows
 from .window import Window
 
@@ -28,13 +30,10 @@ class Question:
         if self.user is not None and self.model is not None:
             raise InvalidField("'user' and 'model' cannot be asked for at once")
 
-    def row(self, rows: Rows) -> Row:
-        """Return the counters it is about."""
-        if self.user is not None:
-            return rows.users.get(self.user, {})
-        if self.model is not None:
-            return rows.models.get(self.model, {})
-        return rows.total
+    @property
+    def everybody(self) -> bool:
+        """Whether it is about all users and models."""
+        return self.user is None and self.model is None
 
     @property
     def prefix(self) -> str:
@@ -65,16 +64,17 @@ class Reports:
 
     async def stats(self, question: Question) -> dict[str, Any]:
         """Return the body of ``GET /stats``."""
-        rows = await self._reader.rows(question.window)
+        rows = await self._rows(question, question.window)
         recent = [line for line in await self._reader.ring("recent") if question.holds(line)]
-        row = question.row(rows)
+        row = rows.total
         summary: dict[str, Any] = {
             "api_requests": row.get("requests", 0),
             "compression": {
                 "requests_compressed": row.get("compressed", 0),
                 "avg_compression_pct": _average(row),
                 "total_tokens_removed": row.get("saved", 0),
-                **_best(question, rows, recent),
+                "best_compression_pct": rows.best / 100,
+                "best_detail": rows.best_detail,
             },
             "uncompressed_requests": {
                 "total": row.get("requests", 0) - row.get("compressed", 0),
@@ -91,22 +91,26 @@ class Reports:
     async def insights(self, question: Question) -> dict[str, Any]:
         """Return the body of ``GET /stats/insights``.
 
-        Engines and transforms are counted over everybody, so a question about one user or
-        model has none (null).
+        Transforms are counted over everybody, so a question about one user or model has none
+        (null); nor has it engines, degraded answers and cache where these are kept no more.
         """
-        rows = await self._reader.rows(question.window)
-        everybody = question.user is None and question.model is None
-        users = {n: r for n, r in rows.users.items() if question.user in (None, n)}
-        models = {n: r for n, r in rows.models.items() if question.model in (None, n)}
+        window, everybody = question.window, question.everybody
+        rows = await self._rows(question, window)
+        row, detailed = rows.total, everybody or window.detailed
+        if everybody:
+            users, models = await self._reader.users(window), rows.models
+        else:
+            users = {question.user: row} if question.user is not None else {}
+            models = {question.model: row} if question.model is not None else {}
         return {
             "window": question.as_json(),
-            "total_requests": question.row(rows).get("requests", 0),
-            "engines": _engines(rows.total) if everybody else None,
-            "transforms_detail": _named(rows.total, "x:") if everybody else None,
-            "degraded": _named(rows.total, "d:") if everybody else None,
-            "cache": _cache(rows.total) if everybody else None,
-            "by_model": _table("model", {} if question.user is not None else models),
-            "by_user": _table("user", {} if question.model is not None else users),
+            "total_requests": row.get("requests", 0),
+            "engines": _engines(row) if detailed else None,
+            "transforms_detail": _named(row, "x:") if everybody else None,
+            "degraded": _named(row, "d:") if detailed else None,
+            "cache": _cache(row) if detailed else None,
+            "by_model": _table("model", models),
+            "by_user": _table("user", users),
             "hourly": await self._hourly(question, _hour),
         }
 
@@ -116,8 +120,7 @@ class Reports:
         ``total_tokens_saved`` and ``compression_savings_usd`` of a line of ``history`` are
         the running totals of the ledger, as in headroom's own savings file.
         """
-        rows = await self._reader.rows(Window())
-        total = question.row(rows)
+        total = (await self._rows(question, Window())).total
         lines = [line for line in await self._reader.ring("history") if question.holds(line)]
         for line in lines:
             line["compression_savings_usd"] = float(money(int(line.pop("total_cost_units"))))
@@ -144,26 +147,25 @@ class Reports:
             "sessions": shown,
         }
 
+    async def _rows(self, question: Question, window: Window) -> Rows:
+        """Return what ``question`` is about as a total."""
+        rows = await self._reader.totals(window)
+        if question.everybody:
+            return rows
+        return await self._reader.one(window, question.prefix, rows.total)
+
     async def _hourly(
         self, question: Question, shape: Callable[[Row], dict[str, Any]]
     ) -> list[dict[str, Any]]:
+        """Return the window's hours; of a user only those that are kept."""
         hours = question.window.hours
+        if question.user is not None:
+            oldest = datetime.now(UTC) - USER_HOURS
+            hours = [hour for hour in hours if hour > oldest]
         rows = await self._reader.hours(hours, question.prefix)
         return [
             {"hour": hour.isoformat(), **shape(row)} for hour, row in zip(hours, rows, strict=True)
         ]
-
-
-def _best(question: Question, rows: Rows, recent: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the best request; of one user or model, the best of the last hundred requests."""
-    if question.user is None and question.model is None:
-        return {"best_compression_pct": rows.best / 100, "best_detail": rows.best_detail}
-    best = max(recent, key=lambda line: float(line["savings_percent"]), default=None)
-    if best is None or not best["tokens_saved"]:
-        return {"best_compression_pct": 0.0, "best_detail": ""}
-    before, after = best["input_tokens_original"], best["input_tokens_optimized"]
-    detail = f"{before} to {after} tokens ({best['model']})"
-    return {"best_compression_pct": best["savings_percent"], "best_detail": detail}
 
 
 def _table(name: str, rows: dict[str, Row]) -> list[dict[str, Any]]:

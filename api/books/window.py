@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 from shared.errors import InvalidField
 
-from .ledger import day_of, hour_of
+from .ledger import DETAIL_DAYS, day_of, hour_of
 
 RANGES = {
     "hour": timedelta(hours=1),
@@ -16,7 +16,7 @@ RANGES = {
     "month": timedelta(days=30),
     "all": None,
 }
-_HOURLY = timedelta(hours=48)
+_HOURLY, _SLACK = timedelta(hours=48), timedelta(minutes=1)
 _MAX_HOURS = 744
 _LONGEST = timedelta(days=4000)
 """The longest the books can be kept, by their setting."""
@@ -27,7 +27,7 @@ _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 class Window:
     """From ``since`` to ``until`` (UTC), widened to whole buckets; without them, everything.
 
-    Up to 48 hours it is hours, beyond that days.
+    Up to 48 hours, not longer ago than these, it is hours, beyond that days.
     """
 
     since: datetime | None = None
@@ -53,7 +53,7 @@ class Window:
             raise InvalidField("'until' is before 'since'")
         oldest = end - _LONGEST
         start = max(start or oldest, oldest)
-        if end - start <= _HOURLY:
+        if end - start <= _HOURLY and now - start <= _HOURLY + _SLACK:
             return cls(start.replace(minute=0, second=0, microsecond=0), end, "hour")
         return cls(start.replace(hour=0, minute=0, second=0, microsecond=0), end, "day")
 
@@ -68,6 +68,13 @@ class Window:
             names.append(name(at))
             at += step
         return names
+
+    @property
+    def detailed(self) -> bool:
+        """Whether the detail of users and models is kept for all of it."""
+        return self.resolution != "day" or (
+            self.since is not None and datetime.now(UTC) - self.since < DETAIL_DAYS
+        )
 
     @property
     def hours(self) -> list[datetime]:

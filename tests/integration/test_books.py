@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -138,9 +139,44 @@ def test_filters_by_user_model_and_time(spent: Any) -> None:
     assert user_only["summary"]["api_requests"] == 4
     assert {line["tags"]["user-id"] for line in user_only["recent_requests"]} == {"bob"}
     assert farm.get("/stats?until=2001-01-01").json["summary"]["api_requests"] == 0
-    assert farm.get("/stats/insights?user=bob").json["engines"] is None
     for bad in ("range=x", "since=yesterday", "since=2&until=1", "user=a&model=b", "since=9e99"):
         assert farm.get(f"/stats?{bad}").status == 400
+
+
+@pytest.mark.parametrize("query", ["user=bob", "model=gpt-4o", "user=ada", "model=claude-x"])
+@pytest.mark.parametrize("window", ["", "&range=day", "&range=week"])
+def test_one_user_or_model_has_its_best_request_and_its_engines(
+    spent: Any, query: str, window: str
+) -> None:
+    farm, answers = spent
+    asked = query.partition("=")[2]
+    mine = [a for names, group in answers.items() if asked in names for a in group]
+    best = max(mine, key=lambda a: a["compression_ratio"])
+    compression = farm.get(f"/stats?{query}{window}").json["summary"]["compression"]
+    assert compression["best_compression_pct"] == round(100 * best["compression_ratio"], 2)
+    said = f"{best['tokens_before']} to {best['tokens_after']} tokens"
+    assert compression["best_detail"].startswith(said)
+    body = farm.get(f"/stats/insights?{query}{window}").json
+    saved = sum(a["tokens_saved"] for a in mine)
+    assert sum(engine["tokens_saved"] for engine in body["engines"].values()) == saved
+    assert set(body["engines"]) == {"smart_crusher"}
+    assert body["cache"] == {"hits": 0, "misses": sum(a["tokens_saved"] > 0 for a in mine)}
+    assert body["degraded"] == {}
+    assert body["transforms_detail"] is None  # counted over everybody
+
+
+def test_what_is_kept_no_more_is_not_told_as_nothing(spent: Any) -> None:
+    farm, _ = spent
+    long_ago = int(time.time()) - 90 * 86_400
+    body = farm.get(f"/stats/insights?user=bob&since={long_ago}").json
+    assert body["total_requests"] == 4
+    assert body["engines"] is body["cache"] is body["degraded"] is None
+    # Users' hours are kept for two days: an older window is of days, and a user's hours end.
+    old = farm.get(f"/stats/insights?since={long_ago}&until={long_ago + 3600}").json
+    assert old["window"]["resolution"] == "day"
+    hours = farm.get("/stats/insights?user=bob&range=month").json["hourly"]
+    assert 48 <= len(hours) <= 50
+    assert sum(hour["requests"] for hour in hours) == 4
 
 
 def test_history_holds_only_requests_that_saved_with_running_totals(spent: Any) -> None:
@@ -210,6 +246,8 @@ def test_a_request_that_comes_again_counts_once_as_it_was_answered_last(
     assert stats["summary"]["api_requests"] == 1
     assert stats["summary"]["compression"]["total_tokens_removed"] == last["tokens_saved"]
     assert len(stats["recent_requests"]) == 1
+    engines = farm.get("/stats/insights?user=ada").json["engines"]
+    assert sum(engine["tokens_saved"] for engine in engines.values()) == last["tokens_saved"]
     assert farm.get("/stats").json["summary"]["api_requests"] == 2
 
 

@@ -25,7 +25,7 @@ _LABEL = re.compile(r"by \(([^)]*)\)|\{\{\s*(?:\$labels\.)?(\w+)\s*\}\}|\{(\w+)=
 class _Reader:
     """Books with one of everything, instead of Redis."""
 
-    async def rows(self, window: Any) -> Rows:
+    async def totals(self, window: Any) -> Rows:
         names = ("requests", "d:redis", "n:bypass", "err:internal", "e:log:saved", "l:0.001")
         return Rows(total=dict.fromkeys(names, 1))
 
