@@ -56,7 +56,7 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     ledger = Ledger(settings)
     reader = Reader(settings)
     reports = Reports(settings, reader)
-    metrics = Metrics(settings, reader, ledger, prices, list(places.values()))
+    metrics = Metrics(settings, reader, ledger, prices, pools, list(places.values()))
 
     app: App = falcon.asgi.App()
     app.add_middleware(RequestId())

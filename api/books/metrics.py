@@ -7,6 +7,7 @@ a restart loses nothing. With several front ends scraped, take ``max``, not ``su
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from shared.errors import Unavailable
 from shared.settings import POOLS, Settings
 
 from ..flow.guarded import Guarded
+from ..flow.pools import Pools
 from .ledger import Ledger
 from .pricing import Prices
 from .reader import Reader, Row
@@ -65,8 +67,10 @@ class Metrics:
         reader: Reader,
         ledger: Ledger,
         prices: Prices,
+        pools: Pools,
         places: Sequence[Guarded],
     ) -> None:
+        self._workers = pools
         self._prices = prices
         self._places = places
         self._journal = settings.data_dir / "ledger"
@@ -190,12 +194,27 @@ class Metrics:
             total = counters.get("engine_us", 0) / 1e6
             engine.add_metric([pool], _cumulative(ENGINE, counts), total)
         yield from gauges.values()
+        yield self._engines()
         yield from (jobs, blocks, engine)
         for name, field, scale, text in _BATCHES:
             family = CounterMetricFamily(name, text, labels=["pool"])
             for pool, found in self._pools.items():
                 family.add_metric([pool], found["counters"].get(field, 0) * scale)
             yield family
+
+    def _engines(self) -> Metric:
+        """Return which text engines run; why not a better one is in ``/readyz`` and the log."""
+        gauge = GaugeMetricFamily(
+            "headroom_engine_provider",
+            "Workers by the text engine they run and where it runs",
+            labels=["pool", "engine", "provider"],
+        )
+        running: Counter[tuple[str, str]] = Counter()
+        for status, workers in self._workers.text_engines.items():
+            running[status.engine, status.provider] += workers
+        for (engine, provider), workers in sorted(running.items()):
+            gauge.add_metric(["gpu", engine, provider], workers)
+        return gauge
 
 
 class _Families:

@@ -30,13 +30,13 @@ local digits, changes = 15, {}
 local exact = 10 ^ digits
 
 local function add(key, prefix, row, sign)
-  local fields = changes[key] or {}
-  changes[key] = fields
   for _, pair in ipairs(row) do
     local field, amount = prefix .. pair[1], pair[2]
     if #amount > digits then
       redis.call('HINCRBY', key, field, sign < 0 and negated(amount) or amount)
     else
+      local fields = changes[key] or {}
+      changes[key] = fields
       fields[field] = (fields[field] or 0) + sign * tonumber(amount)
     end
   end

@@ -213,7 +213,38 @@ def test_metrics_parse_and_agree_with_stats(spent: Any) -> None:
     assert found["headroom_engine_seconds_count,pool=cpu"] >= 9
     assert found["headroom_queue_depth,pool=gpu"] == 0
     assert found["headroom_uptime_seconds"] > 0
+    assert found["headroom_engine_provider,engine=text_crusher,pool=gpu,provider=native"] == 1
     assert not any("ada" in name for name in found)
+    assert not any("no model" in name for name in found)  # the reason is told by /readyz
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "requests_total",
+        "compressed_total",
+        "tokens_before_total",
+        "tokens_after_total",
+        "tokens_saved_total",
+        "errors_total",
+        "uptime_seconds",
+        "queue_depth,pool=cpu",
+        "queue_oldest_seconds,pool=gpu",
+        "workers_alive,pool=gpu",
+        "jobs_total,outcome=done,pool=cpu",
+        "cache_hits_total",
+        "cache_misses_total",
+        "request_seconds_bucket,le=8.0",
+        "engine_seconds_bucket,le=10.0,pool=cpu",
+        "uncompressed_total,reason=bypass",
+        "refused_total,type=malformed_json",
+        "ledger_backlog_entries",
+        "ledger_buffer_bytes",
+        "ledger_dropped_total",
+    ],
+)
+def test_a_promised_metric_is_told(spent: Any, name: str) -> None:
+    assert f"headroom_{name}" in _metrics(spent[0])
 
 
 def test_sessions_say_what_the_cache_did(own_farm: Callable[..., Farm]) -> None:
