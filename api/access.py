@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hmac
 import re
+from base64 import b64decode
 from dataclasses import dataclass
 from hashlib import sha256
 from ipaddress import IPv6Address, ip_address
@@ -122,7 +123,7 @@ class Access:
         named = req.get_header("x-maas-username") or req.get_header("x-headroom-user-id") or ""
         if len(named) > _USER_CHARS or _CONTROL.search(named):
             raise InvalidUser(f"a user's name has at most {_USER_CHARS} printable characters")
-        token = _bearer(req.get_header("authorization"))
+        token = _token(req.get_header("authorization"))
         if self._tokens is None:
             req.context.user = self._by_header(req, named, token)
             return
@@ -164,6 +165,18 @@ def _scope(path: str) -> Scope:
     return "books"
 
 
-def _bearer(header: str | None) -> str:
-    kind, _, token = (header or "").partition(" ")
-    return token.strip() if kind.lower() == "bearer" else ""
+def _token(header: str | None) -> str:
+    """Return the bearer token, or Basic's password.
+
+    That is what HTTP clients send for an address ``http://name:token@host``, the only way to
+    give headroom's MCP server a token; the name there says nothing.
+    """
+    kind, _, given = (header or "").partition(" ")
+    if kind.lower() == "bearer":
+        return given.strip()
+    if kind.lower() != "basic":
+        return ""
+    try:
+        return b64decode(given.strip(), validate=True).decode().partition(":")[2]
+    except ValueError:  # binascii's and Unicode's are among them
+        return ""

@@ -4,79 +4,196 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
+import pytest
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
-from ..farm import Farm, post, user
+from ..farm import Farm, post, request, user
 from ..texts import conversation, events, openai_ran, ran
+
+GATEWAY, LITELLM, ADA = (f"token-of-{name}-0123456789" for name in ("gateway", "litellm", "ada"))
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    """A farm that wants tokens: a gateway's that acts for users, LiteLLM's, and a user's own."""
+    directory = tmp_path_factory.mktemp("guarded")
+    tokens = directory / "tokens.json"
+    entries = [
+        {"tenant": "gateway", "token": GATEWAY, "scopes": ["compress"], "trusted": True},
+        {"tenant": "litellm", "token": LITELLM, "scopes": ["compress", "retrieve"]},
+        {"tenant": "ada", "token": ADA, "scopes": ["retrieve"]},
+    ]
+    tokens.write_text(json.dumps(entries))
+    farm = Farm(directory, tokens_file=tokens)
+    try:
+        yield farm.start(gpu=0)
+    finally:
+        farm.stop()
+
+
+def _retrieved_by_mcp(farm: Farm, url: str, workspace: Path, *digests: str) -> list[str]:
+    """Start headroom's MCP server on ``url`` and return what it says to each retrieval."""
+
+    async def retrieve() -> list[str]:
+        server = StdioServerParameters(
+            command=sys.executable,
+            args=["-m", "headroom.ccr.mcp_server", "--proxy-url", url],
+            env={**farm.environment, "HEADROOM_WORKSPACE_DIR": str(workspace)},
+        )
+        async with stdio_client(server) as (read, write), ClientSession(read, write) as session:
+            await session.initialize()
+            answers = [
+                await session.call_tool("headroom_retrieve", {"hash": digest}) for digest in digests
+            ]
+            return [str(answer.content[0].text) for answer in answers]
+
+    return asyncio.run(retrieve())
 
 
 def test_headrooms_mcp_server_retrieves_what_the_farm_compressed(
     farm: Farm, tmp_path: Path
 ) -> None:
-    text = events(user())
     # The MCP server sends no user header, so its user is the anonymous one.
-    digest = post(farm.url, conversation(ran(text))).json["ccr_hashes"][0]
+    digest = post(farm.url, conversation(ran(events(user())))).json["ccr_hashes"][0]
+    found, missed = _retrieved_by_mcp(farm, farm.url, tmp_path, digest, "abcdefabcdef")
+    assert "step 399 of the build" in found
+    assert "step" not in missed
 
-    async def retrieve(wanted: str) -> str:
-        server = StdioServerParameters(
-            command=sys.executable,
-            args=["-m", "headroom.ccr.mcp_server", "--proxy-url", farm.url],
-            env={**farm.environment, "HEADROOM_WORKSPACE_DIR": str(tmp_path)},
-        )
-        async with stdio_client(server) as (read, write), ClientSession(read, write) as session:
-            await session.initialize()
-            answer = await session.call_tool("headroom_retrieve", {"hash": wanted})
-            return str(answer.content[0].text)
 
-    assert "step 399 of the build" in asyncio.run(retrieve(digest))
-    assert "step" not in asyncio.run(retrieve("abcdefabcdef"))
+def test_headrooms_mcp_server_has_a_token_in_its_address(guarded: Farm, tmp_path: Path) -> None:
+    headers = {"authorization": f"Bearer {GATEWAY}", "x-maas-username": "ada"}
+    body = conversation(ran(events(user())))
+    digest = post(guarded.url, body, headers).json["ccr_hashes"][0]
+    address = guarded.url.replace("://", "://{}@")
+    for secret, allowed in ((f"any:{ADA}", True), (f"ada:{LITELLM}", False)):
+        (said,) = _retrieved_by_mcp(guarded, address.format(secret), tmp_path, digest)
+        assert ("step 399 of the build" in said) is allowed, secret
+
+
+@pytest.mark.parametrize(
+    "given", ["Basic", "Basic !", "Basic /w==", "Basic YWRh", "Basic YWRhOg=="]
+)
+def test_basic_credentials_without_a_token_are_refused(guarded: Farm, given: str) -> None:
+    answer = request(
+        guarded.url, "GET", "/v1/retrieve/abcdefabcdef", None, {"authorization": given}
+    )
+    assert answer.status == 401
+
+
+class _Model(ThreadingHTTPServer):
+    """An OpenAI endpoint whose model retrieves the first marker it sees, then says what it got."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Completions)
+        self.asked: list[Any] = []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class _Completions(BaseHTTPRequestHandler):
+    server: _Model
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.server.asked.append(body)
+        message: dict[str, Any] = {"role": "assistant", "content": "seen"}
+        if len(self.server.asked) == 1:
+            marker = re.search(r"(?:hash=|<<ccr:)([a-f0-9]{12,24})", json.dumps(body["messages"]))
+            assert marker
+            arguments = json.dumps({"hash": marker[1], "query": "step"})
+            function = {"name": "headroom_retrieve", "arguments": arguments}
+            call = {"id": "c1", "type": "function", "function": function}
+            message = {"role": "assistant", "content": None, "tool_calls": [call]}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        data = json.dumps(
+            {"id": "x", "object": "chat.completion", "created": 1, "model": "gpt-4o",
+             "choices": [choice], "usage": {}}
+        ).encode()  # fmt: skip
+        self.send_response(200)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+@pytest.fixture
+def model() -> Iterator[_Model]:
+    server = _Model()
+    yield server
+    server.shutdown()
+    server.server_close()
 
 
 _GUARDRAIL = """
 import asyncio, json, sys
+import litellm
 from litellm.proxy.guardrails.guardrail_hooks.headroom.headroom import HeadroomGuardrail
-url, messages = json.load(sys.stdin)
+url, token, model_url, messages = json.load(sys.stdin)
 
 async def main():
-    rail = HeadroomGuardrail(api_base=url, api_key="a-key-of-litellm", guardrail_name="h")
+    rail = HeadroomGuardrail(api_base=url, api_key=token, guardrail_name="h")
+    litellm.callbacks = [rail]
     data = {"messages": messages, "litellm_call_id": "call", "metadata": {}}
     out = await rail.apply_guardrail({"structured_messages": messages}, data, "request")
-    (digest, *_), _until = rail._issued_hashes_by_call_id["call"]
-    arguments = {"hash": digest, "query": "step"}
-    calls = {"tool_calls": [{"id": "c1", "name": "headroom_retrieve", "arguments": arguments}]}
-    function = {"name": "headroom_retrieve", "arguments": json.dumps(arguments)}
-    call = {"id": "c1", "type": "function", "function": function}
-    response = {"choices": [{"message": {"role": "assistant", "tool_calls": [call]}}]}
-    plan = await rail.async_build_agentic_loop_plan(
-        calls, "gpt-4o", out["structured_messages"], response, None, {}, None, False,
-        {"litellm_call_id": "call"},
+    # LiteLLM's own loop: it calls the model, finds the call in its answer, has the guardrail
+    # retrieve and calls the model again.
+    answer = await litellm.acompletion(
+        model="openai/gpt-4o", api_base=model_url, api_key="none", litellm_call_id="call",
+        messages=out["structured_messages"], tools=out["tools"],
     )
-    print(json.dumps([out, plan.request_patch.messages[-1]]))
+    # The loop of the other two APIs, by the same class.
+    (digest, *_), _until = rail._issued_hashes_by_call_id["call"]
+    arguments = {"hash": digest}
+    use = {"type": "tool_use", "id": "c1", "name": "headroom_retrieve", "input": arguments}
+    item = {"type": "function_call", "call_id": "c1", "name": "headroom_retrieve",
+            "arguments": json.dumps(arguments)}
+    others = []
+    for response in ({"role": "assistant", "content": [use]}, {"output": [item]}):
+        run, calls = await rail.async_should_run_agentic_loop(
+            response, "m", [], out["tools"], False, "x", {})
+        assert run, response
+        plan = await rail.async_build_agentic_loop_plan(
+            calls, "m", [], response, None, {}, None, False, {"litellm_call_id": "call"})
+        others.append(plan.request_patch.messages[-1])
+    print(json.dumps([out, answer.choices[0].message.content, others]))
 
 asyncio.run(main())
 """
 
 
-def test_litellms_guardrail_compresses_and_retrieves(farm: Farm) -> None:
+def test_litellms_guardrail_compresses_and_retrieves(guarded: Farm, model: _Model) -> None:
     text = events(user())
     later = [{"role": "assistant", "content": "done"}, {"role": "user", "content": "and now?"}]
     messages = [*conversation(openai_ran(text))["messages"], *later]
+    address = f"http://127.0.0.1:{model.server_port}"
     done = subprocess.run(
         [sys.executable, "-c", _GUARDRAIL],
-        input=json.dumps([farm.url, messages]),
-        env={**farm.environment, "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
+        input=json.dumps([guarded.url, LITELLM, address, messages]),
+        env={**guarded.environment, "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    out, result = json.loads(done.stdout.splitlines()[-1])
+    out, said, (anthropic, responses) = json.loads(done.stdout.splitlines()[-1])
     assert len(out["structured_messages"][2]["content"]) < len(text) / 2
     assert out["tools"][0]["function"]["name"] == "headroom_retrieve"
-    assert result == {"role": "tool", "tool_call_id": "c1", "content": text}
+    first, second = model.asked
+    assert first["messages"][2] == out["structured_messages"][2]
+    assert second["messages"][-1] == {"role": "tool", "tool_call_id": "c1", "content": text}
+    assert said == "seen"
+    result = {"type": "tool_result", "tool_use_id": "c1", "content": text}
+    assert anthropic == {"role": "user", "content": [result]}
+    assert (responses["type"], responses["output"]) == ("function_call_output", text)
