@@ -17,6 +17,7 @@ from .books.metrics import Metrics
 from .books.pricing import Prices
 from .books.reader import Reader
 from .books.reports import Reports
+from .flow.activity import Activity
 from .flow.compressor import Compressor
 from .flow.dispatch import Dispatcher
 from .flow.guarded import Guarded
@@ -46,7 +47,8 @@ def create_app(settings: Settings | None = None) -> App:
     pools = Pools(settings, queues)
     replies = Replies(settings)
     dispatcher = Dispatcher(settings, state, queues, pools, replies)
-    compressor = Compressor(settings, dispatcher, users)
+    activity = Activity(settings, users)
+    compressor = Compressor(settings, dispatcher, users, activity)
     started = time.monotonic()
     prices = Prices(settings)
     ledger = Ledger(settings)
@@ -58,7 +60,7 @@ def create_app(settings: Settings | None = None) -> App:
     app.add_middleware(OneSlash())
     app.add_middleware(Access(settings))
     app.add_middleware(
-        Lifespan(compressor, [*places.values(), pools, replies, prices, reader, ledger])
+        Lifespan(compressor, [*places.values(), pools, replies, prices, reader, activity, ledger])
     )
     app.add_error_handler(RequestError, error_response)
     app.set_error_serializer(http_error_serializer)
