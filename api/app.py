@@ -17,6 +17,7 @@ from .books.metrics import Metrics
 from .books.pricing import Prices
 from .books.reader import Reader
 from .books.reports import Reports
+from .flow.activity import Activity
 from .flow.compressor import Compressor
 from .flow.dispatch import Dispatcher
 from .flow.guarded import Guarded
@@ -50,7 +51,8 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     pools = Pools(settings, queues)
     replies = Replies(settings, state)
     dispatcher = Dispatcher(settings, state, queues, pools, replies)
-    compressor = Compressor(settings, dispatcher, users)
+    activity = Activity(settings, users)
+    compressor = Compressor(settings, dispatcher, users, activity)
     started = time.monotonic()
     prices = Prices(settings)
     ledger = Ledger(settings)
@@ -65,7 +67,17 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     app.add_middleware(Access(settings))
     app.add_middleware(
         Lifespan(
-            compressor, [*places.values(), pools, replies, compressor.aside, prices, reader, ledger]
+            compressor,
+            [
+                *places.values(),
+                pools,
+                replies,
+                compressor.aside,
+                prices,
+                reader,
+                activity,
+                ledger,
+            ],
         )
     )
     app.add_error_handler(RequestError, error_response)

@@ -24,10 +24,12 @@ def keep(
     for original in originals:
         pipe.set(keys.original(user, original.hash), pack_original(original), ex=ttl)
         fresh[original.hash] = now
-    for digest in refresh:
+    known = dict.fromkeys(refresh, now)
+    for digest in known:
         pipe.expire(keys.original(user, digest), ttl)
+    if known:
         # Kept apart from new ones (XX): a forged marker must not look like an expired one.
-        pipe.zadd(stones, {digest: now}, xx=True)
+        pipe.zadd(stones, known, xx=True)
     if fresh:
         pipe.zadd(stones, fresh)
         pipe.zremrangebyrank(stones, 0, -keys.TOMBSTONES - 1)

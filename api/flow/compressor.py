@@ -16,6 +16,7 @@ from shared.jobs import Block
 from shared.settings import Settings
 from shared.upstream import counter_for, detect
 
+from .activity import Activity
 from .answer import Answer, reason_for_nothing, saved_by_engine, untouched
 from .aside import Aside, PlannedAside, TooHeavy
 from .body import Split, leave
@@ -30,8 +31,6 @@ from .state import UserState
 from .turn import ANSWER_SECONDS, Turn
 
 _log = structlog.get_logger(__name__)
-_TOUCH_SECONDS = 30.0
-_NOTE_SECONDS = 0.25
 _LEFT = {
     "failed": "engine",
     "refused": "overload",
@@ -44,15 +43,17 @@ _LEFT = {
 class Compressor:
     """Compresses conversations; one per front-end process."""
 
-    def __init__(self, settings: Settings, dispatcher: Dispatcher, state: UserState) -> None:
+    def __init__(
+        self, settings: Settings, dispatcher: Dispatcher, state: UserState, activity: Activity
+    ) -> None:
         self._settings = settings
         self._dispatcher = dispatcher
         self._state = state
+        self._activity = activity
         self.aside = Aside()
         self._reading = Reading(self.aside)
         self._planner = ConversationPlanner()
         self.sessions = Sessions(settings.max_user_sessions, settings.memo_bytes)
-        self._touched: dict[str, float] = {}
 
     async def compress(
         self, user: str, body: bytes, deadline: Deadline, origin: Origin, *, bypass: bool = False
@@ -88,6 +89,7 @@ class Compressor:
             return untouched(taken, options, 0, "internal", degraded=["internal"])
         session.remember_trail(taken, turn.messages)
         self.sessions.settle(session)
+        self._activity.note(user, answer.cache_hits, answer.cache_misses, answer.saved_by_cache)
         return answer
 
     def _left(self, taken: Split, reason: str) -> Answer:
@@ -95,24 +97,6 @@ class Compressor:
         options = RequestOptions.read(taken.envelope, self._settings)
         tokens = sum(end - start for start, end in taken.spans) // 4
         return untouched(taken, options, tokens, reason, degraded=[reason])
-
-    async def note(self, user: str, answer: Answer, deadline: Deadline) -> None:
-        """Write down what the user's session cache did for ``answer``."""
-        if answer.reason in ("bypass", "empty", "internal"):
-            return
-        tag = self.sessions.of(user).tag
-        deadline = Deadline.after(min(_NOTE_SECONDS, deadline.remaining))
-        try:
-            await self._state.note(
-                user,
-                tag,
-                answer.cache_hits,
-                answer.cache_misses,
-                answer.saved_by_cache,
-                deadline,
-            )
-        except Degraded:
-            _log.warning("session_not_noted")
 
     def warm_up(self) -> None:
         """Plan a first message, so that no request waits for rules to load."""
@@ -307,16 +291,10 @@ class Compressor:
         late = [h for h in stored if session.refreshed.get(h, -1e9) < stale]
         fresh = [turn.originals[h] for h in late if h in turn.originals]
         refresh = [h for h in late if h not in turn.originals]
-        touch = self._touched.get(session.user, -1e9) < now - _TOUCH_SECONDS
         try:
             if fresh or refresh:
                 await self._state.keep(session.tag, fresh, refresh, turn.deadline)
                 session.refreshed.update(dict.fromkeys(late, now))
-            if touch:
-                if len(self._touched) > 2 * self._settings.max_user_sessions:
-                    self._touched.clear()
-                self._touched[session.user] = now
-                await self._state.touch(session.user, session.tag, turn.deadline)
         except Degraded as error:
             turn.degraded.add(error.reason)
             return not fresh or all(h in session.refreshed for h in late)

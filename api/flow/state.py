@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from shared import keys
 from shared.deadline import Deadline
@@ -13,11 +16,28 @@ from shared.settings import Settings
 
 from .guarded import Guarded
 
+_AT_ONCE = 8
+"""Users written for at once: each takes a connection."""
+
+
+@dataclass(slots=True)
+class Noted:
+    """What one user's session cache did: blocks known and unknown, tokens the known saved.
+
+    ``at`` is when it did so last, in epoch seconds.
+    """
+
+    tag: str
+    at: float = 0.0
+    hits: int = 0
+    misses: int = 0
+    saved: int = 0
+
 
 class UserState:
-    """Reads and writes what belongs to one user.
+    """Reads and writes what belongs to one user, by his tag, or to a few.
 
-    Every method takes the user's tag and raises ``Degraded`` where Redis does not answer in
+    Every method raises ``Degraded`` where Redis does not answer in
     time. ``state`` holds the users' own keys, ``queues`` the list of all sessions.
     """
 
@@ -55,17 +75,12 @@ class UserState:
         asked = self._state.client.zscore(keys.tombstones(user), digest)
         return await self._state.ask(asked, deadline, user) is not None
 
-    async def touch(self, name: str, user: str, deadline: Deadline) -> None:
-        """Prolong the session of ``user`` (called ``name``), ending the oldest beyond the bound."""
+    async def touch(self, users: Mapping[str, str], deadline: Deadline) -> None:
+        """Prolong the sessions of ``users`` (tags by name), ending the oldest beyond the bound."""
         settings = self._settings
-        pipe = self._state.client.pipeline(transaction=False)
-        for key in (keys.cache(user), keys.ages(user), keys.session(user)):
-            pipe.expire(key, settings.session_ttl)
-        await self._state.ask(pipe.execute(), deadline, user)
+        await self._together([self._prolong(user, deadline) for user in users.values()])
         pipe = self._queues.client.pipeline(transaction=False)
-        pipe.zadd(keys.SESSIONS, {name: time.time()})
         pipe.zremrangebyscore(keys.SESSIONS, "-inf", time.time() - settings.session_ttl)
-        pipe.expire(keys.SESSIONS, settings.session_ttl)
         pipe.zcard(keys.SESSIONS)
         *_, count = await self._queues.ask(pipe.execute(), deadline)
         if count > settings.max_user_sessions:
@@ -78,18 +93,39 @@ class UserState:
             gone = self._state.client.unlink(keys.cache(tag), keys.ages(tag), keys.session(tag))
             await self._state.ask(gone, deadline, tag)
 
-    async def note(
-        self, name: str, user: str, hits: int, misses: int, saved: int, deadline: Deadline
-    ) -> None:
-        """Write down what the session cache of ``user`` (called ``name``) did for a request."""
-        counters = keys.session(user)
+    async def note(self, users: Mapping[str, Noted], deadline: Deadline) -> None:
+        """Write down what the session caches of ``users``, by name, did."""
+        settings = self._settings
+        await self._together([self._add(noted, deadline) for noted in users.values()])
+        pipe = self._queues.client.pipeline(transaction=False)
+        pipe.zadd(keys.SESSIONS, {name: noted.at for name, noted in users.items()})
+        pipe.expire(keys.SESSIONS, settings.session_ttl)
+        await self._queues.ask(pipe.execute(), deadline)
+
+    # ── one user, beside others: each has a node, and a failure, of his own ─────────
+
+    async def _prolong(self, user: str, deadline: Deadline) -> None:
         pipe = self._state.client.pipeline(transaction=False)
-        for field, amount in (("hits", hits), ("misses", misses), ("saved", saved)):
+        for key in (keys.cache(user), keys.ages(user), keys.session(user)):
+            pipe.expire(key, self._settings.session_ttl)
+        await self._state.ask(pipe.execute(), deadline, user)
+
+    async def _add(self, noted: Noted, deadline: Deadline) -> None:
+        pipe = self._state.client.pipeline(transaction=False)
+        counters = keys.session(noted.tag)
+        amounts = {"hits": noted.hits, "misses": noted.misses, "saved": noted.saved}
+        for field, amount in amounts.items():
             if amount:
                 pipe.hincrby(counters, field, amount)
         pipe.expire(counters, self._settings.session_ttl)
-        await self._state.ask(pipe.execute(), deadline, user)
-        pipe = self._queues.client.pipeline(transaction=False)
-        pipe.zadd(keys.SESSIONS, {name: time.time()})
-        pipe.expire(keys.SESSIONS, self._settings.session_ttl)
-        await self._queues.ask(pipe.execute(), deadline)
+        await self._state.ask(pipe.execute(), deadline, noted.tag)
+
+    async def _together(self, writes: Sequence[Coroutine[Any, Any, None]]) -> None:
+        """Run all of ``writes``, a few at a time; raise the first failure when all are through."""
+        failed: list[BaseException] = []
+        for start in range(0, len(writes), _AT_ONCE):
+            part = writes[start : start + _AT_ONCE]
+            outcomes = await asyncio.gather(*part, return_exceptions=True)
+            failed += [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        if failed:
+            raise failed[0]

@@ -72,10 +72,7 @@ class CompressResource:
         entry = answered(
             Request(request_id, user, seconds), answer, self._prices.price_of(answer.model)
         )
-        await asyncio.gather(
-            self._ledger.record(entry, deadline),
-            self._compressor.note(user, answer, deadline),
-        )
+        await self._ledger.record(entry, deadline)
         _log.info(
             "compressed",
             request_id=request_id,

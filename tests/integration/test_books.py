@@ -251,7 +251,18 @@ def test_sessions_say_what_the_cache_did(own_farm: Callable[..., Farm]) -> None:
     farm = own_farm().start()
     body = conversation(ran(rows("s")))
     saved = [farm.post(body, "eve").json["tokens_saved"] for _ in range(3)]
-    found = farm.get("/sessions").json
+    found = until(
+        "it is written down",
+        lambda: next(
+            (
+                f
+                for f in [farm.get("/sessions").json]
+                for s in f["sessions"]
+                if s["cache_hits"] == 2
+            ),
+            None,
+        ),
+    )
     assert found["active_sessions"] == 1
     assert found["max_sessions"] == 10_000
     assert found["session_ttl_seconds"] == 7200

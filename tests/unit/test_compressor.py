@@ -39,12 +39,12 @@ class Elsewhere:
     async def keep(self, *arguments: Any) -> None:
         return None
 
-    async def touch(self, *arguments: Any) -> None:
+    def note(self, *arguments: Any) -> None:
         return None
 
 
 def _compressor(elsewhere: Elsewhere) -> Compressor:
-    return Compressor(Settings(), elsewhere, elsewhere)  # type: ignore[arg-type, call-arg, unused-ignore]
+    return Compressor(Settings(), elsewhere, elsewhere, elsewhere)  # type: ignore[arg-type, call-arg, unused-ignore]
 
 
 def _compress(compressor: Compressor, body: bytes = BODY, seconds: float = 5.0) -> Any:

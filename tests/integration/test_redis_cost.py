@@ -1,0 +1,66 @@
+"""What requests cost Redis: few commands each, and sums that stay exact however large."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from loadtest.target import Target, spent
+from shared import keys
+
+from ..farm import Farm, user
+from ..texts import conversation, events, ran, rows
+
+REQUESTS = 40
+COMMANDS = 30
+"""What a request of cached blocks may cost, those inside scripts counted too (an RQ job: 60)."""
+
+
+def test_a_request_of_cached_blocks_costs_few_commands(own_farm: Callable[..., Farm]) -> None:
+    farm = own_farm(worker_heartbeat_seconds=1).start(gpu=0)
+    target = Target("farm", farm.url, redis_url=farm.redis_url)
+    name = user()
+    body = conversation(*[ran(events(f"{name}{i}"), f"c{i}") for i in range(8)])
+    assert farm.post(body, name).json["tokens_saved"] > 0
+    # Its heartbeats are not to be counted, and cached blocks need no worker.
+    next(p for p in farm.parts if "worker" in p.log.name).stop()
+    for again in ("the same front end", "one that never saw the user"):
+        if again != "the same front end":
+            farm.parts[-1].stop()
+            farm.start_api()
+            assert farm.post(body, name).json["tokens_saved"] > 0
+        before = spent(target)
+        answers = [farm.post(body, name).json for _ in range(REQUESTS)]
+        used = spent(target).since(before).traffic
+        assert all(a["tokens_saved"] > 0 and not a["degraded"] for a in answers)
+        assert used.commands / REQUESTS <= COMMANDS, again
+        # The blocks themselves do not travel again, nor do their forms.
+        assert used.bytes_in / REQUESTS < len(events()) / 4, again
+
+
+def test_sums_of_the_books_are_exact_beyond_what_a_double_holds(
+    own_farm: Callable[..., Farm],
+) -> None:
+    farm = own_farm(cost_per_mtok="999999.9999").start(gpu=0)
+    answers = [
+        farm.post(conversation(ran(rows(f"{n}", 400))), "ada", x_request_id=f"r{n}").json
+        for n in range(3)
+    ]
+    price = 9_999_999_999  # units of 1e-10 USD a token
+    cost = sum(a["tokens_saved"] for a in answers) * price
+    life = keys.books("life")
+
+    def held(field: str) -> int:
+        return int(farm.redis.hget(life, f"t\x1f{field}") or 0)
+
+    assert held("cost") == cost
+    # Where a long time of this leads to: totals near what 64 bits hold.
+    large: dict[str, Any] = {"t\x1fcost": 2**62 + 1, "t\x1fwithout": 10**15 - 1}
+    farm.redis.hset(life, mapping=large)
+    without = held("without")
+    answer = farm.post(conversation(ran(rows("more", 400))), "ada", x_request_id="large").json
+    assert held("cost") == 2**62 + 1 + answer["tokens_saved"] * price
+    assert held("without") == without + answer["tokens_before"] * price
+    # The same request again takes the first answer's amounts back out, as exactly.
+    farm.post(conversation(ran(rows("more", 400))), "ada", x_request_id="large")
+    assert held("cost") == 2**62 + 1 + answer["tokens_saved"] * price
