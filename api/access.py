@@ -30,7 +30,7 @@ ANONYMOUS = "anonymous"
 _OPEN = frozenset({"/health", "/livez", "/readyz", "/openapi.json", "/", "/dashboard"})
 _OPEN_BELOW = "/static/"
 """Open: probes, the document, and the dashboard's files, which hold nobody's data."""
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _USER_CHARS = 256
 
 
@@ -70,6 +70,10 @@ class Tokens:
             if hmac.compare_digest(tenant.digest, digest):
                 found = tenant
         return found
+
+    def knows(self, tenant: str) -> bool:
+        """Say whether a tenant is called that."""
+        return any(known.name == tenant for known in self._tenants)
 
     def _refresh(self) -> None:
         try:
@@ -120,9 +124,7 @@ class Access:
             # OPTIONS says which methods there are; a browser asks it before it sends a token.
             req.context.user = ANONYMOUS
             return
-        named = req.get_header("x-maas-username") or req.get_header("x-headroom-user-id") or ""
-        if len(named) > _USER_CHARS or _CONTROL.search(named):
-            raise InvalidUser(f"a user's name has at most {_USER_CHARS} printable characters")
+        named = _named(req)
         token = _token(req.get_header("authorization"))
         if self._tokens is None:
             req.context.user = self._by_header(req, named, token)
@@ -133,8 +135,10 @@ class Access:
         scope = _scope(req.path)
         if scope not in tenant.scopes:
             raise Forbidden(f"this token does not have the scope '{scope}'")
-        if tenant.trusted:
-            req.context.user = named or tenant.name
+        if tenant.trusted and named:
+            # His users' names are their own choice: none may read like another tenant's.
+            apart = "/" in named or self._tokens.knows(named)
+            req.context.user = f"/{named}" if apart else named
         else:
             req.context.user = f"{tenant.name}/{named}" if named else tenant.name
 
@@ -155,6 +159,25 @@ class Access:
         if isinstance(address, IPv6Address) and address.ipv4_mapped:
             address = address.ipv4_mapped
         return any(address in network for network in self._peers)
+
+
+def _named(req: falcon.asgi.Request) -> str:
+    """Return the user's name the headers give, empty where they give none.
+
+    Names are taken as they are: no case, form or percent-encoding is made equal, so that
+    nobody becomes another by writing a name differently.
+
+    Raises:
+        InvalidUser: as :meth:`Access.process_request`.
+    """
+    given = req.get_header("x-maas-username") or req.get_header("x-headroom-user-id") or ""
+    try:
+        named = given.encode("latin-1").decode()  # servers hand header bytes on as latin-1
+    except UnicodeError:
+        raise InvalidUser("a user's name is UTF-8") from None
+    if len(named) > _USER_CHARS or _CONTROL.search(named):
+        raise InvalidUser(f"a user's name has at most {_USER_CHARS} printable characters")
+    return named
 
 
 def _scope(path: str) -> Scope:

@@ -24,7 +24,14 @@ from .flow.guarded import Guarded
 from .flow.pools import Pools
 from .flow.replies import Replies
 from .flow.state import UserState
-from .middleware import Lifespan, OneSlash, RequestId, error_response, http_error_serializer
+from .middleware import (
+    Lifespan,
+    OneSlash,
+    Remainder,
+    RequestId,
+    error_response,
+    http_error_serializer,
+)
 from .resources.books import MetricsResource, PricingResource, StatsResource
 from .resources.compress import CompressResource
 from .resources.health import Drain, HealthResource, LiveResource, ReadyResource
@@ -62,7 +69,7 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
 
     app: App = falcon.asgi.App()
     app.add_middleware(RequestId())
-    app.add_middleware([SecurityHeaders(settings), *cross_origin(settings)])
+    app.add_middleware([SecurityHeaders(settings), *cross_origin(settings), Remainder()])
     app.add_middleware(OneSlash())
     app.add_middleware(Access(settings))
     app.add_middleware(

@@ -1,10 +1,10 @@
 """A client's connection, with the bounds that gunicorn's own has not.
 
-Gunicorn's asyncio protocol waits without end for the first request's headers, and for a
-client that does not read its answer. Here a head must arrive within
-``HEADROOM_READ_TIMEOUT_SECONDS`` (408), and an answer must move within the same time or the
-connection is dropped. What gunicorn refuses itself (a head that is no HTTP) gets the
-contract's error body and headers.
+Gunicorn's asyncio protocol waits without end for the first request's head, for a body that
+trickles, and for a client that does not read its answer. Here a head, and then its body,
+must arrive within ``HEADROOM_READ_TIMEOUT_SECONDS`` each (408), and an answer must move
+within the same time or the connection is dropped. What gunicorn refuses itself (a head
+that is no HTTP) gets the contract's error body and headers.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ _STEP_BYTES = 32 * 1024
 class BoundedConnection(ASGIProtocol):
     """One connection of a worker whose ``app`` is a :class:`~api.server.Server`."""
 
-    _head_timer: asyncio.TimerHandle | None = None
-    _head_begun = False
+    _read_timer: asyncio.TimerHandle | None = None
+    _begun = False
+    _answering = False
     _write_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -39,18 +40,30 @@ class BoundedConnection(ASGIProtocol):
         if self.worker.nr_conns > MAX_CONNECTIONS:
             self._close_transport()
         else:
-            self._await_head()
+            self._start_read_timer()
 
     def data_received(self, data: bytes) -> None:
         """Take what came; the first bytes after an answer start the next head's time."""
-        if self._head_timer is None and self._awaiting_request:
-            self._await_head()
-        self._head_begun = True
-        super().data_received(data)
+        if self._read_timer is None and self._awaiting_request:
+            self._start_read_timer()
+        self._begun = True
+        try:
+            super().data_received(data)
+        except Exception:  # a length of 5000 digits, say: what is unforeseen is no request
+            self._send_error_response(400, "")
+            self._close_transport()
 
     def _on_headers_complete(self) -> Any:
-        self._stop_head_timer()
+        self._start_read_timer()
         return super()._on_headers_complete()
+
+    def _on_message_complete(self) -> None:
+        self._stop_read_timer()
+        super()._on_message_complete()
+
+    def _send_response_start(self, *arguments: Any, **more: Any) -> None:
+        self._answering = True
+        super()._send_response_start(*arguments, **more)
 
     def pause_writing(self) -> None:
         """The client reads slower than the answer is written: it may, but it must read."""
@@ -64,7 +77,7 @@ class BoundedConnection(ASGIProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the timers with the connection."""
-        self._stop_head_timer()
+        self._stop_read_timer()
         self._stop_write_timer()
         super().connection_lost(exc)
 
@@ -73,22 +86,28 @@ class BoundedConnection(ASGIProtocol):
         seconds: float = self.worker.app.settings.read_timeout_seconds
         return seconds
 
-    def _await_head(self) -> None:
-        self._head_begun = False
-        self._head_timer = self.worker.loop.call_later(self._patience, self._head_late)
+    def _start_read_timer(self) -> None:
+        self._stop_read_timer()
+        self._begun = self._answering = False
+        self._read_timer = self.worker.loop.call_later(self._patience, self._read_late)
 
-    def _head_late(self) -> None:
-        self._head_timer = None
+    def _read_late(self) -> None:
+        """End a request that does not arrive; who has said nothing yet is told nothing."""
+        self._read_timer = None
         if self._closed:
             return
-        if self._head_begun:
-            self._send_error_response(408, "the request's headers did not arrive in time")
-        self._keepalive_timeout()
+        receiver = self._body_receiver
+        if not self._answering and (self._begun or receiver is not None):
+            self._send_error_response(408, f"the request did not arrive in {self._patience:g} s")
+        self._close_transport()
+        if receiver is not None:
+            receiver.signal_disconnect()
+        self._request_ready.set()
 
-    def _stop_head_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    def _stop_read_timer(self) -> None:
+        if self._read_timer is not None:
+            self._read_timer.cancel()
+            self._read_timer = None
 
     def _watch_write(self) -> None:
         waiting = self.transport.get_write_buffer_size()

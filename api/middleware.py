@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -19,6 +21,7 @@ from .flow.compressor import Compressor
 _log = structlog.get_logger(__name__)
 _SLASHES = re.compile("//+")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_REMAINDER_SECONDS = 1.0
 _encode = msgspec.json.Encoder().encode
 
 
@@ -40,6 +43,29 @@ class RequestId:
         known = given if given and _REQUEST_ID.fullmatch(given) else secrets.token_hex(16)
         req.context.request_id = known
         resp.set_header("x-request-id", known)
+
+
+class Remainder:
+    """Takes what is left of a refused body, for a moment.
+
+    The connection is closed after a refusal, and closing it on bytes that were sent and
+    not read resets it: a client that is still sending would see that and not the answer.
+    """
+
+    async def process_response(
+        self,
+        req: falcon.asgi.Request,
+        resp: falcon.asgi.Response,
+        resource: object,
+        req_succeeded: bool,
+    ) -> None:
+        """Read on and forget, unless the client waits to be asked."""
+        if req_succeeded or req.get_header("expect"):
+            return
+        if req.content_length or req.get_header("transfer-encoding"):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_REMAINDER_SECONDS):
+                    await req.stream.exhaust()
 
 
 class Part(Protocol):

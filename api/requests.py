@@ -12,7 +12,7 @@ import falcon
 import falcon.asgi
 import msgspec
 
-from shared.errors import BodyTooLarge, MalformedBody, NotJson, SlowBody, Unavailable
+from shared.errors import BodyTooLarge, MalformedBody, NotJson, Unavailable
 from shared.settings import Settings
 
 from .coding import PIECE_BYTES, decoder_for
@@ -35,7 +35,7 @@ def trace_of(req: falcon.asgi.Request) -> str:
 
 
 class Intake:
-    """Reads request bodies: within a size after decoding, a time, and a memory for all.
+    """Reads request bodies: within a size after decoding, and a memory for all.
 
     ``HEADROOM_BODIES_BYTES`` bounds what the large bodies of this process's requests in
     work may take together. A body that finds no room is refused at once; small ones always
@@ -44,7 +44,6 @@ class Intake:
 
     def __init__(self, settings: Settings) -> None:
         self._limit = settings.max_body_bytes
-        self._seconds = settings.read_timeout_seconds
         self._room = settings.bodies_bytes
 
     @asynccontextmanager
@@ -53,7 +52,7 @@ class Intake:
 
         Raises:
             Unavailable: large bodies take all the room there is.
-            NotJson, UnsupportedCoding, BrokenCoding, BodyTooLarge, SlowBody, MalformedBody:
+            NotJson, UnsupportedCoding, BrokenCoding, BodyTooLarge, MalformedBody:
                 as :func:`read_body`.
         """
         taken = 0
@@ -68,7 +67,7 @@ class Intake:
             taken = size
 
         try:
-            yield await read_body(req, self._limit, self._seconds, take)
+            yield await read_body(req, self._limit, take)
         finally:
             self._room += taken
 
@@ -76,10 +75,9 @@ class Intake:
 async def read_body(
     req: falcon.asgi.Request,
     limit: int,
-    seconds: float,
     take: Callable[[int], None] = lambda size: None,
 ) -> bytes:
-    """Return the body, decoded, of at most ``limit`` bytes, arrived in ``seconds``.
+    """Return the body, decoded, of at most ``limit`` bytes.
 
     ``take`` is told its size as it grows, and may raise.
 
@@ -87,7 +85,6 @@ async def read_body(
         NotJson: the content type is something else.
         UnsupportedCoding, BrokenCoding: so is the content encoding, or it is broken.
         BodyTooLarge: there is more, as it comes or decoded.
-        SlowBody: it took longer.
         MalformedBody: it was cut off.
     """
     kind = (req.content_type or falcon.MEDIA_JSON).split(";", 1)[0].strip().lower()
@@ -100,34 +97,30 @@ async def read_body(
     take(announced)
     pieces: list[bytes] = []
     came = size = 0
-    try:
-        async with asyncio.timeout(seconds):
-            async for chunk in req.stream:
-                came += len(chunk)
-                for piece in decoder.feed(chunk):
-                    size += len(piece)
-                    if size > limit:
-                        raise BodyTooLarge(f"the body is over {limit} bytes")
-                    take(size)
-                    pieces.append(piece)
-                    if len(piece) == PIECE_BYTES:  # more of the same chunk may follow
-                        await asyncio.sleep(0)
-    except TimeoutError:
-        raise SlowBody(f"the body did not arrive within {seconds:g} s") from None
+    async for chunk in req.stream:
+        came += len(chunk)
+        for piece in decoder.feed(chunk):
+            size += len(piece)
+            if size > limit:
+                raise BodyTooLarge(f"the body is over {limit} bytes")
+            take(size)
+            pieces.append(piece)
+            if len(piece) == PIECE_BYTES:  # more of the same chunk may follow
+                await asyncio.sleep(0)
     if came < announced:
         raise MalformedBody("the body ended early")
     decoder.finish()
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
-async def read_json(req: falcon.asgi.Request, limit: int, seconds: float) -> Any:
+async def read_json(req: falcon.asgi.Request, limit: int) -> Any:
     """Return the body decoded.
 
     Raises:
         MalformedBody: it is not JSON.
-        NotJson, UnsupportedCoding, BrokenCoding, BodyTooLarge, SlowBody: as :func:`read_body`.
+        NotJson, UnsupportedCoding, BrokenCoding, BodyTooLarge: as :func:`read_body`.
     """
     try:
-        return msgspec.json.decode(await read_body(req, limit, seconds))
+        return msgspec.json.decode(await read_body(req, limit))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise MalformedBody("the body is not valid JSON") from None

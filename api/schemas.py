@@ -8,17 +8,9 @@ from typing import Any
 
 from shared.settings import Settings
 
-_ERROR = {
-    "type": "object",
-    "required": ["error"],
-    "properties": {
-        "error": {
-            "type": "object",
-            "required": ["type", "message"],
-            "properties": {"type": {"type": "string"}, "message": {"type": "string"}},
-        }
-    },
-}
+from . import shapes
+from .shapes import Schema
+
 _OPTIONS: dict[str, Any] = {
     "protect_recent": {"type": ["integer", "null"], "minimum": 0, "default": 4},
     "min_tokens_to_compress": {"type": ["integer", "null"], "minimum": 0, "default": 250},
@@ -65,28 +57,25 @@ _ANSWER = {
 }
 
 
-_ORIGINAL = {
-    "type": "object",
-    "required": ["hash", "original_content", "original_tokens", "retrieval_count"],
-    "properties": {
-        "hash": {"type": "string"},
-        "original_content": {"type": "string"},
-        "original_tokens": {"type": "integer"},
-        "original_item_count": {"type": "integer"},
-        "compressed_item_count": {"type": "integer"},
-        "tool_name": {"type": ["string", "null"]},
-        "retrieval_count": {"type": "integer"},
-    },
-}
-
-
 def _json(description: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
 _DENIED = {
-    "401": _json("no valid bearer token, where one is needed", _ERROR),
-    "403": _json("the token lacks the scope", _ERROR),
+    "401": _json("no valid bearer token, where one is needed", shapes.ERROR),
+    "403": _json("the token lacks the scope", shapes.ERROR),
+}
+_BODY = {
+    "408": _json("the request did not arrive in time", shapes.ERROR),
+    "413": _json("the body is too large, as it comes or decoded, or too complex", shapes.ERROR),
+    "415": _json("the content type is not JSON, or the encoding unknown", shapes.ERROR),
+}
+_CODING: dict[str, Any] = {
+    "name": "content-encoding",
+    "in": "header",
+    "required": False,
+    "description": "how the body is encoded",
+    "schema": {"type": "string", "enum": ["identity", "gzip", "zstd", "deflate"]},
 }
 
 
@@ -100,9 +89,10 @@ def _header(name: str, description: str) -> dict[str, Any]:
     }
 
 
-def _probe(summary: str, statuses: dict[str, str]) -> dict[str, Any]:
-    answers = {code: _json(text, {"type": "object"}) for code, text in statuses.items()}
-    return {"get": {"summary": summary, "responses": answers}}
+def _probe(summary: str, **answers: tuple[str, Schema]) -> dict[str, Any]:
+    """Describe a probe; ``_200=("it is", HEALTH)`` is what it answers with that status."""
+    responses = {code.strip("_"): _json(*answer) for code, answer in answers.items()}
+    return {"get": {"summary": summary, "responses": responses}}
 
 
 def _retrieve(path: str | None) -> dict[str, Any]:
@@ -110,11 +100,12 @@ def _retrieve(path: str | None) -> dict[str, Any]:
         "summary": "The original behind a marker, for the user it was stored for",
         "parameters": [_header("x-maas-username", "whose original it is")],
         "responses": {
-            "200": _json("the original", _ORIGINAL),
-            "400": _json("no hash", _ERROR),
+            "200": _json("the original", shapes.ORIGINAL),
+            "400": _json("no hash", shapes.ERROR),
             **_DENIED,
-            "404": _json("unknown_hash or expired", _ERROR),
-            "503": _json("Redis is away", _ERROR),
+            "404": _json("unknown_hash or expired", shapes.ERROR),
+            **({} if path else _BODY),
+            "503": _json("Redis is away", shapes.ERROR),
         },
     }
     hashed = {"type": "string", "pattern": "^[A-Fa-f0-9]{12,24}$"}
@@ -139,10 +130,11 @@ _TOOL_CALL: dict[str, Any] = {
         "content": {"application/json": {"schema": {"type": "object"}}},
     },
     "responses": {
-        "200": _json("the tool result; a miss says so in its text", {"type": "object"}),
-        "400": _json("not one call of headroom_retrieve", _ERROR),
+        "200": _json("the tool result; a miss says so in its text", shapes.TOOL_RESULT),
+        "400": _json("not one call of headroom_retrieve", shapes.ERROR),
         **_DENIED,
-        "503": _json("Redis is away", _ERROR),
+        **_BODY,
+        "503": _json("Redis is away", shapes.ERROR),
     },
 }
 
@@ -156,7 +148,9 @@ _NARROW = {
 }
 
 
-def _books(summary: str, *parameters: str, narrowed: bool = False) -> dict[str, Any]:
+def _books(
+    summary: str, answer: Schema, *parameters: str, narrowed: bool = False
+) -> dict[str, Any]:
     named = {**dict.fromkeys(parameters, ""), **(_NARROW if narrowed else {})}
     return {
         "get": {
@@ -172,10 +166,10 @@ def _books(summary: str, *parameters: str, narrowed: bool = False) -> dict[str, 
                 for name, text in named.items()
             ],
             "responses": {
-                "200": _json("the books", {"type": "object"}),
-                "400": _json("a parameter is wrong", _ERROR),
+                "200": _json("the books", answer),
+                "400": _json("a parameter is wrong", shapes.ERROR),
                 **_DENIED,
-                "503": _json("Redis is away", _ERROR),
+                "503": _json("Redis is away", shapes.ERROR),
             },
         }
     }
@@ -195,6 +189,7 @@ def document(settings: Settings) -> dict[str, Any]:
             _header("x-headroom-deadline-ms", f"below {settings.deadline_ms}"),
             _header("x-headroom-bypass", "'true' returns the messages untouched"),
             _header("x-request-id", "returned as given"),
+            _CODING,
         ],
         "requestBody": {
             "required": True,
@@ -202,10 +197,10 @@ def document(settings: Settings) -> dict[str, Any]:
         },
         "responses": {
             "200": _json("the conversation", _ANSWER),
-            "400": _json("the body is not what it should be", _ERROR),
+            "400": _json("the body is not what it should be", shapes.ERROR),
             **_DENIED,
-            "413": _json(f"the body is over {settings.max_body_bytes} bytes", _ERROR),
-            "415": _json("the content type is not JSON", _ERROR),
+            **_BODY,
+            "503": _json("large bodies take all the room there is", shapes.ERROR),
         },
     }
     return {
@@ -220,11 +215,17 @@ def document(settings: Settings) -> dict[str, Any]:
             "/v1/retrieve": {"post": _retrieve(None)},
             "/v1/retrieve/tool_call": {"post": _TOOL_CALL},
             "/v1/retrieve/{hash}": {"get": _retrieve("hash")},
-            "/stats": _books("What was saved", narrowed=True),
-            "/stats/insights": _books("By engine, model, user and hour", narrowed=True),
-            "/stats-history": _books("Lifetime, requests that saved, by the hour", narrowed=True),
-            "/sessions": _books("Who is active, and what his cache did", "limit"),
-            "/pricing": _books("What models' input costs, and by what source", "model"),
+            "/stats": _books("What was saved", shapes.STATS, narrowed=True),
+            "/stats/insights": _books(
+                "By engine, model, user and hour", shapes.INSIGHTS, narrowed=True
+            ),
+            "/stats-history": _books(
+                "Lifetime, requests that saved, by the hour", shapes.HISTORY, narrowed=True
+            ),
+            "/sessions": _books("Who is active, and what his cache did", shapes.SESSIONS, "limit"),
+            "/pricing": _books(
+                "What models' input costs, and by what source", shapes.PRICING, "model"
+            ),
             "/metrics": {
                 "get": {
                     "summary": "The farm for Prometheus",
@@ -232,13 +233,31 @@ def document(settings: Settings) -> dict[str, Any]:
                         "200": {
                             "description": "exposition text",
                             "content": {"text/plain": {"schema": {"type": "string"}}},
-                        }
+                        },
+                        **_DENIED,
                     },
                 }
             },
-            "/health": _probe("Is the process there", {"200": "it is"}),
-            "/livez": _probe("Is the process there", {"200": "it is"}),
-            "/readyz": _probe("Can it serve", {"200": "it can", "503": "it cannot, and why"}),
-            "/openapi.json": _probe("This document", {"200": "the document"}),
+            "/health": _probe("Is the process there", _200=("it is", shapes.HEALTH)),
+            "/livez": _probe("Is the process there", _200=("it is", shapes.LIVE)),
+            "/readyz": _probe(
+                "Can it serve",
+                _200=("it can", shapes.READY),
+                _503=("it cannot, and why", shapes.NOT_READY),
+            ),
+            "/openapi.json": _probe(
+                "This document",
+                _200=("the document", shapes.shape(openapi=shapes.TEXT, paths={"type": "object"})),
+            ),
         },
+        "components": {
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "needed where the operator has set tokens, but for probes",
+                }
+            }
+        },
+        "security": [{}, {"token": []}],
     }

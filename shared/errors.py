@@ -68,13 +68,6 @@ class BrokenCoding(RequestError):
     type = "malformed_encoding"
 
 
-class SlowBody(RequestError):
-    """The body did not arrive in time."""
-
-    status = 408
-    type = "request_timeout"
-
-
 class InvalidUser(RequestError):
     """The user's name cannot be one."""
 

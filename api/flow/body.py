@@ -90,6 +90,8 @@ class Split:
 
 
 _unopened = msgspec.json.Decoder(_Unopened)
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises on bytes it cannot read; the standard library may still read them."""
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -107,7 +109,7 @@ def split(body: bytes, trails: Sequence[Trail]) -> Split:
     try:
         unopened = _unopened.decode(body)
         envelope = _open(unopened)
-    except (msgspec.DecodeError, RecursionError):
+    except _UNREADABLE:
         return _lenient(body)
     return _whole(body, unopened.messages, envelope)
 
@@ -139,7 +141,7 @@ def leave(body: bytes) -> Split:
     try:
         unopened = _unopened.decode(body)
         envelope = _open(unopened)
-    except (msgspec.DecodeError, RecursionError):
+    except _UNREADABLE:
         raise BodyTooComplex("the body is too large for what it holds") from None
     raw = _list(unopened.messages)
     start = body.find(raw)
@@ -182,7 +184,7 @@ def _continue(body: bytes, trail: Trail) -> Split | None:
         unopened = _unopened.decode(short)
         envelope = _open(unopened)
         raws = _array.decode(unopened.messages)
-    except (msgspec.DecodeError, RecursionError):
+    except _UNREADABLE:
         return None
     if not raws or bytes(raws[0]) != _TOKEN:
         return None
@@ -215,7 +217,7 @@ def _place(body: bytes, raw: bytes) -> int:
         try:
             if bytes(_unopened.decode(trial).messages) == _TOKEN:
                 return start
-        except (msgspec.DecodeError, RecursionError):
+        except _UNREADABLE:
             pass
         start = other
     return start

@@ -66,8 +66,12 @@ class Compressor:
         session = self.sessions.of(user)
         try:
             taken = await self._reading.split(session, body, deadline)
+        except RequestError:
+            raise
         except Degraded as error:
             return self._left(leave(body), error.reason)
+        except Exception as error:
+            return self._broken(error, origin, leave(body))
         options = RequestOptions.read(taken.envelope, self._settings)
         try:
             turn = await self._reading.turn(session, taken, options, deadline)
@@ -80,17 +84,21 @@ class Compressor:
         except Degraded as error:
             return self._left(taken, error.reason)
         except Exception as error:  # a defect of ours must not cost a user his request
-            _log.error(
-                "compress_failed",
-                request_id=origin.request_id,
-                error=type(error).__name__,
-                at=logs.frames(error),
-            )
-            return untouched(taken, options, 0, "internal", degraded=["internal"])
+            return self._broken(error, origin, taken)
         session.remember_trail(taken, turn.messages)
         self.sessions.settle(session)
         self._activity.note(user, answer.cache_hits, answer.cache_misses, answer.saved_by_cache)
         return answer
+
+    def _broken(self, error: Exception, origin: Origin, taken: Split) -> Answer:
+        """Leave the messages as they came because of a defect of ours."""
+        _log.error(
+            "compress_failed",
+            request_id=origin.request_id,
+            error=type(error).__name__,
+            at=logs.frames(error),
+        )
+        return self._left(taken, "internal")
 
     def _left(self, taken: Split, reason: str) -> Answer:
         """Leave the messages as they came; their tokens are a guess by size."""

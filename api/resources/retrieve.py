@@ -32,7 +32,6 @@ class Originals:
 
     def __init__(self, settings: Settings, state: UserState, ledger: Ledger) -> None:
         self._settings = settings
-        self.read_seconds = settings.read_timeout_seconds
         self._state = state
         self._ledger = ledger
 
@@ -81,7 +80,7 @@ class RetrieveResource:
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Retrieve by ``{"hash": "..."}``."""
-        body = await read_json(req, BODY_BYTES, self._originals.read_seconds)
+        body = await read_json(req, BODY_BYTES)
         digest = body.get("hash") if isinstance(body, dict) else None
         resp.media = await self._originals.find(req, digest)
 

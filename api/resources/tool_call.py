@@ -30,7 +30,7 @@ class ToolCallResource:
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Carry out one call of the retrieval tool."""
-        body = await read_json(req, BODY_BYTES, self._originals.read_seconds)
+        body = await read_json(req, BODY_BYTES)
         enveloped = isinstance(body, dict) and "tool_call" in body
         call, provider, digest = _only_call(body)
         try:

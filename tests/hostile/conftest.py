@@ -1,0 +1,67 @@
+"""One farm for all that is sent to it in bad faith; it must be the same one afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from shared import keys
+
+from ..farm import Farm, user
+from ..texts import conversation, events, ran
+
+READ_SECONDS = 2.0
+
+
+@pytest.fixture(scope="package")
+def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    """A farm whose patience is short, checked at the end for being whole."""
+    farm = Farm(tmp_path_factory.mktemp("hostile"), read_timeout_seconds=READ_SECONDS)
+    try:
+        farm.start()
+        before = processes(farm)
+        yield farm
+        assert processes(farm) == before, "a process was started again"
+        answer = farm.post(conversation(ran(events(user()))), user())
+        assert answer.status == 200
+        assert answer.json["tokens_saved"] > 0
+        assert answer.json["degraded"] == []
+    finally:
+        farm.stop()
+
+
+def processes(farm: Farm) -> dict[str, list[int]]:
+    """Return the ids of all the farm's processes by part, without the front end's own child.
+
+    That child is there to be ended by what is too heavy (api/flow/aside.py).
+    """
+    return {part.log.name: [part.pid, *part.children()] for part in farm.parts}
+
+
+def front_end(farm: Farm) -> int:
+    """Return the id of the process that serves."""
+    (api,) = (part for part in farm.parts if part.log.name.startswith("api"))
+    (serving,) = api.children()
+    return serving
+
+
+def resident(pid: int) -> int:
+    """Return a process's resident memory in bytes."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) * 1024
+
+
+def connections(farm: Farm) -> int:
+    """Return how many connections the front end's port has, from the kernel's table."""
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    local = f":{farm.port:04X}"
+    return sum(1 for line in lines if line.split()[1].endswith(local) and line.split()[3] == "01")
+
+
+def enqueued(farm: Farm) -> int:
+    """Return how many jobs there are, waiting or in work."""
+    return sum(1 for _ in farm.redis.scan_iter("rq:job:*")) + sum(
+        int(farm.redis.llen(keys.queue(pool))) for pool in ("cpu", "gpu")
+    )

@@ -1,0 +1,62 @@
+"""Texts made for the detectors: whoever sends them, the others are answered in their time."""
+
+from __future__ import annotations
+
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
+from ..farm import Farm, user
+from ..texts import conversation, events, ran
+
+KILOBYTE = 1024
+DEADLINE_SECONDS = 8.1
+CORES = 4
+"""Clients that attack at a time; each is a user of its own."""
+
+
+def filled(pattern: str, size: int) -> str:
+    return (pattern * (size // len(pattern) + 1))[:size]
+
+
+def texts() -> list[str]:
+    """Return texts that cost headroom's detectors most, below and above what is read aside."""
+    patterns = ["```json\n{", "\n", "\r\n", "{", "<", "<<a", '"', "${", "\\", "/a", "[[{", "* a\n"]
+    small = [filled(p, 30 * KILOBYTE) for p in patterns]
+    large = [filled(p, 2048 * KILOBYTE) for p in patterns[:4]]
+    line = [filled("a<{[ ", 10 * 1024 * KILOBYTE)]
+    return [*small, *large, *line]
+
+
+def test_hostile_texts_hold_nobody_up(target: Farm) -> None:
+    over = Event()
+
+    def attack(number: int) -> list[int]:
+        found = []
+        for place, text in enumerate(texts()):
+            if place % CORES == number:
+                body = json.dumps(conversation(ran(f"{number} {text}"))).encode()
+                found.append(target.post(body, f"attacker-{number}").status)
+        return found
+
+    def work() -> list[tuple[float, list[str], int]]:
+        name, seen = user(), []
+        while not over.is_set() or len(seen) < 3:
+            started = time.monotonic()
+            answer = target.post(conversation(ran(events(f"{name} {len(seen)}"))), name).json
+            seen.append((time.monotonic() - started, answer["degraded"], answer["tokens_saved"]))
+        return seen
+
+    with ThreadPoolExecutor(CORES + 1) as threads:
+        honest = threads.submit(work)
+        attacks = [threads.submit(attack, number) for number in range(CORES)]
+        try:
+            statuses = [status for each in attacks for status in each.result()]
+        finally:
+            over.set()
+        seen = honest.result()
+    assert set(statuses) == {200}
+    print(f"{len(seen)} honest requests, the slowest {max(s for s, _, _ in seen):.2f} s")
+    assert max(seconds for seconds, _, _ in seen) < DEADLINE_SECONDS
+    assert all(degraded == [] and saved > 0 for _, degraded, saved in seen)

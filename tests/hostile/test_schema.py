@@ -1,0 +1,74 @@
+"""What ``/openapi.json`` says is so: schemathesis asks every endpoint, well and badly."""
+
+from __future__ import annotations
+
+import hypothesis
+import pytest
+import schemathesis
+from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
+
+from api.schemas import document
+from shared.settings import Settings
+
+from ..farm import Farm, request, user
+from ..texts import conversation, events, ran
+
+DOCUMENT = schemathesis.openapi.from_dict(document(Settings()))
+OPERATIONS = {
+    f"{found.ok().method.upper()} {found.ok().path}": found.ok()
+    for found in DOCUMENT.get_all_operations()
+}
+EXAMPLES = 15
+UNSUITABLE = [
+    # A request with less in it than the document wants may still be one (a model, a user).
+    negative_data_rejection,
+    # Some values of a free string are none of its endpoint's (an unknown hash, a date).
+    positive_data_acceptance,
+]
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode))
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_answer_is_one_the_document_knows(
+    target: Farm, name: str, mode: GenerationMode
+) -> None:
+    @hypothesis.settings(
+        max_examples=EXAMPLES,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @hypothesis.given(case=OPERATIONS[name].as_strategy(generation_mode=mode))
+    def ask(case: schemathesis.Case) -> None:
+        case.call_and_validate(target.url, excluded_checks=UNSUITABLE)
+
+    try:
+        ask()
+    except hypothesis.errors.Unsatisfiable:
+        assert mode is GenerationMode.NEGATIVE, "nothing can be asked"
+
+
+def test_every_route_is_in_the_document(target: Farm) -> None:
+    served = target.get("/openapi.json").json
+    assert served == document(Settings())
+    for path, operations in served["paths"].items():
+        allowed = request(target.url, "OPTIONS", path).headers["allow"]
+        wanted = {method.strip().lower() for method in allowed.split(",")} - {"options"}
+        assert wanted == set(operations), path
+
+
+def test_a_real_answer_and_a_real_original_are_as_described(target: Farm) -> None:
+    name = user()
+    headers = {"x-maas-username": name}
+    compress = OPERATIONS["POST /v1/compress"]
+    case = compress.Case(body=conversation(ran(events(name))), media_type="application/json")
+    answer = case.call_and_validate(target.url, headers=headers, excluded_checks=UNSUITABLE).json()
+    retrieve = OPERATIONS["GET /v1/retrieve/{hash}"]
+    case = retrieve.Case(path_parameters={"hash": answer["ccr_hashes"][0]})
+    found = case.call_and_validate(target.url, headers=headers, excluded_checks=UNSUITABLE)
+    assert found.json()["original_content"] == events(name)
+    for path in ("/stats", "/stats/insights", "/stats-history", "/sessions"):
+        case = OPERATIONS[f"GET {path}"].Case()
+        assert case.call_and_validate(target.url).status_code == 200
