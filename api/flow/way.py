@@ -1,0 +1,65 @@
+"""What became of each text of a traced request, and why: detector, pool, cache, engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from shared.jobs import engines_of
+from shared.upstream import detect
+
+from .facts import Candidate, Rendered
+from .trace import Trace
+from .turn import Turn
+
+
+def observe(trace: Trace, turn: Turn, rendered: list[Rendered]) -> None:
+    """Write into ``trace`` what the turn's messages leave as.
+
+    A block's ``source`` says where its form is from: ``front_end`` (known to this process),
+    ``session_cache`` (Redis), ``engine`` (made now), or None: it stayed as it came.
+    """
+    name = turn.counter.id
+    trace.messages = [
+        {
+            "index": index,
+            "role": message.role,
+            "tokens_before": message.tokens[name],
+            "tokens_after": item.tokens,
+            "changed": item.data is not None,
+            "transforms": list(item.transforms),
+            "kept_because": _kept_because(item),
+            "blocks": [_block(trace, turn, index, candidate) for candidate in item.plan.candidates],
+        }
+        for index, (message, item) in enumerate(zip(turn.messages, rendered, strict=True))
+    ]
+
+
+def _kept_because(item: Rendered) -> list[str]:
+    """Return headroom's words for the rules that kept parts of a message from every engine."""
+    return [t for t in item.plan.transforms if ":protected" in t or ":excluded" in t]
+
+
+def _block(trace: Trace, turn: Turn, index: int, candidate: Candidate) -> dict[str, Any]:
+    text = turn.text(index, candidate)
+    form = turn.session.forms.get(candidate.key)
+    fresh = candidate.key in turn.fresh
+    source = None
+    if form is not None:
+        known = "session_cache" if candidate.key in trace.unknown else "front_end"
+        source = "engine" if fresh else known
+    after = form.text if form is not None and form.text is not None else text
+    found = detect(text)
+    return {
+        "detected": found.content_type,
+        "confidence": found.confidence,
+        "mixed": found.mixed,
+        "pool": candidate.pool,
+        "outcome": form.outcome if form is not None else ("failed" if fresh else "not_done"),
+        "source": source,
+        "engines": list(engines_of(form.transforms)) if form is not None else [],
+        "engine_ms": form.engine_ms if form is not None else None,
+        "tokens_before": turn.counter.count_text(text),
+        "tokens_after": turn.counter.count_text(after),
+        "transforms": list(form.transforms if form is not None else candidate.transforms),
+        "hashes": list(form.shown) if form is not None else [],
+    }
