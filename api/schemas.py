@@ -37,7 +37,7 @@ _REQUEST = {
         **_OPTIONS,
     },
 }
-_ANSWER = {
+_ANSWER: dict[str, Any] = {
     "type": "object",
     "required": [
         "messages",
@@ -100,15 +100,37 @@ def _header(name: str, description: str) -> dict[str, Any]:
     }
 
 
+_TRACED = {
+    **_ANSWER,
+    "properties": {**_ANSWER["properties"], "trace": {"type": "object"}},
+}
+_PAGE = {
+    "get": {
+        "summary": "The dashboard",
+        "responses": {
+            "200": {
+                "description": "a page",
+                "content": {"text/html": {"schema": {"type": "string"}}},
+            }
+        },
+    }
+}
+
+
 def _probe(summary: str, statuses: dict[str, str]) -> dict[str, Any]:
     answers = {code: _json(text, {"type": "object"}) for code, text in statuses.items()}
     return {"get": {"summary": summary, "responses": answers}}
 
 
+_SANDBOX = _header(
+    "x-headroom-playground", "the page that asks: 1 to 64 letters, digits or hyphens"
+)
+
+
 def _retrieve(path: str | None) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "summary": "The original behind a marker, for the user it was stored for",
-        "parameters": [_header("x-maas-username", "whose original it is")],
+        "parameters": [_header("x-maas-username", "whose original it is"), _SANDBOX],
         "responses": {
             "200": _json("the original", _ORIGINAL),
             "400": _json("no hash", _ERROR),
@@ -183,6 +205,13 @@ def _books(summary: str, *parameters: str, narrowed: bool = False) -> dict[str, 
 
 def document(settings: Settings) -> dict[str, Any]:
     """Return the OpenAPI document of this service as it is set up."""
+    responses = {
+        "200": _json("the conversation", _ANSWER),
+        "400": _json("the body is not what it should be", _ERROR),
+        **_DENIED,
+        "413": _json(f"the body is over {settings.max_body_bytes} bytes", _ERROR),
+        "415": _json("the content type is not JSON", _ERROR),
+    }
     compress = {
         "summary": "Compress a conversation",
         "description": (
@@ -200,13 +229,13 @@ def document(settings: Settings) -> dict[str, Any]:
             "required": True,
             "content": {"application/json": {"schema": _REQUEST}},
         },
-        "responses": {
-            "200": _json("the conversation", _ANSWER),
-            "400": _json("the body is not what it should be", _ERROR),
-            **_DENIED,
-            "413": _json(f"the body is over {settings.max_body_bytes} bytes", _ERROR),
-            "415": _json("the content type is not JSON", _ERROR),
-        },
+        "responses": responses,
+    }
+    playground = {
+        "summary": "Compress a conversation outside the books, and say how it was done",
+        "parameters": [{**_SANDBOX, "required": True}],
+        "requestBody": compress["requestBody"],
+        "responses": {**responses, "200": _json("the conversation and its way", _TRACED)},
     }
     return {
         "openapi": "3.1.0",
@@ -217,11 +246,13 @@ def document(settings: Settings) -> dict[str, Any]:
         },
         "paths": {
             "/v1/compress": {"post": compress},
+            "/v1/playground": {"post": playground},
             "/v1/retrieve": {"post": _retrieve(None)},
             "/v1/retrieve/tool_call": {"post": _TOOL_CALL},
             "/v1/retrieve/{hash}": {"get": _retrieve("hash")},
             "/stats": _books("What was saved", narrowed=True),
             "/stats/insights": _books("By engine, model, user and hour", narrowed=True),
+            "/stats/farm": _books("How the pools and the front ends do", "range", "since", "until"),
             "/stats-history": _books("Lifetime, requests that saved, by the hour", narrowed=True),
             "/sessions": _books("Who is active, and what his cache did", "limit"),
             "/pricing": _books("What models' input costs, and by what source", "model"),
@@ -239,6 +270,8 @@ def document(settings: Settings) -> dict[str, Any]:
             "/health": _probe("Is the process there", {"200": "it is"}),
             "/livez": _probe("Is the process there", {"200": "it is"}),
             "/readyz": _probe("Can it serve", {"200": "it can", "503": "it cannot, and why"}),
+            "/": _PAGE,
+            "/dashboard": _PAGE,
             "/openapi.json": _probe("This document", {"200": "the document"}),
         },
     }

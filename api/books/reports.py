@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,7 +78,7 @@ class Reports:
             },
             "uncompressed_requests": {
                 "total": row.get("requests", 0) - row.get("compressed", 0),
-                "reasons": _named(row, "n:"),
+                "reasons": named(row, "n:"),
             },
             "cost": {
                 "without_headroom_usd": _usd(row, "without"),
@@ -102,8 +102,8 @@ class Reports:
             "window": question.as_json(),
             "total_requests": question.row(rows).get("requests", 0),
             "engines": _engines(rows.total) if everybody else None,
-            "transforms_detail": _named(rows.total, "x:") if everybody else None,
-            "degraded": _named(rows.total, "d:") if everybody else None,
+            "transforms_detail": named(rows.total, "x:") if everybody else None,
+            "degraded": named(rows.total, "d:") if everybody else None,
             "cache": _cache(rows.total) if everybody else None,
             "by_model": _table("model", {} if question.user is not None else models),
             "by_user": _table("user", {} if question.model is not None else users),
@@ -204,7 +204,7 @@ def _point(row: Row) -> dict[str, Any]:
 
 def _engines(total: Row) -> dict[str, dict[str, int]]:
     engines: dict[str, dict[str, int]] = {}
-    for field, amount in _named(total, "e:").items():
+    for field, amount in named(total, "e:").items():
         name, _, what = field.rpartition(":")
         engines.setdefault(name, {})["tokens_saved" if what == "saved" else what] = amount
     return engines
@@ -214,9 +214,12 @@ def _cache(total: Row) -> dict[str, int]:
     return {"hits": total.get("hits", 0), "misses": total.get("misses", 0)}
 
 
-def _named(row: Row, prefix: str) -> dict[str, int]:
+def named(row: Mapping[str, float], prefix: str) -> dict[str, int]:
+    """Return the counters under ``prefix`` that are not 0, by the rest of their names."""
     start = len(prefix)
-    return {name[start:]: n for name, n in sorted(row.items()) if name.startswith(prefix) and n}
+    return {
+        name[start:]: int(n) for name, n in sorted(row.items()) if name.startswith(prefix) and n
+    }
 
 
 def _average(row: Row) -> float:
