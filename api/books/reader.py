@@ -10,7 +10,6 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -21,11 +20,10 @@ from shared.errors import Unavailable
 from shared.jobs import age_of
 from shared.settings import Settings
 
-from .ledger import hour_of
 from .window import Window
 
 Row = dict[str, int]
-HOUR_FIELDS = ("requests", "compressed", "compressed_before", "saved", "before", "cost")
+SERIES_FIELDS = ("requests", "compressed", "compressed_before", "saved", "before", "cost")
 _MEMO = 2000
 _SEPARATOR = "\x1f"
 
@@ -91,15 +89,15 @@ class Reader:
                 total.add(self._memo[name][1])
         return total
 
-    async def hours(self, hours: Sequence[datetime], who: str = "t") -> list[Row]:
-        """Return each hour's counters (:data:`HOUR_FIELDS`); ``who`` is a row's prefix."""
-        fields = [f"{who}{_SEPARATOR}{name}" for name in HOUR_FIELDS]
+    async def series(self, buckets: Sequence[str], who: str = "t") -> list[Row]:
+        """Return each bucket's counters (:data:`SERIES_FIELDS`); ``who`` is a row's prefix."""
+        fields = [f"{who}{_SEPARATOR}{name}" for name in SERIES_FIELDS]
         suffix = ":users" if who.startswith("u") else ""
         pipe = self._redis.pipeline(transaction=False)
-        for hour in hours:
-            pipe.hmget(keys.books(hour_of(hour) + suffix), fields)
+        for bucket in buckets:
+            pipe.hmget(keys.books(bucket + suffix), fields)
         return [
-            {name: int(value or 0) for name, value in zip(HOUR_FIELDS, values, strict=True)}
+            {name: int(value or 0) for name, value in zip(SERIES_FIELDS, values, strict=True)}
             for values in await self._ask(pipe.execute())
         ]
 

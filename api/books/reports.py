@@ -10,6 +10,7 @@ from shared.errors import InvalidField
 from shared.settings import Settings
 
 from .entry import money
+from .ledger import day_of, hour_of
 from .reader import Reader, Row, Rows
 from .window import Window
 
@@ -108,6 +109,7 @@ class Reports:
             "by_model": _table("model", {} if question.user is not None else models),
             "by_user": _table("user", {} if question.model is not None else users),
             "hourly": await self._hourly(question, _hour),
+            "daily": await self._daily(question),
         }
 
     async def history(self, question: Question) -> dict[str, Any]:
@@ -144,11 +146,22 @@ class Reports:
             "sessions": shown,
         }
 
+    async def _daily(self, question: Question) -> list[dict[str, Any]]:
+        """Return a line a day from the first with requests; none where the window is hours."""
+        days = question.window.days(self._settings.books_days)
+        rows = await self._reader.series([day_of(day) for day in days], question.prefix)
+        lines = [
+            {"day": day.date().isoformat(), **_hour(row)}
+            for day, row in zip(days, rows, strict=True)
+        ]
+        first = next((i for i, line in enumerate(lines) if line["requests"]), len(lines))
+        return lines[first:]
+
     async def _hourly(
         self, question: Question, shape: Callable[[Row], dict[str, Any]]
     ) -> list[dict[str, Any]]:
         hours = question.window.hours
-        rows = await self._reader.hours(hours, question.prefix)
+        rows = await self._reader.series([hour_of(hour) for hour in hours], question.prefix)
         return [
             {"hour": hour.isoformat(), **shape(row)} for hour, row in zip(hours, rows, strict=True)
         ]
