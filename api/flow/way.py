@@ -11,6 +11,8 @@ from .facts import Candidate, Rendered
 from .trace import Trace
 from .turn import Turn
 
+_KEPT = ("protected", "excluded", "verbatim")
+
 
 def observe(trace: Trace, turn: Turn, rendered: list[Rendered]) -> None:
     """Write into ``trace`` what the turn's messages leave as.
@@ -35,8 +37,8 @@ def observe(trace: Trace, turn: Turn, rendered: list[Rendered]) -> None:
 
 
 def _kept_because(item: Rendered) -> list[str]:
-    """Return headroom's words for the rules that kept parts of a message from every engine."""
-    return [t for t in item.plan.transforms if ":protected" in t or ":excluded" in t]
+    """Return the rules that kept parts of a message as they came, in headroom's words."""
+    return [t for t in item.transforms if any(word in t for word in _KEPT)]
 
 
 def _block(trace: Trace, turn: Turn, index: int, candidate: Candidate) -> dict[str, Any]:

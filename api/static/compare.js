@@ -1,0 +1,66 @@
+// What of a text is gone in another one, word by word, and where the markers are.
+
+const WORDS = /[\p{L}\p{N}_./\\-]+|\s+|./gu;
+const MARKED = /<<ccr:([a-f0-9]{12,24})[^>\n]*>>|\[[^[\]\n]*hash=([a-f0-9]{12,24})[^[\]\n]*\]|hash=([a-f0-9]{12,24})/g;
+
+// Cut a text at its markers: [{text, hash}], hash null between them.
+export function markers(text) {
+  const pieces = [];
+  let from = 0;
+  for (const match of text.matchAll(MARKED)) {
+    if (match.index > from) pieces.push({ text: text.slice(from, match.index), hash: null });
+    pieces.push({ text: match[0], hash: match[1] ?? match[2] ?? match[3] });
+    from = match.index + match[0].length;
+  }
+  if (from < text.length || !pieces.length) pieces.push({ text: text.slice(from), hash: null });
+  return pieces;
+}
+
+// Cut `before` into runs [{text, gone}]: gone is what `after` no longer says. Lines that stand in
+// both stay; of the others each word stays as often as `after` still has it, wherever it stands,
+// because engines reorder columns and group lines.
+export function missing(before, after) {
+  const said = markers(after).filter((piece) => piece.hash === null).map((piece) => piece.text).join('');
+  const lines = counted(said.split('\n').map((line) => line.trim()));
+  const parts = before.split(/(?<=\n)/);
+  const kept = parts.map((line) => line.trim() !== '' && take(lines, line.trim()));
+  const words = counted([...lines].flatMap(([line, n]) => repeat(line.match(WORDS) ?? [], n)));
+  const runs = [];
+  parts.forEach((line, index) => {
+    if (kept[index]) return add(runs, line, false);
+    for (const word of line.match(WORDS) ?? []) {
+      if (/^\s+$/.test(word)) add(runs, word, runs.at(-1)?.gone ?? false);
+      else add(runs, word, !take(words, word));
+    }
+  });
+  return runs;
+}
+
+function counted(items) {
+  const found = new Map();
+  for (const item of items) if (item) found.set(item, (found.get(item) ?? 0) + 1);
+  return found;
+}
+
+function take(found, item) {
+  const n = found.get(item) ?? 0;
+  if (n) found.set(item, n - 1);
+  return n > 0;
+}
+
+function repeat(items, times) {
+  return Array.from({ length: times }, () => items).flat();
+}
+
+function add(runs, text, gone) {
+  const last = runs.at(-1);
+  if (last && last.gone === gone) last.text += text;
+  else runs.push({ text, gone });
+}
+
+// How much of a text's characters, spaces aside, is gone: 0 to 1.
+export function share(runs) {
+  const size = (run) => run.text.replace(/\s+/g, '').length;
+  const all = runs.reduce((sum, run) => sum + size(run), 0);
+  return all ? runs.filter((run) => run.gone).reduce((sum, run) => sum + size(run), 0) / all : 0;
+}
