@@ -48,7 +48,7 @@ async function refresh() {
     await view.refresh();
     if (mine !== turn) return;
     fresh.set(view, Date.now());
-    tell('live', `Live · ${time(Date.now())}`);
+    tell('live', wait ? `Live · ${time(Date.now())}` : 'Ready');
     notice(view.warning());
   } catch (error) {
     if (mine !== turn) return;
@@ -101,7 +101,6 @@ function notice(kind, title, text = '', action = null) {
 
 document.addEventListener('visibilitychange', () => (document.hidden ? clearTimeout(timer) : refresh()));
 window.addEventListener('hashchange', route);
-main.addEventListener('refresh', () => refresh());
 
 // ── the token ─────────────────────────────────────────────────────────────────────────
 

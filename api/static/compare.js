@@ -1,6 +1,7 @@
 // What of a text is gone in another one, word by word, and where the markers are.
 
 const WORDS = /[\p{L}\p{N}_./\\-]+|\s+|./gu;
+const MOSTLY = 0.8;
 const MARKED = /<<ccr:([a-f0-9]{12,24})[^>\n]*>>|\[[^[\]\n]*hash=([a-f0-9]{12,24})[^[\]\n]*\]|hash=([a-f0-9]{12,24})/g;
 
 // Cut a text at its markers: [{text, hash}], hash null between them.
@@ -28,9 +29,13 @@ export function missing(before, after) {
   const runs = [];
   parts.forEach((line, index) => {
     if (kept[index]) return add(runs, line, false);
-    for (const word of line.match(WORDS) ?? []) {
-      if (/^\s+$/.test(word)) add(runs, word, runs.at(-1)?.gone ?? false);
-      else add(runs, word, !take(words, word));
+    const cut = (line.match(WORDS) ?? []).map((word) => ({ text: word, gone: /\S/.test(word) && !take(words, word) }));
+    // A few words in common are chance: then the line is gone, and they are there for another.
+    const gone = share(cut) > MOSTLY;
+    for (const run of cut) {
+      if (gone && !run.gone && /\S/.test(run.text)) words.set(run.text, (words.get(run.text) ?? 0) + 1);
+      const space = !/\S/.test(run.text);
+      add(runs, run.text, gone || (space ? (runs.at(-1)?.gone ?? false) : run.gone));
     }
   });
   return runs;

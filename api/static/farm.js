@@ -95,7 +95,7 @@ export class FarmView {
       h('div', { class: 'meter' }, h('span', {}, 'Workers busy'), h('i', { class: 'share' }, this.values[`${name}-meter`]), this.value(`${name}-busy`)),
       this.facts([`${name}-workers`, 'Workers'], [`${name}-depth`, 'Jobs that wait'], [`${name}-oldest`, 'Oldest waits'], [`${name}-rate`, 'Blocks a second'],
         [`${name}-p50`, 'Engine p50'], [`${name}-p95`, 'Engine p95'], [`${name}-p99`, 'Engine p99'], [`${name}-failed`, 'Blocks failed'],
-        [`${name}-jobs`, 'Jobs done'], [`${name}-batch`, 'Texts a batch']),
+        [`${name}-jobs`, 'Jobs done'], [`${name}-on`, 'Runs on'], ...(name === 'gpu' ? [['gpu-batch', 'Texts a batch']] : [])),
       h('p', { class: 'note provider' }, this.value(`${name}-provider`)));
   }
 
@@ -154,9 +154,15 @@ export class FarmView {
     for (const p of ['p50', 'p95', 'p99']) this.set(`${name}-${p}`, milliseconds(pool.engine[`${p}_ms`]), pool.engine[`${p}_ms`]);
     this.set(`${name}-failed`, count(pool.blocks.failed ?? 0), pool.blocks.failed ?? 0);
     this.set(`${name}-jobs`, count(pool.jobs.done ?? 0), pool.jobs.done ?? 0);
+    if (name === 'cpu') {
+      this.set('cpu-on', 'CPU');
+      this.set('cpu-provider', 'The structural engines are native code.');
+      return;
+    }
     const batches = pool.batches.count;
-    this.set(`${name}-batch`, batches ? short(pool.batches.rows / batches) : 'one by one');
-    this.set(`${name}-provider`, name === 'cpu' ? 'Runs on CPU: native engines.' : provider(farm.text_engines));
+    this.set('gpu-batch', batches ? short(pool.batches.rows / batches) : 'one by one');
+    this.set('gpu-on', [...new Set(farm.text_engines.map(runsOn))].join(', ') || 'not known');
+    this.set('gpu-provider', provider(farm.text_engines));
   }
 
   requests(found) {
@@ -224,14 +230,18 @@ export class FarmView {
 const total = (counters) => Object.values(counters).reduce((sum, n) => sum + n, 0);
 const perSecond = (value) => `${short(value)} /s`;
 
-function clock(at, axis) {
-  return new Date(at * 1000).toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit', ...(axis ? {} : { second: '2-digit' }) });
+function clock(at) {
+  return new Date(at * 1000).toLocaleTimeString('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
+}
+
+// ONNX Runtime's names, and `native` for an engine that needs no runtime.
+function runsOn(engine) {
+  return engine.provider === 'native' ? 'CPU' : engine.provider.replace('ExecutionProvider', '');
 }
 
 function provider(engines) {
   if (!engines.length) return 'No text engine is known: no gpu worker has said which one it runs.';
   return engines.map((one) => {
-    const on = one.provider.replace('ExecutionProvider', '').replace('native', 'CPU');
-    return `${one.workers} × ${one.engine.replaceAll('_', ' ')} on ${on}${one.graph ? ` (${one.graph})` : ''}${one.reason ? `: ${one.reason}` : ''}`;
+    return `${one.workers} × ${one.engine.replaceAll('_', ' ')} on ${runsOn(one)}${one.graph ? ` (${one.graph})` : ''}${one.reason ? `: ${one.reason}` : ''}`;
   }).join('. ');
 }

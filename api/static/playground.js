@@ -134,7 +134,7 @@ export class PlaygroundView {
     const last = answer.trace.messages.at(-1);
     const before = textOf(asked.at(-1));
     const after = textOf(answer.messages.at(-1));
-    clear(this.result).append(this.summary(answer), this.way(answer.trace), this.facts(answer, last), this.sides(before, after));
+    clear(this.result).append(this.summary(answer), h('div', { class: 'pair' }, this.way(answer.trace), this.facts(answer, last)), this.sides(before, after));
     this.result.hidden = false;
     this.result.dataset.run = String(Number(this.result.dataset.run ?? 0) + 1);
     setText(this.said, `${count(answer.tokens_saved)} of ${count(answer.tokens_before)} tokens saved in ${milliseconds(answer.trace.total_ms)}.`);

@@ -50,7 +50,7 @@ function api() {
     customer: { id: 400 + roll(60), country: pick(roll, ['DE', 'FR', 'NL', 'SE']), segment: pick(roll, ['retail', 'business']) },
     created_at: stamp(i * 97), items: 1 + roll(6), coupon: null, gift: false,
   }));
-  return JSON.stringify({ page: 1, per_page: 70, total: 1294, next: '/v2/orders?page=2', orders });
+  return JSON.stringify(orders);
 }
 
 function errors() {

@@ -83,15 +83,16 @@ export class SavingsView {
     this.filterName = h('span', { class: 'filter-name' });
     this.filterOff = h('a', { href: '#savings' }, 'Show everybody');
     this.filter = h('p', { class: 'filter', hidden: true }, this.filterName, this.filterOff);
-    this.bars = { without: h('i', { class: 'money-bar back-before' }), with: h('i', { class: 'money-bar back-after' }) };
+    this.bars = { removed: h('i', { class: 'back-accent' }), without: h('i', { class: 'money-bar back-before' }), with: h('i', { class: 'money-bar back-after' }) };
     this.priced = h('p', { class: 'note', hidden: true });
     const hero = h('section', { class: 'card hero', 'aria-label': 'Saved' },
       h('div', { class: 'hero-half' }, h('h2', {}, 'Tokens saved'), h('p', { class: 'big' }, this.value('saved')),
-        h('p', { class: 'detail' }, this.value('saved-detail'))),
+        h('div', { class: 'removed' }, h('span', {}, 'Removed from what compressed requests brought'), h('b', {}, this.value('removed')),
+          h('i', { class: 'share whole' }, this.bars.removed))),
       h('div', { class: 'hero-half' }, h('h2', {}, 'Money saved'), h('p', { class: 'big' }, this.value('money')),
         h('dl', { class: 'money' },
-          h('div', {}, h('dt', {}, 'Without headroom'), h('dd', {}, this.value('without')), this.bars.without),
-          h('div', {}, h('dt', {}, 'With headroom'), h('dd', {}, this.value('with')), this.bars.with)), this.priced));
+          h('div', {}, h('dt', {}, 'Without headroom'), h('dd', {}, this.value('without')), h('dd', { class: 'track' }, this.bars.without)),
+          h('div', {}, h('dt', {}, 'With headroom'), h('dd', {}, this.value('with')), h('dd', { class: 'track' }, this.bars.with))), this.priced));
     const figures = h('dl', { class: 'figures' },
       this.figure('requests', 'Requests', 'requests-detail'), this.figure('compressed', 'Compressed', 'compressed-detail'),
       this.figure('rate', 'Rate', 'rate-detail'), this.figure('best', 'Best compression', 'best-detail'));
@@ -163,7 +164,8 @@ export class SavingsView {
     const { compression, cost, uncompressed_requests: kept } = summary;
     const requests = summary.api_requests;
     this.set('saved', count(compression.total_tokens_removed), compression.total_tokens_removed);
-    this.set('saved-detail', requests ? `${percent(compression.avg_compression_pct)} of what compressed requests brought` : 'No requests yet');
+    this.set('removed', percent(compression.avg_compression_pct));
+    this.bars.removed.style.inlineSize = `${compression.avg_compression_pct}%`;
     this.set('money', money(cost.total_saved_usd), cost.total_saved_usd);
     this.set('without', money(cost.without_headroom_usd), cost.without_headroom_usd);
     this.set('with', money(cost.with_headroom_usd), cost.with_headroom_usd);
