@@ -69,7 +69,10 @@ class FarmReport:
             "workers": found["alive"],
             "queue": {
                 "depth": found["depth"],
-                "limit": self._settings.queue_max_jobs,
+                "blocks": found["blocks"],
+                "max_blocks": self._settings.queue_max_blocks,
+                "bytes": found["bytes"],
+                "max_bytes": self._settings.queue_max_bytes,
                 "oldest_seconds": round(found["oldest"], 3),
             },
             "jobs": named(counters, "jobs:"),

@@ -134,19 +134,28 @@ class Reader:
         ]
 
     async def pool(self, pool: str, now: float) -> dict[str, Any]:
-        """Return a pool's queue depth, the oldest job's age, live workers and counters."""
+        """Return a pool's queue depth, the oldest job's age, live workers, load and counters."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.llen(keys.queue(pool))
         pipe.lindex(keys.queue(pool), 0)
         pipe.zcount(keys.workers(pool), now - keys.WORKER_TTL_SECONDS, "+inf")
         pipe.hgetall(keys.metrics(pool))
-        depth, oldest, alive, counted = await self._ask(pipe.execute())
+        pipe.hmget(keys.load(pool), "blocks", "bytes")
+        depth, oldest, alive, counted, load = await self._ask(pipe.execute())
         age = 0.0
         if oldest is not None:
             stamp = await self._ask(self._redis.hget(keys.job(oldest.decode()), "enqueued_at"))
             age = age_of(stamp) if stamp else 0.0
         counters = {name.decode(): float(value) for name, value in counted.items()}
-        return {"depth": depth, "oldest": age, "alive": alive, "counters": counters}
+        blocks, size = (max(0, int(held or 0)) for held in load)
+        return {
+            "depth": depth,
+            "oldest": age,
+            "alive": alive,
+            "blocks": blocks,
+            "bytes": size,
+            "counters": counters,
+        }
 
     async def _ask(self, command: Any) -> Any:
         try:

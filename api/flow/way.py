@@ -56,7 +56,9 @@ def _block(trace: Trace, turn: Turn, index: int, candidate: Candidate) -> dict[s
         "confidence": found.confidence,
         "mixed": found.mixed,
         "pool": candidate.pool,
-        "outcome": form.outcome if form is not None else ("failed" if fresh and "engine" in turn.degraded else "not_done"),
+        "outcome": form.outcome
+        if form is not None
+        else ("failed" if fresh and "engine" in turn.degraded else "not_done"),
         "source": source,
         "engines": list(engines_of(form.transforms)) if form is not None else [],
         "engine_ms": form.engine_ms if form is not None else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 import falcon
 import falcon.asgi
@@ -15,6 +16,7 @@ from ..books.metrics import Metrics
 from ..books.pricing import Prices
 from ..books.reports import MAX_SESSIONS_SHOWN, Question, Reports
 from ..books.window import Window
+from ..flow.guarded import Guarded
 from ..flow.pools import Pools
 
 
@@ -47,16 +49,27 @@ class StatsResource:
 class FarmResource:
     """How the pools and the front ends do."""
 
-    def __init__(self, report: FarmReport, pools: Pools, started: float) -> None:
+    def __init__(
+        self,
+        report: FarmReport,
+        places: Mapping[str, Guarded],
+        pools: Pools,
+        started: float,
+    ) -> None:
         self._report = report
+        self._state = places.get("state")
         self._pools = pools
         self._started = started
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Answer ``/stats/farm``, whatever is broken."""
         body = await self._report.read(_question(req).window)
+        state = None  # the session caches are in the same Redis
+        if self._state is not None:
+            state = "ok" if await self._state.ping() else "unreachable"
         resp.media = {
             **body,
+            "state_redis": state,
             "uptime_seconds": round(time.monotonic() - self._started, 3),
             "text_engines": [
                 {**status._asdict(), "workers": count}

@@ -22,7 +22,7 @@ export function markers(text) {
 // because engines reorder columns and group lines.
 export function missing(before, after) {
   const said = markers(after).filter((piece) => piece.hash === null).map((piece) => piece.text).join('');
-  const lines = counted(said.split('\n').map((line) => line.trim()));
+  const lines = counted(unescaped(said).split('\n').map((line) => line.trim()));
   const parts = before.split(/(?<=\n)/);
   const kept = parts.map((line) => line.trim() !== '' && take(lines, line.trim()));
   const words = counted([...lines].flatMap(([line, n]) => repeat(line.match(WORDS) ?? [], n)));
@@ -39,6 +39,11 @@ export function missing(before, after) {
     }
   });
   return runs;
+}
+
+// A text inside a JSON string has its line ends and quotes escaped, maybe twice.
+function unescaped(text) {
+  return /^\s*["[{]/.test(text) ? text.replace(/\\+([nrt"])/g, (all, one) => (one === '"' ? ' " ' : '\n')) : text;
 }
 
 function counted(items) {

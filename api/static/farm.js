@@ -15,9 +15,10 @@ const POOLS = {
 
 // What a pool needs, by what was measured; docs/dashboard.md has the same rules.
 export function verdict(name, pool, busy) {
-  const { depth, limit, oldest_seconds: oldest } = pool.queue;
+  const { oldest_seconds: oldest } = pool.queue;
+  const full = Math.max(pool.queue.blocks / pool.queue.max_blocks, pool.queue.bytes / pool.queue.max_bytes);
   if (pool.workers === 0) return ['bad', `No ${name} worker is alive`, 'Its blocks stay verbatim: start a worker.'];
-  if (depth >= limit * 0.8) return ['bad', `The ${name} queue is ${depth >= limit ? '' : 'nearly '}full`, `Add ${name} workers: beyond ${count(limit)} jobs new blocks stay verbatim.`];
+  if (full > 0.4) return ['bad', `The ${name} pool fills up`, `It holds ${percent(100 * full)} of what it may: add ${name} workers, or new blocks stay verbatim.`];
   if (oldest > 1) return ['warn', `The ${name} pool falls behind`, `A job waits ${seconds(oldest)}: add ${name} workers.`];
   if (busy !== null && busy > 0.8) return ['warn', `The ${name} pool is at its limit`, `Its workers are busy ${percent(100 * busy)} of the time: add one before jobs queue.`];
   return ['good', `The ${name} pool keeps up`, busy === null ? 'Nothing waits.' : `Busy ${percent(100 * busy)} of the time, nothing waits long.`];
@@ -93,7 +94,7 @@ export class FarmView {
     return h('section', { class: 'card', 'aria-labelledby': `pool-${name}`, 'data-pool': name },
       h('div', { class: 'card-head' }, h('h2', { id: `pool-${name}` }, pool.title), h('p', { class: 'note' }, pool.what)), box,
       h('div', { class: 'meter' }, h('span', {}, 'Workers busy'), h('i', { class: 'share' }, this.values[`${name}-meter`]), this.value(`${name}-busy`)),
-      this.facts([`${name}-workers`, 'Workers'], [`${name}-depth`, 'Jobs that wait'], [`${name}-oldest`, 'Oldest waits'], [`${name}-rate`, 'Blocks a second'],
+      this.facts([`${name}-workers`, 'Workers'], [`${name}-depth`, 'Jobs that wait'], [`${name}-oldest`, 'Oldest waits'], [`${name}-blocks`, 'Blocks held'], [`${name}-rate`, 'Blocks a second'],
         [`${name}-p50`, 'Engine p50'], [`${name}-p95`, 'Engine p95'], [`${name}-p99`, 'Engine p99'], [`${name}-failed`, 'Blocks failed'],
         [`${name}-jobs`, 'Jobs done'], [`${name}-on`, 'Runs on'], ...(name === 'gpu' ? [['gpu-batch', 'Texts a batch']] : [])),
       h('p', { class: 'note provider' }, this.value(`${name}-provider`)));
@@ -148,7 +149,8 @@ export class FarmView {
     this.values[`${name}-meter`].style.inlineSize = `${100 * (busy ?? 0)}%`;
     this.set(`${name}-busy`, busy === null ? 'measuring' : percent(100 * busy));
     this.set(`${name}-workers`, count(pool.workers), pool.workers);
-    this.set(`${name}-depth`, `${count(pool.queue.depth)} of ${count(pool.queue.limit)}`, pool.queue.depth);
+    this.set(`${name}-depth`, count(pool.queue.depth), pool.queue.depth);
+    this.set(`${name}-blocks`, `${count(pool.queue.blocks)} of ${count(pool.queue.max_blocks)}`, pool.queue.blocks);
     this.set(`${name}-oldest`, pool.queue.depth ? seconds(pool.queue.oldest_seconds) : 'none', pool.queue.oldest_seconds);
     this.set(`${name}-rate`, rate === null ? 'measuring' : perSecond(rate));
     for (const p of ['p50', 'p95', 'p99']) this.set(`${name}-${p}`, milliseconds(pool.engine[`${p}_ms`]), pool.engine[`${p}_ms`]);
@@ -195,8 +197,9 @@ export class FarmView {
   }
 
   states(farm) {
-    const redis = farm.redis === 'ok';
-    this.set('redis', redis ? 'answers' : 'does not answer', farm.redis);
+    const redis = farm.redis === 'ok' && farm.state_redis !== 'unreachable';
+    const which = farm.redis !== 'ok' ? '' : ': the sessions’ one';
+    this.set('redis', redis ? 'answers' : `does not answer${which}`, farm.redis);
     this.values.redis.dataset.kind = redis ? 'good' : 'bad';
     const words = { ok: 'answers', not_configured: 'not set up: fallback prices' };
     const db = farm.pricing_db.state;

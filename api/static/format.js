@@ -68,10 +68,12 @@ const PLAIN = {
   smart_crusher: 'SmartCrusher (JSON)', log: 'Log', lossless_log: 'Log (lossless)', search: 'Search',
   lossless_search: 'Search (lossless)', diff: 'Diff', lossless_diff: 'Diff (lossless)', html: 'HTML',
   text: 'Text', kompress: 'Kompress', mixed: 'Mixed content', code_aware: 'Code', several: 'Several in one message',
+  json_array: 'JSON', source_code: 'Source code', build: 'Log or build output',
   read_lifecycle: 'Stale reads', tabular: 'Table', config: 'Config',
   nothing_to_compress: 'Nothing to compress', no_gain: 'No gain', protected: 'Protected content',
   bypass: 'Asked to bypass', empty: 'No messages', deadline: 'Deadline passed', overload: 'Queue full',
   no_workers: 'No workers', redis: 'Redis away', engine: 'Engine failed', internal: 'A defect of ours',
+  quarantine: 'Blocks that ended workers',
 };
 
 export function plain(word) {

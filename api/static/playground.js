@@ -145,7 +145,7 @@ export class PlaygroundView {
     const bar = h('i', { class: 'back-accent' });
     bar.style.inlineSize = `${100 - pct}%`;
     return h('section', { class: 'card verdict-card', 'aria-label': 'Result' },
-      h('p', { class: 'big' }, answer.tokens_saved ? percent(pct) : 'Nothing', h('span', { class: 'big-more' }, ' saved')),
+      h('p', { class: answer.tokens_saved ? 'big' : 'big none' }, answer.tokens_saved ? percent(pct) : 'Nothing', h('span', { class: 'big-more' }, ' saved')),
       h('dl', { class: 'facts' }, pair('Tokens before', count(answer.tokens_before), 'before'), pair('Tokens after', count(answer.tokens_after), 'after'),
         pair('Saved', count(answer.tokens_saved), 'saved'), pair('Time', milliseconds(answer.trace.total_ms), 'ms')),
       h('i', { class: 'share tall' }, bar));
