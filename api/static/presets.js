@@ -50,7 +50,8 @@ function api() {
     customer: { id: 400 + roll(60), country: pick(roll, ['DE', 'FR', 'NL', 'SE']), segment: pick(roll, ['retail', 'business']) },
     created_at: stamp(i * 97), items: 1 + roll(6), coupon: null, gift: false,
   }));
-  return JSON.stringify(orders);
+  // On one line, with spaces, as Python's json writes it.
+  return JSON.stringify(orders, null, 1).replace(/\n\s*/g, ' ').replace(/([[{]) /g, '$1').replace(/ ([\]}])/g, '$1');
 }
 
 function errors() {
