@@ -68,7 +68,7 @@ export class Chart {
     };
     const bars = uPlot.paths.bars({ size: [0.72, 48], radius: 0.12, align: 0 });
     this.plot = new uPlot({
-      width, height: this.size(), legend: { show: false }, padding: [rem * 0.75, rem * 0.75, 0, 0],
+      width, height: this.size(), legend: { show: false }, padding: [rem * 0.75, rem * (this.kind === 'lines' ? 2 : 0.75), 0, 0],
       cursor: { y: false, points: { show: this.kind === 'lines' }, drag: { x: false, y: false } },
       scales: {
         x: { time: true, range: (u, low, high) => this.range(low, high) },

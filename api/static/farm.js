@@ -18,10 +18,10 @@ export function verdict(name, pool, busy) {
   const { oldest_seconds: oldest } = pool.queue;
   const full = Math.max(pool.queue.blocks / pool.queue.max_blocks, pool.queue.bytes / pool.queue.max_bytes);
   if (pool.workers === 0) return ['bad', `No ${name} worker is alive`, 'Its blocks stay verbatim: start a worker.'];
-  if (full > 0.4) return ['bad', `The ${name} pool fills up`, `It holds ${percent(100 * full)} of what it may: add ${name} workers, or new blocks stay verbatim.`];
+  if (full > 0.4) return ['bad', `The ${name} pool fills up`, `It holds ${percent(Math.round(100 * full))} of what it may: add ${name} workers, or new blocks stay verbatim.`];
   if (oldest > 1) return ['warn', `The ${name} pool falls behind`, `A job waits ${seconds(oldest)}: add ${name} workers.`];
-  if (busy !== null && busy > 0.8) return ['warn', `The ${name} pool is at its limit`, `Its workers are busy ${percent(100 * busy)} of the time: add one before jobs queue.`];
-  return ['good', `The ${name} pool keeps up`, busy === null ? 'Nothing waits.' : `Busy ${percent(100 * busy)} of the time, nothing waits long.`];
+  if (busy !== null && busy > 0.8) return ['warn', `The ${name} pool is at its limit`, `Its workers are busy ${percent(Math.round(100 * busy))} of the time: add one before jobs queue.`];
+  return ['good', `The ${name} pool keeps up`, busy === null ? 'Nothing waits.' : `Busy ${percent(Math.round(100 * busy))} of the time, nothing waits long.`];
 }
 
 export class FarmView {
@@ -147,7 +147,7 @@ export class FarmView {
     setText(shown.word, word);
     setText(shown.advice, advice);
     this.values[`${name}-meter`].style.inlineSize = `${100 * (busy ?? 0)}%`;
-    this.set(`${name}-busy`, busy === null ? 'measuring' : percent(100 * busy));
+    this.set(`${name}-busy`, busy === null ? 'measuring' : percent(Math.round(100 * busy)));
     this.set(`${name}-workers`, count(pool.workers), pool.workers);
     this.set(`${name}-depth`, count(pool.queue.depth), pool.queue.depth);
     this.set(`${name}-blocks`, `${count(pool.queue.blocks)} of ${count(pool.queue.max_blocks)}`, pool.queue.blocks);

@@ -33,6 +33,11 @@ export function money(value) {
   });
 }
 
+// For columns: the same digits in every line.
+export function exactMoney(value) {
+  return missing(value) ? NONE : `$${value.toLocaleString('en-US', { minimumFractionDigits: 4, maximumFractionDigits: 4 })}`;
+}
+
 export function percent(value) {
   return missing(value) ? NONE : `${Number(value.toFixed(2)).toLocaleString('en-US')} %`;
 }

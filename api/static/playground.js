@@ -203,7 +203,7 @@ export class PlaygroundView {
       const gone = runs.filter((run) => run.gone);
       const lines = gone.reduce((sum, run) => sum + run.text.split('\n').filter((line) => line.trim()).length, 0);
       const inner = [...new Set(markers(found.original_content).map((piece) => piece.hash).filter(Boolean))];
-      parts = [h('p', { class: 'note' }, `hash ${hash} · ${count(found.original_tokens)} tokens · retrieved ${count(found.retrieval_count)} ${found.retrieval_count === 1 ? 'time' : 'times'}`),
+      parts = [h('p', { class: 'note' }, `hash ${hash} ·${found.original_tokens ? ` ${count(found.original_tokens)} tokens ·` : ''} retrieved ${count(found.retrieval_count)} ${found.retrieval_count === 1 ? 'time' : 'times'}`),
         h('p', { class: 'legend' }, h('span', {}, h('del', {}, 'marked'), ` is what was gone: ${count(lines)} lines or parts of lines, ${percent(100 * share(runs))} of its characters.`)),
         h('pre', { class: 'code', tabindex: '0', 'aria-label': 'Original, what was gone is marked' }, ...marked(runs)),
         ...inner.map((one) => h('p', {}, 'It holds a marker of its own: ', h('button', { type: 'button', class: 'link', onclick: () => this.original(one, after) }, one)))];

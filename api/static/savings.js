@@ -3,7 +3,7 @@
 import { ask } from './api.js';
 import { Chart } from './chart.js';
 import { h, setText } from './dom.js';
-import { count, milliseconds, money, percent, plain, short, time } from './format.js';
+import { count, exactMoney, milliseconds, money, percent, plain, short, time } from './format.js';
 import { buttonCell, Table } from './table.js';
 
 const RANGES = [['hour', 'Hour'], ['day', 'Day'], ['month', '30 days'], ['all', 'All']];
@@ -87,7 +87,7 @@ export class SavingsView {
     this.priced = h('p', { class: 'note', hidden: true });
     const hero = h('section', { class: 'card hero', 'aria-label': 'Saved' },
       h('div', { class: 'hero-half' }, h('h2', {}, 'Tokens saved'), h('p', { class: 'big' }, this.value('saved')),
-        h('div', { class: 'removed' }, h('span', {}, 'Removed from what compressed requests brought'), h('b', {}, this.value('removed')),
+        h('div', { class: 'removed' }, h('span', {}, 'Removed from compressed requests'), h('b', {}, this.value('removed')),
           h('i', { class: 'share whole' }, this.bars.removed))),
       h('div', { class: 'hero-half' }, h('h2', {}, 'Money saved'), h('p', { class: 'big' }, this.value('money')),
         h('dl', { class: 'money' },
@@ -124,7 +124,7 @@ export class SavingsView {
       { key: name, label: kind, value: (row) => row[name], text: (row) => row[name],
         cell: buttonCell((row) => row[name], (row) => this.only(name, row[name]), (row) => `Only ${row[name]}`) },
       number('requests', 'Requests', count), number('tokens_saved', 'Tokens saved', count),
-      number('avg_compression_pct', 'Rate', percent), number('cost_saved_usd', 'Saved', money),
+      number('avg_compression_pct', 'Rate', percent), number('cost_saved_usd', 'Saved', exactMoney),
     ];
     this.users = new Table({ title: 'By user', file: 'headroom-users.csv', columns: saved('user', 'User'),
       key: (row) => row.user, empty: 'Nobody asked in this time.', search: 'Find a user', sort: { index: 2, direction: -1 } });
@@ -145,7 +145,7 @@ export class SavingsView {
         { key: 'model', label: 'Model', value: (row) => row.model, text: (row) => row.model },
         number('input_tokens_original', 'Before', count), number('input_tokens_optimized', 'After', count),
         number('tokens_saved', 'Saved', count), number('savings_percent', 'Rate', percent),
-        number('cost_saved_usd', 'USD', money), number('total_latency_ms', 'Took', milliseconds),
+        number('cost_saved_usd', 'USD', exactMoney), number('total_latency_ms', 'Took', milliseconds),
         { key: 'reason', label: 'Nothing saved', value: (row) => row.reason, text: (row) => (row.reason ? plain(row.reason) : '') },
         { key: 'request_id', label: 'Request', value: (row) => row.request_id, text: (row) => row.request_id.slice(0, 8) },
       ],
