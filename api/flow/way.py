@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from shared.jobs import engines_of
+from shared.jobs import Form, engines_of
 from shared.upstream import detect
 
-from .facts import Candidate, Rendered
+from .facts import HEAVY_MESSAGE_BYTES, Candidate, Rendered
 from .trace import Trace
 from .turn import Turn
 
@@ -42,28 +42,43 @@ def _kept_because(item: Rendered) -> list[str]:
 
 
 def _block(trace: Trace, turn: Turn, index: int, candidate: Candidate) -> dict[str, Any]:
-    text = turn.text(index, candidate)
     form = turn.session.forms.get(candidate.key)
     fresh = candidate.key in turn.fresh
     source = None
     if form is not None:
         known = "session_cache" if candidate.key in trace.unknown else "front_end"
         source = "engine" if fresh else known
-    after = form.text if form is not None and form.text is not None else text
-    found = detect(text)
+        outcome: str = form.outcome
+        transforms = form.transforms
+    else:
+        outcome = "failed" if fresh and "engine" in turn.degraded else "not_done"
+        transforms = candidate.transforms
     return {
-        "detected": found.content_type,
-        "confidence": found.confidence,
-        "mixed": found.mixed,
+        **_reading(turn, index, candidate, form),
         "pool": candidate.pool,
-        "outcome": form.outcome
-        if form is not None
-        else ("failed" if fresh and "engine" in turn.degraded else "not_done"),
+        "outcome": outcome,
         "source": source,
-        "engines": list(engines_of(form.transforms)) if form is not None else [],
+        "engines": list(engines_of(transforms)) if form is not None else [],
         "engine_ms": form.engine_ms if form is not None else None,
-        "tokens_before": turn.counter.count_text(text),
-        "tokens_after": turn.counter.count_text(after),
-        "transforms": list(form.transforms if form is not None else candidate.transforms),
+        "transforms": list(transforms),
         "hashes": list(form.shown) if form is not None else [],
+    }
+
+
+def _reading(turn: Turn, index: int, candidate: Candidate, form: Form | None) -> dict[str, Any]:
+    """Return what the detector said and the text's tokens; a heavy text is not looked at again."""
+    found = turn.detections.get(candidate.key)
+    before = after = None
+    if turn.messages[index].size <= HEAVY_MESSAGE_BYTES:
+        text = turn.text(index, candidate)
+        found = found or detect(text)
+        before = after = turn.counter.count_text(text)
+        if form is not None and form.text is not None:
+            after = turn.counter.count_text(form.text)
+    return {
+        "detected": found.content_type if found else None,
+        "confidence": found.confidence if found else None,
+        "mixed": found.mixed if found else None,
+        "tokens_before": before,
+        "tokens_after": after,
     }

@@ -57,19 +57,16 @@ class FarmResource:
         started: float,
     ) -> None:
         self._report = report
-        self._state = places.get("state")
+        self._places = places
         self._pools = pools
         self._started = started
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Answer ``/stats/farm``, whatever is broken."""
         body = await self._report.read(_question(req).window)
-        state = None  # the session caches are in the same Redis
-        if self._state is not None:
-            state = "ok" if await self._state.ping() else "unreachable"
         resp.media = {
             **body,
-            "state_redis": state,
+            "stores": {name: place.condition for name, place in self._places.items()},
             "uptime_seconds": round(time.monotonic() - self._started, 3),
             "text_engines": [
                 {**status._asdict(), "workers": count}

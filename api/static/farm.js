@@ -197,9 +197,9 @@ export class FarmView {
   }
 
   states(farm) {
-    const redis = farm.redis === 'ok' && farm.state_redis !== 'unreachable';
-    const which = farm.redis !== 'ok' ? '' : ': the sessions’ one';
-    this.set('redis', redis ? 'answers' : `does not answer${which}`, farm.redis);
+    const users = farm.stores.state ?? 'ok'; // a Redis of its own for users' state, where there is one
+    const redis = farm.redis === 'ok' && users === 'ok';
+    this.set('redis', redis ? 'answers' : farm.redis === 'ok' ? `users’ state: ${users}` : 'does not answer', farm.redis);
     this.values.redis.dataset.kind = redis ? 'good' : 'bad';
     const words = { ok: 'answers', not_configured: 'not set up: fallback prices' };
     const db = farm.pricing_db.state;
