@@ -251,7 +251,9 @@ def document(settings: Settings) -> dict[str, Any]:
             "/v1/retrieve/tool_call": {"post": _TOOL_CALL},
             "/v1/retrieve/{hash}": {"get": _retrieve("hash")},
             "/stats": _books("What was saved", narrowed=True),
-            "/stats/insights": _books("By engine, model, user and hour", narrowed=True),
+            "/stats/insights": _books(
+                "By engine, model, user, hour, and day where asked for", "daily", narrowed=True
+            ),
             "/stats/farm": _books("How the pools and the front ends do", "range", "since", "until"),
             "/stats-history": _books("Lifetime, requests that saved, by the hour", narrowed=True),
             "/sessions": _books("Who is active, and what his cache did", "limit"),

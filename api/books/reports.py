@@ -24,6 +24,7 @@ class Question:
     window: Window
     user: str | None = None
     model: str | None = None
+    daily: bool = False
 
     def __post_init__(self) -> None:
         if self.user is not None and self.model is not None:
@@ -93,7 +94,7 @@ class Reports:
         """Return the body of ``GET /stats/insights``.
 
         Engines and transforms are counted over everybody, so a question about one user or
-        model has none (null).
+        model has none (null). Days are a year of buckets to read, so they are there on demand.
         """
         rows = await self._reader.rows(question.window)
         everybody = question.user is None and question.model is None
@@ -109,7 +110,7 @@ class Reports:
             "by_model": _table("model", {} if question.user is not None else models),
             "by_user": _table("user", {} if question.model is not None else users),
             "hourly": await self._hourly(question, _hour),
-            "daily": await self._daily(question),
+            "daily": await self._daily(question) if question.daily else None,
         }
 
     async def history(self, question: Question) -> dict[str, Any]:

@@ -110,4 +110,5 @@ class MetricsResource:
 
 def _question(req: falcon.asgi.Request) -> Question:
     window = Window.parse(req.get_param("range"), req.get_param("since"), req.get_param("until"))
-    return Question(window, req.get_param("user"), req.get_param("model"))
+    daily = req.get_param_as_bool("daily") or False
+    return Question(window, req.get_param("user"), req.get_param("model"), daily)

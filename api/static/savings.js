@@ -57,7 +57,7 @@ export class SavingsView {
 
   async refresh() {
     const query = this.query();
-    const [stats, insights] = await Promise.all([ask(`stats?${query}`), ask(`stats/insights?${query}`)]);
+    const [stats, insights] = await Promise.all([ask(`stats?${query}`), ask(`stats/insights?${query}&daily=true`)]);
     if (String(query) !== String(this.query())) return; // another question was asked meanwhile
     this.totals(stats);
     this.recent.update(stats.recent_requests.toReversed());
@@ -259,7 +259,7 @@ function shared(rows, key) {
 function series(range, stats, insights) {
   if (range === 'hour') return minutes(stats);
   const hours = insights.hourly.map((line) => ({ ...line, at: Date.parse(line.hour) / 1000 }));
-  const days = insights.daily.map((line) => ({ ...line, at: Date.parse(`${line.day}T00:00:00Z`) / 1000 }));
+  const days = (insights.daily ?? []).map((line) => ({ ...line, at: Date.parse(`${line.day}T00:00:00Z`) / 1000 }));
   if (range === 'day') return { lines: hours, step: 3600, note: 'By the hour.' };
   if (range === 'all' && days.length < 3) return { lines: hours, step: 3600, note: 'By the hour, the last 24 hours.' };
   return { lines: days, step: 86_400, note: 'By the day (UTC).' };
