@@ -12,6 +12,7 @@ from shared.errors import RequestError
 from shared.settings import Settings, load_settings
 
 from .access import Access
+from .books.farm import FarmReport
 from .books.ledger import Ledger
 from .books.metrics import Metrics
 from .books.pricing import Prices
@@ -32,10 +33,12 @@ from .middleware import (
     error_response,
     http_error_serializer,
 )
-from .resources.books import MetricsResource, PricingResource, StatsResource
+from .resources.books import FarmResource, MetricsResource, PricingResource, StatsResource
 from .resources.compress import CompressResource
+from .resources.dashboard import DashboardResource
 from .resources.health import Drain, HealthResource, LiveResource, ReadyResource
 from .resources.openapi import OpenApiResource
+from .resources.playground import PlaygroundResource
 from .resources.retrieve import Originals, RetrieveResource
 from .resources.tool_call import ToolCallResource
 from .security import SecurityHeaders, cross_origin
@@ -90,6 +93,7 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     app.add_error_handler(RequestError, error_response)
     app.set_error_serializer(http_error_serializer)
     app.add_route("/v1/compress", CompressResource(settings, compressor, ledger, prices))
+    app.add_route("/v1/playground", PlaygroundResource(settings, compressor))
     originals = Originals(settings, users, ledger)
     retrieve = RetrieveResource(originals)
     app.add_route("/v1/retrieve", retrieve)
@@ -103,8 +107,14 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     app.add_route("/stats", stats)
     app.add_route("/stats/insights", stats, suffix="insights")
     app.add_route("/stats-history", stats, suffix="history")
+    farm = FarmReport(settings, reader, ledger, prices)
+    app.add_route("/stats/farm", FarmResource(farm, places, pools, started))
     app.add_route("/sessions", stats, suffix="sessions")
     app.add_route("/metrics", MetricsResource(metrics))
     app.add_route("/pricing", PricingResource(prices))
     app.add_route("/openapi.json", OpenApiResource(settings))
+    dashboard = DashboardResource(settings)
+    app.add_route("/", dashboard)
+    app.add_route("/dashboard", dashboard)
+    app.add_route("/static/{name:path}", dashboard, suffix="file")
     return app

@@ -12,13 +12,14 @@ import falcon
 import falcon.asgi
 import msgspec
 
-from shared.errors import BodyTooLarge, MalformedBody, NotJson, Unavailable
+from shared.errors import BodyTooLarge, InvalidField, MalformedBody, NotJson, Unavailable
 from shared.settings import Settings
 
 from .coding import PIECE_BYTES, decoder_for
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 """W3C Trace Context, level 1."""
+_PAGE = re.compile("[A-Za-z0-9-]{1,64}")
 SMALL_BODY_BYTES = 1 << 20
 
 
@@ -26,6 +27,23 @@ def user_of(req: falcon.asgi.Request) -> str:
     """Return whose request this is, as :class:`api.access.Access` found it."""
     user: str = req.context.user
     return user
+
+
+def sandbox_of(req: falcon.asgi.Request) -> str | None:
+    """Return the user whose sandbox in the playground is asked for, None where none is.
+
+    It is a user of its own for each page and asker: no header can name it, because a user's
+    name has no control characters (:mod:`api.access`).
+
+    Raises:
+        InvalidField: the header names no sandbox.
+    """
+    page = req.get_header("x-headroom-playground")
+    if page is None:
+        return None
+    if not _PAGE.fullmatch(page):
+        raise InvalidField("'x-headroom-playground' must be 1 to 64 letters, digits or hyphens")
+    return f"playground\t{page}\t{user_of(req)}"
 
 
 def trace_of(req: falcon.asgi.Request) -> str:

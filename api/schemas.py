@@ -29,7 +29,7 @@ _REQUEST = {
         **_OPTIONS,
     },
 }
-_ANSWER = {
+_ANSWER: dict[str, Any] = {
     "type": "object",
     "required": [
         "messages",
@@ -89,16 +89,38 @@ def _header(name: str, description: str) -> dict[str, Any]:
     }
 
 
+_TRACED = {
+    **_ANSWER,
+    "properties": {**_ANSWER["properties"], "trace": {"type": "object"}},
+}
+_PAGE = {
+    "get": {
+        "summary": "The dashboard",
+        "responses": {
+            "200": {
+                "description": "a page",
+                "content": {"text/html": {"schema": {"type": "string"}}},
+            }
+        },
+    }
+}
+
+
 def _probe(summary: str, **answers: tuple[str, Schema]) -> dict[str, Any]:
     """Describe a probe; ``_200=("it is", HEALTH)`` is what it answers with that status."""
     responses = {code.strip("_"): _json(*answer) for code, answer in answers.items()}
     return {"get": {"summary": summary, "responses": responses}}
 
 
+_SANDBOX = _header(
+    "x-headroom-playground", "the page that asks: 1 to 64 letters, digits or hyphens"
+)
+
+
 def _retrieve(path: str | None) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "summary": "The original behind a marker, for the user it was stored for",
-        "parameters": [_header("x-maas-username", "whose original it is")],
+        "parameters": [_header("x-maas-username", "whose original it is"), _SANDBOX],
         "responses": {
             "200": _json("the original", shapes.ORIGINAL),
             "400": _json("no hash", shapes.ERROR),
@@ -177,6 +199,13 @@ def _books(
 
 def document(settings: Settings) -> dict[str, Any]:
     """Return the OpenAPI document of this service as it is set up."""
+    responses = {
+        "200": _json("the conversation", _ANSWER),
+        "400": _json("the body is not what it should be", shapes.ERROR),
+        **_DENIED,
+        **_BODY,
+        "503": _json("large bodies take all the room there is", shapes.ERROR),
+    }
     compress = {
         "summary": "Compress a conversation",
         "description": (
@@ -195,13 +224,13 @@ def document(settings: Settings) -> dict[str, Any]:
             "required": True,
             "content": {"application/json": {"schema": _REQUEST}},
         },
-        "responses": {
-            "200": _json("the conversation", _ANSWER),
-            "400": _json("the body is not what it should be", shapes.ERROR),
-            **_DENIED,
-            **_BODY,
-            "503": _json("large bodies take all the room there is", shapes.ERROR),
-        },
+        "responses": responses,
+    }
+    playground = {
+        "summary": "Compress a conversation outside the books, and say how it was done",
+        "parameters": [{**_SANDBOX, "required": True}],
+        "requestBody": compress["requestBody"],
+        "responses": {**responses, "200": _json("the conversation and its way", _TRACED)},
     }
     return {
         "openapi": "3.1.0",
@@ -212,12 +241,19 @@ def document(settings: Settings) -> dict[str, Any]:
         },
         "paths": {
             "/v1/compress": {"post": compress},
+            "/v1/playground": {"post": playground},
             "/v1/retrieve": {"post": _retrieve(None)},
             "/v1/retrieve/tool_call": {"post": _TOOL_CALL},
             "/v1/retrieve/{hash}": {"get": _retrieve("hash")},
             "/stats": _books("What was saved", shapes.STATS, narrowed=True),
             "/stats/insights": _books(
-                "By engine, model, user and hour", shapes.INSIGHTS, narrowed=True
+                "By engine, model, user, hour, and day where asked for",
+                shapes.INSIGHTS,
+                "daily",
+                narrowed=True,
+            ),
+            "/stats/farm": _books(
+                "How the pools and the front ends do", shapes.FARM, "range", "since", "until"
             ),
             "/stats-history": _books(
                 "Lifetime, requests that saved, by the hour", shapes.HISTORY, narrowed=True
@@ -249,6 +285,8 @@ def document(settings: Settings) -> dict[str, Any]:
                 "This document",
                 _200=("the document", shapes.shape(openapi=shapes.TEXT, paths={"type": "object"})),
             ),
+            "/": _PAGE,
+            "/dashboard": _PAGE,
         },
         "components": {
             "securitySchemes": {

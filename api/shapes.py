@@ -121,6 +121,29 @@ INSIGHTS = shape(
         shape(hour=TEXT, requests=COUNT, compressed=COUNT, tokens_saved=COUNT, avg_pct=NUMBER)
     ),
 )
+INSIGHTS["properties"]["daily"] = {
+    "type": ["array", "null"],
+    "items": shape(day=TEXT, requests=COUNT, compressed=COUNT, tokens_saved=COUNT, avg_pct=NUMBER),
+}
+_LATENCY = {"p50_ms": maybe(NUMBER), "p95_ms": maybe(NUMBER), "p99_ms": maybe(NUMBER)}
+FARM = shape(
+    at=maybe(TEXT),
+    redis=TEXT,
+    pricing_db=shape(state=TEXT, age_seconds=maybe(NUMBER)),
+    ledger=shape(backlog=COUNT, dropped=COUNT),
+    requests=maybe(shape(total=COUNT, degraded=counted(COUNT), latency=shape(**_LATENCY))),
+    pools=maybe(
+        counted(
+            shape(
+                workers=COUNT,
+                queue=shape(depth=COUNT, blocks=COUNT, bytes=COUNT, oldest_seconds=NUMBER),
+                jobs=counted(COUNT),
+                blocks=counted(COUNT),
+                engine=shape(seconds_total=NUMBER, **_LATENCY),
+            )
+        )
+    ),
+)
 HISTORY = shape(
     window=_WINDOW,
     lifetime=shape(

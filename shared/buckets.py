@@ -14,3 +14,20 @@ BEYOND = "+Inf"
 def bucket_of(seconds: float, bounds: Sequence[float]) -> str:
     """Return the name of the first bound that ``seconds`` does not exceed."""
     return next((str(bound) for bound in bounds if seconds <= bound), BEYOND)
+
+
+def quantile(q: float, counts: Sequence[float], bounds: Sequence[float]) -> float | None:
+    """Return the ``q`` quantile (0 to 1) in seconds, by the rule of Prometheus.
+
+    ``counts`` is how many fell into each bucket, the one beyond the last bound included; within
+    a bucket they are taken as spread evenly, and beyond the last bound it is that bound. None
+    where nothing was counted.
+    """
+    rank, so_far, lower = q * sum(counts), 0.0, 0.0
+    if not sum(counts):
+        return None
+    for bound, count in zip(bounds, counts, strict=False):
+        if count and so_far + count >= rank:
+            return lower + (bound - lower) * (rank - so_far) / count
+        so_far, lower = so_far + count, bound
+    return lower

@@ -10,7 +10,6 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -22,11 +21,10 @@ from shared.jobs import age_of
 from shared.settings import Settings
 
 from .entry import part_of
-from .ledger import hour_of
 from .window import Window
 
 Row = dict[str, int]
-HOUR_FIELDS = ("requests", "compressed", "compressed_before", "saved", "before", "cost")
+SERIES_FIELDS = ("requests", "compressed", "compressed_before", "saved", "before", "cost")
 _MEMO_ROWS = 40_000
 """Rows of users and models that are kept: a month of 1000 users, some 30 MB."""
 _SUMS = 8
@@ -121,14 +119,14 @@ class Reader:
             total.add(Rows(counters, best=int(best or 0), best_detail=(text or b"").decode()))
         return total
 
-    async def hours(self, hours: Sequence[datetime], who: str = "t") -> list[Row]:
-        """Return each hour's counters (:data:`HOUR_FIELDS`); ``who`` is a row's prefix."""
-        fields = [f"{who}{_SEPARATOR}{name}" for name in HOUR_FIELDS]
+    async def series(self, buckets: Sequence[str], who: str = "t") -> list[Row]:
+        """Return each bucket's counters (:data:`SERIES_FIELDS`); ``who`` is a row's prefix."""
+        fields = [f"{who}{_SEPARATOR}{name}" for name in SERIES_FIELDS]
         pipe = self._redis.pipeline(transaction=False)
-        for hour in hours:
-            pipe.hmget(keys.books(hour_of(hour) + _part(who)), fields)
+        for bucket in buckets:
+            pipe.hmget(keys.books(bucket + _part(who)), fields)
         return [
-            {name: int(value or 0) for name, value in zip(HOUR_FIELDS, values, strict=True)}
+            {name: int(value or 0) for name, value in zip(SERIES_FIELDS, values, strict=True)}
             for values in await self._ask(pipe.execute())
         ]
 
@@ -165,19 +163,28 @@ class Reader:
         ]
 
     async def pool(self, pool: str, now: float) -> dict[str, Any]:
-        """Return a pool's queue depth, the oldest job's age, live workers and counters."""
+        """Return a pool's queue depth, the oldest job's age, live workers, load and counters."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.llen(keys.queue(pool))
         pipe.lindex(keys.queue(pool), 0)
         pipe.zcount(keys.workers(pool), now - keys.WORKER_TTL_SECONDS, "+inf")
         pipe.hgetall(keys.metrics(pool))
-        depth, oldest, alive, counted = await self._ask(pipe.execute())
+        pipe.hmget(keys.load(pool), "blocks", "bytes")
+        depth, oldest, alive, counted, load = await self._ask(pipe.execute())
         age = 0.0
         if oldest is not None:
             stamp = await self._ask(self._redis.hget(keys.job(oldest.decode()), "enqueued_at"))
             age = age_of(stamp) if stamp else 0.0
         counters = {name.decode(): float(value) for name, value in counted.items()}
-        return {"depth": depth, "oldest": age, "alive": alive, "counters": counters}
+        blocks, size = (max(0, int(held or 0)) for held in load)
+        return {
+            "depth": depth,
+            "oldest": age,
+            "alive": alive,
+            "blocks": blocks,
+            "bytes": size,
+            "counters": counters,
+        }
 
     async def _ask(self, command: Any) -> Any:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +11,7 @@ from shared.errors import InvalidField
 from shared.settings import Settings
 
 from .entry import money
-from .ledger import USER_HOURS
+from .ledger import USER_HOURS, day_of, hour_of
 from .reader import Reader, Row, Rows
 from .window import Window
 
@@ -25,6 +25,7 @@ class Question:
     window: Window
     user: str | None = None
     model: str | None = None
+    daily: bool = False
 
     def __post_init__(self) -> None:
         if self.user is not None and self.model is not None:
@@ -78,7 +79,7 @@ class Reports:
             },
             "uncompressed_requests": {
                 "total": row.get("requests", 0) - row.get("compressed", 0),
-                "reasons": _named(row, "n:"),
+                "reasons": named(row, "n:"),
             },
             "cost": {
                 "without_headroom_usd": _usd(row, "without"),
@@ -93,6 +94,7 @@ class Reports:
 
         Transforms are counted over everybody, so a question about one user or model has none
         (null); nor has it engines, degraded answers and cache where these are kept no more.
+        Days are a year of buckets to read, so they are there on demand.
         """
         window, everybody = question.window, question.everybody
         rows = await self._rows(question, window)
@@ -106,12 +108,13 @@ class Reports:
             "window": question.as_json(),
             "total_requests": row.get("requests", 0),
             "engines": _engines(row) if detailed else None,
-            "transforms_detail": _named(row, "x:") if everybody else None,
-            "degraded": _named(row, "d:") if detailed else None,
+            "transforms_detail": named(row, "x:") if everybody else None,
+            "degraded": named(row, "d:") if detailed else None,
             "cache": _cache(row) if detailed else None,
             "by_model": _table("model", models),
             "by_user": _table("user", users),
             "hourly": await self._hourly(question, _hour),
+            "daily": await self._daily(question) if question.daily else None,
         }
 
     async def history(self, question: Question) -> dict[str, Any]:
@@ -154,6 +157,17 @@ class Reports:
             return rows
         return await self._reader.one(window, question.prefix, rows.total)
 
+    async def _daily(self, question: Question) -> list[dict[str, Any]]:
+        """Return a line a day from the first with requests; none where the window is hours."""
+        days = question.window.days(self._settings.books_days)
+        rows = await self._reader.series([day_of(day) for day in days], question.prefix)
+        lines = [
+            {"day": day.date().isoformat(), **_hour(row)}
+            for day, row in zip(days, rows, strict=True)
+        ]
+        first = next((i for i, line in enumerate(lines) if line["requests"]), len(lines))
+        return lines[first:]
+
     async def _hourly(
         self, question: Question, shape: Callable[[Row], dict[str, Any]]
     ) -> list[dict[str, Any]]:
@@ -162,7 +176,7 @@ class Reports:
         if question.user is not None:
             oldest = datetime.now(UTC) - USER_HOURS
             hours = [hour for hour in hours if hour > oldest]
-        rows = await self._reader.hours(hours, question.prefix)
+        rows = await self._reader.series([hour_of(hour) for hour in hours], question.prefix)
         return [
             {"hour": hour.isoformat(), **shape(row)} for hour, row in zip(hours, rows, strict=True)
         ]
@@ -206,7 +220,7 @@ def _point(row: Row) -> dict[str, Any]:
 
 def _engines(total: Row) -> dict[str, dict[str, int]]:
     engines: dict[str, dict[str, int]] = {}
-    for field, amount in _named(total, "e:").items():
+    for field, amount in named(total, "e:").items():
         name, _, what = field.rpartition(":")
         engines.setdefault(name, {})["tokens_saved" if what == "saved" else what] = amount
     return engines
@@ -216,9 +230,12 @@ def _cache(total: Row) -> dict[str, int]:
     return {"hits": total.get("hits", 0), "misses": total.get("misses", 0)}
 
 
-def _named(row: Row, prefix: str) -> dict[str, int]:
+def named(row: Mapping[str, float], prefix: str) -> dict[str, int]:
+    """Return the counters under ``prefix`` that are not 0, by the rest of their names."""
     start = len(prefix)
-    return {name[start:]: n for name, n in sorted(row.items()) if name.startswith(prefix) and n}
+    return {
+        name[start:]: int(n) for name, n in sorted(row.items()) if name.startswith(prefix) and n
+    }
 
 
 def _average(row: Row) -> float:

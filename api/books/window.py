@@ -85,6 +85,14 @@ class Window:
         count = min(_MAX_HOURS, int((last - since) / _HOUR) + 1)
         return [last - i * _HOUR for i in reversed(range(count))]
 
+    def days(self, kept: int) -> list[datetime]:
+        """The days to draw: its own, of those ``kept``; none where it is made of hours."""
+        if self.resolution == "hour":
+            return []
+        last = (self.until or datetime.now(UTC)).replace(hour=0, minute=0, second=0, microsecond=0)
+        count = kept if self.since is None else min(kept, (last - self.since) // _DAY + 1)
+        return [last - i * _DAY for i in reversed(range(count))]
+
     def holds(self, stamp: str) -> bool:
         """Say whether an ISO time lies in it."""
         if self.since is None or self.until is None:

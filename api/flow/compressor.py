@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import Any
 
 import msgspec
 import structlog
@@ -28,7 +27,9 @@ from .reading import Pause, Reading
 from .render import join, render
 from .sessions import Sessions
 from .state import UserState
+from .trace import Trace
 from .turn import ANSWER_SECONDS, Turn
+from .way import observe
 
 _log = structlog.get_logger(__name__)
 _LEFT = {
@@ -56,9 +57,18 @@ class Compressor:
         self.sessions = Sessions(settings.max_user_sessions, settings.memo_bytes)
 
     async def compress(
-        self, user: str, body: bytes, deadline: Deadline, origin: Origin, *, bypass: bool = False
+        self,
+        user: str,
+        body: bytes,
+        deadline: Deadline,
+        origin: Origin,
+        *,
+        bypass: bool = False,
+        trace: Trace | None = None,
     ) -> Answer:
         """Compress the conversation in ``body`` for ``user`` by the deadline.
+
+        ``trace`` is filled with the request's way.
 
         Raises:
             RequestError: the body is the caller's mistake. Nothing was enqueued.
@@ -75,6 +85,8 @@ class Compressor:
         options = RequestOptions.read(taken.envelope, self._settings)
         try:
             turn = await self._reading.turn(session, taken, options, deadline)
+            turn.trace = trace
+            turn.mark("read")
             if bypass or not turn.messages:
                 tokens = self._tokens_before(turn)
                 return untouched(taken, options, tokens, "bypass" if bypass else "empty")
@@ -119,8 +131,12 @@ class Compressor:
 
     async def _shrink(self, turn: Turn, origin: Origin) -> Answer:
         await self._plan(turn)
+        turn.mark("plan")
         await self._fill(turn, origin)
-        return await self._assemble(turn)
+        turn.mark("wait")
+        answer = await self._assemble(turn)
+        turn.mark("assemble")
+        return answer
 
     def _tokens_before(self, turn: Turn) -> int:
         if not turn.messages:
@@ -197,6 +213,8 @@ class Compressor:
         known = sum([len(p.candidates) for p in turn.plans]) - len(unknown)
         await self._reread_heavy(turn, unknown)
         turn.hits, turn.misses = known, 0
+        if turn.trace is not None:
+            turn.trace.unknown = frozenset(unknown)
         if not unknown:
             return
         order = Order(
@@ -212,6 +230,7 @@ class Compressor:
             lambda key: self._block(turn, *unknown[key]),
             Deadline(deadline.monotonic - ANSWER_SECONDS, deadline.wall),
         )
+        turn.mark("lookup", found.looked_up)
         turn.hits += len(found.cached)
         turn.misses = len(unknown) - len(found.cached)
         turn.fresh = found.forms.keys() - found.cached
@@ -240,9 +259,7 @@ class Compressor:
             del unknown[key]
 
     def _block(self, turn: Turn, index: int, candidate: Candidate) -> Block:
-        text = turn.texts.get(candidate.key)
-        if text is None:
-            text = _text_of(turn.message(index), candidate)
+        text = turn.text(index, candidate)
         found = turn.detections.get(candidate.key) or detect(text)
         return Block(candidate.key, text, candidate.shape, candidate.role, candidate.call, found)
 
@@ -253,6 +270,8 @@ class Compressor:
         stored = {h for item in rendered if item.stored for h in item.stored}
         if not await self._keep(turn, stored):
             self._without_unstored(turn, rendered)
+        if turn.trace is not None:
+            observe(turn.trace, turn, rendered)
         pieces, changed = join(turn.split.body, turn.split.spans, rendered)
         after = sum([item.tokens for item in rendered]) + turn.counter.overhead
         shown = dict.fromkeys(h for item in rendered if item.shown for h in item.shown)
@@ -315,14 +334,3 @@ class Compressor:
             if any(h not in refreshed for h in plan.originals):
                 message.plan_key, message.rendered = None, None
                 rendered[index] = render(message, VERBATIM, b"", (), turn.counter)
-
-
-def _text_of(message: dict[str, Any], candidate: Candidate) -> str:
-    """Return a candidate's text from its message, as headroom's router reads it."""
-    content = message["content"]
-    if candidate.index is None:
-        return str(content)
-    inner = content[candidate.index]["text" if candidate.shape == "text" else "content"]
-    if candidate.parts:
-        return "".join([part.get("text", "") for part in inner])
-    return str(inner)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -59,11 +60,15 @@ class Order:
 
 @dataclass(slots=True)
 class Fetched:
-    """The forms had by the deadline, which of them the session cache held, why others lack."""
+    """The forms had by the deadline, which of them the session cache held, why others lack.
+
+    ``looked_up`` is when the cache had answered (``time.perf_counter()``), None where it did not.
+    """
 
     forms: dict[str, Form] = field(default_factory=dict)
     cached: set[str] = field(default_factory=set)
     reasons: set[str] = field(default_factory=set)
+    looked_up: float | None = None
 
 
 class Dispatcher:
@@ -125,6 +130,7 @@ class Dispatcher:
                 else:
                     found.forms[key] = _read(answer)
                     found.cached.add(key)
+            found.looked_up = time.perf_counter()
             made = [(wanted[key], make(key)) for key in wanted if key in claimed]
             for pool, blocks in self._batches(_travelling(made, found)):
                 if not await self._enqueue(pool, order, blocks, deadline):

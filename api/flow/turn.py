@@ -10,9 +10,10 @@ from shared.jobs import Detection, Original
 from shared.upstream import Counter
 
 from .body import Split
-from .facts import Message, Plan, decode
+from .facts import Candidate, Message, Plan, decode
 from .options import RequestOptions
 from .sessions import Session
+from .trace import Trace
 
 ANSWER_SECONDS = 0.02
 """Kept back from the deadline for putting the answer together."""
@@ -20,7 +21,7 @@ ANSWER_SECONDS = 0.02
 
 @dataclass(slots=True)
 class Turn:
-    """One request while it is worked on."""
+    """One request while it is worked on. ``trace`` is there where somebody asked to see its way."""
 
     session: Session
     split: Split
@@ -38,6 +39,7 @@ class Turn:
     hits: int = 0
     misses: int = 0
     fresh: set[str] = field(default_factory=set)
+    trace: Trace | None = None
 
     def raw(self, index: int) -> bytes:
         """Return message ``index`` as it came."""
@@ -49,3 +51,24 @@ class Turn:
         if index not in self.decoded:
             self.decoded[index] = decode(self.raw(index))
         return self.decoded[index]
+
+    def text(self, index: int, candidate: Candidate) -> str:
+        """Return the text of message ``index`` that ``candidate`` stands for."""
+        text = self.texts.get(candidate.key)
+        return text if text is not None else _inside(self.message(index), candidate)
+
+    def mark(self, stage: str, ended: float | None = None) -> None:
+        """Note that ``stage`` ends here, or ended at that ``time.perf_counter()``."""
+        if self.trace is not None:
+            self.trace.mark(stage, ended)
+
+
+def _inside(message: dict[str, Any], candidate: Candidate) -> str:
+    """Return a candidate's text from its message, as headroom's router reads it."""
+    content = message["content"]
+    if candidate.index is None:
+        return str(content)
+    inner = content[candidate.index]["text" if candidate.shape == "text" else "content"]
+    if candidate.parts:
+        return "".join([part.get("text", "") for part in inner])
+    return str(inner)

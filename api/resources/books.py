@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
+
 import falcon
 import falcon.asgi
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from shared.errors import InvalidField
 
+from ..books.farm import FarmReport
 from ..books.metrics import Metrics
 from ..books.pricing import Prices
 from ..books.reports import MAX_SESSIONS_SHOWN, Question, Reports
 from ..books.window import Window
+from ..flow.guarded import Guarded
+from ..flow.pools import Pools
 
 
 class StatsResource:
@@ -38,6 +44,35 @@ class StatsResource:
         if not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= MAX_SESSIONS_SHOWN):
             raise InvalidField(f"'limit' must be a whole number from 1 to {MAX_SESSIONS_SHOWN}")
         resp.media = await self._reports.sessions(int(limit))
+
+
+class FarmResource:
+    """How the pools and the front ends do."""
+
+    def __init__(
+        self,
+        report: FarmReport,
+        places: Mapping[str, Guarded],
+        pools: Pools,
+        started: float,
+    ) -> None:
+        self._report = report
+        self._places = places
+        self._pools = pools
+        self._started = started
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Answer ``/stats/farm``, whatever is broken."""
+        body = await self._report.read(_question(req).window)
+        resp.media = {
+            **body,
+            "stores": {name: place.condition for name, place in self._places.items()},
+            "uptime_seconds": round(time.monotonic() - self._started, 3),
+            "text_engines": [
+                {**status._asdict(), "workers": count}
+                for status, count in self._pools.text_engines.items()
+            ],
+        }
 
 
 class PricingResource:
@@ -75,4 +110,5 @@ class MetricsResource:
 
 def _question(req: falcon.asgi.Request) -> Question:
     window = Window.parse(req.get_param("range"), req.get_param("since"), req.get_param("until"))
-    return Question(window, req.get_param("user"), req.get_param("model"))
+    daily = req.get_param_as_bool("daily") or False
+    return Question(window, req.get_param("user"), req.get_param("model"), daily)

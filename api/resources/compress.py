@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import falcon
 import falcon.asgi
@@ -97,8 +98,8 @@ class CompressResource:
         return limit / 1000
 
 
-def write(answer: Answer) -> bytes:
-    """Return the answer's body; the messages go in as the bytes they are."""
+def write(answer: Answer, **more: Any) -> bytes:
+    """Return the answer's body; the messages go in as the bytes they are, ``more`` at the end."""
     rest = _encode(
         {
             "tokens_before": answer.tokens_before,
@@ -108,6 +109,7 @@ def write(answer: Answer) -> bytes:
             "transforms_applied": answer.transforms,
             "ccr_hashes": answer.hashes,
             "degraded": answer.degraded,
+            **more,
         }
     )
     return b"".join([b'{"messages":[', b",".join(answer.pieces), b"],", rest[1:]])

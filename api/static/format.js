@@ -1,0 +1,86 @@
+// Numbers and times as people read them. The API's own number stays in data-value.
+
+const whole = new Intl.NumberFormat('en-US', { maximumFractionDigits: 0 });
+const NONE = '–';
+
+const missing = (value) => value === null || value === undefined || Number.isNaN(value);
+
+export function count(value) {
+  return missing(value) ? NONE : whole.format(value);
+}
+
+export function short(value) {
+  if (missing(value)) return NONE;
+  const size = Math.abs(value);
+  for (const [limit, unit] of [[1e9, 'B'], [1e6, 'M'], [1e3, 'k']]) {
+    if (size >= limit) return `${trimmed(value / limit)}${unit}`;
+  }
+  return trimmed(value);
+}
+
+function trimmed(value) {
+  const size = Math.abs(value);
+  return String(Number(value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : 2)));
+}
+
+// Cents from one dollar on, and as many digits as say something below it.
+export function money(value) {
+  if (missing(value)) return NONE;
+  const size = Math.abs(value);
+  const digits = size === 0 || size >= 1 ? 2 : size >= 0.01 ? 4 : 6;
+  return (value < 0 ? '−$' : '$') + size.toLocaleString('en-US', {
+    minimumFractionDigits: digits, maximumFractionDigits: digits,
+  });
+}
+
+// For columns: the same digits in every line.
+export function exactMoney(value) {
+  return missing(value) ? NONE : `$${value.toLocaleString('en-US', { minimumFractionDigits: 4, maximumFractionDigits: 4 })}`;
+}
+
+export function percent(value) {
+  return missing(value) ? NONE : `${Number(value.toFixed(2)).toLocaleString('en-US')} %`;
+}
+
+export function milliseconds(value) {
+  if (missing(value)) return NONE;
+  if (value >= 10_000) return `${(value / 1000).toFixed(1)} s`;
+  return `${value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2)} ms`;
+}
+
+export function seconds(value) {
+  if (missing(value)) return NONE;
+  if (value < 1) return `${Math.round(value * 1000)} ms`;
+  if (value < 60) return `${value.toFixed(value < 10 ? 1 : 0)} s`;
+  if (value < 3600) return `${Math.floor(value / 60)} min ${Math.round(value % 60)} s`;
+  if (value < 86_400) return `${Math.floor(value / 3600)} h ${Math.floor((value % 3600) / 60)} min`;
+  return `${Math.floor(value / 86_400)} d ${Math.floor((value % 86_400) / 3600)} h`;
+}
+
+const clock = new Intl.DateTimeFormat('en-GB', { hour: '2-digit', minute: '2-digit', second: '2-digit' });
+const dayClock = new Intl.DateTimeFormat('en-GB', {
+  day: 'numeric', month: 'short', hour: '2-digit', minute: '2-digit', second: '2-digit',
+});
+
+export function time(stamp) {
+  const date = new Date(stamp);
+  if (Number.isNaN(date.getTime())) return NONE;
+  return (date.toDateString() === new Date().toDateString() ? clock : dayClock).format(date);
+}
+
+// Words of headroom and of the farm, said plainly. What is not known here stays as it is.
+const PLAIN = {
+  smart_crusher: 'SmartCrusher (JSON)', log: 'Log', lossless_log: 'Log (lossless)', search: 'Search',
+  lossless_search: 'Search (lossless)', diff: 'Diff', lossless_diff: 'Diff (lossless)', html: 'HTML',
+  text: 'Text', kompress: 'Kompress', mixed: 'Mixed content', code_aware: 'Code', several: 'Several in one message',
+  json_array: 'JSON', source_code: 'Source code', build: 'Log or build output',
+  read_lifecycle: 'Stale reads', tabular: 'Table', config: 'Config',
+  nothing_to_compress: 'Nothing to compress', no_gain: 'No gain', protected: 'Protected content',
+  bypass: 'Asked to bypass', empty: 'No messages', deadline: 'Deadline passed', overload: 'Queue full',
+  no_workers: 'No workers', redis: 'Redis away', engine: 'Engine failed', internal: 'A defect of ours',
+  quarantine: 'Blocks that ended workers',
+};
+
+export function plain(word) {
+  return PLAIN[word] ?? word.replaceAll('_', ' ');
+}

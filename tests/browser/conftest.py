@@ -1,0 +1,181 @@
+"""One browser and one farm with real traffic for all tests of the dashboard."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from ..farm import Farm, Process, free_port, request, until
+from ..texts import conversation, events, page, prose, ran, rows
+from .chromium import ARGUMENTS, chromium
+
+EVIL = "<img src=x onerror=\"document.title='owned'\">"
+TOKEN = "books-token-0123456789"
+ALL = "everything-token-0123456789"
+
+
+class Dashboard:
+    """The farm whose dashboard is looked at, and front ends of it with other settings."""
+
+    def __init__(self, farm: Farm) -> None:
+        self.farm = farm
+        self.url = farm.url
+        self.extra: list[Process] = []
+        self.portal = ""
+        self.other = ""
+        self.guarded = ""
+
+    def front_end(self, port: int, **settings: Any) -> str:
+        """Start another front end on the same Redis and return its URL."""
+        given = {f"HEADROOM_{name.upper()}": str(value) for name, value in settings.items()}
+        environment = {**self.farm.environment, "HEADROOM_PORT": str(port), **given}
+        command = [sys.executable, "-m", "deploy.cli", "api"]
+        log = self.farm.directory / f"api-{port}.log"
+        self.extra.append(Process(command, environment, log))
+        self.farm.parts.append(self.extra[-1])
+        return f"http://127.0.0.1:{port}"
+
+
+class _Portal(BaseHTTPRequestHandler):
+    """Somebody else's page with the dashboard in a frame."""
+
+    page = b""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("content-type", "text/html")
+        self.end_headers()
+        self.wfile.write(self.page)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        return
+
+
+@pytest.fixture(scope="module")
+def program() -> str:
+    """Return chromium's path; where there can be none, no test runs, and that is said."""
+    found, missing = chromium()
+    if not found:
+        pytest.skip(f"NO BROWSER TEST RUNS: {missing}")
+    return found
+
+
+@pytest.fixture(scope="module")
+def dashboard(program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
+    """A farm with a front end that reads another one's numbers, and one that wants tokens."""
+    folder = tmp_path_factory.mktemp("dashboard")
+    port, guarded = free_port(), free_port()
+    other = f"http://127.0.0.1:{port}"
+    portal = ThreadingHTTPServer(("127.0.0.1", 0), _Portal)
+    origin = f"http://127.0.0.1:{portal.server_port}"
+    farm = Farm(folder, dashboard_origins=other, frame_ancestors=origin)
+    _Portal.page = f'<!DOCTYPE html><iframe src="{farm.url}/dashboard"></iframe>'.encode()
+    threading.Thread(target=portal.serve_forever, daemon=True).start()
+    found = Dashboard(farm)
+    try:
+        farm.start()
+        found.portal = origin
+        found.other = found.front_end(port, cors_origins=farm.url, data_dir=folder / "other")
+        tokens = folder / "tokens.json"
+        entries = [("books", TOKEN, ["books"]), ("all", ALL, ["books", "compress", "retrieve"])]
+        tokens.write_text(
+            json.dumps([{"tenant": t, "token": v, "scopes": s} for t, v, s in entries])
+        )
+        found.guarded = found.front_end(guarded, tokens_file=tokens, data_dir=folder / "guarded")
+        _traffic(farm)
+        for url in (found.other, found.guarded):
+            until(f"{url} answers", lambda url=url: _answers(farm, url))
+        yield found
+    finally:
+        for part in found.extra:  # all front ends stop at once
+            part.signal(signal.SIGTERM)
+        farm.stop()
+        portal.shutdown()
+        portal.server_close()
+
+
+def _answers(farm: Farm, url: str) -> bool:
+    try:
+        return request(url, "GET", "/health").status == 200
+    except OSError:
+        return False
+
+
+def _traffic(farm: Farm) -> None:
+    texts = [rows(), events(), page(), prose()]
+    for number, text in enumerate(texts):
+        body = conversation(ran(text, f"a{number}"))
+        body["model"] = ("claude-sonnet-4-20250514", "gpt-4o")[number % 2]
+        assert farm.post(body, f"user-{number % 3}").json["tokens_saved"] > 0
+        farm.post(body, f"user-{number % 3}")
+    farm.post(conversation(ran(rows("evil"))), EVIL)
+    for number in range(40):
+        farm.post(
+            {"messages": [{"role": "user", "content": "hello"}], "model": "gpt-4o"},
+            f"idle-{number}",
+        )
+
+
+@pytest.fixture(scope="module")
+def browser(dashboard: Dashboard, program: str) -> Iterator[Browser]:
+    """Debian's chromium; it closes before the farm, whose front ends would wait for it."""
+    with sync_playwright() as playwright:
+        launched = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
+        yield launched
+        launched.close()
+
+
+class Visit:
+    """A page and what it must not do: complain, or ask another origin."""
+
+    def __init__(self, page: Page, allowed: set[str]) -> None:
+        self.page = page
+        self.allowed = allowed
+        self.complaints: list[str] = []
+        page.on("console", self._heard)
+        page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
+        page.on("request", self._asked)
+
+    def _heard(self, message: Any) -> None:
+        if message.type in ("error", "warning"):
+            self.complaints.append(f"{message.type}: {message.text}")
+
+    def _asked(self, request: Any) -> None:
+        if not any(request.url.startswith(origin) for origin in (*self.allowed, "blob:", "data:")):
+            self.complaints.append(f"asked {request.url}")
+
+
+@pytest.fixture
+def visit(browser: Browser, dashboard: Dashboard) -> Iterator[Callable[..., Page]]:
+    """Open the dashboard at a fragment; the test fails where the page complained."""
+    visits: list[tuple[Visit, bool]] = []
+
+    def open_at(
+        fragment: str = "savings",
+        *,
+        url: str = "",
+        query: str = "",
+        quiet: bool = True,
+        **context: Any,
+    ) -> Page:
+        made = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **context})
+        made.set_default_timeout(10_000)
+        home = url or dashboard.url
+        one = Visit(made.new_page(), {home, dashboard.other} if query else {home})
+        visits.append((one, quiet))
+        one.page.goto(f"{home}/dashboard{query}#{fragment}")
+        return one.page
+
+    yield open_at
+    complaints = [line for one, quiet in visits if quiet for line in one.complaints]
+    for one, _ in visits:
+        one.page.context.close()
+    assert complaints == []

@@ -1,0 +1,107 @@
+"""The playground: the real compressor, outside the books and in nobody else's reach."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from shared import keys
+
+from ..farm import Answer, Farm, post, request, user
+from ..texts import conversation, events, ran, rows
+
+STAGES = ("read", "plan", "lookup", "wait", "assemble")
+
+
+def play(farm: Farm, body: Any, page: str | None = "page-1", name: str = "ada") -> Answer:
+    headers = {"x-maas-username": name}
+    if page is not None:
+        headers["x-headroom-playground"] = page
+    return post(farm.url, body, headers, "/v1/playground")
+
+
+def retrieve(farm: Farm, digest: str, page: str | None, name: str) -> Answer:
+    headers = {"x-maas-username": name}
+    if page is not None:
+        headers["x-headroom-playground"] = page
+    return request(farm.url, "GET", f"/v1/retrieve/{digest}", None, headers)
+
+
+def test_it_answers_as_compress_does_and_says_how(farm: Farm) -> None:
+    body = conversation(ran(rows("playground")), ran(events("playground"), "b"))
+    found, real = play(farm, body).json, farm.post(body, user()).json
+    assert {name: found[name] for name in real} == real
+    trace = found["trace"]
+    assert tuple(trace["stages_ms"]) == STAGES
+    assert 0 < sum(trace["stages_ms"].values()) <= trace["total_ms"]
+    assert (trace["cache_hits"], trace["cache_misses"]) == (0, 2)
+    asked, *_ = trace["messages"]
+    assert asked["kept_because"] == ["router:protected:user_message"]
+    assert (
+        sum(m["tokens_before"] - m["tokens_after"] for m in trace["messages"])
+        == (found["tokens_saved"])
+    )
+    blocks = [block for message in trace["messages"] for block in message["blocks"]]
+    assert [b["engines"] for b in blocks] == [["smart_crusher"], ["log"]]
+    for block in blocks:
+        assert (block["pool"], block["source"], block["outcome"]) == ("cpu", "engine", "compressed")
+        assert 0 < block["engine_ms"] <= trace["stages_ms"]["wait"]
+        assert block["tokens_before"] > block["tokens_after"] > 0
+    assert blocks[1]["hashes"] == found["ccr_hashes"]
+
+    again = play(farm, body).json
+    assert [b["source"] for m in again["trace"]["messages"] for b in m["blocks"]] == [
+        "front_end",
+        "front_end",
+    ]
+    assert "lookup" not in again["trace"]["stages_ms"]
+
+
+def test_nothing_of_it_is_in_the_books(farm: Farm) -> None:
+    before = farm.get("/stats").json, farm.get("/stats/farm").json["requests"]
+    found = play(farm, conversation(ran(events("books")))).json
+    assert found["tokens_saved"] > 0
+    assert retrieve(farm, found["ccr_hashes"][0], "page-1", "ada").status == 200
+    after = farm.get("/stats").json, farm.get("/stats/farm").json["requests"]
+    for name in ("summary", "recent_requests"):
+        assert after[0][name] == before[0][name]
+    assert {**after[1], "window": 0} == {**before[1], "window": 0}
+
+
+def test_an_original_comes_back_to_its_own_page_and_user_only(farm: Farm) -> None:
+    digest = play(farm, conversation(ran(events("mine"))), "mine").json["ccr_hashes"][0]
+    assert retrieve(farm, digest, "mine", "ada").json["original_content"] == events("mine")
+    for page, name in ((None, "ada"), ("other", "ada"), ("mine", "bob"), (None, "mine\tada")):
+        assert retrieve(farm, digest, page, name).status in (400, 404)
+    # No header can name the sandbox's user: its name holds what a user's name may not.
+    forged = retrieve(farm, digest, None, "playground\tmine\tada")
+    assert (forged.status, forged.json["error"]["type"]) == (400, "invalid_user")
+    sandbox = "playground\tmine\tada"
+    assert farm.redis.exists(keys.original(keys.user_tag(sandbox), digest))
+    assert sandbox in {s["user_id"] for s in farm.get("/sessions").json["sessions"]}
+
+
+@pytest.mark.parametrize("page", [None, "", "a b", "x" * 65, "ä"])
+def test_a_page_without_a_name_is_refused(farm: Farm, page: str | None) -> None:
+    headers = {} if page is None else {"x-headroom-playground": page.encode().decode("latin-1")}
+    answer = post(farm.url, conversation(ran(rows())), headers, "/v1/playground")
+    assert (answer.status, answer.json["error"]["type"]) == (400, "invalid_field")
+
+
+def test_bad_bodies_are_refused_as_compress_refuses_them(farm: Farm) -> None:
+    for body, status in ((b"{", 400), (b"[]", 400), (b'{"messages": 1}', 400)):
+        assert play(farm, body).status == post(farm.url, body).status == status
+    large = json.dumps({"messages": [{"role": "user", "content": "x" * (1 << 20)}]}).encode()
+    assert play(farm, large).status == 413
+    assert request(farm.url, "GET", "/v1/playground").status == 405
+
+
+def test_a_text_too_heavy_to_look_at_again_has_no_counts(farm: Farm) -> None:
+    body = conversation(ran(events("heavy", 3000)))
+    first, second = play(farm, body, "heavy").json, play(farm, body, "heavy").json
+    assert first["tokens_saved"] == second["tokens_saved"] > 0
+    (block,) = [b for m in second["trace"]["messages"] for b in m["blocks"]]
+    assert block["tokens_before"] is None
+    assert block["outcome"] == "compressed"

@@ -1,0 +1,43 @@
+"""Percentiles of histograms, and the days that a range is drawn by."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from api.books.window import Window
+from shared.buckets import quantile
+
+BOUNDS = (1.0, 2.0, 4.0)
+
+
+@pytest.mark.parametrize(
+    ("counts", "q", "expected"),
+    [
+        ((0, 0, 0, 0), 0.5, None),
+        ((10, 0, 0, 0), 0.5, 0.5),
+        ((0, 10, 0, 0), 0.5, 1.5),
+        ((5, 5, 0, 0), 0.5, 1.0),
+        ((0, 0, 4, 0), 0.25, 2.5),
+        ((90, 5, 4, 1), 0.95, 2.0),
+        ((0, 0, 0, 3), 0.5, 4.0),  # beyond the last bound nothing is known but that
+        ((1, 0, 0, 99), 0.99, 4.0),
+    ],
+)
+def test_quantiles_are_prometheus_ones(
+    counts: tuple[int, ...], q: float, expected: float | None
+) -> None:
+    assert quantile(q, counts, BOUNDS) == expected
+
+
+def test_days_are_the_windows_own_or_all_that_are_kept() -> None:
+    month = Window.parse(None, "2026-03-01T05:00:00Z", "2026-03-31T12:00:00Z").days(400)
+    assert (month[0], month[-1], len(month)) == (
+        datetime(2026, 3, 1, tzinfo=UTC),
+        datetime(2026, 3, 31, tzinfo=UTC),
+        31,
+    )
+    assert len(Window.parse(None, "2026-03-01T05:00:00Z", "2026-03-31T12:00:00Z").days(7)) == 7
+    assert Window.parse("day", None, None).days(400) == []  # made of hours
+    assert len(Window().days(400)) == 400
