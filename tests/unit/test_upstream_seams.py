@@ -11,7 +11,7 @@ import pytest
 import tiktoken.load
 from headroom.cache.compression_store import CompressionStore, get_compression_store
 from headroom.tokenizers import TokenizerRegistry
-from headroom.transforms import content_router
+from headroom.transforms import content_router, mixed_content
 from headroom.transforms.content_router import CompressionCache, ContentRouter
 from headroom.transforms.read_lifecycle import ReadLifecycleManager
 
@@ -157,3 +157,32 @@ def test_a_jobs_store_is_its_own() -> None:
 @pytest.mark.parametrize("model", ["llama-3-70b", "qwen-2", "mistral-large", "o3", "command-r"])
 def test_a_family_whose_counter_is_not_installed_is_estimated(model: str) -> None:
     assert upstream.counter_for(model).message({"role": "user", "content": "hello there"}) > 4
+
+
+def test_the_search_for_json_blocks_is_bounded_and_else_as_it_was(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    parameters = inspect.signature(detection._upstream_extract).parameters
+    assert list(parameters) == ["lines", "start", "cache"], (
+        "mixed_content._extract_json_block moved"
+    )
+    ours = mixed_content._extract_json_block
+    assert ours is detection._extract_within_bounds
+    walked = 0
+
+    def upstream(lines: list[str], start: int, *, cache: Any = None) -> Any:
+        nonlocal walked
+        found = real(lines, start, cache=cache)
+        walked += len(lines) - start if found[0] is None else 0
+        return found
+
+    real = detection._upstream_extract
+    monkeypatch.setattr(detection, "_upstream_extract", upstream)
+    hostile = "```json\n{\n" * 4000
+    mixed_content.is_mixed_content(hostile)
+    assert 0 < walked < 2 * detection._SCAN_STEPS
+    normal = "some text\n{\nnot closed\n" * 20 + 'here it is\n{"a": 1}\nand more\n```py\nx\n```\n'
+    indicators = mixed_content.mixed_content_indicators(normal)
+    monkeypatch.setattr(mixed_content, "_extract_json_block", real)
+    assert mixed_content.mixed_content_indicators(normal) == indicators
+    assert indicators["has_embedded_json_with_text"]

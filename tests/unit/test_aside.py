@@ -1,0 +1,189 @@
+"""What is read aside is what the event loop would have read, and its process bounds itself."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
+
+import msgspec
+import pytest
+
+from api.flow import aside as module
+from api.flow.aside import Aside, TooHeavy
+from api.flow.body import MAX_MESSAGES, leave, split
+from api.flow.facts import count, digest, read
+from api.flow.options import RequestOptions
+from api.flow.planner import ConversationPlanner
+from shared.deadline import Deadline
+from shared.errors import BodyTooComplex, Degraded, InvalidField, MalformedBody
+from shared.settings import Settings
+from shared.upstream import counter_for, detect
+
+from ..texts import conversation, events, ran
+
+SLOW = "\n" * 3_000_000
+"""Minutes of headroom's detection."""
+
+
+Work = Callable[[Aside], Coroutine[Any, Any, Any]]
+Run = Callable[[Work], Any]
+
+
+@pytest.fixture(scope="module")
+def run() -> Iterator[Run]:
+    """Run work with an aside that all tests share: its child takes a second to start."""
+    with asyncio.Runner() as runner:
+        aside = Aside()
+        yield lambda work: runner.run(work(aside))
+        runner.run(aside.stop())
+
+
+def soon() -> Deadline:
+    return Deadline.after(60)
+
+
+def tool_result(text: str) -> bytes:
+    part = {"type": "tool_result", "tool_use_id": "a", "content": text}
+    return msgspec.json.encode({"role": "user", "content": [part]})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        json.dumps(conversation(ran(events("s")))).encode(),
+        b'{"messages":[{"role":"user","content":"\\ud800"} , {}],"config":{"mode":"ccr"}}',
+        b'{"messages":[]}',
+    ],
+)
+def test_a_body_is_split_as_on_the_loop(run: Run, body: bytes) -> None:
+    assert run(lambda aside: aside.split("u", body, soon())) == split(body, ())
+
+
+def test_a_message_is_read_and_planned_as_on_the_loop(run: Run) -> None:
+    raw = tool_result(events("p"))
+    counter, planner = counter_for("claude-x"), ConversationPlanner()
+    facts, message = read(raw, digest(raw))
+    count(facts, message, counter)
+    options = RequestOptions("claude-x").plan_options(Settings())
+    around = planner.surroundings([facts], options, counter)
+    plan, originals, texts = planner.plan(0, facts, message, around)
+
+    async def work(aside: Aside) -> None:
+        assert await aside.read("u", raw, counter, soon()) == facts
+        planned = await aside.plan("u", raw, around.context(0, facts), soon())
+        assert (planned.plan, planned.originals, planned.texts) == (plan, originals, texts)
+        assert texts
+        assert planned.detections == {key: detect(text) for key, text in texts.items()}
+
+    run(work)
+
+
+def test_the_callers_mistake_comes_back_as_his(run: Run) -> None:
+    async def work(aside: Aside) -> None:
+        with pytest.raises(MalformedBody):
+            await aside.split("u", b'{"messages":[', soon())
+        with pytest.raises(InvalidField):
+            await aside.read("u", b"[]", counter_for("m"), soon())
+
+    run(work)
+
+
+def test_a_task_over_its_time_ends_the_child_and_not_at_once_another(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    raw = tool_result(SLOW)
+    facts, _ = read(raw, digest(raw))
+    options = RequestOptions("claude-x").plan_options(Settings())
+    around = ConversationPlanner().surroundings([facts], options, counter_for("claude-x"))
+
+    async def work(aside: Aside) -> None:
+        monkeypatch.setattr(module, "RESTART_SECONDS", 60.0)
+        with pytest.raises(TooHeavy):
+            await aside.plan("u", raw, around.context(0, facts), soon())
+        with pytest.raises(Degraded) as refused:
+            await aside.split("v", b'{"messages":[]}', soon())
+        assert not isinstance(refused.value, TooHeavy)
+        monkeypatch.setattr(module, "RESTART_SECONDS", 0.0)
+        assert (await aside.split("v", b'{"messages":[]}', soon())).spans == []
+
+    run(work)
+
+
+def test_what_no_memory_holds_is_too_heavy(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    bomb = b'{"messages":[{"role":"user","content":[' + b",".join([b'{"":0}'] * 6_000_000) + b"]}]}"
+
+    async def work(aside: Aside) -> None:
+        monkeypatch.setattr(module, "RESTART_SECONDS", 0.0)
+        with pytest.raises(TooHeavy):
+            await aside.read("u", bomb[13:-2], counter_for("m"), soon())
+
+    run(work)
+
+
+def test_who_gives_up_spoils_no_other_answer(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = json.dumps(conversation(ran(events("first")))).encode()
+    second = json.dumps(conversation(ran(events("second")))).encode()
+
+    async def work(aside: Aside) -> None:
+        monkeypatch.setattr(module, "RESTART_SECONDS", 0.0)
+        await aside.split("u", second, soon())  # the child is there
+        with pytest.raises(Degraded):
+            await aside.split("u", first, Deadline.after(0))
+        impatient = asyncio.create_task(aside.split("u", first, soon()))
+        await asyncio.sleep(0)
+        impatient.cancel()
+        assert (await aside.split("v", second, soon())).body == second
+
+    run(work)
+
+
+def test_users_take_turns(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[str] = []
+
+    async def exchange(aside: Aside, name: str, arguments: tuple[Any, ...]) -> Any:
+        served.append(arguments[0])
+        await asyncio.sleep(0)
+        return "done", module.Apart(None, None, 0, module.array("q"), module.array("q"))  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Aside, "_exchange", exchange)
+
+    async def work(aside: Aside) -> None:
+        bodies = [(f"greedy{n}".encode(), "greedy") for n in range(5)] + [(b"other", "other")]
+        await asyncio.gather(*[aside.split(user, body, soon()) for body, user in bodies])
+
+    run(work)
+    assert served.index(b"other") <= 1  # type: ignore[arg-type]
+    assert len(served) == 6
+
+
+def test_the_child_ends_with_its_parent() -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-m", "api.flow.apart"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with child:
+        assert child.stdin is not None
+        child.stdin.close()
+        started = time.monotonic()
+        assert child.wait(30) == 0
+    assert time.monotonic() - started < 30
+
+
+def test_a_body_nobody_takes_apart_is_left_as_it_is() -> None:
+    inside = b",".join([b"{}"] * (MAX_MESSAGES + 1))
+    body = b'{"model":"m","messages":[ ' + inside + b' ],"config":{"mode":"ccr"}}'
+    with pytest.raises(Degraded):
+        split(body, ())
+    taken = leave(body)
+    ((start, end),) = taken.spans
+    assert body[start:end] == inside
+    assert (taken.envelope.model, taken.envelope.config) == ("m", {"mode": "ccr"})
+    assert leave(b'{"messages":[ ]}').spans == []
+    with pytest.raises(InvalidField):
+        leave(b'{"messages":5}')
+    with pytest.raises(BodyTooComplex):
+        leave(b'{"messages":' + b"[" * 100_000)

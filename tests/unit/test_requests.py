@@ -1,0 +1,94 @@
+"""Bodies have room or are refused at once, and give it back however they end."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from api.requests import SMALL_BODY_BYTES, Intake, read_body
+from shared.errors import BodyTooLarge, BrokenCoding, MalformedBody, Unavailable
+from shared.settings import Settings
+
+MEGABYTE = 1 << 20
+
+
+class Asked:
+    """A request as far as its body goes."""
+
+    content_type = "application/json"
+
+    def __init__(self, *pieces: bytes, length: int | None = None, coding: str = "") -> None:
+        self.content_length = length
+        self._pieces = pieces
+        self._coding = coding
+
+    def get_header(self, name: str) -> str | None:
+        return self._coding if name == "content-encoding" else None
+
+    @property
+    async def stream(self) -> AsyncIterator[bytes]:
+        for piece in self._pieces:
+            yield piece
+
+
+def asked(*pieces: bytes, **more: Any) -> Any:
+    return Asked(*pieces, **more)
+
+
+def room(intake: Intake) -> int:
+    return intake._room
+
+
+def test_large_bodies_share_a_room_and_small_ones_need_none() -> None:
+    intake = Intake(Settings(bodies_bytes=3 * MEGABYTE))
+    large = b"x" * (2 * MEGABYTE)
+
+    async def work() -> None:
+        async with intake.body(asked(large, length=len(large))) as body:
+            assert body == large
+            assert room(intake) == MEGABYTE
+            for kind in (asked(large, length=len(large)), asked(large)):
+                with pytest.raises(Unavailable):
+                    async with intake.body(kind):
+                        pass
+            async with intake.body(asked(large[:SMALL_BODY_BYTES])) as small:
+                assert len(small) == SMALL_BODY_BYTES
+            assert room(intake) == MEGABYTE
+        assert room(intake) == 3 * MEGABYTE
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        (asked(b"x" * 5 * MEGABYTE), BodyTooLarge),
+        (asked(b"{}", length=5 * MEGABYTE), BodyTooLarge),
+        (asked(b"x" * 2 * MEGABYTE, length=3 * MEGABYTE), MalformedBody),
+        (asked(gzip.compress(b"x" * 2 * MEGABYTE)[:-4], coding="gzip"), BrokenCoding),
+        (asked(gzip.compress(b"x" * 5 * MEGABYTE), coding="gzip"), BodyTooLarge),
+    ],
+)
+def test_room_comes_back_however_it_ends(given: Any, error: type[Exception]) -> None:
+    intake = Intake(Settings(bodies_bytes=8 * MEGABYTE, max_body_bytes=4 * MEGABYTE))
+
+    async def work() -> None:
+        with pytest.raises(error), ExitStack():
+            async with intake.body(given):
+                raise AssertionError("it was taken")
+
+    asyncio.run(work())
+    assert room(intake) == 8 * MEGABYTE
+
+
+def test_a_bomb_is_met_before_it_is_whole() -> None:
+    seen: list[int] = []
+    bomb = gzip.compress(b"x" * 200 * MEGABYTE)
+    with pytest.raises(BodyTooLarge):
+        asyncio.run(read_body(asked(bomb, coding="gzip"), 4 * MEGABYTE, seen.append))
+    assert max(seen) <= 5 * MEGABYTE
