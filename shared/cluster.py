@@ -35,7 +35,8 @@ class Cluster(RedisCluster):
     def pipeline(self, transaction: Any = None, shard_hint: Any = None) -> ClusterPipeline:
         """Return a pipeline that takes scripts."""
         pipe: ClusterPipeline = super().pipeline(transaction, shard_hint)  # type: ignore[no-untyped-call]
-        pipe.__class__ = _Pipeline  # redis-py leaves no other way to choose it
+        # Redis-py leaves no other way to choose them, and does not hand its own policies on.
+        pipe.__class__, pipe._policy_resolver = _Pipeline, self._policy_resolver
         return pipe
 
     def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:
@@ -50,7 +51,10 @@ class _Pipeline(ClusterPipeline):
 
 
 class _Policies(StaticPolicyResolver):
-    """Sends ``EVAL`` where its keys are; redis-py would first ask the server which these are."""
+    """Sends ``EVAL`` where its keys are.
+
+    Redis-py would first ask some node which these are, and go on asking it after its death.
+    """
 
     def resolve(self, command_name: str) -> Any:
         """Return a command's policy; any module's command that goes by its key will do."""

@@ -189,8 +189,12 @@ class _PasswordFile(CredentialProvider):
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
         """Return the user's name, where there is one, and the password."""
-        password = self._path.read_text("utf-8").strip()
+        password = self._path.read_text("utf-8", "replace").strip()
         return (self._username, password) if self._username else (password,)
+
+    async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
+        """Return the same; a file of one line holds nobody up."""
+        return self.get_credentials()
 
 
 def _login(username: str | None, password: str | None, file: Path | None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import select
 import socket
 import ssl
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,22 +79,26 @@ def running(*servers: Valkey) -> Iterator[None]:
                 server.process.stop()
 
 
-def cluster_of(servers: Iterable[Valkey]) -> None:
+def cluster_of(clients: Sequence[redis.Redis], first: Valkey) -> None:
     """Make running servers with ``cluster_enabled`` one Cluster of primaries, by equal parts."""
-    clients = [server.client() for server in servers]
-    ports = [server.port for server in servers]
     bounds = [16384 * i // len(clients) for i in range(len(clients) + 1)]
     for number, client in enumerate(clients):
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
         client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-    for port in ports[1:]:
-        clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", port)
+    join_cluster(clients, first)
 
-    def agreed(client: redis.Redis) -> bool:
-        info: Mapping[str, str] = client.execute_command("CLUSTER", "INFO")
-        return info["cluster_state"] == "ok" and int(info["cluster_size"]) == len(clients)
 
-    until("the nodes agree", lambda: all(agreed(client) for client in clients))
+def join_cluster(clients: Sequence[redis.Redis], first: Valkey) -> None:
+    """Have nodes meet the ``first``, and wait until they know the whole Cluster."""
+    for client in clients:
+        meet = ("127.0.0.1", first.port, first.options["cluster_port"])
+        client.execute_command("CLUSTER", "MEET", *meet)
+
+    def knows(client: redis.Redis) -> bool:
+        info: Mapping[str, str] = client.cluster("INFO")  # type: ignore[no-untyped-call]
+        return info["cluster_state"] == "ok" and info["cluster_slots_ok"] == "16384"
+
+    until("the nodes agree", lambda: all(knows(client) for client in clients))
 
 
 class Proxy:

@@ -1,0 +1,196 @@
+"""Users' state on a real Cluster: three primaries, one of them with a replica.
+
+The nodes know only the users of ``deploy/valkey/state-cluster.acl``; queues and books are on
+a server of their own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from redis.crc import key_slot
+
+from shared import keys
+
+from ..farm import Answer, Farm, free_port, request, until, user
+from ..texts import conversation, events, ran, rows
+from ..valkeys import Valkey, cluster_of, join_cluster, running
+from .test_deadline import MARGIN
+from .test_redis_faults import filled
+
+DEADLINE = 2.0
+ROOT = {"username": "root", "password": "root"}
+
+
+class Cluster:
+    """Three primaries; the last server is the first one's replica."""
+
+    def __init__(self, directory: Path) -> None:
+        self.passwords = {"api": "secret-api", "worker": "secret-worker"}
+        acl = directory / "users.acl"
+        acl.write_text(
+            filled("state-cluster.acl", self.passwords) + "user root on >root ~* +@all\n"
+        )
+        self.servers = [
+            Valkey(
+                directory / f"node-{number}",
+                cluster_enabled="yes",
+                cluster_port=free_port(),
+                cluster_require_full_coverage="no",
+                cluster_node_timeout=1000,
+                cluster_replica_validity_factor=0,
+                appendonly="yes",
+                save='""',
+                aclfile=acl,
+                masteruser="root",
+                masterauth="root",
+            )
+            for number in range(4)
+        ]
+
+    def form(self) -> None:
+        """Make the running servers a Cluster."""
+        clients = [self.client(number) for number in range(4)]
+        cluster_of(clients[:3], self.servers[0])
+        join_cluster(clients[3:], self.servers[0])
+        name = clients[0].execute_command("CLUSTER", "MYID").decode()
+        until("the replica knows its primary", lambda: self._follows(clients[3], name))
+
+    @staticmethod
+    def _follows(client: redis.Redis, name: str) -> bool:
+        try:
+            client.execute_command("CLUSTER", "REPLICATE", name)
+        except redis.ResponseError:
+            return False
+        return bool(client.info("replication")["master_link_status"] == "up")
+
+    def client(self, number: int) -> redis.Redis:
+        """A client of one node, with all rights."""
+        return self.servers[number].client(**ROOT)
+
+    def home(self, name: str) -> int:
+        """Return the primary that has a user's slot, as they were in the beginning."""
+        return key_slot(keys.cache(keys.user_tag(name)).encode()) * 3 // 16384
+
+    def user_of(self, number: int) -> str:
+        """Return a new user whose keys lie on that primary."""
+        return next(name for name in iter(user, "") if self.home(name) == number)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    made = Cluster(tmp_path_factory.mktemp("cluster"))
+    with running(*made.servers):
+        made.form()
+        yield made
+
+
+@pytest.fixture(scope="module")
+def farm(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    directory = tmp_path_factory.mktemp("farm")
+    nodes = ",".join(f"127.0.0.1:{server.port}" for server in cluster.servers[1:3])
+    farm = Farm(directory, deadline_ms=round(DEADLINE * 1000), redis_timeout=0.5)
+
+    def of(name: str) -> dict[str, Any]:
+        file = directory / f"{name}.password"
+        file.write_text(cluster.passwords[name])
+        url = f"redis+cluster://headroom-{name}@{nodes}"
+        return {"state_url": url, "state_password_file": file}
+
+    try:
+        farm.start_redis()
+        farm.start_worker("cpu", **of("worker"))
+        farm.start_api(**of("api"))
+        farm.until_ready(gpu=0)
+        yield farm
+    finally:
+        farm.stop()
+
+
+def _timed(farm: Farm, body: Any, name: str) -> Answer:
+    start = time.monotonic()
+    answer = farm.post(body, name)
+    assert time.monotonic() - start < DEADLINE + MARGIN
+    assert answer.status == 200
+    return answer
+
+
+def _compresses(farm: Farm, name: str) -> bool:
+    found = _timed(farm, conversation(ran(rows(user()))), name).json
+    return bool(found["tokens_saved"] > 0 and found["degraded"] == [])
+
+
+def _by_user(cluster: Cluster, numbers: range) -> dict[bytes, set[tuple[int, int]]]:
+    """Return the slot and node of every key, by the user's tag in it."""
+    found: dict[bytes, set[tuple[int, int]]] = defaultdict(set)
+    for number in numbers:
+        for key in cluster.client(number).keys("*"):
+            found[key.partition(b"{u:")[2].partition(b"}")[0]].add((number, key_slot(key)))
+    return found
+
+
+def test_a_user_lies_in_one_slot_and_users_are_spread(farm: Farm, cluster: Cluster) -> None:
+    names = [cluster.user_of(number) for number in range(3) for _ in range(2)]
+    for name in names:
+        body = conversation(ran(events(user())), ran(rows(user()), "b"))
+        first = _timed(farm, body, name).json
+        assert first["degraded"] == []
+        assert first["tokens_saved"] > 0
+        (digest, *_) = first["ccr_hashes"]
+        for who, status in ((name, 200), (user(), 404)):
+            assert _retrieve(farm, digest, who) == status
+    places = _by_user(cluster, range(3))
+    assert b"" not in places  # nothing but users' state lies here
+    for name in names:
+        ((number, slot),) = places[keys.user_tag(name).encode()]
+        assert slot == key_slot(keys.cache(keys.user_tag(name)).encode())
+        assert number == cluster.home(name)
+    assert not list(farm.redis.scan_iter("farm:{u:[^p]*"))  # and none lies with the queues
+    assert {one["user_id"] for one in farm.get("/sessions").json["sessions"]} >= set(names)
+    assert cluster.client(0).acl_log() == []
+
+
+def _retrieve(farm: Farm, digest: str, name: str) -> int:
+    headers = {"x-maas-username": name}
+    return request(farm.url, "GET", f"/v1/retrieve/{digest}", None, headers).status
+
+
+def test_a_node_that_dies_costs_only_its_own_users(farm: Farm, cluster: Cluster) -> None:
+    theirs, ours = cluster.user_of(1), [cluster.user_of(0), cluster.user_of(2)]
+    for name in (theirs, *ours):
+        until("it compresses", lambda name=name: _compresses(farm, name))
+    cluster.servers[1].kill()
+    for _ in range(3):
+        body = conversation(ran(rows(user())))
+        found = _timed(farm, body, theirs).json
+        assert found["degraded"] == ["redis"]
+        assert found["messages"] == body["messages"]
+        for name in ours:
+            assert _compresses(farm, name)
+    ready = farm.get("/readyz")
+    assert ready.status == 200
+    assert ready.json["checks"]["state"] == "2 of 3 nodes, unreachable"
+    node = f"127.0.0.1:{cluster.servers[1].port}"
+    metrics = farm.get("/metrics").body.decode()
+    assert f'cause="unreachable",node="{node}",place="state"' in metrics
+    cluster.servers[1].start()
+    until("its users are served again", lambda: _compresses(farm, theirs))
+    until("all nodes are there", lambda: farm.get("/readyz").json["checks"]["state"] == "ok")
+
+
+def test_a_replica_takes_over(farm: Farm, cluster: Cluster) -> None:
+    name, known = cluster.user_of(0), conversation(ran(events(user())))
+    (digest, *_) = _timed(farm, known, name).json["ccr_hashes"]
+    assert cluster.client(0).wait(1, 2000) == 1
+    cluster.servers[0].kill()
+    until("the replica serves", lambda: _compresses(farm, name), 15)
+    assert cluster.client(3).role()[0] == b"master"
+    assert _retrieve(farm, digest, name) == 200
+    until("all nodes are there", lambda: farm.get("/readyz").json["checks"]["state"] == "ok")
+    assert all(part.alive for part in farm.parts)

@@ -1,0 +1,180 @@
+"""Where a Redis is by its URL, what the breaker does, and whose keys lie where."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from typing import Any
+
+import pytest
+import redis.exceptions
+from pydantic import ValidationError
+from redis.crc import key_slot
+
+from shared import keys
+from shared.address import Address
+from shared.breaker import Breaker, cause_of
+from shared.connection import connect, connect_async, connect_state_async
+from shared.scripts import script, text_of
+from shared.settings import Settings
+
+_OF_NO_USER = {"books", "metrics", "load", "jobs", "leases", "reaped", "replies", "workers"}
+_OF_NO_USER |= {"engine", "queue", "taken", "job", "ping", "user_tag"}
+
+
+def _of_users() -> list[Any]:
+    made = inspect.getmembers(keys, lambda f: getattr(f, "__module__", "") == keys.__name__)
+    return [function for name, function in made if name not in _OF_NO_USER]
+
+
+def test_every_key_of_a_user_lies_in_one_slot_and_users_in_many() -> None:
+    functions = _of_users()
+    assert len(functions) >= 7
+    found = set()
+    for number in range(50):
+        tag = keys.user_tag(f"user-{number}")
+        slots = set()
+        for function in functions:
+            more = ["abc"] * (len(inspect.signature(function).parameters) - 1)
+            slots.add(key_slot(function(tag, *more).encode()))
+        assert len(slots) == 1
+        found |= slots
+    assert len(found) > 40
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("redis://h:1/2", Address("server", False, "redis://h:1/2")),
+        ("rediss://h:1/2", Address("server", True, "rediss://h:1/2")),
+        ("unix:///run/r.sock", Address("server", False, "unix:///run/r.sock")),
+        ("redis+cluster://a,b:7", Address("cluster", False, hosts=(("a", 6379), ("b", 7)))),
+        (
+            "rediss+cluster://u:p%40@a/",
+            Address("cluster", True, hosts=(("a", 6379),), username="u", password="p@"),
+        ),
+        (
+            "redis+sentinel://a/m",
+            Address("sentinel", False, hosts=(("a", 26379),), service="m"),
+        ),
+        (
+            "rediss+sentinel://:p%2C@[::1]:5,b/m/3",
+            Address(
+                "sentinel",
+                True,
+                hosts=(("::1", 5), ("b", 26379)),
+                password="p,",
+                service="m",
+                db=3,
+            ),
+        ),
+    ],
+)
+def test_an_address_is_read(url: str, found: Address) -> None:
+    assert Address.parse(url) == found
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "h:1",
+        "http://u:hush@h",
+        "redis+other://u:hush@h",
+        "redis://u:hush@h:nan",
+        "redis+cluster://",
+        "redis+cluster://u:hush@h:99999",
+        "redis+cluster://u:hush@h/1",
+        "redis+sentinel://u:hush@h",
+        "redis+sentinel://u:hush@h/m/x",
+        "redis+sentinel://u:hush@h:1:2/m",
+    ],
+)
+def test_a_wrong_address_ends_the_start_without_being_told(url: str) -> None:
+    with pytest.raises(ValidationError) as raised:
+        Settings(redis_url=url, state_url=url or "nothing")
+    assert "hush" not in str(raised.value)
+
+
+def test_the_queues_are_on_no_cluster() -> None:
+    with pytest.raises(ValidationError, match="RQ cannot use a Cluster"):
+        Settings(redis_url="redis+cluster://h:1")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["redis://u:hush@h:1", "rediss+sentinel://u:hush@h:1/m", "unix://u:hush@/run/r.sock"],
+)
+def test_no_password_shows(url: str) -> None:
+    settings = Settings(redis_url=url, state_url="redis+cluster://u:hush@h:1")
+    shown = [settings, settings.redis_address, settings.state_address]
+    shown += [connect(settings), connect_async(settings), connect_state_async(settings)]
+    for one in shown:
+        assert "hush" not in repr(one)
+        assert "hush" not in str(one)
+
+
+def test_a_script_is_found_by_its_digest() -> None:
+    text = script("claim")
+    assert text_of(hashlib.sha1(text.encode()).hexdigest()) == text
+    with pytest.raises(LookupError):
+        text_of("0" * 40)
+
+
+class _Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_breaker_lets_one_probe_out_at_a_time() -> None:
+    clock = _Clock()
+    breaker = Breaker(1.0, clock)
+    assert breaker.admits
+    assert breaker.failed("timeout")
+    assert (breaker.state, breaker.cause, breaker.admits) == ("open", "timeout", False)
+    assert not breaker.failed("unreachable")  # of who asked before it opened
+    assert breaker.probe()  # the first goes out at once
+    assert breaker.state == "half_open"
+    assert not breaker.admits
+    assert not breaker.probe()
+    assert not breaker.failed("denied")  # the probe's
+    assert (breaker.state, breaker.cause) == ("open", "denied")
+    assert not breaker.probe()
+    clock.now += 0.99
+    assert not breaker.probe()
+    clock.now += 0.02
+    assert breaker.probe()
+    breaker.answered()
+    assert (breaker.state, breaker.cause, breaker.admits) == ("closed", None, True)
+    assert breaker.trips == {"timeout": 1}
+
+
+@pytest.mark.parametrize(
+    ("error", "cause"),
+    [
+        (redis.exceptions.ConnectionError("refused"), "unreachable"),
+        (ConnectionResetError(), "unreachable"),
+        (redis.exceptions.InvalidResponse("?"), "unreachable"),
+        (redis.exceptions.TimeoutError("slow"), "timeout"),
+        (TimeoutError(), "timeout"),
+        (redis.exceptions.BusyLoadingError("loading"), "loading"),
+        (redis.exceptions.AuthenticationError("no"), "denied"),
+        (redis.exceptions.NoPermissionError("no"), "denied"),
+        (redis.exceptions.OutOfMemoryError("full"), "out_of_memory"),
+        (redis.exceptions.ReadOnlyError("replica"), "read_only"),
+        (redis.exceptions.ClusterDownError("CLUSTERDOWN"), "cluster_down"),
+        (redis.exceptions.SlotNotCoveredError("12"), "cluster_down"),
+        (redis.exceptions.ResponseError("MISCONF Errors writing to the AOF"), "cannot_persist"),
+        (redis.exceptions.ResponseError("ACL failure in script: ..., script: 1"), "denied"),
+        (redis.exceptions.ResponseError("WRONGTYPE Operation against a key"), None),
+        (redis.exceptions.NoScriptError("no"), None),
+        (redis.exceptions.MaxConnectionsError("ours"), None),
+        (KeyError("ours"), None),
+    ],
+)
+def test_a_failure_of_rediss_is_told_from_one_of_a_command(
+    error: Exception, cause: str | None
+) -> None:
+    assert cause_of(error) == cause
