@@ -9,10 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import onnx
 import pytest
 
-from loadtest.graphs import POISON, base_graph, build_model, foreign_model
+from loadtest.graphs import POISON, build_base_model, build_model, foreign_model
 from shared import keys
 from shared.jobs import Block, Job, Options, job_data
 
@@ -105,8 +104,7 @@ def test_who_has_gone_is_dropped_and_counted(own_farm: Callable[..., Farm], mode
 def test_a_worker_killed_while_the_model_runs_costs_no_answer(
     own_farm: Callable[..., Farm], tmp_path: Path
 ) -> None:
-    slow = build_model(tmp_path / "slow")
-    onnx.save(base_graph(rows=1000, layers=1), slow / "onnx" / "kompress-fp32.onnx")
+    slow = build_base_model(tmp_path / "slow", layers=1)
     settings = {"batch_tokens": 65536, "engine_threads": 1, "log_level": "debug"}
     farm = own_farm(model_dir=slow, deadline_ms=60_000, **settings).start(cpu=0, gpu=2)
     first, second = [p for p in farm.parts if "worker-gpu" in p.log.name]
