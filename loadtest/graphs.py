@@ -120,6 +120,13 @@ def foreign_model(directory: Path) -> Path:
     return directory
 
 
+def build_base_model(directory: Path, *, layers: int = 22) -> Path:
+    """Write the tokenizer and an encoder as wide as ModernBERT-base; return ``directory``."""
+    build_model(directory)
+    onnx.save(base_graph(layers=layers), directory / "onnx" / "kompress-fp32.onnx")
+    return directory
+
+
 def base_graph(rows: int = 50_368, width: int = 768, layers: int = 22) -> onnx.ModelProto:
     """Return an encoder of ModernBERT-base's size: its matrices, global attention, no rotation."""
     random = np.random.default_rng(7)
@@ -182,10 +189,7 @@ def main() -> None:
     parser.add_argument("directory", type=Path)
     parser.add_argument("--base", action="store_true")
     options = parser.parse_args()
-    build_model(options.directory)
-    if options.base:
-        onnx.save(base_graph(), options.directory / "onnx" / "kompress-fp32.onnx")
-    print(options.directory)
+    print((build_base_model if options.base else build_model)(options.directory))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,15 @@
 """How fast the text pool is: requests as users see them, and tokens against bare ONNX Runtime.
 
-    python -m loadtest.graphs /var/tmp/model [--base]
-    python -m loadtest.textpool --model /var/tmp/model [--users 1,50,200] [--requests 400]
+    python -m loadtest.textpool [--users 1,50,200] [--requests 400] [--texts 32]
+    python -m loadtest.textpool --model DIR
 
-Starts a farm with one worker of each pool on this machine, has each user post new prose of
-about 600 words as a tool result, and prints p50 and p95 (milliseconds) and how many answers
-were degraded. Then, in this process, compares tokens a second: the engine with headroom's
-rules around it, against ``session.run`` alone on the same rows in the same passes.
+Without ``--model`` it makes two graphs, a small one and one of ModernBERT-base's size with random
+weights, and does all of this for each. Starts a farm with one worker of each pool on this
+machine, has each user post new prose of about 600 words as a tool result, and prints p50 and
+p95 (milliseconds) and how many answers were degraded. Then, in this process, compares tokens a
+second: the engine with headroom's rules around it, against ``session.run`` alone on the same
+rows in the same passes. Last, it says which provider ran each kernel of one batch, by ONNX
+Runtime's own profile: that is what proves CUDA.
 """
 
 from __future__ import annotations
@@ -25,19 +28,26 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import numpy as np
+import onnxruntime as ort
 
 from shared.jobs import Block, Job, Options
+from shared.logs import configure as configure_logs
 from shared.settings import load_settings
 from shared.upstream import KompressEngine
 from workers.batcher import BatchCount, prepared
 from workers.engines import kompress
-from workers.engines.session import Session, batches
+from workers.engines.session import CPU, CUDA, OUTPUT, PROBE, Session, batches
 from workers.limits import Limit
 from workers.tasks import Engines, compress_block
 
+from .graphs import build_base_model, build_model
 from .needles import prose
 
 _WORDS = 600
+_ALONE = 50
 _LIMIT_SECONDS = 600
 
 
@@ -89,8 +99,8 @@ def at(url: str, users: int, requests: int) -> str:
     return f"| {users} | {p50:.0f} | {p95:.0f} | {requests / wall:.1f} | {late} of {requests} |"
 
 
-def against_bare(model: Path, count: int, rounds: int = 3) -> list[str]:
-    """Return lines comparing the engine with the bare session, medians of alternating rounds."""
+def against_bare(model: Path, count: int, rounds: int = 3) -> tuple[Session, list[str]]:
+    """Return the session, and lines comparing the engine with it: medians of alternating rounds."""
     settings = load_settings().model_copy(update={"model_dir": model})
     engine, status = kompress(settings)
     assert isinstance(engine, KompressEngine)
@@ -119,42 +129,92 @@ def against_bare(model: Path, count: int, rounds: int = 3) -> list[str]:
                 compress_block(job, job.blocks[0], engines, limit)
         ours.append(sum(map(len, rows)) / (time.perf_counter() - started))
     pool, alone = statistics.median(ours), statistics.median(bare)
-    return [
+    return session, [
         f"provider {status.provider}, graph {status.graph}, {count} texts a round",
         f"pool {pool:,.0f} tokens/s, bare session.run {alone:,.0f} tokens/s: {pool / alone:.0%}",
     ]
 
 
+def kernels(session: Session, directory: Path) -> list[str]:
+    """Return lines saying what ran one batch of ``session``'s graph, by a profile of it."""
+    options = ort.SessionOptions()
+    options.enable_profiling = True
+    options.profile_file_prefix = str(directory / "profile")
+    providers = list(dict.fromkeys((session.provider, CPU)))
+    profiled = ort.InferenceSession(str(session.path), options, providers=providers)
+    longest = max(map(len, PROBE))
+    ids = np.array([[*row, *[0] * (longest - len(row))] for row in PROBE], dtype=np.int64)
+    profiled.run([OUTPUT], {"input_ids": ids, "attention_mask": (ids > 0).astype(np.int64)})
+    spent: dict[str, list[int]] = {}
+    for event in json.loads(Path(profiled.end_profiling()).read_text()):
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            spent.setdefault(event["args"]["provider"], []).append(event["dur"])
+    lines = [f"providers of the session: {', '.join(profiled.get_providers())}"]
+    given = profiled.get_provider_options().get(CUDA)
+    if given is not None:
+        lines.append(f"CUDA's options: {json.dumps(given, sort_keys=True)}")
+    return lines + [
+        f"{name} ran {len(times)} kernels of a batch in {sum(times) / 1000:.1f} ms"
+        for name, times in sorted(spent.items())
+    ]
+
+
+def requests_table(model: Path, users: list[int], requests: int, data: Path) -> None:
+    """Start a farm on ``model``, print what its worker runs and the table's rows, stop it."""
+    command = ["up", "--port", "0", "--data-dir", str(data), "--cpu-workers", "1"]
+    farm = subprocess.Popen(
+        [sys.executable, "-m", "deploy.cli", *command, "--gpu-workers", "1"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "HEADROOM_MODEL_DIR": str(model), "HEADROOM_LOG_LEVEL": "warning"},
+    )
+    try:
+        lines = iter(farm.stdout or ())
+        url = next((line.split()[1] for line in lines if line.startswith("ready ")), None)
+        if url is None:
+            raise SystemExit("the farm did not start")
+        print(f"the farm's text engine: {json.dumps(_engines(url))}\n")
+        print("| users | p50 ms | p95 ms | requests/s | degraded |\n|---|---|---|---|---|")
+        for count in users:
+            asked = requests if count > 1 else min(requests, _ALONE)
+            print(at(url, count, asked), flush=True)
+    finally:
+        farm.terminate()
+        farm.wait(20)
+
+
+def _engines(url: str) -> Any:
+    with urlopen(f"{url}/readyz") as answer:
+        return json.load(answer)["text_engines"]
+
+
 def main() -> None:
-    """Start a farm, measure, stop it, measure the engine, print."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, required=True)
+    """Make the graphs, measure, print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", type=Path, help="measure this model only")
     parser.add_argument("--users", default="1,50,200")
     parser.add_argument("--requests", type=int, default=400, help="for each number of users")
+    parser.add_argument("--layers", type=int, default=22, help="of the larger graph")
     parser.add_argument("--texts", type=int, default=32, help="texts a round against bare runs")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as data:
-        command = ["up", "--port", "0", "--data-dir", data, "--cpu-workers", "1"]
-        farm = subprocess.Popen(
-            [sys.executable, "-m", "deploy.cli", *command, "--gpu-workers", "1"],
-            stdout=subprocess.PIPE,
-            text=True,
-            env={
-                **os.environ,
-                "HEADROOM_MODEL_DIR": str(options.model),
-                "HEADROOM_LOG_LEVEL": "warning",
-            },
-        )
-        try:
-            lines = iter(farm.stdout or ())
-            url = next(line.split()[1] for line in lines if line.startswith("ready "))
-            print("| users | p50 ms | p95 ms | requests/s | degraded |\n|---|---|---|---|---|")
-            for users in map(int, options.users.split(",")):
-                print(at(url, users, max(20, options.requests if users > 1 else 50)), flush=True)
-        finally:
-            farm.terminate()
-            farm.wait(20)
-    print("\n".join(against_bare(options.model, options.texts)))
+    configure_logs(load_settings().model_copy(update={"log_level": "warning"}))
+    users = [int(count) for count in options.users.split(",")]
+    with tempfile.TemporaryDirectory() as place:
+        directory = Path(place)
+        if options.model:
+            models = {"the model given": options.model}
+        else:
+            models = {"the small graph": build_model(directory / "small")}
+            models[f"ModernBERT-base's size, {options.layers} layers"] = build_base_model(
+                directory / "base", layers=options.layers
+            )
+        for name, model in models.items():
+            print(f"\n## {name}\n", flush=True)
+            requests_table(model, users, options.requests, directory / f"data-{model.name}")
+            session, lines = against_bare(model, options.texts)
+            print("\n" + "\n".join([*lines, *kernels(session, directory)]), flush=True)
 
 
 if __name__ == "__main__":

@@ -95,10 +95,12 @@ def prepared(jobs: list[Job], engines: Engines, limit: Limit, count: BatchCount)
     started = time.perf_counter()
     try:
         _read(jobs, engines, engine, limit)
+        _log.debug("scoring", jobs=len(jobs))
         scoring = time.perf_counter()
         with limit.watched(_CALLS_A_SCORING):
             lengths = engine.score()
         now = time.perf_counter()
+        _log.debug("scored", rows=len(lengths), ms=round((now - scoring) * 1000, 1))
         count.batches += 1
         count.rows += len(lengths)
         count.tokens += sum(lengths)

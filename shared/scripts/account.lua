@@ -59,34 +59,34 @@ local function book(kept, sign)
   end
 end
 
--- What to set where the entry is the best of its row yet, for each row of a key.
-local function best(key, rows, entry)
-  local names, set = {}, {}
-  for i, row in ipairs(rows) do names[i] = row .. 'best' end
-  for i, held in ipairs(redis.call('HMGET', key, unpack(names))) do
-    if entry.best > tonumber(held or '0') then
-      for _, item in ipairs({names[i], entry.best, names[i] .. '_detail', entry.best_detail}) do
+-- Write a key's changes; where the entry is the best of one of its rows yet, that too.
+local function write(key, rows)
+  local names, asked, set = {}, {}, {}
+  for i, row in ipairs(rows) do asked[i] = row .. 'best' end
+  for name in pairs(changes[key]) do
+    names[#names + 1] = name
+    asked[#asked + 1] = name
+  end
+  local held = redis.call('HMGET', key, unpack(asked))
+  for i in ipairs(rows) do
+    if entry.best > tonumber(held[i] or '0') then
+      for _, item in ipairs({asked[i], entry.best, asked[i] .. '_detail', entry.best_detail}) do
         set[#set + 1] = item
       end
     end
   end
-  return set
-end
-
-local function write(key, fields, more)
-  local names = {}
-  for name in pairs(fields) do names[#names + 1] = name end
-  local held, set = redis.call('HMGET', key, unpack(names)), more or {}
   for i, name in ipairs(names) do
-    local sum = tonumber(held[i] or '0') + fields[name]
+    local amount = changes[key][name]
+    local sum = tonumber(held[#rows + i] or '0') + amount
     if math.abs(sum) < exact then
       set[#set + 1] = name
       set[#set + 1] = string.format('%.0f', sum)
     else
-      redis.call('HINCRBY', key, name, string.format('%.0f', fields[name]))
+      redis.call('HINCRBY', key, name, string.format('%.0f', amount))
     end
   end
   redis.call('HSET', key, unpack(set))
+  changes[key] = nil
 end
 
 -- Buckets have no TTL, or Redis might evict them; they end here, when a new hour begins.
@@ -138,16 +138,14 @@ end
 book(kept, 1)
 
 for _, keys in ipairs(kept.keys) do
-  local rows = {''}
-  if kept.user ~= '' then
-    rows[2] = 'm\31' .. kept.model .. '\31'
-    write(keys[2], changes[keys[2]], best(keys[2], {'u\31' .. kept.user .. '\31'}, entry))
-    changes[keys[2]] = nil
+  if kept.user == '' then
+    write(keys[1], {''})
+  else
+    write(keys[1], {'', 'm\31' .. kept.model .. '\31'})
+    write(keys[2], {'u\31' .. kept.user .. '\31'})
   end
-  write(keys[1], changes[keys[1]], best(keys[1], rows, entry))
-  changes[keys[1]] = nil
 end
-for key, fields in pairs(changes) do write(key, fields) end
+for key in pairs(changes) do write(key, {}) end
 
 local function push(key, line, limit)
   if redis.call('RPUSH', key, line) > limit then redis.call('LTRIM', key, -limit, -1) end

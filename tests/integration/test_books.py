@@ -446,3 +446,44 @@ def test_a_redis_that_comes_back_without_the_last_entries_gets_them_again(
     asyncio.run(play())
     life = farm.redis.hgetall(keys.books("life"))
     assert life[b"t\x1ferrors"] == b"5"
+
+
+def test_what_is_found_lost_while_a_batch_is_sent_is_sent_again(
+    own_farm: Callable[..., Farm], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The barrier must not put lines in front of a batch whose end takes as many off."""
+    monkeypatch.setattr("api.books.ledger._BARRIER_SECONDS", 3600.0)
+    farm = own_farm()
+    farm.start_redis()
+    settings = Settings(redis_url=farm.redis_url, data_dir=farm.directory / "own")
+
+    class Slow(Ledger):
+        """Keeps Redis's word that it has a batch to itself, until told."""
+
+        def __init__(self) -> None:
+            super().__init__(settings)
+            self.has, self.tell = asyncio.Event(), asyncio.Event()
+            self.tell.set()
+
+        async def send(self, *arguments: Any, **options: Any) -> bool:
+            taken = await super().send(*arguments, **options)
+            self.has.set()
+            await self.tell.wait()
+            return taken
+
+    async def play() -> None:
+        ledger, soon = Slow(), Deadline.after(30)
+        await ledger.start()
+        await ledger.record(Entry(at=1000.0, row=[], more=[("errors", "1")]), soon)
+        ledger.has.clear()
+        ledger.tell.clear()
+        await ledger.record(Entry(at=1000.0, row=[], more=[("errors", "1")]), soon)
+        await ledger.has.wait()
+        farm.redis.flushall()
+        await ledger._confirm()  # it finds the first lost, while the second is on its way
+        ledger.tell.set()
+        await asyncio.to_thread(until, "all written", lambda: not ledger.backlog)
+        await ledger.stop()
+
+    asyncio.run(play())
+    assert farm.redis.hget(keys.books("life"), "t\x1ferrors") == b"2"

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from loadtest.graphs import POISON, build_model, foreign_model
+from loadtest.graphs import POISON, build_base_model, build_model, foreign_model
 from shared import keys
 from shared.jobs import Block, Job, Options, job_data
 
@@ -101,25 +101,46 @@ def test_who_has_gone_is_dropped_and_counted(own_farm: Callable[..., Farm], mode
     assert farm.redis.llen("farm:replies:test") == 1
 
 
-def test_a_killed_workers_batch_stays_in_the_intermediate_list(
-    own_farm: Callable[..., Farm], model: Path
+def test_a_worker_killed_while_the_model_runs_costs_no_answer(
+    own_farm: Callable[..., Farm], tmp_path: Path
 ) -> None:
-    farm = own_farm(model_dir=model, batch_max_jobs=4)
-    farm.start_redis()
-    farm.start_worker("gpu")
-    until("it is there", lambda: farm.redis.zcard(keys.workers("gpu")))
-    huge = [" ".join(prose(f"{n} {m}") for m in range(150)) for n in range(6)]
-    _worker(farm).signal(signal.SIGSTOP)
-    ids = _enqueue(farm, huge, expires=time.time() + 600)
-    _worker(farm).signal(signal.SIGCONT)
-    until("a batch is taken", lambda: farm.redis.llen(keys.taken("gpu")) >= 1)
-    _worker(farm).signal(signal.SIGKILL)
-    _worker(farm).wait()
-    taken: Any = farm.redis.lrange(keys.taken("gpu"), 0, -1)
-    waiting: Any = farm.redis.lrange(keys.queue("gpu"), 0, -1)
-    assert taken
-    assert {i.decode() for i in [*taken, *waiting]} <= set(ids)
-    assert all(farm.redis.exists(keys.job(i.decode())) for i in taken)
+    slow = build_base_model(tmp_path / "slow", layers=1)
+    settings = {"batch_tokens": 65536, "engine_threads": 1, "log_level": "debug"}
+    farm = own_farm(model_dir=slow, deadline_ms=60_000, **settings).start(cpu=0, gpu=2)
+    first, second = [p for p in farm.parts if "worker-gpu" in p.log.name]
+
+    def popping() -> int:
+        return sum(c["cmd"] == "blmove" and "b" in c["flags"] for c in farm.redis.client_list())
+
+    second.signal(signal.SIGSTOP)
+    until("only the first still waits for jobs", lambda: popping() == 1)
+    first.signal(signal.SIGSTOP)
+    bodies = {user(): conversation(ran(prose(f"killed {n}"))) for n in range(5)}
+    with ThreadPoolExecutor(len(bodies)) as pool:
+        answers = [pool.submit(farm.post, body, name) for name, body in bodies.items()]
+        # A stopped worker's blocking pop still takes the first.
+        until("the others wait", lambda: farm.redis.llen(keys.queue("gpu")) == len(bodies) - 1)
+        first.signal(signal.SIGCONT)
+        until("the model runs", lambda: f'"jobs": {len(bodies)}' in _scoring(first))
+        first.signal(signal.SIGKILL)
+        first.wait()
+        assert "scored" not in _scoring(first), "it was through before it was killed"
+        assert farm.redis.llen(keys.taken("gpu")) == len(bodies)
+        second.signal(signal.SIGCONT)
+        found = [answer.result() for answer in answers]
+    assert [answer.status for answer in found] == [200] * len(bodies)
+    assert [answer.json["degraded"] for answer in found] == [[]] * len(bodies)
+    assert _counted(farm)["jobs:again"] == len(bodies)
+    assert _counted(farm)["jobs:done"] == len(bodies)
+    for (name, body), answer in zip(bodies.items(), found, strict=True):
+        assert answer.json["tokens_saved"] > 0
+        assert farm.post(body, name).json["messages"] == answer.json["messages"]
+    until("nothing is left", lambda: farm.redis.llen(keys.taken("gpu")) == 0)
+
+
+def _scoring(worker: Process) -> str:
+    """Return what a worker's log says of batches since the engine was warm."""
+    return worker.log.read_text().partition("worker_ready")[2]
 
 
 @pytest.mark.parametrize("kind", ["none", "foreign"])
