@@ -1,6 +1,6 @@
 -- Write one answered request into the books: once, whatever is sent again.
 -- KEYS: writers, answer, recent, history, buckets, user_names, model_names, transform_names,
---       then of life, hour and day each: totals and models, users, detail of both
+--       life, life_users, hour, hour_users, day, day_users
 -- ARGV: writer, seq, entry (MessagePack), limits (MessagePack), 'anyway' or ''
 -- An entry's amounts are strings: 64-bit integers that Lua's numbers would round.
 -- Returns 1 where it was written, 0 where this writer had written it before, -1 where
@@ -30,13 +30,13 @@ local digits, changes = 15, {}
 local exact = 10 ^ digits
 
 local function add(key, prefix, row, sign)
+  local fields = changes[key] or {}
+  changes[key] = fields
   for _, pair in ipairs(row) do
     local field, amount = prefix .. pair[1], pair[2]
     if #amount > digits then
       redis.call('HINCRBY', key, field, sign < 0 and negated(amount) or amount)
     else
-      local fields = changes[key] or {}
-      changes[key] = fields
       fields[field] = (fields[field] or 0) + sign * tonumber(amount)
     end
   end
@@ -45,40 +45,25 @@ end
 local function book(kept, sign)
   for _, keys in ipairs(kept.keys) do
     add(keys[1], 't\31', kept.row, sign)
-    add(keys[1], 't\31', kept.detail, sign)
     add(keys[1], 't\31', kept.more, sign)
     add(keys[1], '', {{'rev', '1'}}, 1)
     if kept.user ~= '' then
-      local model, user = 'm\31' .. kept.model .. '\31', 'u\31' .. kept.user .. '\31'
-      add(keys[1], model, kept.row, sign)
-      add(keys[2], user, kept.row, sign)
+      add(keys[1], 'm\31' .. kept.model .. '\31', kept.row, sign)
+      add(keys[2], 'u\31' .. kept.user .. '\31', kept.row, sign)
       add(keys[2], '', {{'rev', '1'}}, 1)
-      add(keys[3], model, kept.detail, sign)
-      add(keys[3], user, kept.detail, sign)
     end
   end
 end
 
--- What to set where the entry is the best of its row yet, for each row of a key.
-local function best(key, rows, entry)
+local function write(key, fields, best)
   local names, set = {}, {}
-  for i, row in ipairs(rows) do names[i] = row .. 'best' end
-  for i, held in ipairs(redis.call('HMGET', key, unpack(names))) do
-    if entry.best > tonumber(held or '0') then
-      for _, item in ipairs({names[i], entry.best, names[i] .. '_detail', entry.best_detail}) do
-        set[#set + 1] = item
-      end
-    end
-  end
-  return set
-end
-
-local function write(key, fields, more)
-  local names = {}
   for name in pairs(fields) do names[#names + 1] = name end
-  local held, set = redis.call('HMGET', key, unpack(names)), more or {}
+  local held = redis.call('HMGET', key, 'best', unpack(names))
+  if best > math.max(0, tonumber(held[1] or '0')) then
+    set = {'best', best, 'best_detail', entry.best_detail}
+  end
   for i, name in ipairs(names) do
-    local sum = tonumber(held[i] or '0') + fields[name]
+    local sum = tonumber(held[i + 1] or '0') + fields[name]
     if math.abs(sum) < exact then
       set[#set + 1] = name
       set[#set + 1] = string.format('%.0f', sum)
@@ -89,14 +74,15 @@ local function write(key, fields, more)
   redis.call('HSET', key, unpack(set))
 end
 
--- Buckets have no TTL, or Redis might evict them; they end here, when a new hour begins.
-if redis.call('EXISTS', KEYS[12]) == 0 then
+-- Buckets have no TTL, or Redis might evict them; they end here, by the hour.
+if redis.call('EXISTS', KEYS[11]) == 0 then
   for _, old in ipairs(redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', limits.now)) do
     redis.call('UNLINK', old)
     redis.call('ZREM', KEYS[5], old)
   end
-  for i, ends in ipairs(limits.ends) do redis.call('ZADD', KEYS[5], ends, KEYS[11 + i]) end
 end
+redis.call('ZADD', KEYS[5], limits.ends[1], KEYS[11], limits.ends[2], KEYS[12],
+  limits.ends[3], KEYS[13], limits.ends[4], KEYS[14])
 
 local answered = entry.answer ~= ''
 if answered then
@@ -104,7 +90,6 @@ if answered then
   if before then  -- the same request again: its last answer is the one that counts
     local kept = cmsgpack.unpack(before)
     if kept.at > entry.at then return 1 end
-    kept.detail = kept.detail or {}  -- an earlier release's
     book(kept, -1)
     redis.call('LREM', KEYS[3], -1, kept.recent)
     if kept.history ~= '' then redis.call('LREM', KEYS[4], -1, kept.history) end
@@ -112,11 +97,8 @@ if answered then
 end
 
 local kept = {
-  at = entry.at, user = '', model = '', row = entry.row, detail = entry.detail, more = entry.more,
-  recent = entry.recent, history = '',
-  keys = {
-    {KEYS[9], KEYS[10], KEYS[11]}, {KEYS[12], KEYS[13], KEYS[14]}, {KEYS[15], KEYS[16], KEYS[17]},
-  },
+  at = entry.at, user = '', model = '', row = entry.row, more = entry.more, recent = entry.recent, history = '',
+  keys = {{KEYS[9], KEYS[10]}, {KEYS[11], KEYS[12]}, {KEYS[13], KEYS[14]}},
 }
 if entry.user ~= '' then
   kept.user = folded(KEYS[6], entry.user, limits.users)
@@ -138,16 +120,10 @@ end
 book(kept, 1)
 
 for _, keys in ipairs(kept.keys) do
-  local rows = {''}
-  if kept.user ~= '' then
-    rows[2] = 'm\31' .. kept.model .. '\31'
-    write(keys[2], changes[keys[2]], best(keys[2], {'u\31' .. kept.user .. '\31'}, entry))
-    changes[keys[2]] = nil
-  end
-  write(keys[1], changes[keys[1]], best(keys[1], rows, entry))
+  write(keys[1], changes[keys[1]], entry.best)
   changes[keys[1]] = nil
 end
-for key, fields in pairs(changes) do write(key, fields) end
+for key, fields in pairs(changes) do write(key, fields, 0) end
 
 local function push(key, line, limit)
   if redis.call('RPUSH', key, line) > limit then redis.call('LTRIM', key, -limit, -1) end
