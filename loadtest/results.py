@@ -66,6 +66,11 @@ def table(rows: Sequence[Row]) -> str:
         shown = "-" if ratio is None or len(names) < 2 else f"{ratio:.3f}"
         cells = [spread(row.values.get(name, [])) for name in names]
         lines.append([row.scenario, row.figure, *cells, shown])
+    return aligned(lines)
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Return rows of cells as text in columns."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()

@@ -212,7 +212,7 @@ def fresh_block(target: Target, samples: int, *, seed: int = 0, prefix: str = ""
 
     found = []
     with Connection(target.url) as connection:
-        for at, messages in enumerate(_single_blocks(seed, samples + 2)):
+        for at, messages in enumerate(single_blocks(seed, samples + 2)):
             conversation = Conversation(messages)
             start = time.perf_counter()
             conversation.post(connection, f"{prefix}fresh", len(messages))
@@ -296,11 +296,13 @@ def _closed_loop(
     return Load(elapsed, flat, kept, driver_cpu, used)
 
 
-def _single_blocks(seed: int, wanted: int) -> Iterator[list[Message]]:
+def single_blocks(
+    seed: int, wanted: int, kinds: Sequence[str] | None = None
+) -> Iterator[list[Message]]:
     """Yield conversations around one large tool result each, no result twice."""
     found = 0
     while True:
-        messages = session(seed, TURNS)
+        messages = session(seed, TURNS, kinds=kinds)
         seed += 1
         for at in range(1, len(messages)):
             if _result_size(messages[at]) < FRESH_MINIMUM:

@@ -2,6 +2,7 @@
 
     python -m loadtest.bench            # about a quarter of an hour
     python -m loadtest.bench --quick    # two minutes, one repetition: to see that it works
+    python -m loadtest.bench --docs docs/performance   # and write tables and plots there
 
 The peers are the original's design called inline (`loadtest/peers/inline.py`) and upstream's
 `headroom proxy`, stateless and session-aware (`loadtest/peers/upstream.py`). One that does not
@@ -12,20 +13,32 @@ from __future__ import annotations
 
 import argparse
 import secrets
+import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from loadtest.results import Results, table
+from loadtest.results import Results, aligned, table
+from loadtest.scenarios import growth
 from loadtest.target import Target
 
+from . import charts, pages
+from .memory import Memory, grow
+from .savings import savings
 from .servers import Servers, StartError
-from .suite import FULL, QUICK, play, say, scenarios
+from .suite import FULL, QUICK, WORKERS, Size, note, play, say, scenarios
+from .targets import verdicts
+from .workers import SETTINGS, drained
+
+_MEMO_MB = 16
+"""HEADROOM_MEMO_BYTES of the farm whose memory is watched: small, to be full soon."""
+_EXPECTED = (OSError, StartError, ValueError)
 
 
 def main() -> None:
-    """Read the command line, measure, print."""
+    """Read the command line, measure, judge, print."""
     parser = argparse.ArgumentParser(
         prog="python -m loadtest.bench",
         description=__doc__,
@@ -34,27 +47,57 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one short repetition of everything")
     parser.add_argument("--peers", default="inline,upstream", help="which peers, by comma")
     parser.add_argument("--only", default="", help="scenarios whose name holds this text")
+    parser.add_argument("--repetitions", type=int, help="instead of five")
     parser.add_argument("--seed", type=int, default=None, help="of the material; random if absent")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every value there")
+    parser.add_argument(
+        "--docs", type=Path, metavar="DIR", help="write plots there and tables into DIR.md"
+    )
     options = parser.parse_args()
     size = QUICK if options.quick else FULL
+    if options.repetitions:
+        size = replace(size, repetitions=options.repetitions)
     seed = secrets.randbelow(1 << 30) if options.seed is None else options.seed
     results = Results()
+    saved: dict[str, dict[str, float]] = {}
+    memory = None
     started = time.monotonic()
-    with (
-        tempfile.TemporaryDirectory(prefix="bench-") as directory,
-        Servers(Path(directory)) as all_,
-    ):
-        targets = _start(all_, options.peers.split(","), results)
-        found = [s for s in scenarios(targets, size) if options.only in s.name]
-        play(found, size, seed, results)
-    print(f"seed {seed}, {size.repetitions} repetitions: median (min-max)")
-    print(table([row for row in results.rows.values() if not row.figure.startswith("turn ")]))
-    print(f"{time.monotonic() - started:.0f} s")
+    with tempfile.TemporaryDirectory(prefix="bench-") as home, Servers(Path(home)) as servers:
+        targets = _start(servers, options.peers.split(","), results)
+        _warm(targets, results)
+        if not options.only:
+            saved = _savings(targets["farm"], size, seed, results)
+        play([s for s in scenarios(targets, size) if options.only in s.name], size, seed, results)
+    if not options.only:
+        with tempfile.TemporaryDirectory(prefix="bench-") as home, Servers(Path(home)) as servers:
+            _workers(servers, size, seed, results)
+            memory = _memory(servers, size, seed, results)
+    command = " ".join(["python -m loadtest.bench", *sys.argv[1:]])
+    judged = verdicts(results, saved, memory, _MEMO_MB)
+    seconds = time.monotonic() - started
+    run = pages.Run(command, seed, seconds, size.repetitions, results, judged, saved, memory)
+    print(f"seed {seed}, {size.repetitions} repetitions, {seconds:.0f} s: median (min-max)")
+    print(table([row for row in results.rows.values() if not _is_of_a_turn(row.figure)]))
+    print()
+    print(aligned(pages.targets(judged)))
+    for failure in results.failures:
+        print(f"!!! NOT MEASURED: {failure}")
+    if options.json:
+        options.json.write_text(run.as_json() + "\n")
+    if options.docs:
+        plots = charts.draw(results, memory, _MEMO_MB, options.docs)
+        (options.docs / "results.json").write_text(run.as_json() + "\n")
+        pages.publish(run, options.docs.with_suffix(".md"), plots)
+
+
+def _is_of_a_turn(figure: str) -> bool:
+    """Say whether a figure is a point of a plot, too many for the table."""
+    return figure.startswith("turn ") and not figure.startswith("turn 60 p50")
 
 
 def _start(servers: Servers, peers: list[str], results: Results) -> dict[str, Target]:
     """Start the farm and those of the peers that will."""
-    found = {"farm": servers.farm()}
+    found = {"farm": servers.farm("farm")}
     starts: dict[str, Callable[[], tuple[Target, ...]]] = {
         "inline": lambda: (servers.inline(),),
         "upstream": servers.upstream,
@@ -64,6 +107,53 @@ def _start(servers: Servers, peers: list[str], results: Results) -> dict[str, Ta
             found |= {target.name: target for target in starts[name]()}
         except StartError as error:
             say(results, f"{name}: {error}")
+    return found
+
+
+def _warm(targets: dict[str, Target], results: Results) -> None:
+    """Let every target meet each kind of content once: first uses load what later ones have."""
+    for target in dict.fromkeys(targets.values()):
+        try:
+            growth(target, f"warm-{secrets.token_hex(4)}", (15,), seed=secrets.randbelow(1 << 30))
+        except _EXPECTED as error:
+            say(results, f"{target.name} did not take the warm-up: {error!r}")
+
+
+def _savings(farm: Target, size: Size, seed: int, results: Results) -> dict[str, dict[str, float]]:
+    started = time.monotonic()
+    try:
+        found = savings(farm, size.kinds, seed=seed, prefix=secrets.token_hex(4))
+    except _EXPECTED as error:
+        say(results, f"savings: {error!r}")
+        return {}
+    note("1/1", "savings by content type", "farm, headroom", started)
+    return found
+
+
+def _workers(servers: Servers, size: Size, seed: int, results: Results) -> None:
+    try:
+        farm = servers.farm("queue", cpu=0, settings=SETTINGS)
+        for repetition in range(size.repetitions):
+            turns = (("one", 1), ("two", 2))
+            for name, count in reversed(turns) if repetition % 2 else turns:
+                started = time.monotonic()
+                own = seed + (2 * repetition + count) * 1000
+                rate = drained(servers, farm, count, size.queued, own)
+                results.add(WORKERS, name, {"jobs/s": rate})
+                note(f"{repetition + 1}/{size.repetitions}", WORKERS, name, started)
+    except _EXPECTED as error:
+        say(results, f"{WORKERS}: {error}")
+
+
+def _memory(servers: Servers, size: Size, seed: int, results: Results) -> Memory | None:
+    started = time.monotonic()
+    try:
+        farm = servers.farm("memory", settings={"memo_bytes": str(_MEMO_MB << 20)})
+        found = grow(farm, size.memory_users, seed=seed, prefix=secrets.token_hex(4))
+    except _EXPECTED as error:
+        say(results, f"memory: {error}")
+        return None
+    note("1/1", "memory of a front end", "farm", started)
     return found
 
 

@@ -121,8 +121,10 @@ class Servers:
         for service in reversed(self._services):
             service.stop()
 
-    def farm(self, name: str = "farm", *, cpu: int = 2, gpu: int = 1, **settings: str) -> Target:
-        """Start ``headroom-farm up`` on a Valkey of its own; ``settings`` are HEADROOM_* values.
+    def farm(
+        self, name: str, *, cpu: int = 2, gpu: int = 1, settings: Mapping[str, str] | None = None
+    ) -> Target:
+        """Start ``headroom-farm up`` on a Valkey of its own; ``settings`` by their names.
 
         Raises:
             StartError: it did not become ready.
@@ -136,7 +138,7 @@ class Servers:
             **os.environ,
             "HEADROOM_REDIS_URL": valkey.url,
             "HEADROOM_LOG_LEVEL": "info",
-            **{f"HEADROOM_{key.upper()}": value for key, value in settings.items()},
+            **{f"HEADROOM_{key.upper()}": value for key, value in (settings or {}).items()},
         }
         command = [
             *(sys.executable, "-m", "deploy.cli", "up", "--host", "127.0.0.1"),
@@ -147,6 +149,15 @@ class Servers:
         url = f"http://127.0.0.1:{port}"
         farm.until(lambda: f"ready {url}" in farm.printed())
         return Target(name, url, (farm.pid, redis.pid), redis_url=valkey.url)
+
+    def worker(self, farm: Target, pool: str) -> Service:
+        """Start one more worker of ``farm``; its caller stops it."""
+        environment = {**os.environ, "HEADROOM_REDIS_URL": farm.redis_url}
+        command = [sys.executable, "-m", "deploy.cli", "worker", "--pool", pool]
+        number = len(self._services)
+        return self._start(
+            Service(f"worker-{number}", command, self._directory / farm.name, environment)
+        )
 
     def inline(self) -> Target:
         """Start the original's design, ``loadtest.peers.inline``.

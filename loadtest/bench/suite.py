@@ -27,6 +27,7 @@ GROWING = "8 users, growing"
 LIGHT = "8 users, growing, grep diff json"
 NOTHING_NEW = "8 users, nothing new"
 FRESH = "a fresh block"
+WORKERS = "cpu workers on one queue"
 CROWDS = {users: f"{users} users, growing" for users in (1, 8, 50, 200)}
 
 
@@ -41,10 +42,15 @@ class Size:
     samples: int
     crowds: dict[int, int]
     """Turns that each user of a crowd plays, by its users."""
+    queued: int
+    """Blocks in the queue that one worker, then two, empty."""
+    kinds: int
+    """Blocks of each content type whose savings are compared."""
+    memory_users: int
 
 
-FULL = Size(5, 30, 37, 4.0, 24, {1: 60, 50: 12, 200: 4})
-QUICK = Size(1, 10, 51, 1.0, 8, {50: 3})
+FULL = Size(5, 30, 41, 4.0, 24, {1: 60, 50: 12, 200: 3}, 400, 12, 150)
+QUICK = Size(1, 10, 55, 1.0, 8, {50: 2}, 120, 3, 60)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,66 @@
+"""How fast one cpu worker empties a queue, and two."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import redis
+
+from loadtest.http import Connection
+from loadtest.scenarios import LIGHT_KINDS, Conversation, single_blocks
+from loadtest.target import Target
+from shared import keys
+
+from .servers import Servers, StartError
+
+SETTINGS = {"queue_max_blocks": "100000", "queue_max_bytes": str(2**30)}
+"""Of the farm whose queue is filled before anybody works."""
+_WAIT_SECONDS = 60.0
+_POLL_SECONDS = 0.005
+
+
+def drained(servers: Servers, farm: Target, workers: int, blocks: int, seed: int) -> float:
+    """Queue ``blocks`` where nobody works, start ``workers``, return the jobs they do a second.
+
+    The clock starts when all of them are ready, so that their start does not count.
+
+    Raises:
+        StartError: they did not come, or did not finish.
+    """
+    with Connection(farm.url) as connection:
+        for at, messages in enumerate(single_blocks(seed, blocks, LIGHT_KINDS)):
+            Conversation(messages).post(connection, f"w{seed}-{at}", len(messages))
+    client = redis.Redis.from_url(farm.redis_url)
+    started = [servers.worker(farm, "cpu") for _ in range(workers)]
+    try:
+        _until(lambda: _alive(client) == workers)
+        before, clock = _done(client), time.perf_counter()
+        left: int = client.llen(keys.queue("cpu"))
+        if left < blocks // 4:
+            raise StartError(
+                f"only {left} of {blocks} blocks were left when all workers were there"
+            )
+        _until(lambda: not client.exists(keys.queue("cpu"), keys.taken("cpu")))
+        return (_done(client) - before) / (time.perf_counter() - clock)
+    finally:
+        for worker in started:
+            worker.stop()
+        client.close()
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + _WAIT_SECONDS
+    while not condition():
+        if time.monotonic() > give_up:
+            raise StartError("the workers did not come or did not finish")
+        time.sleep(_POLL_SECONDS)
+
+
+def _alive(client: redis.Redis) -> int:
+    found: int = client.zcount(keys.workers("cpu"), time.time() - keys.WORKER_TTL_SECONDS, "+inf")
+    return found
+
+
+def _done(client: redis.Redis) -> int:
+    return int(client.hget(keys.metrics("cpu"), "jobs:done") or 0)
