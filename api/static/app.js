@@ -48,8 +48,10 @@ async function refresh() {
     await view.refresh();
     if (mine !== turn) return;
     fresh.set(view, Date.now());
-    tell('live', wait ? `Live · ${time(Date.now())}` : 'Ready');
-    notice(view.warning());
+    const [kind, ...warning] = view.warning();
+    if (kind) tell('stale', 'Stale');
+    else tell('live', wait ? `Live · ${time(Date.now())}` : 'Ready');
+    notice(kind, ...warning);
   } catch (error) {
     if (mine !== turn) return;
     if (!(error instanceof Failure)) throw error;
@@ -86,7 +88,6 @@ function tell(state, text) {
 let told = '';
 
 function notice(kind, title, text = '', action = null) {
-  if (Array.isArray(kind)) return notice(...kind);
   const box = byId('notice');
   box.hidden = !kind;
   // Only what is new is said again to a screen reader.

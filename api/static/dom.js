@@ -13,15 +13,16 @@ export function h(tag, attributes = {}, ...children) {
   return element;
 }
 
+const MOVED = [{ backgroundColor: 'var(--accent-soft)' }, { backgroundColor: 'transparent' }];
+const calm = matchMedia('(prefers-reduced-motion: reduce)');
+
 // Change a text in place, and only where it changed; a number that moved lights up for a moment.
 export function setText(element, text) {
   if (element.textContent === text) return false;
   const known = element.textContent !== '' && element.textContent !== '–';
   element.textContent = text;
   if (known && element.dataset.flash !== undefined) {
-    element.classList.remove('moved');
-    void element.offsetWidth; // so that the same animation starts again
-    element.classList.add('moved');
+    if (!calm.matches) element.animate(MOVED, 1200);
   }
   return true;
 }

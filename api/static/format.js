@@ -23,23 +23,26 @@ function trimmed(value) {
   return String(Number(value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : 2)));
 }
 
+// Formatters are costly to make and cheap to use, so each is made once.
+const dollars = Object.fromEntries([2, 4, 6].map((digits) => [digits, new Intl.NumberFormat('en-US', {
+  style: 'currency', currency: 'USD', minimumFractionDigits: digits, maximumFractionDigits: digits,
+})]));
+const share = new Intl.NumberFormat('en-US', { maximumFractionDigits: 2 });
+
 // Cents from one dollar on, and as many digits as say something below it.
 export function money(value) {
   if (missing(value)) return NONE;
   const size = Math.abs(value);
-  const digits = size === 0 || size >= 1 ? 2 : size >= 0.01 ? 4 : 6;
-  return (value < 0 ? '−$' : '$') + size.toLocaleString('en-US', {
-    minimumFractionDigits: digits, maximumFractionDigits: digits,
-  });
+  return dollars[size === 0 || size >= 1 ? 2 : size >= 0.01 ? 4 : 6].format(value);
 }
 
 // For columns: the same digits in every line.
 export function exactMoney(value) {
-  return missing(value) ? NONE : `$${value.toLocaleString('en-US', { minimumFractionDigits: 4, maximumFractionDigits: 4 })}`;
+  return missing(value) ? NONE : dollars[4].format(value);
 }
 
 export function percent(value) {
-  return missing(value) ? NONE : `${Number(value.toFixed(2)).toLocaleString('en-US')} %`;
+  return missing(value) ? NONE : `${share.format(value)} %`;
 }
 
 export function milliseconds(value) {

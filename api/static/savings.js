@@ -100,7 +100,8 @@ export class SavingsView {
       type: 'button', 'aria-pressed': String(name === this.metric), onclick: () => this.choose(name),
     }, metric.label));
     this.chartNote = h('p', { class: 'note' });
-    this.chartEmpty = h('p', { class: 'empty' }, 'No requests in this time yet.');
+    this.chartEmpty = h('p', { class: 'empty' }, 'No requests in this time yet. Post a conversation to /v1/compress, or see what it does in the ',
+      h('a', { href: '#playground' }, 'playground'), '.');
     this.chart = new Chart({
       label: 'Over time', kind: 'bars', yFormat: short, xFormat: (at, axis) => this.moment(at, axis),
       series: [{ label: METRICS.saved.label, ink: 'accent', format: METRICS.saved.format }],
@@ -137,7 +138,7 @@ export class SavingsView {
     this.reasons = new Table({ title: 'Why nothing was saved', file: 'headroom-reasons.csv', key: (row) => row.reason,
       columns: [{ key: 'reason', label: 'Reason', value: (row) => row.reason, text: (row) => plain(row.reason) },
         number('requests', 'Requests', count), share()],
-      empty: 'Every request saved something.', sort: { index: 1, direction: -1 } });
+      empty: '', sort: { index: 1, direction: -1 } });
     this.recent = new Table({ title: 'Recent activity', file: 'headroom-recent.csv', key: (row) => row.request_id,
       columns: [
         { key: 'timestamp', label: 'Time', value: (row) => row.timestamp, text: (row) => time(row.timestamp) },
@@ -194,6 +195,7 @@ export class SavingsView {
       : 'Engines are counted over everybody: show everybody to see them.';
     this.engines.update(shared(engines, 'tokens_saved'));
     const reasons = Object.entries(summary.uncompressed_requests.reasons).map(([reason, requests]) => ({ reason, requests }));
+    this.reasons.emptyText = summary.api_requests ? 'Every request saved something.' : 'No requests in this time yet.';
     this.reasons.update(shared(reasons, 'requests'));
   }
 

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from shared.settings import POOLS
+
 from ..farm import Farm, Process, free_port, request, until
 from ..texts import conversation, events, page, prose, ran, rows
 from .chromium import ARGUMENTS, chromium
@@ -81,7 +83,9 @@ def dashboard(program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     threading.Thread(target=portal.serve_forever, daemon=True).start()
     found = Dashboard(farm)
     try:
-        farm.start()
+        farm.start_redis()
+        for pool in POOLS:
+            farm.start_worker(pool)
         found.portal = origin
         found.other = found.front_end(port, cors_origins=farm.url, data_dir=folder / "other")
         tokens = folder / "tokens.json"
@@ -90,6 +94,8 @@ def dashboard(program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             json.dumps([{"tenant": t, "token": v, "scopes": s} for t, v, s in entries])
         )
         found.guarded = found.front_end(guarded, tokens_file=tokens, data_dir=folder / "guarded")
+        farm.start_api()
+        farm.until_ready()
         _traffic(farm)
         for url in (found.other, found.guarded):
             until(f"{url} answers", lambda url=url: _answers(farm, url))

@@ -394,17 +394,20 @@ def test_axe_finds_nothing_serious(visit: Open, scheme: str) -> None:
             page.wait_for_selector(".result[data-run]")
         else:
             shown(page)
-        found = [_serious(page)]
+        found = [_serious(page, scheme)]
         if view == "playground":
             page.locator(".marker").first.click()
             expect(page.locator("#original-dialog")).to_contain_text("is what was gone")
-            found.append(_serious(page))
+            found.append(_serious(page, scheme))
         assert found == [[]] * len(found), view
 
 
-def _serious(page: Page) -> list[str]:
-    """Return the rules that fail seriously, with the elements that fail them."""
-    result = Axe().run(page)
+def _serious(page: Page, scheme: str) -> list[str]:
+    """Return the rules that fail seriously, with the elements that fail them.
+
+    In the dark only colours differ.
+    """
+    result = Axe().run(page, options={"runOnly": ["color-contrast"]} if scheme == "dark" else {})
     return [
         f"{one['id']}: {[node['target'] for node in one['nodes']][:4]}"
         for one in result.response["violations"]
