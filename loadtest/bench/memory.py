@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+import redis
+
 from loadtest.http import Connection
 from loadtest.scenarios import Conversation
 from loadtest.sessions import MESSAGES_PER_TURN, session
@@ -16,10 +18,14 @@ _DEADLINE_SECONDS = 90.0
 
 @dataclass(frozen=True)
 class Memory:
-    """Resident MiB of the largest front-end process: idle, and after each user's session."""
+    """Resident MiB of the largest front-end process: idle, and after each user's session.
+
+    ``redis_user`` is what a user's session takes in Redis, in bytes: forms, originals, books.
+    """
 
     idle: float
     resident: list[float]
+    redis_user: float
 
     @property
     def peak(self) -> float:
@@ -35,7 +41,7 @@ class Memory:
 
 def grow(target: Target, users: int, *, seed: int, prefix: str) -> Memory:
     """Post a session of 24 turns for each of ``users``, one after the other."""
-    idle = resident(target)
+    idle, kept = resident(target), _held(target)
     found = []
     give_up = time.monotonic() + _DEADLINE_SECONDS
     with Connection(target.url) as connection:
@@ -47,10 +53,19 @@ def grow(target: Target, users: int, *, seed: int, prefix: str) -> Memory:
             found.append(resident(target))
             if time.monotonic() > give_up:
                 break
-    return Memory(idle, found)
+    return Memory(idle, found, (_held(target) - kept) / len(found))
 
 
 def resident(target: Target) -> float:
     """Return the resident MiB of the target's largest front-end process."""
     ours = [p.resident for p in family(target.pids) if p.part == "front end"]
     return max(ours) / 2**20
+
+
+def _held(target: Target) -> int:
+    """Return the bytes that the target's Redis holds."""
+    client = redis.Redis.from_url(target.redis_url)
+    try:
+        return int(client.info("memory")["used_memory"])
+    finally:
+        client.close()

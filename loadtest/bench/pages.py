@@ -83,6 +83,11 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
 
 
 def publish(run: Run, page: Path, plots: Sequence[str]) -> None:
+    """Write the run between the markers of ``page``; raises as :func:`fill`."""
+    fill(page, _block(run, page.stem, plots))
+
+
+def fill(page: Path, block: str) -> None:
     """Replace what stands between the markers of ``page``.
 
     Raises:
@@ -93,7 +98,7 @@ def publish(run: Run, page: Path, plots: Sequence[str]) -> None:
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise ValueError(f"{page} has no '{BEGIN}' ... '{END}'")
-    page.write_text(f"{before}{BEGIN}\n{_block(run, page.stem, plots)}\n{END}{after}", "utf-8")
+    page.write_text(f"{before}{BEGIN}\n{block}\n{END}{after}", "utf-8")
 
 
 def _block(run: Run, folder: str, plots: Sequence[str]) -> str:
@@ -110,6 +115,7 @@ def _block(run: Run, folder: str, plots: Sequence[str]) -> str:
         markdown([("", *names, "farm / inline"), *_side_by_side(found, names)]),
         "\n### What a request costs the farm\n",
         markdown(_cost(found)),
+        *_memory(run.memory),
     ]
     captions = {
         "turn-again.svg": "A turn sent again, by the conversation's length",
@@ -119,6 +125,13 @@ def _block(run: Run, folder: str, plots: Sequence[str]) -> str:
     }
     parts += [f"\n![{captions[name]}]({folder}/{name})" for name in plots]
     return "\n".join(parts)
+
+
+def _memory(memory: Memory | None) -> list[str]:
+    if memory is None:
+        return []
+    kilobytes = memory.redis_user / 1e3
+    return [f"\nA session of 24 turns takes {kilobytes:.0f} KB of Redis: forms, originals, books."]
 
 
 def _has(results: Results, name: str) -> bool:
