@@ -1,0 +1,93 @@
+"""The benchmark says loudly what it could not measure, and judges what it could."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from loadtest.bench import pages
+from loadtest.bench.memory import Memory
+from loadtest.bench.servers import Service, StartError
+from loadtest.bench.suite import BY_TURN, GROWING, NOTHING_NEW, QUICK, Scenario, play
+from loadtest.bench.targets import verdicts
+from loadtest.results import Results
+from loadtest.target import Target
+
+INLINE, FARM = Target("inline", "http://127.0.0.1:1"), Target("farm", "http://127.0.0.1:2")
+
+
+def _results(farm60: float, growing: float) -> Results:
+    results = Results()
+    for shift in (0.9, 1.0, 1.1):
+        results.add(BY_TURN, "inline", {"turn 60 p50 ms": 24.0 * shift})
+        results.add(BY_TURN, "farm", {"turn 60 p50 ms": farm60 * shift})
+        results.add(GROWING, "inline", {"req/s": 50 * shift})
+        results.add(GROWING, "farm", {"req/s": growing * shift, "cpu ms/req": 9.0})
+    return results
+
+
+def test_a_service_that_does_not_start_says_why(tmp_path: Path) -> None:
+    service = Service("peer", ["/bin/sh", "-c", "echo no such extra; exit 3"], tmp_path)
+    with pytest.raises(StartError, match=r"peer ended: no such extra"):
+        service.until(lambda: False)
+
+
+def test_a_target_that_fails_is_left_out_and_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    asked: list[str] = []
+
+    def one(target: Target, prefix: str, seed: int) -> dict[str, float]:
+        asked.append(target.name)
+        if target is INLINE:
+            raise ConnectionRefusedError("gone")
+        return {"req/s": 1.0}
+
+    results = Results()
+    size = dataclasses.replace(QUICK, repetitions=3)
+    play([Scenario(GROWING, [INLINE, FARM], one)], size, 1, results)
+    assert asked.count("inline") == 1
+    assert results.values(GROWING, "req/s", "farm") == [1.0] * 3
+    (failure,) = results.failures
+    assert "inline" in failure
+    assert "!!! NOT MEASURED" in capsys.readouterr().err
+
+
+def test_targets_are_met_missed_or_not_measured() -> None:
+    savings = {"json": {"farm": 40.0, "headroom": 40.0}, "log": {"farm": 3.0, "headroom": 9.0}}
+    grown = Memory(100.0, [101.0, 120.0, 121.0, 121.0, 122.0, 122.0], 1e6)
+    good = {v.what: v.met for v in verdicts(_results(3.0, 250), savings, grown, 16)}
+    assert good["turn 60 again (650 KB, 240 messages), p50"] is True
+    assert good["turn 60 again, faster than inline, over inline"] is True
+    assert good["8 users, growing sessions, over inline"] is True
+    assert good["8 users, nothing new, over inline"] is None
+    assert (good["saved of json"], good["saved of log"]) == (True, False)
+    assert good["a front end's memory, HEADROOM_MEMO_BYTES=16 MiB"] is True
+    leaking = Memory(100.0, [100.0 + 5 * n for n in range(30)], 1e6)
+    bad = {v.what: v.met for v in verdicts(_results(4.5, 190), {}, leaking, 16)}
+    assert bad["turn 60 again (650 KB, 240 messages), p50"] is False
+    assert bad["turn 60 again, faster than inline, over inline"] is False
+    assert bad["8 users, growing sessions, over inline"] is False
+    assert bad["a front end's memory, HEADROOM_MEMO_BYTES=16 MiB"] is False
+
+
+def test_a_run_is_written_between_the_markers_and_nowhere_else(tmp_path: Path) -> None:
+    page = tmp_path / "performance.md"
+    page.write_text(f"before\n{pages.BEGIN}\nold\n{pages.END}\nafter\n")
+    results = _results(3.0, 250)
+    results.add(NOTHING_NEW, "farm", {"redis commands/req": 28.0})
+    results.failures.append("upstream: it wants more")
+    run = pages.Run("bench", 7, 60.0, 3, results, verdicts(results, {}, None, 16), {}, None)
+    pages.publish(run, page, ["turn-again.svg"])
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    assert "old" not in text
+    assert "**Not measured:** upstream: it wants more" in text
+    assert "(performance/turn-again.svg)" in text
+    assert "| 5.00 (5.00-5.00) |" in text
+    assert json.loads(run.as_json())["repetitions"] == 3
+    page.write_text("no markers")
+    with pytest.raises(ValueError, match="has no"):
+        pages.publish(run, page, [])
