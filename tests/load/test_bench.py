@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtest.bench import pages
+from loadtest.bench import charts, pages
 from loadtest.bench.memory import Memory
 from loadtest.bench.servers import Service, StartError
 from loadtest.bench.suite import BY_TURN, GROWING, NOTHING_NEW, QUICK, Scenario, play
@@ -91,3 +91,16 @@ def test_a_run_is_written_between_the_markers_and_nowhere_else(tmp_path: Path) -
     page.write_text("no markers")
     with pytest.raises(ValueError, match="has no"):
         pages.publish(run, page, [])
+
+
+def test_plots_are_drawn_of_what_was_measured(tmp_path: Path) -> None:
+    results = _results(3.0, 250)
+    assert charts.draw(Results(), None, 16, tmp_path) == []
+    for turn in (1, 30, 60):
+        results.add(BY_TURN, "farm", {f"turn {turn} again ms": turn / 20, f"turn {turn} KB": turn})
+    grown = Memory(100.0, [101.0, 120.0, 121.0], 1e6)
+    names = charts.draw(results, grown, 16, tmp_path)
+    assert names == ["turn-again.svg", "throughput.svg", "memory.svg"]
+    for name in names:
+        assert "farm" in (tmp_path / name).read_text() or name == "memory.svg"
+        assert (tmp_path / name).read_text().startswith("<?xml")
