@@ -164,7 +164,9 @@ class EngineRouter(FarmRouter):
             if _FULL_DIFF not in trimmed and trimmed != content:
                 trimmed = self._with_marker(content, trimmed, "Diff trimmed to its changes.")
             fewer = _router._estimate_tokens(trimmed)
-            if fewer <= tokens * (1 - self._lossy_min_extra_savings):
+            # Headroom's estimate falls where a text grows past a size: it must be shorter too.
+            shorter = len(trimmed) < len(folded)
+            if shorter and fewer <= tokens * (1 - self._lossy_min_extra_savings):
                 return trimmed, fewer, [CompressionStrategy.DIFF.value]
         return folded, tokens, list(_DIFF_FOLD)
 
@@ -211,7 +213,7 @@ class EngineRouter(FarmRouter):
         )
         marked = f"{compressed}\n[{what} Retrieve original: hash={key}]"
         smaller = _router._estimate_tokens(marked) < _router._estimate_tokens(original)
-        return marked if smaller else original
+        return marked if smaller and len(marked) < len(original) else original
 
 
 def _message_around(block: Block) -> dict[str, Any]:
