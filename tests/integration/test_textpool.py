@@ -104,7 +104,7 @@ def test_who_has_gone_is_dropped_and_counted(own_farm: Callable[..., Farm], mode
 def test_a_worker_killed_while_the_model_runs_costs_no_answer(
     own_farm: Callable[..., Farm], tmp_path: Path
 ) -> None:
-    slow = build_base_model(tmp_path / "slow", layers=1)
+    slow = build_base_model(tmp_path / "slow", rows=1000, layers=1)
     settings = {"batch_tokens": 65536, "engine_threads": 1, "log_level": "debug"}
     farm = own_farm(model_dir=slow, deadline_ms=60_000, **settings).start(cpu=0, gpu=2)
     first, second = [p for p in farm.parts if "worker-gpu" in p.log.name]
