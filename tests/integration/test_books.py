@@ -335,7 +335,7 @@ def test_an_export_restores_into_an_empty_redis_only(own_farm: Callable[..., Far
     farm, other = own_farm().start(gpu=0), own_farm()
     other.start_redis()
     for i in range(3):
-        _spend(farm, "ada \u00e9", "claude-x", str(i))
+        _spend(farm, "ada \u00e9".encode().decode("latin-1"), "claude-x", str(i))
     made = _cli(farm, "export").stdout
     assert json.loads(made)["lifetime"]["requests"] == 3
     assert len(json.loads(made)["history"]) == 3
