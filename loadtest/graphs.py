@@ -120,17 +120,17 @@ def foreign_model(directory: Path) -> Path:
     return directory
 
 
-def build_base_model(directory: Path, *, layers: int = 22) -> Path:
+def build_base_model(directory: Path, *, rows: int = 50_368, layers: int = 22) -> Path:
     """Write the tokenizer and an encoder as wide as ModernBERT-base; return ``directory``."""
     build_model(directory)
-    onnx.save(base_graph(layers=layers), directory / "onnx" / "kompress-fp32.onnx")
+    onnx.save(base_graph(rows, layers), directory / "onnx" / "kompress-fp32.onnx")
     return directory
 
 
-def base_graph(rows: int = 50_368, width: int = 768, layers: int = 22) -> onnx.ModelProto:
-    """Return an encoder of ModernBERT-base's size: its matrices, global attention, no rotation."""
+def base_graph(rows: int, layers: int) -> onnx.ModelProto:
+    """Return an encoder of ModernBERT-base's width: its matrices, global attention, no rotation."""
     random = np.random.default_rng(7)
-    inner = 1152
+    width, inner = 768, 1152
     weights = [numpy_helper.from_array(np.array(v, dtype=np.int64), n) for n, v in _SHAPES.items()]
     weights += [numpy_helper.from_array(np.ones(width, np.float32), "norm")]
     weights += [numpy_helper.from_array(np.float32(v).reshape(()), n) for n, v in _NUMBERS.items()]

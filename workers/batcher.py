@@ -50,15 +50,12 @@ class Batching(Protocol):
 class BatchCount:
     """What one turn of a worker was: counters that add up. Times are milliseconds.
 
-    ``tokens`` are without padding; ``wait_ms`` is the jobs' time in the queue, together;
-    ``expired`` are jobs dropped because nobody waits for them any more.
+    ``tokens`` are without padding; ``wait_ms`` is the jobs' time in the queue, together.
     """
 
     batches: int = 0
-    jobs: int = 0
     rows: int = 0
     tokens: int = 0
-    expired: int = 0
     wait_ms: float = 0.0
     inference_ms: float = 0.0
 
@@ -88,7 +85,6 @@ def prepared(jobs: list[Job], engines: Engines, limit: Limit, count: BatchCount)
     With an engine that does not batch it does nothing.
     """
     engine = engines.text_engine
-    count.jobs += len(jobs)
     if not isinstance(engine, Batching) or not jobs:
         yield 0.0
         return

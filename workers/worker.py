@@ -148,7 +148,6 @@ class FarmWorker(SimpleWorker):
         """
         if not can_batch(self._engines) or job.expires >= time.time():
             return True
-        count.expired += 1
         for block in job.blocks:
             self._delivery.deliver(job, Done(block, Form(None, outcome="failed"), []), count)
         self._delivery.end(one.id, "expired")

@@ -18,6 +18,7 @@ from shared import keys
 from shared.connection import BROKEN, connect_async, connect_state_async
 from shared.errors import Unavailable
 from shared.jobs import age_of
+from shared.scripts import script
 from shared.settings import Settings
 
 from .entry import part_of
@@ -62,6 +63,7 @@ class Reader:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._redis = connect_async(settings)
+        self._read = self._redis.register_script(script("rows"))
         self._state = connect_state_async(settings) if settings.state_url else self._redis
         self._memo: OrderedDict[str, tuple[bytes, Rows]] = OrderedDict()
         self._kept = 0
@@ -102,32 +104,30 @@ class Reader:
         """
         names = [n for n in known if part_of(n) == "row"]
         details = [n for n in known if part_of(n) == "detail"]
-        row = [f"{who}{_SEPARATOR}{n}" for n in (*names, "best", "best_detail")]
-        detail = [f"{who}{_SEPARATOR}{n}" for n in details]
-        pipe = self._redis.pipeline(transaction=False)
-        for bucket in window.buckets:
-            pipe.hmget(keys.books(bucket + _part(who)), row)
-            if detail:
-                pipe.hmget(keys.books(f"{bucket}:detail"), detail)
-        found = iter(await self._ask(pipe.execute()))
+        buckets = window.buckets
+        rows = await self._fields(
+            [bucket + _part(who) for bucket in buckets],
+            [f"{who}{_SEPARATOR}{n}" for n in ("best", "best_detail", *names)],
+        )
+        more = await self._fields(
+            [f"{bucket}:detail" for bucket in buckets], [f"{who}{_SEPARATOR}{n}" for n in details]
+        )
         total = Rows()
-        for *amounts, best, text in found:
-            counted = zip(
-                [*names, *details], [*amounts, *(next(found) if detail else ())], strict=True
-            )
+        for (best, text, *row), detail in zip(rows, more, strict=True):
+            counted = zip([*names, *details], [*row, *detail], strict=True)
             counters = {name: int(amount) for name, amount in counted if amount is not None}
             total.add(Rows(counters, best=int(best or 0), best_detail=(text or b"").decode()))
         return total
 
     async def series(self, buckets: Sequence[str], who: str = "t") -> list[Row]:
         """Return each bucket's counters (:data:`SERIES_FIELDS`); ``who`` is a row's prefix."""
-        fields = [f"{who}{_SEPARATOR}{name}" for name in SERIES_FIELDS]
-        pipe = self._redis.pipeline(transaction=False)
-        for bucket in buckets:
-            pipe.hmget(keys.books(bucket + _part(who)), fields)
+        found = await self._fields(
+            [bucket + _part(who) for bucket in buckets],
+            [f"{who}{_SEPARATOR}{name}" for name in SERIES_FIELDS],
+        )
         return [
             {name: int(value or 0) for name, value in zip(SERIES_FIELDS, values, strict=True)}
-            for values in await self._ask(pipe.execute())
+            for values in found
         ]
 
     async def ring(self, name: str) -> list[dict[str, Any]]:
@@ -193,13 +193,18 @@ class Reader:
         except BROKEN:
             raise Unavailable("the books cannot be read at the moment") from None
 
+    async def _fields(self, names: list[str], fields: list[str]) -> list[list[bytes | None]]:
+        """Return the same ``fields`` of each of the hashes, by one command."""
+        if not names or not fields:
+            return [[] for _ in names]
+        command = self._read(keys=[keys.books(name) for name in names], args=fields)
+        found: list[list[bytes | None]] = await self._ask(command)
+        return found
+
     async def _sum(self, names: list[str]) -> Rows:
         """Return the sum of these hashes; that of all but the last is kept, they rarely change."""
-        pipe = self._redis.pipeline(transaction=False)
-        for name in names:
-            pipe.hget(keys.books(name), "rev")
-        revisions = await self._ask(pipe.execute())
-        found = [(n, r) for n, r in zip(names, revisions, strict=True) if r is not None]
+        revisions = await self._fields(names, ["rev"])
+        found = [(n, r) for n, (r,) in zip(names, revisions, strict=True) if r is not None]
         if len(found) < 2:
             return await self._bucket(*found[0]) if found else Rows()
         total = Rows()

@@ -60,8 +60,9 @@ local function book(kept, sign)
 end
 
 -- Write a key's changes; where the entry is the best of one of its rows yet, that too.
+-- Returns the counters as they are now, but for those a double does not hold exactly.
 local function write(key, rows)
-  local names, asked, set = {}, {}, {}
+  local names, asked, set, now = {}, {}, {}, {}
   for i, row in ipairs(rows) do asked[i] = row .. 'best' end
   for name in pairs(changes[key]) do
     names[#names + 1] = name
@@ -79,14 +80,16 @@ local function write(key, rows)
     local amount = changes[key][name]
     local sum = tonumber(held[#rows + i] or '0') + amount
     if math.abs(sum) < exact then
+      now[name] = string.format('%.0f', sum)
       set[#set + 1] = name
-      set[#set + 1] = string.format('%.0f', sum)
+      set[#set + 1] = now[name]
     else
       redis.call('HINCRBY', key, name, string.format('%.0f', amount))
     end
   end
   redis.call('HSET', key, unpack(set))
   changes[key] = nil
+  return now
 end
 
 -- Buckets have no TTL, or Redis might evict them; they end here, when a new hour begins.
@@ -137,13 +140,14 @@ if #transforms > 0 then
 end
 book(kept, 1)
 
-for _, keys in ipairs(kept.keys) do
-  if kept.user == '' then
-    write(keys[1], {''})
-  else
-    write(keys[1], {'', 'm\31' .. kept.model .. '\31'})
+local totals = {}
+for i, keys in ipairs(kept.keys) do
+  local rows = {''}
+  if kept.user ~= '' then
+    rows[2] = 'm\31' .. kept.model .. '\31'
     write(keys[2], {'u\31' .. kept.user .. '\31'})
   end
+  totals[i] = write(keys[1], rows)
 end
 for key in pairs(changes) do write(key, {}) end
 
@@ -152,10 +156,12 @@ local function push(key, line, limit)
 end
 if entry.recent ~= '' then push(KEYS[3], entry.recent, limits.recent) end
 if entry.history ~= '' then
-  local totals = redis.call('HMGET', KEYS[9], 't\31saved', 't\31cost')
+  local function lifetime(name)
+    return totals[1][name] or redis.call('HGET', KEYS[9], name) or '0'
+  end
   kept.history = entry.history
-    .. ',"total_tokens_saved":' .. totals[1]
-    .. ',"total_cost_units":"' .. totals[2] .. '"}'
+    .. ',"total_tokens_saved":' .. lifetime('t\31saved')
+    .. ',"total_cost_units":"' .. lifetime('t\31cost') .. '"}'
   push(KEYS[4], kept.history, limits.history)
 end
 if answered then redis.call('SET', KEYS[2], cmsgpack.pack(kept), 'EX', limits.answer_ttl) end

@@ -335,7 +335,7 @@ def test_an_export_restores_into_an_empty_redis_only(own_farm: Callable[..., Far
     farm, other = own_farm().start(gpu=0), own_farm()
     other.start_redis()
     for i in range(3):
-        _spend(farm, "ada \u00e9", "claude-x", str(i))
+        _spend(farm, "ada \u00e9".encode().decode("latin-1"), "claude-x", str(i))
     made = _cli(farm, "export").stdout
     assert json.loads(made)["lifetime"]["requests"] == 3
     assert len(json.loads(made)["history"]) == 3
@@ -487,3 +487,23 @@ def test_what_is_found_lost_while_a_batch_is_sent_is_sent_again(
 
     asyncio.run(play())
     assert farm.redis.hget(keys.books("life"), "t\x1ferrors") == b"2"
+
+
+@pytest.mark.parametrize("cost", [0, 7, 10**17])
+def test_running_totals_of_a_free_model_and_of_sums_beyond_a_double(
+    own_farm: Callable[..., Farm], cost: int
+) -> None:
+    farm = own_farm()
+    farm.start_redis()
+    row = [(name, str(n)) for name, n in (("saved", 5), ("cost", cost)) if n]
+    entry = Entry(at=1000.0, row=row, more=[], user="ada", model="free", history="{")
+
+    async def write() -> None:
+        ledger = Ledger(Settings(redis_url=farm.redis_url, data_dir=farm.directory / "own"))
+        await ledger.send("w", [Line(1, entry), Line(2, entry)])
+        assert not ledger.dropped
+
+    asyncio.run(write())
+    last: Any = farm.redis.lindex(keys.books("history"), -1)
+    line = json.loads(last.replace(b"{,", b"{"))
+    assert (line["total_tokens_saved"], line["total_cost_units"]) == (10, str(2 * cost))

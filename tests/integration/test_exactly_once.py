@@ -122,5 +122,14 @@ def test_a_caller_who_gives_up_is_counted_once(own_farm: Callable[..., Farm]) ->
     with socket.create_connection(("127.0.0.1", farm.port)) as connection:
         connection.sendall(head.encode() + body)
         until("it waits in the queue", lambda: farm.redis.llen("rq:queue:cpu") == 1)
+        until("its age is told", lambda: _metric(farm, 'queue_oldest_seconds{pool="cpu"}') > 0)
+        assert _metric(farm, 'queue_depth{pool="cpu"}') == 1
     until("counted", lambda: farm.get("/stats").json["summary"]["api_requests"] == 1)
     assert farm.get("/stats").json["recent_requests"][0]["tokens_saved"] == 0
+    assert _metric(farm, 'degraded_total{reason="no_workers"}') == 1
+    assert _metric(farm, 'uncompressed_total{reason="no_workers"}') == 1
+
+
+def _metric(farm: Farm, name: str) -> float:
+    lines = farm.get("/metrics").body.decode().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith(f"headroom_{name} "))

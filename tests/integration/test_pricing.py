@@ -195,6 +195,7 @@ def test_a_farm_prices_its_answers_and_history_keeps_the_price_it_had(
     farm = own_farm(pricing_dsn=postgres.dsn, pricing_refresh_seconds=0.1).start(gpu=0)
     until("prices", lambda: farm.get("/pricing").json["source"] == "postgres")
     assert farm.get("/readyz").json["db"] == "ok"
+    assert b"headroom_prices_age_seconds " in farm.get("/metrics").body
     name = user()
     body = conversation(ran(rows(name)))
     saved = farm.post({**body, "model": "claude-x"}, name).json["tokens_saved"]

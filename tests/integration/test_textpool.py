@@ -75,7 +75,7 @@ def test_what_waits_is_one_batch_and_one_bad_text_fails_alone(
     assert found[-1]["degraded"] == ["engine"]
     assert found[-1]["tokens_saved"] == 0
     counted = _counted(farm)
-    assert counted["batches"] < counted["jobs"] == len(texts)
+    assert counted["batches"] < counted["jobs:done"] == len(texts)
     assert counted["rows"] >= len(texts)
     assert {"tokens", "wait_ms", "inference_ms"} <= counted.keys()
     until("nothing is left", lambda: farm.redis.llen(keys.taken("gpu")) == 0)
@@ -94,7 +94,7 @@ def test_who_has_gone_is_dropped_and_counted(own_farm: Callable[..., Farm], mode
     farm.start_redis()
     _enqueue(farm, [prose("gone")], expires=time.time() - 1)
     farm.start_worker("gpu")
-    until("it is counted", lambda: _counted(farm).get("expired") == 1)
+    until("it is counted", lambda: _counted(farm).get("jobs:expired") == 1)
     until("it is not left behind", lambda: farm.redis.llen(keys.taken("gpu")) == 0)
     assert farm.redis.hlen(keys.cache("tag")) == 0
     assert "batches" not in _counted(farm)
@@ -104,7 +104,7 @@ def test_who_has_gone_is_dropped_and_counted(own_farm: Callable[..., Farm], mode
 def test_a_worker_killed_while_the_model_runs_costs_no_answer(
     own_farm: Callable[..., Farm], tmp_path: Path
 ) -> None:
-    slow = build_base_model(tmp_path / "slow", layers=1)
+    slow = build_base_model(tmp_path / "slow", rows=1000, layers=1)
     settings = {"batch_tokens": 65536, "engine_threads": 1, "log_level": "debug"}
     farm = own_farm(model_dir=slow, deadline_ms=60_000, **settings).start(cpu=0, gpu=2)
     first, second = [p for p in farm.parts if "worker-gpu" in p.log.name]

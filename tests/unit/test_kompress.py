@@ -19,7 +19,7 @@ from shared.models import in_directory
 from shared.settings import Settings
 from shared.upstream import MAX_TOKENS, EngineRouter, KompressEngine, Row, counter_for
 from shared.upstream.originals import JobStore
-from workers.engines import TEXT_ENGINES, text_engine
+from workers.engines import TEXT_ENGINES, text_engine, threads
 from workers.engines.provider import choose
 from workers.engines.session import CPU, PROBE, Session, batches
 from workers.engines.tokenizer import Tokenizer
@@ -219,3 +219,11 @@ def test_the_tokenizer_reads_a_chunk_as_transformers_does(model: Path) -> None:
         wanted = theirs(words, **options)
         assert ours(words)["input_ids"][0] == wanted["input_ids"]
         assert ours(words).word_ids() == wanted.word_ids()
+
+
+def test_workers_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(8)))
+    assert threads(Settings()) == 8
+    assert threads(Settings(gpu_workers=3)) == 2
+    assert threads(Settings(gpu_workers=20)) == 1
+    assert threads(Settings(gpu_workers=3, engine_threads=5)) == 5

@@ -16,7 +16,7 @@ import pytest
 
 from loadtest.graphs import build_model, foreign_model
 from shared.errors import ModelError
-from shared.models import MODEL_ID, REVISIONS, in_directory, verify
+from shared.models import MODEL_ID, REVISIONS, TOKENIZER_ID, in_directory, verify
 
 REVISION = REVISIONS[MODEL_ID]
 
@@ -126,3 +126,23 @@ def test_a_directory_without_tokenizer_is_no_model(model: Path, tmp_path: Path) 
     (tmp_path / "kompress-fp32.onnx").write_bytes((model / "onnx/kompress-fp32.onnx").read_bytes())
     with pytest.raises(ModelError, match=r"no tokenizer\.json"):
         in_directory(tmp_path)
+
+
+def test_the_hugging_face_cache_is_used_as_it_is(model: Path, tmp_path: Path) -> None:
+    """Where a hub's client has put the pinned revisions, a worker finds them and asks nobody."""
+    program = "from shared.models import in_cache; print(*in_cache()[0].values(), sep=chr(10))"
+    files = {MODEL_ID: "onnx/kompress-fp32.onnx", TOKENIZER_ID: "tokenizer.json"}
+    environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:1"}
+
+    def look() -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", program]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+
+    places = {}
+    for name, file in files.items():
+        assert "is not in the Hugging Face cache" in look().stderr  # until all of it is there
+        snapshots = tmp_path / "hub" / f"models--{name.replace('/', '--')}" / "snapshots"
+        places[name] = snapshots / REVISIONS[name] / file
+        places[name].parent.mkdir(parents=True)
+        places[name].write_bytes((model / file).read_bytes())
+    assert look().stdout.split() == [str(places[MODEL_ID])]
