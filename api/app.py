@@ -25,6 +25,7 @@ from .flow.guarded import Guarded
 from .flow.pools import Pools
 from .flow.replies import Replies
 from .flow.state import UserState
+from .flow.switch import Switch
 from .middleware import (
     Lifespan,
     OneSlash,
@@ -62,13 +63,14 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     replies = Replies(settings, state)
     dispatcher = Dispatcher(settings, state, queues, pools, replies)
     activity = Activity(settings, users)
-    compressor = Compressor(settings, dispatcher, users, activity)
+    switch = Switch(settings, queues)
+    compressor = Compressor(settings, dispatcher, users, activity, switch)
     started = time.monotonic()
     prices = Prices(settings)
     ledger = Ledger(settings)
     reader = Reader(settings)
     reports = Reports(settings, reader)
-    metrics = Metrics(settings, reader, ledger, prices, pools, list(places.values()))
+    metrics = Metrics(settings, reader, ledger, prices, pools, list(places.values()), switch)
 
     app: App = falcon.asgi.App()
     app.add_middleware(RequestId())
@@ -80,6 +82,7 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
             compressor,
             [
                 *places.values(),
+                switch,
                 pools,
                 replies,
                 compressor.aside,
@@ -101,7 +104,7 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     app.add_route("/v1/retrieve/{digest}", retrieve, suffix="hash")
     app.add_route("/health", HealthResource())
     app.add_route("/livez", LiveResource())
-    ready = ReadyResource(places, pools, prices, started, drain or Drain())
+    ready = ReadyResource(places, pools, prices, switch, started, drain or Drain())
     app.add_route("/readyz", ready)
     stats = StatsResource(reports)
     app.add_route("/stats", stats)

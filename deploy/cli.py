@@ -62,6 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     pull.add_argument("--model", default=MODEL_ID, metavar="ID")
     pull.add_argument("--revision", metavar="REV", help="default: the pinned one")
     pull.add_argument("--into", type=Path, metavar="DIR", help="default: HEADROOM_MODEL_DIR")
+    pull.add_argument("--token-file", type=Path, metavar="FILE", help="a token for the hub")
     pull.set_defaults(run=_pull)
     check = actions.add_parser("check", help="load a model, run one text, say where and how fast")
     check.add_argument("directory", type=Path)
@@ -69,8 +70,50 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="post a real conversation and show what it saved")
     demo.add_argument("url")
+    demo.add_argument(
+        "--token-file",
+        type=argparse.FileType("r"),
+        metavar="FILE",
+        help="a bearer token; - is stdin",
+    )
     demo.set_defaults(run=_demo)
+
+    bypass = commands.add_parser("bypass", help="let every conversation through verbatim, or not")
+    bypass.add_argument("action", choices=("on", "off", "status"))
+    bypass.add_argument(
+        "--for",
+        dest="seconds",
+        type=_positive,
+        metavar="SECONDS",
+        help="default: until turned off",
+    )
+    bypass.add_argument("--reason", metavar="TEXT")
+    bypass.add_argument("--redis-url", metavar="URL")
+    bypass.set_defaults(run=_bypass)
+
+    check = commands.add_parser("check", help="ask whether a part, or the farm, does its work")
+    parts = check.add_subparsers(dest="part", required=True)
+    front_end = parts.add_parser("api", help="this container's front end")
+    front_end.add_argument("--host")
+    front_end.add_argument("--port", type=int)
+    front_end.set_defaults(run=_check_api)
+    own = parts.add_parser("worker", help="this host's workers, by their heartbeat")
+    own.add_argument("--strict", action="store_true", help="fail, too, where Redis is away")
+    own.add_argument("--redis-url", metavar="URL")
+    own.set_defaults(run=_check_worker)
+    whole = parts.add_parser("farm", help="ready, with workers in every pool")
+    whole.add_argument("url")
+    whole.add_argument("--provider", choices=("cpu", "cuda"), help="wanted of a text engine")
+    whole.add_argument("--wait", type=_positive, default=0, metavar="SECONDS")
+    whole.set_defaults(run=_check_farm)
     return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
 
 
 def _server_options(parser: argparse.ArgumentParser) -> None:
@@ -137,7 +180,7 @@ def _pull(arguments: argparse.Namespace) -> None:
     from .models import pull
 
     directory = arguments.into or load_settings().model_dir or load_settings().data_dir / "model"
-    print(pull(arguments.model, arguments.revision, directory))
+    print(pull(arguments.model, arguments.revision, directory, arguments.token_file))
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -149,7 +192,32 @@ def _check(arguments: argparse.Namespace) -> None:
 def _demo(arguments: argparse.Namespace) -> None:
     from .demo import demo
 
-    demo(arguments.url)
+    demo(arguments.url, arguments.token_file.read().strip() if arguments.token_file else None)
+
+
+def _bypass(arguments: argparse.Namespace) -> None:
+    from .bypass import bypass
+
+    settings = _settings(arguments)
+    print(bypass(settings, arguments.action, arguments.reason, arguments.seconds))
+
+
+def _check_api(arguments: argparse.Namespace) -> None:
+    from .check import check_api
+
+    print(check_api(_settings(arguments)))
+
+
+def _check_worker(arguments: argparse.Namespace) -> None:
+    from .check import check_worker
+
+    print(check_worker(_settings(arguments), strict=arguments.strict))
+
+
+def _check_farm(arguments: argparse.Namespace) -> None:
+    from .check import check_farm
+
+    print(check_farm(arguments.url, provider=arguments.provider, seconds=arguments.wait))
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:

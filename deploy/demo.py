@@ -36,8 +36,10 @@ class Row(NamedTuple):
     milliseconds: float
 
 
-def demo(url: str) -> None:
+def demo(url: str, token: str | None = None) -> None:
     """Post each kind of tool output and then all of it as one conversation; print a table.
+
+    ``token`` is a bearer token, for a farm that wants one.
 
     Raises:
         DemoError: the service cannot be reached, answers an error, or saved nothing.
@@ -49,10 +51,10 @@ def demo(url: str) -> None:
     whole: list[dict[str, Any]] = [{"role": "user", "content": "What does this machine run?"}]
     for number, (kind, command, text) in enumerate(_outputs()):
         turn = _turn(f"call_{number}", command, text)
-        rows.append(_post(url, f"{user}-{kind}", kind, [whole[0], *turn]))
+        rows.append(_post(url, token, f"{user}-{kind}", kind, [whole[0], *turn]))
         whole += turn
-    rows.append(_post(url, user, "all of it", whole))
-    rows.append(_post(url, user, "all of it, again", whole))
+    rows.append(_post(url, token, user, "all of it", whole))
+    rows.append(_post(url, token, user, "all of it, again", whole))
     print(_table(rows))
     idle = [row.what for row in rows if row.after >= row.before]
     if idle:
@@ -132,9 +134,11 @@ def _turn(identity: str, command: str, text: str) -> list[dict[str, Any]]:
     return [{"role": "assistant", "content": [use]}, {"role": "user", "content": [result]}]
 
 
-def _post(url: str, user: str, what: str, messages: list[dict[str, Any]]) -> Row:
+def _post(url: str, token: str | None, user: str, what: str, messages: list[dict[str, Any]]) -> Row:
     body = json.dumps({"messages": messages, "model": "claude-sonnet-4-20250514"})
     headers = {"content-type": "application/json", "x-maas-username": user}
+    if token:
+        headers["authorization"] = f"Bearer {token}"
     parts = urlsplit(url)
     start = time.perf_counter()
     try:

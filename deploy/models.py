@@ -13,28 +13,31 @@ from shared.models import GRAPHS, MANIFEST, REVISIONS, TOKENIZER, TOKENIZER_ID, 
 from shared.settings import Settings
 
 
-def pull(model: str, revision: str | None, directory: Path) -> str:
+def pull(model: str, revision: str | None, directory: Path, token_file: Path | None = None) -> str:
     """Fetch the graphs of ``model`` and its tokenizer into ``directory``; return what was done.
 
     Files go through the Hugging Face cache. The tokenizer is the model's own where it has
-    one, else ModernBERT's at the pinned revision.
+    one, else ModernBERT's at the pinned revision. ``token_file`` holds a token for the hub;
+    without it the hub library looks for one itself (``HF_TOKEN``).
 
     Raises:
-        ModelError: The hub cannot be reached, or the model has no graph we know.
+        ModelError: The token file cannot be used, the hub cannot be reached, or the model has
+            no graph we know.
     """
     revision = revision or REVISIONS.get(model)
     if revision is None:
         raise ModelError(f"{model} has no pinned revision: give one with --revision")
+    token = _token(token_file) if token_file else None
     (directory / "onnx").mkdir(parents=True, exist_ok=True)
     files = {}
     for name in GRAPHS:
-        found = _fetched(model, f"onnx/{name}", revision, directory)
+        found = _fetched(model, f"onnx/{name}", revision, directory, token)
         if found:
             files[f"onnx/{name}"] = found
     if not files:
         raise ModelError(f"{model} at {revision} has none of {', '.join(GRAPHS)}")
-    tokenizer = _fetched(model, TOKENIZER, revision, directory) or _fetched(
-        TOKENIZER_ID, TOKENIZER, REVISIONS[TOKENIZER_ID], directory
+    tokenizer = _fetched(model, TOKENIZER, revision, directory, token) or _fetched(
+        TOKENIZER_ID, TOKENIZER, REVISIONS[TOKENIZER_ID], directory, token
     )
     if tokenizer is None:
         raise ModelError(f"neither {model} nor {TOKENIZER_ID} has a {TOKENIZER}")
@@ -45,13 +48,25 @@ def pull(model: str, revision: str | None, directory: Path) -> str:
     return "\n".join([f"{model} at {revision} is in {directory}", *lines])
 
 
-def _fetched(model: str, name: str, revision: str, directory: Path) -> str | None:
+def _token(file: Path) -> str:
+    try:
+        token = file.read_text().strip()
+    except (OSError, ValueError):
+        raise ModelError(f"unreadable token file {file}") from None
+    if not token:
+        raise ModelError(f"empty token file {file}")
+    return token
+
+
+def _fetched(
+    model: str, name: str, revision: str, directory: Path, token: str | None
+) -> str | None:
     """Copy one file of the hub into ``directory``; return its SHA-256, None where there is none."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        cached = hf_hub_download(model, name, revision=revision)
+        cached = hf_hub_download(model, name, revision=revision, token=token)
     except LocalEntryNotFoundError as error:
         raise ModelError(f"the hub cannot be reached for {model}/{name}") from error
     except EntryNotFoundError:

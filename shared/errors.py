@@ -133,5 +133,13 @@ class DemoError(FarmError):
     """The demo could not show what it is there to show."""
 
 
+class Unhealthy(FarmError):
+    """A health check failed, and why."""
+
+
+class SwitchError(FarmError):
+    """The emergency switch could not be turned or read."""
+
+
 class ModelError(FarmError):
     """A model cannot be used: missing, broken, or made for another contract."""

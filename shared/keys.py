@@ -27,6 +27,8 @@ TOMBSTONES = 10_000
 """The hashes remembered for a user; the oldest go first."""
 
 SESSIONS = f"{PREFIX}:sessions"
+BYPASS = f"{PREFIX}:bypass"
+"""String, the emergency switch: there is none while it is off."""
 PING_TTL_SECONDS = 60
 
 
@@ -117,6 +119,11 @@ def replies(front_end: str) -> str:
 def workers(pool: str) -> str:
     """Sorted set, worker name by time of last heartbeat."""
     return f"{PREFIX}:workers:{pool}"
+
+
+def worker_names(pool: str, host: str) -> str:
+    """How the names of that host's workers begin: a host's health is asked for by it."""
+    return f"{pool}-{host}-"
 
 
 def engine(pool: str, worker: str) -> str:

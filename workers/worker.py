@@ -59,7 +59,8 @@ class FarmWorker(SimpleWorker):
         self._stopping = threading.Event()
         super().__init__(
             [self._pool],
-            name=f"{self._pool}-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}",
+            name=keys.worker_names(self._pool, socket.gethostname())
+            + f"{os.getpid()}-{secrets.token_hex(3)}",
             connection=self._redis,
             serializer=JSONSerializer,
         )

@@ -27,6 +27,7 @@ from shared.settings import POOLS, Settings
 
 from ..flow.guarded import Guarded
 from ..flow.pools import Pools
+from ..flow.switch import Switch
 from .ledger import Ledger
 from .pricing import Prices
 from .reader import Reader, Row
@@ -69,7 +70,9 @@ class Metrics:
         prices: Prices,
         pools: Pools,
         places: Sequence[Guarded],
+        switch: Switch,
     ) -> None:
+        self._switch = switch
         self._workers = pools
         self._prices = prices
         self._places = places
@@ -119,6 +122,11 @@ class Metrics:
 
     def _process(self, up: int) -> Iterator[Metric]:
         yield GaugeMetricFamily("headroom_redis_up", "Whether Redis answered this scrape", up)
+        yield GaugeMetricFamily(
+            "headroom_bypass",
+            "Whether this front end lets everything through for the emergency switch",
+            int(self._switch.bypass is not None),
+        )
         yield GaugeMetricFamily(
             "headroom_uptime_seconds",
             "Time since this front end started",

@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from shared import logs
+from shared.bypass import REASON as BYPASS_SWITCH
 from shared.deadline import Deadline
 from shared.errors import Degraded, RequestError
 from shared.jobs import Block
@@ -27,6 +28,7 @@ from .reading import Pause, Reading
 from .render import join, render
 from .sessions import Sessions
 from .state import UserState
+from .switch import Switch
 from .trace import Trace
 from .turn import ANSWER_SECONDS, Turn
 from .way import observe
@@ -45,9 +47,15 @@ class Compressor:
     """Compresses conversations; one per front-end process."""
 
     def __init__(
-        self, settings: Settings, dispatcher: Dispatcher, state: UserState, activity: Activity
+        self,
+        settings: Settings,
+        dispatcher: Dispatcher,
+        state: UserState,
+        activity: Activity,
+        switch: Switch,
     ) -> None:
         self._settings = settings
+        self._switch = switch
         self._dispatcher = dispatcher
         self._state = state
         self._activity = activity
@@ -87,10 +95,14 @@ class Compressor:
             turn = await self._reading.turn(session, taken, options, deadline)
             turn.trace = trace
             turn.mark("read")
+            tokens = self._tokens_before(turn)
             if bypass or not turn.messages:
-                tokens = self._tokens_before(turn)
                 return untouched(taken, options, tokens, "bypass" if bypass else "empty")
+            if self._switch.bypass:
+                return _switched(taken, options, tokens)
             answer = await self._shrink(turn, origin)
+            if self._switch.bypass:  # turned while this request waited
+                return _switched(taken, options, tokens)
         except RequestError:
             raise
         except Degraded as error:
@@ -334,3 +346,10 @@ class Compressor:
             if any(h not in refreshed for h in plan.originals):
                 message.plan_key, message.rendered = None, None
                 rendered[index] = render(message, VERBATIM, b"", (), turn.counter)
+
+
+def _switched(taken: Split, options: RequestOptions, tokens: int) -> Answer:
+    """Leave the messages as they came because an operator wants it so."""
+    answer = untouched(taken, options, tokens, BYPASS_SWITCH)
+    answer.transforms = [f"farm:verbatim:{BYPASS_SWITCH}"]
+    return answer

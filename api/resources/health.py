@@ -14,6 +14,7 @@ from shared.upstream import ENGINE_VERSION
 from ..books.pricing import Prices
 from ..flow.guarded import Guarded
 from ..flow.pools import Pools
+from ..flow.switch import Switch
 
 SERVICE = "headroom-farm"
 
@@ -53,10 +54,12 @@ class ReadyResource:
         places: Mapping[str, Guarded],
         pools: Pools,
         prices: Prices,
+        switch: Switch,
         started: float,
         drain: Drain,
     ) -> None:
         self._prices = prices
+        self._switch = switch
         self._places = places
         self._pools = pools
         self._started = started
@@ -71,13 +74,17 @@ class ReadyResource:
             **{name: place.condition for name, place in self._places.items()},
             **{f"{pool}_workers": count for pool, count in alive.items()},
         }
-        ready = not away and any(alive.values()) and not self._drain.asked
+        bypass = self._switch.bypass
+        # What goes through verbatim needs neither Redis nor a worker.
+        serves = bypass is not None or (not away and any(alive.values()))
+        ready = serves and not self._drain.asked
         resp.status = falcon.HTTP_200 if ready else falcon.HTTP_503
         resp.media = {
             "status": "ready" if ready else "not_ready",
             "db": self._prices.state,
             "uptime_seconds": round(time.monotonic() - self._started, 3),
             "checks": checks,
+            "bypass": msgspec.to_builtins(bypass),
             "breakers": [
                 reading._asdict() for place in self._places.values() for reading in place.readings
             ],

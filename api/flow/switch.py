@@ -1,0 +1,61 @@
+"""Watches the emergency switch (``shared/bypass.py``) for this front-end process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import structlog
+
+from shared import keys
+from shared.bypass import Bypass, read
+from shared.connection import BROKEN, connect_async
+from shared.settings import Settings
+
+_log = structlog.get_logger(__name__)
+
+
+class Switch:
+    """Whether everything goes through verbatim; looked up once a heartbeat.
+
+    With Redis away the last known state stands, but an end that was set comes by itself.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._redis = connect_async(settings)
+        self._task: asyncio.Task[None] | None = None
+        self.bypass: Bypass | None = None
+
+    async def start(self) -> None:
+        """Look once, then go on looking."""
+        await self._look()
+        self._task = asyncio.create_task(self._watch(), name="bypass")
+
+    async def stop(self) -> None:
+        """Stop looking and close the connection."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._redis.aclose()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.worker_heartbeat_seconds)
+            await self._look()
+
+    async def _look(self) -> None:
+        before, known = self.bypass, self.bypass
+        try:
+            async with asyncio.timeout(self._settings.redis_timeout):
+                packed: Any = await self._redis.get(keys.BYPASS)
+            known = read(packed)
+        except BROKEN:
+            if known is not None and 0 < known.until <= time.time():
+                known = None
+        self.bypass = known
+        if known is not None and before is None:
+            _log.warning("bypass_on", reason=known.reason, since=known.since, until=known.until)
+        elif known is None and before is not None:
+            _log.warning("bypass_off")

@@ -1,0 +1,40 @@
+"""``headroom-farm bypass``: the emergency switch, from the command line."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from shared.bypass import Bypass, current, turn_off, turn_on
+from shared.connection import BROKEN, connect
+from shared.errors import SwitchError
+from shared.settings import Settings
+
+
+def bypass(settings: Settings, action: str, reason: str | None, seconds: int | None) -> str:
+    """Turn the switch ``on`` or ``off``, or only look (``status``); return what is so now.
+
+    Raises:
+        SwitchError: Redis did not answer, so nothing is known to have changed.
+    """
+    client = connect(settings)
+    try:
+        if action == "on":
+            turn_on(client, reason, seconds)
+        elif action == "off":
+            turn_off(client)
+        return _said(current(client))
+    except BROKEN as error:
+        raise SwitchError(f"Redis does not answer: {type(error).__name__}") from None
+    finally:
+        client.close()
+
+
+def _said(state: Bypass | None) -> str:
+    if state is None:
+        return "off: conversations are compressed"
+    until = f" until {_time(state.until)}" if state.until else ""
+    return f"on since {_time(state.since)}{until}: every conversation goes through ({state.reason})"
+
+
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="seconds") if at else "?"

@@ -1,0 +1,117 @@
+"""``headroom-farm check``: what health checks, ``deploy/deploy.sh`` and operators ask.
+
+``check api`` and ``check worker`` ask whether this container's own process does its work, for
+a probe that would restart it. ``check farm`` asks the whole farm, as an operator would.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+import urllib.error
+from typing import Any
+
+from shared import keys
+from shared.connection import BROKEN, connect
+from shared.errors import Unhealthy
+from shared.settings import POOLS, Settings
+
+from .local import LOCAL
+
+_TIMEOUT_SECONDS = 3.0
+_POLL_SECONDS = 0.5
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - compared, not bound
+
+
+def check_api(settings: Settings) -> str:
+    """Ask the front end of this container whether it lives.
+
+    Raises:
+        Unhealthy: it does not answer.
+    """
+    url = f"http://{_ANYWHERE.get(settings.host, settings.host)}:{settings.port}"
+    if _get(f"{url}/livez").get("alive") is not True:
+        raise Unhealthy(f"{url}/livez is not a headroom-farm's")
+    return f"{url} lives"
+
+
+def check_worker(settings: Settings, *, strict: bool) -> str:
+    """Look for a fresh heartbeat of this host's worker.
+
+    A Redis that does not answer says nothing about the worker, and a restart would not help:
+    that is a failure only where ``strict``.
+
+    Raises:
+        Unhealthy: no worker of this host gave a heartbeat lately.
+    """
+    host = socket.gethostname()
+    oldest = time.time() - keys.WORKER_TTL_SECONDS
+    client = connect(settings)
+    names: list[str] = []
+    try:
+        for pool in POOLS:
+            seen: Any = client.zrangebyscore(keys.workers(pool), oldest, "+inf")
+            ours = keys.worker_names(pool, host)
+            names += [name.decode() for name in seen if name.decode().startswith(ours)]
+    except BROKEN as error:
+        said = f"Redis does not answer ({type(error).__name__}): the worker's heartbeat is not seen"
+        if strict:
+            raise Unhealthy(said) from None
+        return said
+    finally:
+        client.close()
+    if not names:
+        raise Unhealthy(f"no worker on {host} gave a heartbeat for {keys.WORKER_TTL_SECONDS} s")
+    return f"{', '.join(names)} lives"
+
+
+def check_farm(url: str, *, provider: str | None, seconds: float) -> str:
+    """Ask a front end whether the farm is whole, for at most ``seconds``; return what it says.
+
+    Whole is: ready, with a worker in every pool, and where ``provider`` is given, a text engine
+    whose batch ran on it.
+
+    Raises:
+        Unhealthy: it was not whole in time; the message says what was missing.
+    """
+    give_up = time.monotonic() + seconds
+    while True:
+        try:
+            found = _get(f"{url.rstrip('/')}/readyz")
+            missing = _missing(found, provider)
+        except Unhealthy as error:
+            found, missing = {}, str(error)
+        if not missing:
+            return json.dumps(found, indent=2)
+        if time.monotonic() >= give_up:
+            raise Unhealthy(missing)
+        time.sleep(_POLL_SECONDS)
+
+
+def _missing(found: dict[str, Any], provider: str | None) -> str:
+    if found.get("status") != "ready":
+        return f"not ready: {found.get('reason', 'no reason given')}"
+    checks = found.get("checks", {})
+    for pool in POOLS:
+        if not checks.get(f"{pool}_workers"):
+            return f"the pool {pool} has no worker"
+    engines = found.get("text_engines", [])
+    if provider and not any(engine["provider"] == provider for engine in engines):
+        said = ", ".join(f"{e['engine']} on {e['provider']} ({e['reason']})" for e in engines)
+        return f"no text engine on {provider}: {said or 'none at all'}"
+    return ""
+
+
+def _get(url: str) -> dict[str, Any]:
+    """Return the JSON object at ``url``, whatever the status."""
+    try:
+        try:
+            answer = LOCAL.open(url, timeout=_TIMEOUT_SECONDS)
+        except urllib.error.HTTPError as error:
+            answer = error
+        with answer:
+            found = json.load(answer)
+    except (urllib.error.URLError, OSError, ValueError) as error:
+        raise Unhealthy(f"no answer from {url}: {error}") from None
+    return found if isinstance(found, dict) else {}

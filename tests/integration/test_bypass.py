@@ -1,0 +1,153 @@
+"""The emergency switch: everything verbatim within a heartbeat, and back, without a restart."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from deploy.cli import parse
+from shared import keys
+
+from ..farm import Farm, post, until, user
+from ..texts import conversation, events, prose, ran, rows
+
+
+@pytest.fixture(scope="module")
+def switched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    """A farm with two front-end processes, whose switch these tests turn."""
+    farm = Farm(tmp_path_factory.mktemp("switched"), api_processes=2)
+    try:
+        yield farm.start()
+    finally:
+        farm.stop()
+
+
+def command(farm: Farm, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "deploy.cli", *arguments],
+        env=farm.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def known(farm: Farm) -> list[Any]:
+    """Return what several answers of ``/readyz`` say, so that every process was asked."""
+    return [farm.get("/readyz").json["bypass"] for _ in range(20)]
+
+
+def turned(farm: Farm, *, on: bool) -> None:
+    until("every process knows", lambda: all((b is not None) == on for b in known(farm)))
+
+
+def test_on_lets_everything_through_and_off_compresses_again(switched: Farm) -> None:
+    name, body = user(), conversation(ran(events("switch")), ran(rows("switch"), "b"))
+    before = switched.post(body, name).json
+    assert before["tokens_saved"] > 0
+    done = command(switched, "bypass", "on", "--reason", "a drill")
+    assert done.returncode == 0
+    assert "a drill" in done.stdout
+    turned(switched, on=True)
+    for _ in range(8):  # each process, with and without what it remembers of this session
+        answer = switched.post(body, name).json
+        assert answer["messages"] == body["messages"]
+        assert answer["tokens_saved"] == 0
+        assert answer["tokens_before"] == before["tokens_before"]
+        assert answer["transforms_applied"] == ["farm:verbatim:bypass_switch"]
+        assert answer["degraded"] == []  # it is what was asked for
+    ready = switched.get("/readyz")
+    assert (ready.status, ready.json["bypass"]["reason"]) == (200, "a drill")
+    text = switched.get("/metrics").body.decode()
+    assert "headroom_bypass 1.0" in text
+    assert 'headroom_uncompressed_total{reason="bypass_switch"} 8.0' in text
+    assert "a drill" in command(switched, "bypass", "status").stdout
+    assert command(switched, "bypass", "off").stdout.startswith("off")
+    turned(switched, on=False)
+    assert switched.post(body, name).json == before  # the same bytes as before it
+    assert "headroom_bypass 0.0" in switched.get("/metrics").body.decode()
+
+
+def test_a_bad_body_is_still_refused_and_an_original_still_had_back(switched: Farm) -> None:
+    name = user()
+    hashes = switched.post(conversation(ran(events("kept"))), name).json["ccr_hashes"]
+    command(switched, "bypass", "on")
+    try:
+        turned(switched, on=True)
+        assert switched.post(b"{", name).status == 400
+        path = json.dumps({"hash": hashes[0]}).encode()
+        got = post(switched.url, path, {"x-maas-username": name}, "/v1/retrieve")
+        assert got.status == 200
+        assert got.json["original_content"]
+    finally:
+        command(switched, "bypass", "off")
+        turned(switched, on=False)
+
+
+def test_an_end_that_was_set_comes_by_itself(switched: Farm) -> None:
+    assert "until" in command(switched, "bypass", "on", "--for", "3").stdout
+    turned(switched, on=True)
+    turned(switched, on=False)
+    assert switched.redis.exists(keys.BYPASS) == 0
+
+
+def test_a_value_set_by_hand_counts(switched: Farm) -> None:
+    switched.redis.set(keys.BYPASS, "1")
+    turned(switched, on=True)
+    switched.redis.delete(keys.BYPASS)
+    turned(switched, on=False)
+
+
+@pytest.mark.parametrize(
+    "line", ["bypass", "bypass perhaps", "bypass on --for 0", "bypass on --for x"]
+)
+def test_a_wrong_command_is_refused(line: str) -> None:
+    with pytest.raises(SystemExit) as refused:
+        parse(line.split())
+    assert refused.value.code == 2
+
+
+def test_a_request_that_waits_goes_through_too(switched: Farm) -> None:
+    worker = switched.parts[2]
+    worker.signal(signal.SIGSTOP)  # it holds what it takes
+    body, answers = conversation(ran(prose("waits"))), []
+    waiting = threading.Thread(target=lambda: answers.append(switched.post(body, user())))
+    waiting.start()
+    until("its job is there", lambda: _jobs(switched))
+    switched.redis.set(keys.BYPASS, "1")
+    turned(switched, on=True)
+    worker.signal(signal.SIGCONT)
+    waiting.join(20)
+    assert answers[0].json["transforms_applied"] == ["farm:verbatim:bypass_switch"]
+    assert answers[0].json["messages"] == body["messages"]
+
+
+def test_with_redis_away_the_last_known_state_stands(switched: Farm) -> None:
+    switched.redis.set(keys.BYPASS, "1")
+    turned(switched, on=True)
+    switched.parts[0].kill()
+    done = command(switched, "bypass", "off")
+    assert done.returncode == 2
+    assert "Redis does not answer" in done.stderr
+    ready = switched.get("/readyz")
+    assert (ready.status, ready.json["checks"]["redis"]) == (200, "unreachable")
+    body = conversation(ran(rows("away")))
+    answer = switched.post(body, user()).json
+    assert answer["transforms_applied"] == ["farm:verbatim:bypass_switch"]
+    switched.start_redis()
+    command(switched, "bypass", "off")
+    turned(switched, on=False)
+
+
+def _jobs(farm: Farm) -> int:
+    """Return how many jobs wait for the text pool or are in its worker's hands."""
+    counts: list[Any] = [farm.redis.llen(keys.queue("gpu")), farm.redis.llen(keys.taken("gpu"))]
+    return sum(counts)
