@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from deploy.demo import demo
 from shared import keys
+from shared.errors import DemoError
 
 from ..farm import Answer, Farm, post, request, user
 from ..texts import conversation, events, ran
@@ -63,6 +65,11 @@ def test_tokens_decide_who_may_ask_and_as_whom(
     digest = compress(farm, "b", GATEWAY, "ada").json["ccr_hashes"][0]
     assert get(farm, digest, GATEWAY, "ada").status == 200
     assert get(farm, digest, PLAIN, "ada").status == 404
+
+    with pytest.raises(DemoError, match="401"):
+        demo(farm.url)
+    with pytest.raises(DemoError, match="nothing was saved on: text"):  # its pool has no worker
+        demo(farm.url, PLAIN)
 
     path.write_text("not json")
     assert compress(farm, "a", PLAIN).status == 200

@@ -26,15 +26,22 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_model(tmp_path_factory.mktemp("model"))
 
 
+shown: set[str] = set()
+"""The ``authorization`` headers the hub was shown."""
+
+
 @pytest.fixture
 def hub(model: Path) -> Iterator[tuple[str, list[str]]]:
     """A server with the hub's file routes: the model's files under its repository; its address
     and the paths it was asked for."""
     asked: list[str] = []
+    shown.clear()
 
     class Hub(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
             asked.append(self.path)
+            if token := self.headers.get("authorization"):
+                shown.add(token)
             _, _, rest = self.path.partition("/resolve/")
             revision, _, name = rest.partition("/")
             file = model / name
@@ -101,6 +108,25 @@ def test_pull_fetches_the_pinned_revision_and_keeps_checksums(
     spoilt = _command(tmp_path, endpoint, "check", str(into))
     assert spoilt.returncode == 2
     assert "checksum differs" in spoilt.stderr
+
+
+def test_pull_shows_the_token_it_was_given(hub: tuple[str, list[str]], tmp_path: Path) -> None:
+    endpoint, _ = hub
+    token = tmp_path / "hub-token"
+    token.write_text("hub-token-1\n")
+    into = str(tmp_path / "into")
+    assert _command(tmp_path, endpoint, "pull", "--into", into).returncode == 0
+    assert not shown
+    again = tmp_path / "again"
+    done = _command(again, endpoint, "pull", "--into", into, "--token-file", str(token))
+    assert done.returncode == 0, done.stderr
+    assert shown == {"Bearer hub-token-1"}
+    assert "hub-token-1" not in done.stdout + done.stderr
+    token.write_text("")
+    for file, said in [(token, "empty token file"), (tmp_path / "none", "unreadable token file")]:
+        done = _command(tmp_path, endpoint, "pull", "--into", into, "--token-file", str(file))
+        assert done.returncode == 2
+        assert said in done.stderr
 
 
 def test_pull_says_what_is_wrong_in_one_line(hub: tuple[str, list[str]], tmp_path: Path) -> None:

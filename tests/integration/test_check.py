@@ -1,0 +1,83 @@
+"""``headroom-farm check``: what probes, the deploy script and operators are told."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from deploy.check import check_api, check_farm, check_worker
+from shared import keys
+from shared.errors import Unhealthy
+from shared.settings import Settings
+
+from ..farm import Farm, free_port
+
+HOST = socket.gethostname()
+
+
+@pytest.fixture
+def settings(farm: Farm) -> Settings:
+    """What a part in a container of that farm would read."""
+    return Settings(host="0.0.0.0", port=farm.port, redis_url=farm.redis_url)
+
+
+def test_a_part_that_works_is_healthy(farm: Farm, settings: Settings) -> None:
+    assert "lives" in check_api(settings)
+    said = check_worker(settings, strict=True)
+    assert f"cpu-{HOST}-" in said
+    assert f"gpu-{HOST}-" in said
+
+
+def test_a_front_end_that_does_not_answer_is_not(settings: Settings) -> None:
+    dead = settings.model_copy(update={"port": free_port()})
+    with pytest.raises(Unhealthy, match="no answer"):
+        check_api(dead)
+
+
+def test_another_hosts_worker_and_an_old_heartbeat_are_not_this_ones(
+    farm: Farm, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: f"{HOST}-other")
+    late = time.time() - keys.WORKER_TTL_SECONDS - 1
+    farm.redis.zadd(keys.workers("cpu"), {f"cpu-{HOST}-other-1-abc": late})
+    with pytest.raises(Unhealthy, match="no worker on"):
+        check_worker(settings, strict=False)
+
+
+def test_a_redis_that_is_away_is_no_reason_to_restart_a_worker(settings: Settings) -> None:
+    away = settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{free_port()}/0"})
+    assert "Redis does not answer" in check_worker(away, strict=False)
+    with pytest.raises(Unhealthy, match="Redis does not answer"):
+        check_worker(away, strict=True)
+
+
+def test_a_whole_farm_shows_itself(farm: Farm) -> None:
+    assert '"text_engines"' in check_farm(f"{farm.url}/", provider=None, seconds=30)
+
+
+def test_a_farm_without_the_provider_or_without_a_pool_is_not_whole(
+    farm: Farm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Unhealthy, match="no text engine on cuda: text_crusher on native"):
+        check_farm(farm.url, provider="cuda", seconds=0)
+    with pytest.raises(Unhealthy, match="no answer"):
+        check_farm(f"http://127.0.0.1:{free_port()}", provider=None, seconds=1)
+    for found, said in [
+        ({"status": "not_ready", "reason": "redis"}, "not ready: redis"),
+        ({"status": "ready", "checks": {"cpu_workers": 1, "gpu_workers": 0}}, "gpu has no worker"),
+    ]:
+        monkeypatch.setattr("deploy.check._get", lambda url, found=found: found)
+        with pytest.raises(Unhealthy, match=said):
+            check_farm(farm.url, provider=None, seconds=0)
+
+
+def test_a_failed_check_ends_with_a_status_and_one_line() -> None:
+    command = [sys.executable, "-m", "deploy.cli", "check", "api", "--port", str(free_port())]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("headroom-farm: no answer from")
+    assert "Traceback" not in done.stderr
