@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
 
 import structlog
 
 from shared import keys
 from shared.bypass import Bypass, read
-from shared.connection import BROKEN, connect_async
+from shared.deadline import Deadline
+from shared.errors import Degraded
 from shared.settings import Settings
+
+from .guarded import Guarded
 
 _log = structlog.get_logger(__name__)
 
@@ -22,9 +24,9 @@ class Switch:
     With Redis away the last known state stands, but an end that was set comes by itself.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, queues: Guarded) -> None:
         self._settings = settings
-        self._redis = connect_async(settings)
+        self._queues = queues
         self._task: asyncio.Task[None] | None = None
         self.bypass: Bypass | None = None
 
@@ -34,11 +36,10 @@ class Switch:
         self._task = asyncio.create_task(self._watch(), name="bypass")
 
     async def stop(self) -> None:
-        """Stop looking and close the connection."""
+        """Stop looking."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await self._redis.aclose()
 
     async def _watch(self) -> None:
         while True:
@@ -47,11 +48,10 @@ class Switch:
 
     async def _look(self) -> None:
         before, known = self.bypass, self.bypass
+        deadline = Deadline.after(2 * self._settings.redis_timeout)
         try:
-            async with asyncio.timeout(self._settings.redis_timeout):
-                packed: Any = await self._redis.get(keys.BYPASS)
-            known = read(packed)
-        except BROKEN:
+            known = read(await self._queues.ask(self._queues.client.get(keys.BYPASS), deadline))
+        except Degraded:
             if known is not None and 0 < known.until <= time.time():
                 known = None
         self.bypass = known

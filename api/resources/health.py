@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import falcon
 import falcon.asgi
+import msgspec
 
 from shared.upstream import ENGINE_VERSION
 

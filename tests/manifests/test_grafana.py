@@ -44,6 +44,10 @@ class _Prices:
     age = 1.0
 
 
+class _Switch:
+    bypass = None
+
+
 class _Place:
     name = "redis"
     readings = (Reading("redis", "", "open", "timeout"),)
@@ -56,7 +60,7 @@ class _Pools:
 
 def _exposed() -> dict[str, set[str]]:
     """Return the labels of every sample the farm exposes."""
-    parts: Any = (_Reader(), _Ledger(), _Prices(), _Pools(), [_Place()])
+    parts: Any = (_Reader(), _Ledger(), _Prices(), _Pools(), [_Place()], _Switch())
     metrics = Metrics(Settings(), *parts)
     text = asyncio.run(metrics.text()).decode()
     found: dict[str, set[str]] = {}

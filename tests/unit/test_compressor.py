@@ -10,6 +10,7 @@ import pytest
 
 from api.flow.compressor import Compressor
 from api.flow.dispatch import Fetched, Order, Origin
+from api.flow.switch import Switch
 from shared.deadline import Deadline
 from shared.errors import Degraded, InvalidField
 from shared.jobs import Form
@@ -44,7 +45,8 @@ class Elsewhere:
 
 
 def _compressor(elsewhere: Elsewhere) -> Compressor:
-    return Compressor(Settings(), elsewhere, elsewhere, elsewhere)  # type: ignore[arg-type, call-arg, unused-ignore]
+    switch = Switch(Settings(), elsewhere)  # type: ignore[arg-type, unused-ignore]
+    return Compressor(Settings(), elsewhere, elsewhere, elsewhere, switch)  # type: ignore[arg-type, call-arg, unused-ignore]
 
 
 def _compress(compressor: Compressor, body: bytes = BODY, seconds: float = 5.0) -> Any:
