@@ -79,6 +79,15 @@ def test_the_new_schema(postgres: Postgres) -> None:
     assert missing == empty == Price(Decimal("15.0000"), True, None)
 
 
+def test_the_schema_of_the_compose_profile(postgres: Postgres) -> None:
+    schema = Path(__file__).parents[2] / "deploy/docker/metering.sql"
+    postgres.execute("DROP TABLE IF EXISTS model_pricing", schema.read_text())
+    owner = f"postgresql://owner@127.0.0.1:{postgres.port}/postgres"
+    dated, pro = asyncio.run(_read(_settings(owner), "claude-opus-4-6-20260101", "gemini-2.5-pro"))
+    assert (dated.per_mtok, dated.fallback) == (Decimal("15"), False)
+    assert (pro.per_mtok, pro.fallback) == (Decimal("1.25"), False)
+
+
 def test_the_old_schema(postgres: Postgres) -> None:
     postgres.make(OLD, {"gpt-4o": "0.0025", "odd": "NULL"})
     gpt, odd = asyncio.run(_read(_settings(postgres.dsn), "gpt-4o", "odd"))

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
+from deploy.check import check_farm
 from deploy.cli import parse
+from deploy.demo import demo
 from shared.settings import Settings
 
+from ..farm import until
+from .composed import Composed, local_commands
+
 ROOT = Path(__file__).parents[2]
+GRAFANA = ROOT / "deploy" / "grafana"
+LOCAL = local_commands()
+COMMANDS = {"up", "api", "worker", "models", "export", "import", "demo", "bypass", "check"}
+DOCUMENTS = ["README.md", "CONTRIBUTING.md"]
+DOCUMENTS += sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +40,17 @@ def _variables() -> set[str]:
     return {f"HEADROOM_{name.upper()}" for name in Settings.model_fields}
 
 
-@pytest.mark.parametrize("name", ["api", "worker-cpu", "worker-gpu"])
+PARTS = ("api", "worker-cpu", "worker-text", "worker-gpu")
+
+
+def _stages() -> dict[str, str]:
+    """Return the image's stages and what each says."""
+    text = (ROOT / "deploy/docker/Dockerfile").read_text()
+    found = re.split(r"^FROM (\S+) AS (\S+)$", text, flags=re.MULTILINE)
+    return {found[i + 1]: found[i + 2] for i in range(1, len(found), 3)}
+
+
+@pytest.mark.parametrize("name", PARTS)
 def test_a_services_command_is_one_the_command_line_takes(
     compose: dict[str, Any], name: str
 ) -> None:
@@ -35,40 +59,175 @@ def test_a_services_command_is_one_the_command_line_takes(
     parsed = parse(arguments)
     assert parsed.command == name.split("-")[0]
     if name.startswith("worker"):
-        assert parsed.pool == name.removeprefix("worker-")
+        assert parsed.pool == {"worker-cpu": "cpu"}.get(name, "gpu")
 
 
 def test_services_wait_for_redis_and_are_given_its_address(compose: dict[str, Any]) -> None:
-    for name in ("api", "worker-cpu", "worker-gpu"):
+    for name in PARTS:
         service = compose["services"][name]
         assert service["depends_on"]["valkey"]["condition"] == "service_healthy"
-        assert "HEADROOM_REDIS_PASSWORD" in service["environment"]["HEADROOM_REDIS_URL"]
         assert set(service["environment"]) <= _variables()
+        assert service["environment"]["HEADROOM_REDIS_URL"] == "redis://valkey:6379/0"
+        secret = service["environment"]["HEADROOM_REDIS_PASSWORD_FILE"]
+        assert secret.removeprefix("/run/secrets/") in service["secrets"]
+        assert int(service["stop_grace_period"].removesuffix("s")) > 8 + 2  # deadline, server
+
+
+def test_every_service_of_ours_can_be_scaled_and_is_locked_down(compose: dict[str, Any]) -> None:
+    for name in (*PARTS, "valkey"):
+        service = compose["services"][name]
         assert service["read_only"] is True
-        assert "container_name" not in service  # or it could not be scaled
+        assert service["cap_drop"] == ["ALL"]
+        assert "container_name" not in service
+        assert service["healthcheck"]
+        if name.startswith("worker"):
+            assert "ports" not in service
+            program, *arguments = service["healthcheck"]["test"][1:]
+            assert (program, parse(arguments).part) == ("headroom-farm", "worker")
 
 
-def test_only_the_front_end_is_published_and_on_loopback(compose: dict[str, Any]) -> None:
+def test_what_is_published_is_on_loopback(compose: dict[str, Any]) -> None:
     published = {n: s["ports"] for n, s in compose["services"].items() if "ports" in s}
-    assert published == {"api": ["127.0.0.1:8788:8788"]}
+    assert set(published) == {"api", "prometheus", "grafana"}
+    for name, ports in published.items():
+        assert all(port.startswith("127.0.0.1:") for port in ports), name
 
 
-def test_the_image_has_the_targets_and_copies_the_packages(compose: dict[str, Any]) -> None:
-    dockerfile = (ROOT / "deploy/docker/Dockerfile").read_text()
-    targets = set(re.findall(r"^FROM \S+ AS (\S+)", dockerfile, re.MULTILINE))
+def test_profiles_are_what_the_documents_name(compose: dict[str, Any]) -> None:
+    profiles = {n: s["profiles"] for n, s in compose["services"].items() if "profiles" in s}
+    assert profiles == {
+        "worker-gpu": ["gpu"],
+        "postgres": ["metering"],
+        "prometheus": ["monitoring"],
+        "grafana": ["monitoring"],
+    }
+
+
+def test_every_file_it_mounts_is_there_and_every_volume_named(compose: dict[str, Any]) -> None:
+    for name, service in compose["services"].items():
+        for volume in service.get("volumes", []):
+            source = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", volume).split(":")[0]
+            if source.startswith("./"):
+                assert (ROOT / source).exists(), f"{name} mounts {source}"
+            else:
+                assert source in compose["volumes"], f"{name} uses {source}"
+
+
+def test_the_plugin_reads_it_where_there_is_one() -> None:
+    asked = ["docker", "compose", "version"]
+    if not shutil.which("docker") or subprocess.run(asked, capture_output=True).returncode:
+        pytest.skip("no docker compose here")
+    command = ["docker", "compose", "--profile", "*", "config", "--quiet"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_image_has_the_targets_and_copies_what_is_there(compose: dict[str, Any]) -> None:
+    stages = _stages()
     used = {s["build"]["target"] for s in compose["services"].values() if "build" in s}
-    assert used <= targets
-    for source in re.findall(r"^COPY (?!--from)(.+) \S+$", dockerfile, re.MULTILINE):
-        for path in source.split():
-            assert (ROOT / path).exists(), path
-    default = re.findall(r"^CMD (\[.*\])$", dockerfile, re.MULTILINE)
-    for command in default:
-        program, *arguments = yaml.safe_load(command)
-        assert program == "headroom-farm"
-        parse(arguments)
-    version = re.search(r"FROM python:(3\.\d+)", dockerfile)
-    assert version
-    assert version[1] >= "3.11"
+    assert used == {"api", "worker-cpu", "worker-gpu"} <= set(stages)
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    for text in stages.values():
+        for source in re.findall(r"^COPY (?!--from)(.+) \S+$", text, re.MULTILINE):
+            for path in source.split():
+                assert (ROOT / path).exists(), path
+                assert f"!{path.split('/')[0]}" in ignored, f"{path} does not reach the builder"
+        for source in re.findall(r"^COPY --from=(\S+)", text, re.MULTILINE):
+            assert source in stages
+    for package in ("api", "workers", "shared", "deploy", "loadtest"):
+        assert f"COPY {package} {package}\n" in stages["source"]
+
+
+@pytest.mark.parametrize("name", ["api", "worker-cpu", "worker-gpu"])
+def test_an_image_runs_what_compose_and_the_local_runner_run(
+    compose: dict[str, Any], name: str
+) -> None:
+    stage = _stages()[name]
+    default = yaml.safe_load(re.findall(r"^CMD (\[.*\])$", stage, re.MULTILINE)[0])
+    assert default == compose["services"][name]["command"]
+    assert default in LOCAL
+    health = re.search(r"^HEALTHCHECK .* CMD (\[.*\])$", stage, re.MULTILINE)
+    assert health
+    assert yaml.safe_load(health[1]) == compose["services"][name]["healthcheck"]["test"][1:]
+    variables = re.findall(r"(HEADROOM_[A-Z_]+)=", stage + _stages()["base"])
+    assert set(variables) <= _variables()
+
+
+def test_an_image_installs_its_own_extras_and_no_other_runtime() -> None:
+    stages = _stages()
+    for name, extras in [("api", "otel"), ("worker-cpu", "cpu,otel"), ("worker-gpu", "gpu,otel")]:
+        assert f"pip install -c constraints.txt '.[{extras}]'" in stages[f"build-{name}"]
+        assert f"COPY --from=build-{name} /venv /venv" in stages[name]
+
+
+def test_every_package_is_pinned_as_the_project_allows() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["otel"], *extras["cpu"], *extras["gpu"]]
+    lines = (ROOT / "deploy/docker/constraints.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    for line in wanted:
+        requirement = Requirement(line)
+        pin = pins[canonicalize_name(requirement.name)]
+        assert requirement.specifier.contains(pin), line
+
+
+def test_the_model_is_pulled_with_the_secret_as_the_command_line_takes_it() -> None:
+    stage = _stages()["model-pulled"]
+    assert "--mount=type=secret,id=hub_token" in stage
+    assert "ARG HUB" not in stage  # an argument would stay in the image's history
+    parsed = parse(["models", "pull", "--into", "/model", "--token-file", "/run/secrets/hub_token"])
+    assert parsed.token_file == Path("/run/secrets/hub_token")
+    for part in ("models pull --into /model", "--token-file", "models check /model"):
+        assert part in stage
+
+
+def test_images_are_pinned(compose: dict[str, Any]) -> None:
+    images = [s["image"] for s in compose["services"].values() if "image" in s]
+    dockerfile = (ROOT / "deploy/docker/Dockerfile").read_text()
+    images += re.findall(r"^ARG PYTHON_IMAGE=(\S+)$", dockerfile, re.MULTILINE)
+    for image in images:
+        assert re.search(r":v?\d+\.\d+(\.\d+)?(-\w+)?(-\w+)?$", image), image
+
+
+def test_prometheus_and_grafana_find_what_they_are_told(compose: dict[str, Any]) -> None:
+    services = compose["services"]
+    scrape = yaml.safe_load((GRAFANA / "prometheus.yml").read_text())
+    mounted = {v.split(":")[1]: v.split(":")[0] for v in services["prometheus"]["volumes"]}
+    assert set(scrape["rule_files"]) <= set(mounted)
+    (job,) = scrape["scrape_configs"]
+    (found,) = job["dns_sd_configs"]
+    assert set(found["names"]) <= set(services)
+    assert found["port"] == Settings.model_fields["port"].default
+    (source,) = yaml.safe_load((GRAFANA / "provisioning/datasources/prometheus.yaml").read_text())[
+        "datasources"
+    ]
+    assert source["url"] == "http://prometheus:9090"
+    (provider,) = yaml.safe_load(
+        (GRAFANA / "provisioning/dashboards/headroom-farm.yaml").read_text()
+    )["providers"]
+    boards = [v.split(":")[1] for v in services["grafana"]["volumes"]]
+    assert any(board.startswith(provider["options"]["path"]) for board in boards)
+
+
+def test_the_files_commands_make_a_farm(compose: dict[str, Any], tmp_path: Path) -> None:
+    """Run valkey, the front end and the workers as compose would, but as processes here."""
+    farm = Composed(compose["services"], tmp_path)
+    try:
+        valkey = farm.start("valkey")
+        until("valkey is healthy", lambda: farm.healthy("valkey"))
+        workers = [farm.start(name) for name in ("worker-cpu", "worker-cpu", "worker-text")]
+        farm.start("api")
+        until("the front end is healthy", lambda: farm.healthy("api"))
+        until("a worker is healthy", lambda: farm.healthy("worker-cpu"))
+        check_farm(farm.url, provider=None, seconds=60)
+        until("both cpu workers", lambda: farm.checks()["cpu_workers"] == 2)
+        demo(farm.url)
+        assert valkey.alive
+        assert "requirepass" not in valkey.line
+        assert farm.password not in "".join(w.line for w in [valkey, *workers])
+    finally:
+        farm.stop()
 
 
 def test_the_readme_lists_every_setting_and_no_other() -> None:
@@ -80,13 +239,13 @@ def test_the_readme_lists_every_setting_and_no_other() -> None:
 
 
 def test_documents_name_files_that_exist() -> None:
-    for document in ("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/books.md"):
+    for document in DOCUMENTS:
         text = (ROOT / document).read_text()
         named = re.findall(r"`((?:api|shared|workers|tests|loadtest|deploy|docs)/[\w./-]+)`", text)
         for path in named:
             assert (ROOT / path).exists(), f"{document} names {path}"
         for command in re.findall(r"^ +headroom-farm (\w+)", text, re.MULTILINE):
-            assert command in {"up", "api", "worker", "models", "export", "import", "demo"}
+            assert command in COMMANDS, f"{document} names headroom-farm {command}"
 
 
 def test_the_wheel_holds_every_package() -> None:

@@ -1,0 +1,333 @@
+#!/usr/bin/env bash
+# From an empty namespace to a farm that compresses, on Kubernetes or OpenShift. Run it again to
+# change or repair what is there: what is as it should be stays. docs/deploy.md has examples.
+set -euo pipefail
+
+usage() {
+    cat <<'TEXT'
+usage: deploy/deploy.sh (--images PREFIX | --build) [options]
+
+  --namespace NAME           where to (headroom-farm); made where it is not there
+  --images PREFIX            use PREFIX/headroom-farm-{api,worker-cpu,worker-gpu}
+  --tag TAG                  their tag (latest)
+  --build                    build them on OpenShift, from this checkout's HEAD
+  --model none|pulled        with --build: lay the Kompress model into the workers (none)
+  --hub-token-file FILE      with --model pulled: a token for the hub, as a build secret
+  --with COMPONENT           openshift, gpu, keda, monitoring or priority; again for more
+  --client NAMESPACE         may call the farm: gateway, Prometheus, KEDA; again for more
+  --redis-url-file FILE      a Redis of your own, its URL in FILE, instead of one in here
+  --tokens-file FILE         want bearer tokens of callers (README.md, Secure)
+  --metrics-token-file FILE  the one Prometheus and KEDA show; scope books
+  --smoke-token-file FILE    the one the smoke test shows; scope compress
+  --pricing-dsn-file FILE    the metering Postgres, its DSN in FILE
+  --set NAME=VALUE           a setting (HEADROOM_...); again for more
+  --timeout SECONDS          for each wait (600)
+  --skip-smoke               do not compress anything at the end
+  --dry-run                  print every object and change nothing
+  --rules                    print deploy/grafana/alerts.yaml as a PrometheusRule, and end
+TEXT
+}
+
+say() { printf '%s\n' "deploy: $*" >&2; }
+fail() { say "$*"; exit 1; }
+wrong() { say "$*"; usage >&2; exit 2; }
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(dirname "$here")
+known=' openshift gpu keda monitoring priority '
+
+rules() {
+    cat <<'TEXT'
+# Made of deploy/grafana/alerts.yaml; a test says where they differ. Make it again with
+#   deploy/deploy.sh --rules > deploy/k8s/components/monitoring/rules.yaml
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: headroom-farm
+spec:
+TEXT
+    sed -n '/^groups:/,$s/^/  /p' "$here/grafana/alerts.yaml"
+}
+
+# ── options ─────────────────────────────────────────────────────────────────────────
+
+namespace=headroom-farm images='' tag=latest build='' model=none hub_token='' redis_url=''
+tokens='' metrics_token='' smoke_token='' pricing_dsn='' timeout=600 smoke=yes dry_run=''
+with=' ' clients=() settings=()
+
+while [ $# -gt 0 ]; do
+    case $1 in
+        --build) build=yes; shift; continue ;;
+        --skip-smoke) smoke=''; shift; continue ;;
+        --dry-run) dry_run=yes; shift; continue ;;
+        --rules) rules; exit ;;
+        --help | -h) usage; exit ;;
+    esac
+    [ $# -ge 2 ] || wrong "$1 needs a value, or is no option"
+    case $1 in
+        --namespace) namespace=$2 ;;
+        --images) images=${2%/} ;;
+        --tag) tag=$2 ;;
+        --model) model=$2 ;;
+        --hub-token-file) hub_token=$2 ;;
+        --with) with="$with$2 " ;;
+        --client) clients+=("$2") ;;
+        --redis-url-file) redis_url=$2 ;;
+        --tokens-file) tokens=$2 ;;
+        --metrics-token-file) metrics_token=$2 ;;
+        --smoke-token-file) smoke_token=$2 ;;
+        --pricing-dsn-file) pricing_dsn=$2 ;;
+        --set) settings+=("$2") ;;
+        --timeout) timeout=$2 ;;
+        *) wrong "no such option: $1" ;;
+    esac
+    shift 2
+done
+
+has() { [[ $with == *" $1 "* ]]; }
+
+for component in $with; do
+    [[ $known == *" $component "* ]] || wrong "no such component: $component"
+done
+[ -n "$images$build" ] || wrong "say where the images are: --images or --build"
+[ -z "$images" ] || [ -z "$build" ] || wrong "--images or --build, not both"
+[[ $model == none || $model == pulled ]] || wrong "--model is none or pulled"
+[ "$model" = none ] || [ -n "$build" ] || wrong "--model goes with --build; given images have theirs"
+[ -z "$hub_token" ] || [ "$model" = pulled ] || wrong "--hub-token-file goes with --model pulled"
+[[ $timeout =~ ^[1-9][0-9]*$ ]] || wrong "--timeout is a number of seconds"
+for file in "$hub_token" "$redis_url" "$tokens" "$metrics_token" "$smoke_token" "$pricing_dsn"; do
+    [ -z "$file" ] || [ -s "$file" ] || wrong "no such file, or an empty one: $file"
+done
+for setting in "${settings[@]}"; do
+    [[ $setting =~ ^HEADROOM_[A-Z_]+= ]] || wrong "--set takes HEADROOM_NAME=VALUE, not $setting"
+done
+if [ -n "$tokens" ]; then
+    ! has keda && ! has monitoring || [ -n "$metrics_token" ] ||
+        wrong "with --tokens-file, keda and monitoring need --metrics-token-file"
+    [ -z "$smoke" ] || [ -n "$smoke_token" ] ||
+        wrong "with --tokens-file, the smoke test needs --smoke-token-file (or --skip-smoke)"
+fi
+
+if command -v oc >/dev/null; then cli=oc; elif command -v kubectl >/dev/null; then cli=kubectl; else
+    fail "neither oc nor kubectl is here: install one and log in"
+fi
+in_namespace() { "$cli" --namespace "$namespace" "$@"; }
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+chmod 700 "$work"
+parts=(api worker-cpu)
+workloads=(deployment/headroom-api deployment/headroom-worker-cpu)
+if has gpu; then
+    parts+=(worker-gpu) workloads+=(deployment/headroom-worker-gpu)
+else
+    workloads+=(deployment/headroom-worker-text)
+fi
+
+# ── what it is made of ──────────────────────────────────────────────────────────────
+
+# Print the overlay that was asked for; $1 names the file with the built images' references.
+kustomization() {
+    local k8s part reference component
+    k8s=$(realpath --relative-to="$work/overlay" "$here/k8s")
+    printf 'apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n'
+    printf 'namespace: %s\nresources: [%s/base]\n' "$namespace" "$k8s"
+    printf 'labels:\n  - pairs: {app.kubernetes.io/part-of: headroom-farm}\n'
+    # The order is this one: a component may change what an earlier one brought.
+    printf 'components:'
+    for component in openshift gpu keda monitoring priority; do
+        has "$component" || continue
+        printf '\n  - %s/components/%s' "$k8s" "$component"
+        [ "$component" != keda ] || printf '\n  - %s/components/keda-%s' "$k8s" "$(has gpu && echo gpu || echo text)"
+    done
+    [ -z "$redis_url" ] || printf '\n  - %s/components/external-redis' "$k8s"
+    [ -z "$tokens" ] || printf '\n  - %s/components/tokens' "$k8s"
+    [ -n "$redis_url$tokens${with// /}" ] || printf ' []'
+    printf '\nimages:\n'
+    for part in "${parts[@]}"; do
+        if [ -n "$images" ]; then
+            printf '  - {name: headroom-farm-%s, newName: "%s/headroom-farm-%s", newTag: "%s"}\n' \
+                "$part" "$images" "$part" "$tag"
+        elif [ -s "$work/$part" ]; then
+            reference=$(cat "$work/$part")
+            printf '  - {name: headroom-farm-%s, newName: "%s", digest: "%s"}\n' \
+                "$part" "${reference%@*}" "${reference#*@}"
+        else
+            printf '  - {name: headroom-farm-%s, newTag: latest}\n' "$part"
+        fi
+    done
+    if [ ${#settings[@]} -gt 0 ]; then
+        printf 'patches:\n  - path: settings.yaml\n'
+    fi
+}
+
+render() {
+    local setting
+    mkdir -p "$work/overlay"
+    kustomization >"$work/overlay/kustomization.yaml"
+    if [ ${#settings[@]} -gt 0 ]; then
+        printf 'apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: headroom-settings\ndata:\n'
+        for setting in "${settings[@]}"; do
+            printf "  %s: '%s'\n" "${setting%%=*}" "$(printf %s "${setting#*=}" | sed "s/'/''/g")"
+        done
+    fi >"$work/overlay/settings.yaml"
+    # KEDA asks from its own namespace, so its triggers name this one.
+    "$cli" kustomize "$work/overlay" |
+        sed "s#headroom-api\.headroom-farm\.svc#headroom-api.$namespace.svc#" >"$work/objects.yaml"
+}
+
+render_builds() {
+    mkdir -p "$work/builds"
+    printf 'apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n' >"$work/builds/kustomization.yaml"
+    printf 'namespace: %s\ncomponents: [%s]\n' "$namespace" \
+        "$(realpath --relative-to="$work/builds" "$here/k8s/components/build")" >>"$work/builds/kustomization.yaml"
+    "$cli" kustomize "$work/builds" >"$work/builds.yaml"
+}
+
+# Print the Secrets by name and key, one a line: name key file.
+secrets() {
+    printf 'headroom-redis url %s\n' "${redis_url:-$work/url}"
+    [ -n "$redis_url" ] || printf 'headroom-redis password %s\n' "$work/password"
+    [ -z "$tokens" ] || printf 'headroom-tokens tokens.json %s\n' "$tokens"
+    [ -z "$pricing_dsn" ] || printf 'headroom-pricing dsn %s\n' "$pricing_dsn"
+    if has keda || has monitoring; then
+        printf 'headroom-metrics token %s\n' "${metrics_token:-$work/token}"
+    fi
+    [ -z "$hub_token" ] || printf 'headroom-hub token %s\n' "$hub_token"
+}
+
+if [ -n "$dry_run" ]; then
+    printf 'apiVersion: v1\nkind: Namespace\nmetadata:\n  name: %s\n' "$namespace"
+    for client in "${clients[@]}"; do
+        printf -- '---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: %s\n  labels: {headroom-farm/client: "true"}\n' "$client"
+    done
+    for name in $(secrets | cut -d' ' -f1 | sort -u); do
+        printf -- '---\napiVersion: v1\nkind: Secret\nmetadata:\n  name: %s\n  namespace: %s\nstringData:\n' "$name" "$namespace"
+        secrets | while read -r secret key _; do
+            [ "$secret" != "$name" ] || printf '  %s: (not shown)\n' "$key"
+        done
+    done
+    if [ -n "$build" ]; then
+        render_builds
+        printf -- '---\n'
+        cat "$work/builds.yaml"
+    fi
+    render
+    printf -- '---\n'
+    cat "$work/objects.yaml"
+    exit
+fi
+
+# ── preflight ───────────────────────────────────────────────────────────────────────
+
+offers() { "$cli" api-resources --api-group="$1" --output=name 2>/dev/null | grep -q .; }
+
+in_namespace auth can-i create deployments.apps >/dev/null 2>&1 ||
+    fail "no cluster answers, or you may not make Deployments in $namespace: log in with $cli"
+if ! "$cli" get namespace "$namespace" >/dev/null 2>&1; then
+    "$cli" auth can-i create namespaces >/dev/null 2>&1 ||
+        fail "there is no namespace $namespace and you may not make one: have it made"
+    missing_namespace=yes
+fi
+[ -z "$build" ] || offers build.openshift.io || fail "--build needs OpenShift's builds: give --images"
+! has openshift || offers route.openshift.io || fail "openshift: this cluster has no Routes"
+! has keda || offers keda.sh || fail "keda: this cluster has no KEDA; without it the pools scale by CPU"
+! has monitoring || offers monitoring.coreos.com || fail "monitoring: this cluster has no Prometheus operator"
+if has priority; then
+    "$cli" auth can-i create priorityclasses.scheduling.k8s.io >/dev/null 2>&1 ||
+        fail "priority: you may not make PriorityClasses: leave it out, or ask an administrator"
+fi
+if has gpu; then
+    if gpus=$("$cli" get nodes --output='jsonpath={.items[*].status.allocatable.nvidia\.com/gpu}' 2>/dev/null); then
+        [[ $gpus =~ [1-9] ]] || fail "gpu: no node offers nvidia.com/gpu: is the device plugin there?"
+    else
+        say "gpu: you may not see the nodes, so nobody knows yet whether one has a GPU"
+    fi
+fi
+offers metrics.k8s.io || say "no metrics server: the autoscalers by CPU will not act"
+
+# ── namespace and secrets ───────────────────────────────────────────────────────────
+
+[ -z "${missing_namespace:-}" ] || "$cli" create namespace "$namespace"
+for client in "${clients[@]}"; do
+    "$cli" label namespace "$client" headroom-farm/client=true --overwrite
+done
+
+random() { head -c 24 /dev/urandom | od -An -tx1 | tr -d ' \n'; }
+random >"$work/password"
+random >"$work/token"
+printf 'redis://headroom-redis:6379/0' >"$work/url"
+
+changed=''
+for name in $(secrets | cut -d' ' -f1 | sort -u); do
+    given=()
+    random_only=yes
+    while read -r secret key file; do
+        [ "$secret" = "$name" ] || continue
+        given+=("--from-file=$key=$file")
+        [[ $file == "$work"/* ]] || random_only=''
+    done < <(secrets)
+    # A password that is there stays: the data behind it was made with it.
+    if [ -n "$random_only" ] && in_namespace get secret "$name" >/dev/null 2>&1; then continue; fi
+    in_namespace create secret generic "$name" "${given[@]}" --dry-run=client --output=yaml >"$work/secret.yaml"
+    said=$(in_namespace apply --filename="$work/secret.yaml")
+    say "$said"
+    [[ $said != *configured* ]] || changed=yes
+done
+
+# ── images ──────────────────────────────────────────────────────────────────────────
+
+if [ -n "$build" ]; then
+    render_builds
+    in_namespace apply --filename="$work/builds.yaml"
+    git -C "$root" archive --format=tar.gz --output="$work/source.tar.gz" HEAD
+    for part in "${parts[@]}"; do
+        in_namespace start-build "headroom-farm-$part" --from-archive="$work/source.tar.gz" \
+            --build-arg="MODEL=$model" --follow --wait ||
+            fail "the build of $part failed: $cli --namespace $namespace logs buildconfig/headroom-farm-$part"
+        in_namespace get imagestreamtag "headroom-farm-$part:latest" \
+            --output='jsonpath={.image.dockerImageReference}' >"$work/$part"
+    done
+fi
+
+# ── apply and wait ──────────────────────────────────────────────────────────────────
+
+render
+said=$(in_namespace apply --filename="$work/objects.yaml") || fail "not applied: see above"
+printf '%s\n' "$said"
+[[ $said != *'configmap/headroom-settings configured'* ]] || changed=yes
+if [ -n "$changed" ]; then
+    say "settings or secrets changed: the parts start again, one by one"
+    in_namespace rollout restart "${workloads[@]}"
+fi
+[ -n "$redis_url" ] || workloads=(statefulset/headroom-redis "${workloads[@]}")
+for workload in "${workloads[@]}"; do
+    if ! in_namespace rollout status "$workload" --timeout="${timeout}s"; then
+        in_namespace get pods --selector=app.kubernetes.io/part-of=headroom-farm >&2 || true
+        fail "$workload is not ready after $timeout s: docs/runbook.md, 'A rollout does not finish'"
+    fi
+done
+
+# ── it compresses ───────────────────────────────────────────────────────────────────
+
+[ -n "$smoke" ] || { say "applied; nothing was compressed to see"; exit; }
+url=http://127.0.0.1:8788
+front_end=(exec -i deployment/headroom-api --container=api -- headroom-farm)
+provider=()
+! has gpu || provider=(--provider cuda)
+in_namespace "${front_end[@]}" check farm "$url" --wait "$timeout" "${provider[@]}" </dev/null ||
+    fail "the farm is not whole: see above and docs/runbook.md"
+state=$(in_namespace "${front_end[@]}" bypass status </dev/null)
+[[ $state == off* ]] || fail "the emergency switch is $state"
+if [ -n "$smoke_token" ]; then
+    in_namespace "${front_end[@]}" demo "$url" --token-file - <"$smoke_token"
+else
+    in_namespace "${front_end[@]}" demo "$url" </dev/null
+fi || fail "the farm runs and does not compress: docs/runbook.md, 'Nothing is saved'"
+if has gpu; then
+    said=$(in_namespace exec deployment/headroom-worker-gpu --container=worker -- headroom-farm models check /model) ||
+        fail "the model does not run on the GPU worker"
+    printf '%s\n' "$said"
+    [[ $said =~ provider[[:space:]]+cuda ]] || fail "the batch did not run on CUDA"
+fi
+say "the farm in $namespace compresses"

@@ -1,0 +1,363 @@
+"""``deploy/deploy.sh`` against a recording stand-in for ``oc`` and ``kubectl``: every branch."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.cli import parse
+
+from .kustomize import documents
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "deploy" / "deploy.sh"
+CUDA = "graph     kompress-fp32.onnx\nprovider  cuda\nloaded    2.10 s"
+
+_FAKE = """\
+import json, os, sys
+from pathlib import Path
+world = json.loads(Path({world!r}).read_text())
+arguments = sys.argv[1:]
+given = "" if sys.stdin.isatty() or "-i" not in arguments else sys.stdin.read()
+files = {{a.split("=", 2)[1]: Path(a.split("=", 2)[2]).read_text()
+         for a in arguments if a.startswith("--from-file=")}}
+for argument in arguments:
+    if argument.startswith("--filename="):
+        files["applied"] = Path(argument.partition("=")[2]).read_text()
+with open({record!r}, "a") as record:
+    record.write(json.dumps([*arguments, {{"stdin": given, **files}}]) + "\\n")
+if arguments[0] == "kustomize":
+    sys.path += [{root!r}, *{path!r}]
+    from tests.manifests.kustomize import in_python
+    print("".join(f"---\\n{{json.dumps(item)}}\\n" for item in in_python(Path(arguments[1]))))
+    raise SystemExit(0)
+line = " ".join(arguments)
+for pattern, status, output in world:
+    if pattern in line:
+        if output:
+            print(output)
+        raise SystemExit(status)
+"""
+
+_TOOLS = """bash cat chmod cut dirname git grep gzip head mkdir mktemp od realpath rm sed sort tr"""
+
+# What a healthy cluster says; a test puts its own lines before these. (part of a command, status,
+# output); the first that fits counts.
+WORLD: list[tuple[str, int, str]] = [
+    ("get namespace", 1, ""),
+    ("get secret", 1, ""),
+    ("--dry-run=client", 0, "kind: Secret"),
+    ("--api-group=", 0, "things"),
+    ("get nodes", 0, "1"),
+    ("imagestreamtag", 0, "registry.example/farm/image@sha256:abc"),
+    ("secret.yaml", 0, "secret/x created"),
+    ("apply", 0, "configmap/headroom-settings created"),
+    ("bypass status", 0, "off: conversations are compressed"),
+    ("models check", 0, CUDA),
+]
+
+
+class Cluster:
+    """A stand-in for the cluster's command line that notes what it was asked."""
+
+    def __init__(self, folder: Path, name: str = "kubectl") -> None:
+        self.folder = folder
+        self._record = folder / "record"
+        self._world = folder / "world"
+        bin_folder = folder / "bin"
+        bin_folder.mkdir()
+        # Only what the script needs, so that the machine's own kubectl is not found.
+        for tool in _TOOLS.split():
+            path = shutil.which(tool)
+            assert path, tool
+            (bin_folder / tool).symlink_to(path)
+        if name:
+            script = folder / "fake.py"
+            text = _FAKE.format(
+                root=str(ROOT), path=sys.path, world=str(self._world), record=str(self._record)
+            )
+            script.write_text(text)
+            program = bin_folder / name
+            program.write_text(
+                f'#!{bin_folder}/bash\nexec -a {name} {sys.executable} {script} "$@"\n'
+            )
+            program.chmod(0o755)
+
+    def run(
+        self, *arguments: str, world: list[tuple[str, int, str]] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the script in a world where ``world`` comes before the healthy one."""
+        self._world.write_text(json.dumps([*(world or []), *WORLD]))
+        self._record.write_text("")
+        return subprocess.run(
+            [str(SCRIPT), *arguments],
+            env={
+                "PATH": str(self.folder / "bin"),
+                "TMPDIR": str(self.folder),
+                "HOME": str(self.folder),
+            },
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=120,
+            check=False,
+        )
+
+    @property
+    def calls(self) -> list[tuple[str, dict[str, str]]]:
+        """What it was asked: the command line, and the files and standard input it came with."""
+        found = [json.loads(line) for line in self._record.read_text().splitlines()]
+        return [(" ".join(call[:-1]), call[-1]) for call in found]
+
+    def asked(self, part: str) -> list[str]:
+        """Return the command lines that hold ``part``."""
+        return [line for line, _ in self.calls if part in line]
+
+    def sent(self, part: str) -> dict[str, str]:
+        """Return what came with the first command line that holds ``part``."""
+        return next(sent for line, sent in self.calls if part in line)
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Cluster:
+    return Cluster(tmp_path)
+
+
+def _file(folder: Path, name: str, text: str) -> str:
+    path = folder / name
+    path.write_text(text)
+    return str(path)
+
+
+def _objects(text: str) -> dict[tuple[str, str], Any]:
+    items = [item for item in documents(text) if "metadata" in item]
+    return {(item["kind"], item["metadata"]["name"]): item for item in items}
+
+
+def test_an_empty_namespace_gets_a_farm_that_compresses(cluster: Cluster) -> None:
+    done = cluster.run("--images", "reg/team/", "--tag", "v7", "--client", "gateway")
+    assert done.returncode == 0, done.stderr
+    assert "compresses" in done.stderr
+    assert cluster.asked("create namespace headroom-farm")
+    assert cluster.asked("label namespace gateway headroom-farm/client=true --overwrite")
+    secret = cluster.sent("create secret generic headroom-redis")
+    assert secret["url"] == "redis://headroom-redis:6379/0"
+    assert re.fullmatch("[0-9a-f]{48}", secret["password"])
+    applied = _objects(cluster.sent("objects.yaml")["applied"])
+    image = applied["Deployment", "headroom-api"]["spec"]["template"]["spec"]["containers"][0]
+    assert image["image"] == "reg/team/headroom-farm-api:v7"
+    assert ("StatefulSet", "headroom-redis") in applied
+    waited = [line.split()[4] for line in cluster.asked("rollout status")]
+    assert waited[0] == "statefulset/headroom-redis"
+    assert set(waited[1:]) == {
+        "deployment/headroom-api",
+        "deployment/headroom-worker-cpu",
+        "deployment/headroom-worker-text",
+    }
+    assert not cluster.asked("rollout restart")
+    # What runs in the containers is what the command line takes.
+    inside = [line.split("-- headroom-farm ")[1] for line in cluster.asked("-- headroom-farm ")]
+    assert [parse(line.split()).command for line in inside] == ["check", "bypass", "demo"]
+    assert not list(cluster.folder.glob("tmp.*"))  # its work, passwords among it, is gone
+
+
+def test_again_it_keeps_passwords_and_restarts_only_for_new_settings(cluster: Cluster) -> None:
+    there = [("get namespace", 0, ""), ("get secret", 0, "")]
+    same = ("objects.yaml", 0, "configmap/headroom-settings unchanged")
+    assert cluster.run("--images", "r", world=[*there, same]).returncode == 0
+    assert not cluster.asked("create namespace")
+    assert not cluster.asked("create secret")
+    assert not cluster.asked("rollout restart")
+    other = ("objects.yaml", 0, "configmap/headroom-settings configured")
+    done = cluster.run(
+        "--images", "r", "--set", "HEADROOM_DEADLINE_MS=7000", "--set", "HEADROOM_LOG_LEVEL=it's",
+        world=[*there, other],
+    )  # fmt: skip
+    assert done.returncode == 0
+    settings = _objects(cluster.sent("objects.yaml")["applied"])["ConfigMap", "headroom-settings"]
+    assert settings["data"]["HEADROOM_DEADLINE_MS"] == "7000"
+    assert settings["data"]["HEADROOM_LOG_LEVEL"] == "it's"
+    (restart,) = cluster.asked("rollout restart")
+    assert "redis" not in restart
+
+
+def test_secrets_come_from_files_and_are_on_no_command_line(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    files = {
+        name: _file(tmp_path, name, f"hush-{name}")
+        for name in ("redis-url", "tokens", "metrics-token", "smoke-token", "pricing-dsn")
+    }
+    options = [part for name, path in files.items() for part in (f"--{name}-file", path)]
+    done = cluster.run("--images", "r", "--with", "monitoring", *options)
+    assert done.returncode == 0, done.stderr
+    for name, key, said in [
+        ("headroom-redis", "url", "redis-url"),
+        ("headroom-tokens", "tokens.json", "tokens"),
+        ("headroom-metrics", "token", "metrics-token"),
+        ("headroom-pricing", "dsn", "pricing-dsn"),
+    ]:
+        assert cluster.sent(f"create secret generic {name}")[key] == f"hush-{said}"
+    assert "password" not in cluster.sent("create secret generic headroom-redis")
+    assert cluster.sent("demo")["stdin"] == "hush-smoke-token"
+    assert "--token-file -" in cluster.asked("demo")[0]
+    lines = "".join(line for line, _ in cluster.calls) + done.stdout + done.stderr
+    assert "hush" not in lines
+    applied = _objects(cluster.sent("objects.yaml")["applied"])
+    assert ("StatefulSet", "headroom-redis") not in applied
+    assert not cluster.asked("statefulset/headroom-redis")
+    variables = applied["Deployment", "headroom-api"]["spec"]["template"]["spec"]["containers"][0]
+    assert "HEADROOM_TOKENS_FILE" in {v["name"] for v in variables["env"]}
+
+
+def test_it_builds_on_openshift_and_runs_what_it_built(tmp_path: Path) -> None:
+    cluster = Cluster(tmp_path, "oc")
+    token = _file(tmp_path, "hub", "hush-hub")
+    done = cluster.run(
+        "--build", "--model", "pulled", "--hub-token-file", token, "--namespace", "mine",
+        "--with", "gpu", "--with", "openshift", "--with", "keda", "--with", "priority",
+        "--timeout", "30",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert cluster.sent("create secret generic headroom-hub")["token"] == "hush-hub"
+    builds = cluster.asked("start-build")
+    assert [line.split()[3] for line in builds] == [
+        f"headroom-farm-{part}" for part in ("api", "worker-cpu", "worker-gpu")
+    ]
+    assert all("--build-arg=MODEL=pulled --follow --wait" in line for line in builds)
+    text = cluster.sent("objects.yaml")["applied"]
+    applied = _objects(text)
+    worker = applied["Deployment", "headroom-worker-gpu"]["spec"]["template"]["spec"]
+    assert worker["containers"][0]["image"] == "registry.example/farm/image@sha256:abc"
+    assert ("Deployment", "headroom-worker-text") not in applied
+    assert ("ScaledObject", "headroom-worker-gpu") in applied
+    assert ("Route", "headroom-api") in applied
+    assert "http://headroom-api.mine.svc:8788/metrics" in text
+    assert "headroom-farm.svc" not in text
+    assert all("--timeout=30s" in line for line in cluster.asked("rollout status"))
+    assert "--provider cuda" in cluster.asked("check farm")[0]
+    assert "deployment/headroom-worker-gpu" in cluster.asked("models check /model")[0]
+
+
+NO = 1
+BUILD, IMAGES = ["--build"], ["--images", "r"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "world", "said"),
+    [
+        (IMAGES, [("can-i create deployments", NO, "")], "log in"),
+        (IMAGES, [("can-i create namespaces", NO, "")], "no namespace headroom-farm"),
+        (BUILD, [("--api-group=build", NO, "")], "give --images"),
+        ([*IMAGES, "--with", "openshift"], [("--api-group=route", NO, "")], "no Routes"),
+        ([*IMAGES, "--with", "keda"], [("--api-group=keda", NO, "")], "no KEDA"),
+        ([*IMAGES, "--with", "monitoring"], [("--api-group=monitoring", NO, "")], "operator"),
+        ([*IMAGES, "--with", "priority"], [("can-i create priority", NO, "")], "PriorityClasses"),
+        ([*IMAGES, "--with", "gpu"], [("get nodes", 0, "0 0")], "no node offers"),
+        (BUILD, [("start-build", NO, "")], "the build of api failed"),
+        (IMAGES, [("objects.yaml", NO, "")], "not applied"),
+        (IMAGES, [("rollout status", NO, "")], "not ready after 600 s"),
+        (IMAGES, [("check farm", NO, "")], "not whole"),
+        (IMAGES, [("bypass status", 0, "on since x")], "emergency switch is on"),
+        (IMAGES, [("demo", NO, "")], "does not compress"),
+        ([*IMAGES, "--with", "gpu"], [("models check", NO, "")], "does not run on the GPU"),
+        ([*IMAGES, "--with", "gpu"], [("models check", 0, "provider  cpu")], "not run on CUDA"),
+    ],
+)
+def test_what_is_missing_or_fails_is_said_and_ends_it(
+    cluster: Cluster, arguments: list[str], world: list[tuple[str, int, str]], said: str
+) -> None:
+    done = cluster.run(*arguments, world=world)
+    assert done.returncode == 1
+    assert said in done.stderr.splitlines()[-1]
+    if "can-i" in world[0][0] or "--api-group" in world[0][0] or "get nodes" in world[0][0]:
+        assert not cluster.asked("apply")  # preflight comes before anything is changed
+
+
+def test_what_cannot_be_seen_is_said_and_is_no_failure(cluster: Cluster) -> None:
+    world = [("get nodes", NO, ""), ("--api-group=metrics", NO, "")]
+    done = cluster.run(*IMAGES, "--with", "gpu", "--skip-smoke", world=world)
+    assert done.returncode == 0, done.stderr
+    assert "may not see the nodes" in done.stderr
+    assert "no metrics server" in done.stderr
+    assert not cluster.asked("demo")
+
+
+def test_without_a_command_line_it_says_so(tmp_path: Path) -> None:
+    done = Cluster(tmp_path, "").run(*IMAGES)
+    assert done.returncode == 1
+    assert "neither oc nor kubectl" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("", "say where the images are"),
+        ("--images r --build", "not both"),
+        ("--images r --with everything", "no such component"),
+        ("--images r --what x", "no such option"),
+        ("--images", "needs a value"),
+        ("--build --model best", "none or pulled"),
+        ("--images r --model pulled", "goes with --build"),
+        ("--build --hub-token-file README.md", "goes with --model pulled"),
+        ("--images r --timeout soon", "a number of seconds"),
+        ("--images r --tokens-file nowhere", "no such file"),
+        ("--images r --set LOG=x", "HEADROOM_NAME=VALUE"),
+        ("--images r --tokens-file README.md", "--smoke-token-file"),
+        ("--images r --tokens-file README.md --skip-smoke --with keda", "--metrics-token-file"),
+    ],
+)
+def test_a_wrong_option_changes_nothing(cluster: Cluster, line: str, said: str) -> None:
+    arguments = [str(ROOT / p) if p == "README.md" else p for p in line.split()]
+    done = cluster.run(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert not cluster.calls
+
+
+def test_a_dry_run_prints_every_object_and_changes_nothing(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    token = _file(tmp_path, "t", "hush-token")
+    options = ["--build", "--client", "gw", "--with", "monitoring", "--tokens-file", token]
+    options += ["--metrics-token-file", token, "--smoke-token-file", token]
+    printed = cluster.run(*options, "--dry-run")
+    assert printed.returncode == 0, printed.stderr
+    assert all(line.startswith("kustomize") for line, _ in cluster.calls)
+    assert "hush" not in printed.stdout
+    shown = _objects(printed.stdout)
+    cluster.run(*options)
+    made = {key for _, sent in cluster.calls for key in _objects(sent.get("applied", ""))}
+    made -= {("Secret", "x")}
+    made |= {("Secret", line.split()[5]) for line in cluster.asked("create secret generic")}
+    made |= {("Namespace", line.split()[2]) for line in cluster.asked("create namespace")}
+    made |= {("Namespace", line.split()[2]) for line in cluster.asked("label namespace")}
+    assert set(shown) == made
+
+
+def test_every_option_is_used_and_told() -> None:
+    text = SCRIPT.read_text()
+    told = set(re.findall(r"--[a-z-]+", text[text.index("usage:") : text.index("TEXT\n}")]))
+    taken = set(re.findall(r"^        (--[a-z-]+)(?: \| -h)?\)", text, re.MULTILINE)) - {"--help"}
+    assert taken == told
+    body = text[text.index("# ── what it is made of") :]
+    for option, variable in re.findall(r"^        (--[a-z-]+)\) (\w+)(?:\+?=)", text, re.MULTILINE):
+        if option not in ("--help", "--rules"):
+            assert re.search(rf"[$][{{]?#?{variable}\b|has ", body), option
+    mine = Path(__file__).read_text()
+    for option in taken - {"--rules"}:
+        assert f'"{option}' in mine or f"{option} " in mine or "--{name}-file" in mine
+
+
+def test_its_syntax_is_bashs() -> None:
+    assert subprocess.run(["bash", "-n", str(SCRIPT)], check=False).returncode == 0
+    rules = subprocess.run([str(SCRIPT), "--rules"], capture_output=True, text=True, check=True)
+    committed = ROOT / "deploy/k8s/components/monitoring/rules.yaml"
+    assert rules.stdout == committed.read_text()

@@ -1,0 +1,325 @@
+"""The manifests: they render, validate strictly, and say only what the code and each other know."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+
+from deploy.cli import parse
+from shared.settings import Settings
+
+from .kustomize import Object, identity, in_python, render
+
+ROOT = Path(__file__).parents[2]
+K8S = ROOT / "deploy" / "k8s"
+SCHEMAS = Path(__file__).parent / "schemas"
+KUBERNETES = ("1.29", "1.35")
+# Everything at once, in the order deploy.sh gives; both ways to run the text pool.
+MIXES = {
+    "all-gpu": "openshift gpu keda keda-gpu monitoring priority external-redis tokens build",
+    "all-text": "openshift keda keda-text monitoring priority external-redis tokens build",
+}
+_PLAIN = re.compile(r"^(v1|[a-z]+/v\d|[a-z.]+\.k8s\.io/v\d)$")
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Object]]:
+    """Return the objects of base, every overlay and every mix."""
+    folders = {"base": K8S / "base", **{f.name: f for f in (K8S / "overlays").iterdir()}}
+    for name, components in MIXES.items():
+        folders[name] = _mix(tmp_path_factory.mktemp(name), components.split())
+    return {name: render(folder) for name, folder in folders.items()}
+
+
+def _mix(folder: Path, components: list[str]) -> Path:
+    def reach(path: str) -> str:
+        return str((K8S / path).relative_to("/").as_posix()).join(
+            ["../" * (len(folder.resolve().parts) - 1), ""]
+        )
+
+    text = yaml.safe_dump(
+        {
+            "kind": "Kustomization",
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "namespace": "somewhere",
+            "resources": [reach("base")],
+            "components": [reach(f"components/{c}") for c in components],
+        }
+    )
+    (folder / "kustomization.yaml").write_text(text)
+    return folder
+
+
+def _everything(rendered: dict[str, list[Object]]) -> Iterator[tuple[str, Object]]:
+    for name, objects in rendered.items():
+        for item in objects:
+            yield name, item
+
+
+def _pods(objects: list[Object]) -> Iterator[tuple[str, Object]]:
+    """Yield (workload, pod template)."""
+    for item in objects:
+        if item["kind"] in ("Deployment", "StatefulSet"):
+            yield item["metadata"]["name"], item["spec"]["template"]
+
+
+def _containers(objects: list[Object]) -> Iterator[tuple[str, Object]]:
+    for name, pod in _pods(objects):
+        for container in pod["spec"]["containers"]:
+            yield name, container
+
+
+def test_every_component_is_rendered_somewhere() -> None:
+    used = {c for mix in MIXES.values() for c in mix.split()}
+    assert used == {f.name for f in (K8S / "components").iterdir()}
+
+
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="the other renderer is not here")
+@pytest.mark.parametrize("name", ["base", "openshift", "gpu", "keda", "dev", *MIXES])
+def test_both_renderers_agree(rendered: dict[str, list[Object]], name: str, tmp_path: Path) -> None:
+    folders = {"base": K8S / "base", **{f.name: f for f in (K8S / "overlays").iterdir()}}
+    folder = folders.get(name) or _mix(tmp_path, MIXES[name].split())
+    ours = sorted(in_python(folder), key=identity)
+    theirs = sorted(rendered[name], key=identity)
+    assert [identity(item) for item in ours] == [identity(item) for item in theirs]
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine == other
+
+
+def test_objects_satisfy_the_schemas_of_kubernetes(rendered: dict[str, list[Object]]) -> None:
+    seen: set[str] = set()
+    for name, item in _everything(rendered):
+        text = json.dumps(item)
+        if text in seen or (SCHEMAS / f"{item['kind']}.json").exists():
+            continue
+        seen.add(text)
+        for version in KUBERNETES:
+            try:
+                kubernetes_validate.validate(item, version, strict=True)
+            except kubernetes_validate.ValidationError as error:
+                pytest.fail(f"{name}: {identity(item)} for {version}: {error.message}")
+    assert len(seen) > 20
+
+
+def test_objects_of_others_satisfy_their_schemas(rendered: dict[str, list[Object]]) -> None:
+    kinds = set()
+    for name, item in _everything(rendered):
+        path = SCHEMAS / f"{item['kind']}.json"
+        if path.exists():
+            kinds.add(item["kind"])
+            errors = jsonschema.Draft202012Validator(json.loads(path.read_text())).iter_errors(item)
+            for error in errors:
+                pytest.fail(f"{name}: {identity(item)}: {error.message}")
+        else:
+            assert _PLAIN.match(item["apiVersion"]), f"no schema for {item['kind']}"
+    assert kinds == {path.stem for path in SCHEMAS.glob("*.json")}
+
+
+def test_a_wrong_object_is_refused(rendered: dict[str, list[Object]]) -> None:
+    """The schemas are strict: an unknown field, a missing one and a wrong type all fail."""
+    scaled = next(i for _, i in _everything(rendered) if i["kind"] == "ScaledObject")
+    schema = json.loads((SCHEMAS / "ScaledObject.json").read_text())
+    for path, value in [("maxReplicas", 3), ("pollingInterval", "10"), ("triggers", [])]:
+        wrong = json.loads(json.dumps(scaled))
+        wrong["spec"][path] = value
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(wrong, schema)
+    deployment = json.loads(
+        json.dumps(next(i for _, i in _everything(rendered) if i["kind"] == "Deployment"))
+    )
+    deployment["spec"]["replica"] = 2
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(deployment, KUBERNETES[0], strict=True)
+
+
+def test_commands_are_the_command_lines_own(rendered: dict[str, list[Object]]) -> None:
+    pools = set()
+    for name, container in ((n, c) for o in rendered.values() for n, c in _containers(o)):
+        if name == "headroom-redis":
+            continue
+        program, *arguments = container["command"]
+        assert program == "headroom-farm"
+        parsed = parse(arguments)
+        if parsed.command == "worker":
+            pools.add((name, parsed.pool))
+        for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
+            probe = container.get(kind, {})
+            if "exec" in probe:
+                program, *arguments = probe["exec"]["command"]
+                assert (program, parse(arguments).command) == ("headroom-farm", "check")
+            elif probe:
+                assert probe["httpGet"]["path"] in ("/livez", "/readyz")
+                assert probe["httpGet"]["port"] == "http"
+        assert container["startupProbe"]
+        assert container["livenessProbe"]
+    assert pools == {
+        ("headroom-worker-cpu", "cpu"),
+        ("headroom-worker-text", "gpu"),
+        ("headroom-worker-gpu", "gpu"),
+    }
+
+
+def test_every_setting_is_one_and_no_secret_is_in_the_open(
+    rendered: dict[str, list[Object]],
+) -> None:
+    known = {f"HEADROOM_{name.upper()}" for name in Settings.model_fields}
+    secret = re.compile("PASSWORD$|DSN$|URL$|TOKEN$")
+    for name, item in _everything(rendered):
+        if item["kind"] == "ConfigMap":
+            assert set(item["data"]) <= known
+            assert not [n for n in item["data"] if secret.search(n)]
+            Settings.model_validate(
+                {n.removeprefix("HEADROOM_").lower(): v for n, v in item["data"].items()}
+            )
+        assert item["kind"] != "Secret", f"{name} carries a secret"
+    for container in (c for objects in rendered.values() for _, c in _containers(objects)):
+        for variable in container.get("env", []):
+            assert variable["name"] in known
+            assert ("value" in variable) != bool(secret.search(variable["name"]))
+
+
+def test_every_container_is_locked_down(rendered: dict[str, list[Object]]) -> None:
+    for objects in rendered.values():
+        for name, pod in _pods(objects):
+            spec = pod["spec"]
+            assert spec["securityContext"]["runAsNonRoot"] is True
+            assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+            assert spec["automountServiceAccountToken"] is False
+            for container in spec["containers"]:
+                context = container["securityContext"]
+                assert context["readOnlyRootFilesystem"] is True, name
+                assert context["allowPrivilegeEscalation"] is False
+                assert context["capabilities"] == {"drop": ["ALL"]}
+                assert "/tmp" in {m["mountPath"] for m in container["volumeMounts"]}
+                mounted = {m["name"] for m in container["volumeMounts"]}
+                claims = {"data"} if name == "headroom-redis" else set()
+                assert mounted == {v["name"] for v in spec["volumes"]} | claims
+                assert container["resources"]["requests"]["cpu"]
+                assert container["resources"]["requests"]["memory"]
+
+
+def test_openshift_gives_user_ids_itself(rendered: dict[str, list[Object]]) -> None:
+    for name in ("openshift", *MIXES):
+        text = json.dumps(rendered[name])
+        assert "runAsUser" not in text
+        assert "fsGroup" not in text
+    assert "runAsUser" in json.dumps(rendered["base"])  # for valkey, whose image starts as root
+
+
+def test_an_end_is_longer_than_a_deadline(rendered: dict[str, list[Object]]) -> None:
+    for objects in rendered.values():
+        settings = next(i for i in objects if i["kind"] == "ConfigMap")["data"]
+        deadline = int(settings["HEADROOM_DEADLINE_MS"]) / 1000
+        for name, pod in _pods(objects):
+            pause = 0
+            if name == "headroom-api":
+                stop = pod["spec"]["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
+                pause = int(stop[1])
+            assert pod["spec"]["terminationGracePeriodSeconds"] > deadline + pause + 2
+        for route in (i for i in objects if i["kind"] == "Route"):
+            limit = route["metadata"]["annotations"]["haproxy.router.openshift.io/timeout"]
+            assert int(limit.removesuffix("s")) > deadline
+
+
+def test_selectors_references_and_targets_exist(rendered: dict[str, list[Object]]) -> None:
+    for name, objects in rendered.items():
+        pods = [pod["metadata"]["labels"] for _, pod in _pods(objects)]
+        workloads = {workload for workload, _ in _pods(objects)}
+        deployments = {
+            i["metadata"]["name"]: i["spec"] for i in objects if i["kind"] == "Deployment"
+        }
+        for item in objects:
+            spec = item.get("spec", {})
+            if item["kind"] == "Service":
+                assert _matching(pods, {"matchLabels": spec["selector"]}), identity(item)
+            if item["kind"] in ("PodDisruptionBudget", "Deployment", "StatefulSet"):
+                assert _matching(pods, spec["selector"]), (name, identity(item))
+            if item["kind"] == "NetworkPolicy":
+                assert _matching(pods, spec["podSelector"]), (name, identity(item))
+            if item["kind"] in ("ScaledObject", "HorizontalPodAutoscaler"):
+                assert spec["scaleTargetRef"]["name"] in workloads
+                assert "replicas" not in deployments[spec["scaleTargetRef"]["name"]]
+            if item["kind"] == "ServiceMonitor":
+                labels = [i["metadata"]["labels"] for i in objects if i["kind"] == "Service"]
+                assert _matching(labels, spec["selector"])
+
+
+def _matching(labels: list[Object], selector: Object) -> list[Object]:
+    def fits(one: Object) -> bool:
+        wanted = selector.get("matchLabels", {}).items() <= one.items()
+        return wanted and all(
+            one.get(e["key"]) in e["values"] for e in selector.get("matchExpressions", [])
+        )
+
+    return [one for one in labels if fits(one)]
+
+
+def test_each_pool_has_one_autoscaler_and_one_way_to_run_text(
+    rendered: dict[str, list[Object]],
+) -> None:
+    for name, objects in rendered.items():
+        scaled = [
+            i["spec"]["scaleTargetRef"]["name"]
+            for i in objects
+            if i["kind"] in ("ScaledObject", "HorizontalPodAutoscaler")
+        ]
+        assert len(scaled) == len(set(scaled)), name
+        text = {w for w, _ in _pods(objects)} & {"headroom-worker-text", "headroom-worker-gpu"}
+        assert len(text) == 1, name
+        if name != "dev":
+            assert {"headroom-api", "headroom-worker-cpu"} <= set(scaled)
+
+
+def test_keda_asks_for_depth_and_age_of_its_own_pool(rendered: dict[str, list[Object]]) -> None:
+    pools = {
+        "headroom-worker-cpu": "cpu",
+        "headroom-worker-text": "gpu",
+        "headroom-worker-gpu": "gpu",
+    }
+    found = set()
+    for _, item in _everything(rendered):
+        if item["kind"] != "ScaledObject":
+            continue
+        target = item["spec"]["scaleTargetRef"]["name"]
+        found.add(target)
+        asked = [t["metadata"]["valueLocation"] for t in item["spec"]["triggers"]]
+        pool = pools[target]
+        assert asked == [
+            f'headroom_queue_depth{{pool="{pool}"}}',
+            f'headroom_queue_oldest_seconds{{pool="{pool}"}}',
+        ]
+        for trigger in item["spec"]["triggers"]:
+            assert (
+                trigger["metadata"]["url"] == "http://headroom-api.headroom-farm.svc:8788/metrics"
+            )
+    assert found == set(pools)
+
+
+def test_a_redis_of_ones_own_leaves_nothing_of_ours(rendered: dict[str, list[Object]]) -> None:
+    for name in MIXES:
+        kinds = {identity(i)[1:] for i in rendered[name]}
+        for kind in ("StatefulSet", "Service", "NetworkPolicy"):
+            assert (kind, "headroom-redis") not in kinds
+
+
+def test_the_operators_rules_are_prometheus_own() -> None:
+    plain = yaml.safe_load((ROOT / "deploy/grafana/alerts.yaml").read_text())
+    wrapped = yaml.safe_load((K8S / "components/monitoring/rules.yaml").read_text())
+    assert wrapped["spec"] == plain
+
+
+def test_valkey_is_started_as_in_compose(rendered: dict[str, list[Object]]) -> None:
+    compose: Any = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    valkey = compose["services"]["valkey"]
+    container = next(c for n, c in _containers(rendered["base"]) if n == "headroom-redis")
+    assert container["command"] == [part.replace("$$", "$") for part in valkey["command"]]
+    assert container["image"] == valkey["image"]
