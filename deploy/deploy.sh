@@ -173,7 +173,7 @@ render() {
     fi >"$work/overlay/settings.yaml"
     # KEDA asks from its own namespace, so its triggers name this one.
     "$cli" kustomize "$work/overlay" |
-        sed "s#headroom-api\.headroom-farm\.svc#headroom-api.$namespace.svc#" >"$work/objects.yaml"
+        sed "s#headroom-api\.headroom-farm\.svc#headroom-api.$namespace.svc#g" >"$work/objects.yaml"
 }
 
 render_builds() {

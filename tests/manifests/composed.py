@@ -108,13 +108,15 @@ class Composed:
         }
 
     def _here(self, text: str) -> str:
-        for there, here in [
-            ("valkey:6379", f"127.0.0.1:{self._redis_port}"),
-            ("/run/secrets/", f"{self._folder}/secrets/"),
-            ("/tmp/", f"{self._folder}/tmp/"),
-        ]:
-            text = text.replace(there, here)
-        return f"{self._folder}/data" if text == "/data" else text.replace("$$", "$")
+        places = {
+            "valkey:6379": f"127.0.0.1:{self._redis_port}",
+            "/run/secrets/": f"{self._folder}/secrets/",
+            "/tmp/": f"{self._folder}/tmp/",
+            "$$": "$",
+        }
+        # In one pass: this folder's own path may hold one of these names.
+        found = re.sub("|".join(map(re.escape, places)), lambda m: places[m[0]], text)
+        return f"{self._folder}/data" if text == "/data" else found
 
     def _program(self, name: str, body: str) -> None:
         path = self._folder / "bin" / name

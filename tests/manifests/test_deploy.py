@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,33 +20,36 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "deploy" / "deploy.sh"
 CUDA = "graph     kompress-fp32.onnx\nprovider  cuda\nloaded    2.10 s"
 
+# It is a shell's script because it is run a thousand times. A call leaves a folder: the command
+# line, the standard input, and every file it was given.
 _FAKE = """\
-import json, os, sys
-from pathlib import Path
-world = json.loads(Path({world!r}).read_text())
-arguments = sys.argv[1:]
-given = "" if sys.stdin.isatty() or "-i" not in arguments else sys.stdin.read()
-files = {{a.split("=", 2)[1]: Path(a.split("=", 2)[2]).read_text()
-         for a in arguments if a.startswith("--from-file=")}}
-for argument in arguments:
-    if argument.startswith("--filename="):
-        files["applied"] = Path(argument.partition("=")[2]).read_text()
-with open({record!r}, "a") as record:
-    record.write(json.dumps([*arguments, {{"stdin": given, **files}}]) + "\\n")
-if arguments[0] == "kustomize":
-    sys.path += [{root!r}, *{path!r}]
-    from tests.manifests.kustomize import in_python
-    print("".join(f"---\\n{{json.dumps(item)}}\\n" for item in in_python(Path(arguments[1]))))
-    raise SystemExit(0)
-line = " ".join(arguments)
-for pattern, status, output in world:
-    if pattern in line:
-        if output:
-            print(output)
-        raise SystemExit(status)
+#!/bin/sh
+number=$(ls "{record}" | wc -l)
+call="{record}/$(printf %04d "$number")"
+mkdir "$call"
+printf %s "$*" > "$call/line"
+for argument; do
+    case "$argument" in
+        -i) cat > "$call/stdin" ;;
+        --filename=*) cat "${{argument#*=}}" > "$call/applied" ;;
+        --from-file=*) pair=${{argument#*=}}; cat "${{pair#*=}}" > "$call/${{pair%%=*}}" ;;
+    esac
+done
+[ "$1" != kustomize ] || exec {python} "$2"
+case "$*" in
+{world}
+esac
 """
-
-_TOOLS = """bash cat chmod cut dirname git grep gzip head mkdir mktemp od realpath rm sed sort tr"""
+_KUSTOMIZE = """\
+import json, sys
+from pathlib import Path
+from tests.manifests.kustomize import in_python
+for item in in_python(Path(sys.argv[1])):
+    print("---", json.dumps(item), sep="\\n")
+"""
+_TOOLS = (
+    "bash cat chmod cut dirname git grep gzip head ls mkdir mktemp od realpath rm sed sort tr wc"
+)
 
 # What a healthy cluster says; a test puts its own lines before these. (part of a command, status,
 # output); the first that fits counts.
@@ -69,40 +72,36 @@ class Cluster:
 
     def __init__(self, folder: Path, name: str = "kubectl") -> None:
         self.folder = folder
-        self._record = folder / "record"
-        self._world = folder / "world"
-        bin_folder = folder / "bin"
-        bin_folder.mkdir()
+        self._calls = folder / "calls"
+        self._program = folder / "bin" / name if name else None
+        (folder / "bin").mkdir()
         # Only what the script needs, so that the machine's own kubectl is not found.
         for tool in _TOOLS.split():
             path = shutil.which(tool)
             assert path, tool
-            (bin_folder / tool).symlink_to(path)
-        if name:
-            script = folder / "fake.py"
-            text = _FAKE.format(
-                root=str(ROOT), path=sys.path, world=str(self._world), record=str(self._record)
-            )
-            script.write_text(text)
-            program = bin_folder / name
-            program.write_text(
-                f'#!{bin_folder}/bash\nexec -a {name} {sys.executable} {script} "$@"\n'
-            )
-            program.chmod(0o755)
+            (folder / "bin" / tool).symlink_to(path)
+        (folder / "kustomize.py").write_text(
+            f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n" + _KUSTOMIZE
+        )
 
     def run(
         self, *arguments: str, world: list[tuple[str, int, str]] | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run the script in a world where ``world`` comes before the healthy one."""
-        self._world.write_text(json.dumps([*(world or []), *WORLD]))
-        self._record.write_text("")
+        shutil.rmtree(self._calls, ignore_errors=True)
+        self._calls.mkdir()
+        if self._program is not None:
+            lines = [
+                f"    *{shlex.quote(part)}*) printf %s {shlex.quote(said)}; exit {status} ;;"
+                for part, status, said in [*(world or []), *WORLD]
+            ]
+            python = f"{sys.executable} {self.folder}/kustomize.py"
+            text = _FAKE.format(record=self._calls, python=python, world="\n".join(lines))
+            self._program.write_text(text)
+            self._program.chmod(0o755)
         return subprocess.run(
             [str(SCRIPT), *arguments],
-            env={
-                "PATH": str(self.folder / "bin"),
-                "TMPDIR": str(self.folder),
-                "HOME": str(self.folder),
-            },
+            env={"PATH": str(self.folder / "bin"), "TMPDIR": str(self.folder)},
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
@@ -113,8 +112,11 @@ class Cluster:
     @property
     def calls(self) -> list[tuple[str, dict[str, str]]]:
         """What it was asked: the command line, and the files and standard input it came with."""
-        found = [json.loads(line) for line in self._record.read_text().splitlines()]
-        return [(" ".join(call[:-1]), call[-1]) for call in found]
+        found = []
+        for call in sorted(self._calls.iterdir()):
+            sent = {path.name: path.read_text() for path in call.iterdir()}
+            found.append((sent.pop("line"), sent))
+        return found
 
     def asked(self, part: str) -> list[str]:
         """Return the command lines that hold ``part``."""
@@ -337,7 +339,7 @@ def test_a_dry_run_prints_every_object_and_changes_nothing(
     made = {key for _, sent in cluster.calls for key in _objects(sent.get("applied", ""))}
     made -= {("Secret", "x")}
     made |= {("Secret", line.split()[5]) for line in cluster.asked("create secret generic")}
-    made |= {("Namespace", line.split()[2]) for line in cluster.asked("create namespace")}
+    made |= {("Namespace", line.split()[2]) for line in cluster.asked("create namespace ")}
     made |= {("Namespace", line.split()[2]) for line in cluster.asked("label namespace")}
     assert set(shown) == made
 
