@@ -2,8 +2,9 @@
 
 The tokens file is a JSON list, one object a token: ``{"tenant": "...", "token": "..."}`` or
 ``"sha256"`` (hex) instead of ``"token"``, ``"scopes"`` (of ``compress``, ``retrieve``,
-``books``) and ``"trusted": true`` for a service that acts for users. It is read again
-when it changes; a bad file keeps the last good one.
+``books``) and ``"trusted": true`` for a service that acts for users, or ``"user": "..."`` for
+a user's own token: he is then whom trusted services call so. The file is read again when it
+changes; a bad one keeps the last good one.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     token: Annotated[str, msgspec.Meta(min_length=16)] | None = None
     sha256: Annotated[str, msgspec.Meta(pattern=r"^[A-Fa-f0-9]{64}\Z")] | None = None
     trusted: bool = False
+    user: Annotated[str, msgspec.Meta(min_length=1, max_length=256)] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ class Tenant:
     digest: bytes
     scopes: frozenset[Scope]
     trusted: bool
+    user: str | None = None
 
 
 class Tokens:
@@ -101,7 +104,8 @@ def _read(path: Path) -> tuple[Tenant, ...]:
             if entry.token is not None
             else bytes.fromhex(entry.sha256 or "")
         )
-        tenants.append(Tenant(entry.tenant, digest, frozenset(entry.scopes), entry.trusted))
+        scopes = frozenset(entry.scopes)
+        tenants.append(Tenant(entry.tenant, digest, scopes, entry.trusted, entry.user))
     return tuple(tenants)
 
 
@@ -135,12 +139,17 @@ class Access:
         scope = _scope(req.path)
         if scope not in tenant.scopes:
             raise Forbidden(f"this token does not have the scope '{scope}'")
-        if tenant.trusted and named:
-            # His users' names are their own choice: none may read like another tenant's.
-            apart = "/" in named or self._tokens.knows(named)
-            req.context.user = f"/{named}" if apart else named
+        if tenant.user is not None:
+            req.context.user = self._apart(tenant.user)
+        elif tenant.trusted and named:
+            req.context.user = self._apart(named)
         else:
             req.context.user = f"{tenant.name}/{named}" if named else tenant.name
+
+    def _apart(self, named: str) -> str:
+        """Return a trusted service's user: his name may not read like another tenant's."""
+        known = self._tokens is not None and self._tokens.knows(named)
+        return f"/{named}" if known or "/" in named else named
 
     def _by_header(self, req: falcon.asgi.Request, named: str, token: str) -> str:
         if named and self._trusts(req.remote_addr):

@@ -232,7 +232,8 @@ class Farm:
     def post(self, body: bytes | Any, name: str, **headers: str) -> Answer:
         """Post a body as user ``name``; ``x_request_id="a"`` sends ``x-request-id: a``."""
         given = {k.replace("_", "-"): v for k, v in headers.items()}
-        return post(self.url, body, {"x-maas-username": name, **given})
+        named = name.encode().decode("latin-1")  # http.client writes headers as latin-1
+        return post(self.url, body, {"x-maas-username": named, **given})
 
     def get(self, path: str) -> Answer:
         """Ask for a path."""

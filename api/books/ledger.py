@@ -27,6 +27,7 @@ from shared.deadline import Deadline
 from shared.scripts import script
 from shared.settings import Settings
 
+from ..background import end
 from .entry import Entry
 from .journal import Journal, Line, orphans
 
@@ -86,9 +87,7 @@ class Ledger:
             async with asyncio.timeout(_STOP_SECONDS):
                 await asyncio.gather(*[w.written for w in self._pending if w.written])
                 await self._confirm()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         clean = not self._pending and not self._unsure
         self._journal.close(clean=clean)
         if clean:

@@ -22,6 +22,8 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from shared.settings import Settings
 
+from ..background import end
+
 _log = structlog.get_logger(__name__)
 logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # says what this module says
 _STEP = Decimal("0.0001")
@@ -85,9 +87,7 @@ class Prices:
 
     async def stop(self) -> None:
         """Stop reading and close the connection."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end([self._task])
         if self._pool is not None:
             with contextlib.suppress(Exception):
                 await self._pool.close(timeout=1)

@@ -15,6 +15,7 @@ from shared.deadline import Deadline
 from shared.errors import Degraded
 from shared.settings import Settings
 
+from ..background import end
 from .state import Noted, UserState
 
 _log = structlog.get_logger(__name__)
@@ -47,9 +48,7 @@ class Activity:
 
     async def stop(self) -> None:
         """Write what is left, if Redis is there."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end([self._task])
         await self._write()
 
     async def _write_on(self) -> None:

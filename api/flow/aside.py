@@ -31,6 +31,7 @@ from shared.errors import Degraded, RequestError
 from shared.jobs import Detection, Original
 from shared.upstream import Counter
 
+from ..background import end
 from .body import Envelope, Split
 from .facts import Message, Plan
 from .planner import Context
@@ -124,9 +125,7 @@ class Aside:
 
     async def stop(self) -> None:
         """End the child and what waits for it."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end(self._tasks)
         await self._end()
 
     async def _ask(self, user: str, deadline: Deadline, name: str, *arguments: Any) -> Any:

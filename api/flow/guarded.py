@@ -21,6 +21,8 @@ from shared.deadline import Deadline
 from shared.errors import Degraded
 from shared.settings import Settings
 
+from ..background import end
+
 _log = structlog.get_logger(__name__)
 _ONE = ""
 """The name of a server's only node."""
@@ -45,9 +47,7 @@ class Guarded:
 
     async def stop(self) -> None:
         """Close the connections."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end([self._task])
         await self.client.aclose()
 
     async def ask(self, command: Any, deadline: Deadline, user: str = "") -> Any:

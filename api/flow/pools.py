@@ -15,6 +15,7 @@ from shared.errors import Degraded
 from shared.jobs import EngineStatus, unpack_status
 from shared.settings import POOLS, Settings
 
+from ..background import end
 from .guarded import Guarded
 
 
@@ -35,9 +36,7 @@ class Pools:
 
     async def stop(self) -> None:
         """Stop looking."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end([self._task])
 
     async def _watch(self) -> None:
         while True:

@@ -26,6 +26,7 @@ from shared.jobs import Form, unpack_form, unpack_reply
 from shared.scripts import script
 from shared.settings import Settings
 
+from ..background import end
 from .guarded import Guarded
 
 _log = structlog.get_logger(__name__)
@@ -52,9 +53,7 @@ class Replies:
 
     async def stop(self) -> None:
         """Stop receiving and close the connection."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end([self._task])
         await self._redis.aclose()
 
     @contextmanager

@@ -13,6 +13,7 @@ from shared.deadline import Deadline
 from shared.errors import Degraded
 from shared.settings import Settings
 
+from ..background import end
 from .guarded import Guarded
 
 _log = structlog.get_logger(__name__)
@@ -37,9 +38,7 @@ class Switch:
 
     async def stop(self) -> None:
         """Stop looking."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await end([self._task])
 
     async def _watch(self) -> None:
         while True:

@@ -43,11 +43,12 @@ def _verbatim(answer: Answer, body: dict[str, Any], reason: str) -> None:
 
 
 def _fill_queue(farm: Farm, jobs: int = 2) -> None:
-    """Hand jobs of two blocks in; a stopped worker's blocking pop still takes the first."""
+    """Hand jobs of two blocks in; a stopped worker's blocking pop may still take the first."""
     for _ in range(jobs):
         body = conversation(ran(rows(user())), ran(rows(user()), "b"))
         farm.post(body, user(), x_headroom_deadline_ms="100")
-    until("all but one wait", lambda: farm.redis.llen(keys.queue("cpu")) == jobs - 1)
+    held = (keys.queue("cpu"), keys.taken("cpu"))
+    until("all are there", lambda: sum(farm.redis.llen(key) for key in held) == jobs)
 
 
 def test_a_slow_engine_is_answered_for_by_the_deadline_and_fills_the_cache(
@@ -187,8 +188,8 @@ def test_rqs_own_tools_see_queue_workers_and_jobs(own_farm: Callable[..., Farm])
     _worker(farm, "cpu").signal(signal.SIGSTOP)
     _fill_queue(farm)
     queue = Queue("cpu", connection=farm.redis, serializer=JSONSerializer)
-    assert queue.count == 1
-    job = queue.jobs[0]
+    assert queue.count in (1, 2)
+    job = queue.jobs[-1]
     assert job.func_name == "workers.tasks.compress_blocks"
     assert len(job.args[0]["blocks"]) == 2  # a request's blocks travel in few jobs
 

@@ -31,7 +31,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
     entries = [
         {"tenant": "gateway", "token": GATEWAY, "scopes": ["compress"], "trusted": True},
         {"tenant": "litellm", "token": LITELLM, "scopes": ["compress", "retrieve"]},
-        {"tenant": "ada", "token": ADA, "scopes": ["retrieve"]},
+        {"tenant": "ada", "token": ADA, "scopes": ["retrieve"], "user": "ada"},
     ]
     tokens.write_text(json.dumps(entries))
     farm = Farm(directory, tokens_file=tokens)

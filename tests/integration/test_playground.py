@@ -9,7 +9,7 @@ import pytest
 
 from shared import keys
 
-from ..farm import Answer, Farm, post, request, user
+from ..farm import Answer, Farm, post, request, until, user
 from ..texts import conversation, events, ran, rows
 
 STAGES = ("read", "plan", "lookup", "wait", "assemble")
@@ -80,7 +80,11 @@ def test_an_original_comes_back_to_its_own_page_and_user_only(farm: Farm) -> Non
     assert (forged.status, forged.json["error"]["type"]) == (400, "invalid_user")
     sandbox = "playground\tmine\tada"
     assert farm.redis.exists(keys.original(keys.user_tag(sandbox), digest))
-    assert sandbox in {s["user_id"] for s in farm.get("/sessions").json["sessions"]}
+
+    def is_listed() -> bool:
+        return sandbox in {s["user_id"] for s in farm.get("/sessions").json["sessions"]}
+
+    until("its session is written down", is_listed)
 
 
 @pytest.mark.parametrize("page", [None, "", "a b", "x" * 65, "ä"])

@@ -152,7 +152,11 @@ def test_a_user_lies_in_one_slot_and_users_are_spread(farm: Farm, cluster: Clust
         assert slot == key_slot(keys.cache(keys.user_tag(name)).encode())
         assert number == cluster.home(name)
     assert not list(farm.redis.scan_iter("farm:{u:[^p]*"))  # and none lies with the queues
-    assert {one["user_id"] for one in farm.get("/sessions").json["sessions"]} >= set(names)
+
+    def listed() -> set[str]:
+        return {one["user_id"] for one in farm.get("/sessions").json["sessions"]}
+
+    until("their sessions are written down", lambda: listed() >= set(names))
     assert cluster.client(0).acl_log() == []
 
 
