@@ -69,9 +69,9 @@ class Delivery:
             pipe.rpush(waiter, reply)
             pipe.expire(waiter, keys.REPLY_TTL_SECONDS)
         self._count(pipe, form, count)
-        if ends is not None:
-            self._queue.done(ends, "done", pipe)
         pipe.execute()
+        if ends is not None:
+            self._queue.done(ends, "done")
 
     def end(self, job_id: str, outcome: Outcome) -> None:
         """End a job whose blocks are not to be done."""
@@ -80,10 +80,12 @@ class Delivery:
     def _store(self, user: str, done: Done) -> list[bytes]:
         """Keep the block in its user's state; return the reply lists that wait for it."""
         settings = self._settings
-        pipe = self._state.pipeline(transaction=False)
         if done.originals:
+            pipe = self._state.pipeline(transaction=False)
             keep(pipe, user, done.originals, (), settings.original_ttl)
-        self._finish(
+            pipe.execute()
+        # Not in the pipeline: there redis-py would first ask whether the script is known.
+        waiters: list[bytes] = self._finish(
             keys=[keys.cache(user), keys.ages(user), keys.flights(user)],
             args=[
                 settings.session_ttl,
@@ -91,9 +93,7 @@ class Delivery:
                 done.block.key,
                 b"" if done.form.outcome in _NOT_KEPT else pack_form(done.form),
             ],
-            client=pipe,
         )
-        waiters: list[bytes] = pipe.execute()[-1]
         return waiters
 
     def _count(self, pipe: Pipeline, form: Form, count: BatchCount) -> None:

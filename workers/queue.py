@@ -81,8 +81,8 @@ class PoolQueue:
             pairs = [item for pair in leases.items() for item in pair]
             self._renew(keys=[keys.leases(self.pool)], args=pairs)
 
-    def done(self, job_id: str, outcome: Outcome, pipe: Any = None) -> None:
-        """Take a job that is through away and count its outcome; with ``pipe``, when it runs."""
+    def done(self, job_id: str, outcome: Outcome) -> None:
+        """Take a job that is through away and count its outcome."""
         self._done(
             keys=[
                 keys.job(job_id),
@@ -93,7 +93,6 @@ class PoolQueue:
                 keys.metrics(self.pool),
             ],
             args=[job_id, f"jobs:{outcome}"],
-            client=pipe,
         )
 
     def mark(self, job_id: str, block_key: str) -> None:

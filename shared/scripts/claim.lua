@@ -4,30 +4,43 @@
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local reply, lease = ARGV[1], tonumber(ARGV[2])
-local answers, claimed = {}, false
-for i = 3, #ARGV do
-  local key = ARGV[i]
-  local form = redis.call('HGET', KEYS[1], key)
-  local answer = form or 0
+local answers = redis.call('HMGET', KEYS[1], unpack(ARGV, 3))
+local used, absent, places = {}, {}, {}
+for i, form in ipairs(answers) do
   if form then
-    redis.call('ZADD', KEYS[2], now, key)
-  elseif lease > 0 then
-    local flight = redis.call('HGET', KEYS[3], key)
-    local ends = flight and tonumber(string.match(flight, '^(%d+)|'))
-    if ends and ends > now then
-      answer = 1
-      local seen = false
-      for waiter in string.gmatch(flight, '|([^|]+)') do
-        if waiter == reply then seen = true end
-      end
-      if not seen then redis.call('HSET', KEYS[3], key, flight .. '|' .. reply) end
-    else
-      answer = 2
-      claimed = true
-      redis.call('HSET', KEYS[3], key, string.format('%.0f', now + lease) .. '|' .. reply)
-    end
+    used[#used + 1] = now
+    used[#used + 1] = ARGV[i + 2]
+  else
+    answers[i] = 0
+    absent[#absent + 1] = ARGV[i + 2]
+    places[#places + 1] = i
   end
-  answers[#answers + 1] = answer
 end
-if claimed then redis.call('PEXPIRE', KEYS[3], 10 * lease) end
+if #used > 0 then redis.call('ZADD', KEYS[2], unpack(used)) end
+if lease == 0 or #absent == 0 then return answers end
+local flights = redis.call('HMGET', KEYS[3], unpack(absent))
+local noted = {}
+for i, flight in ipairs(flights) do
+  local ends = flight and tonumber(string.match(flight, '^(%d+)|'))
+  local entry
+  if ends and ends > now then
+    answers[places[i]] = 1
+    local seen = false
+    for waiter in string.gmatch(flight, '|([^|]+)') do
+      if waiter == reply then seen = true end
+    end
+    if not seen then entry = flight .. '|' .. reply end
+  else
+    answers[places[i]] = 2
+    entry = string.format('%.0f', now + lease) .. '|' .. reply
+  end
+  if entry then
+    noted[#noted + 1] = absent[i]
+    noted[#noted + 1] = entry
+  end
+end
+if #noted > 0 then
+  redis.call('HSET', KEYS[3], unpack(noted))
+  redis.call('PEXPIRE', KEYS[3], 10 * lease)
+end
 return answers
