@@ -94,6 +94,17 @@ class Rig:
         self.requests += 1
         return answer
 
+    def runs(self, name: str, *arguments: str, **settings: Any) -> subprocess.CompletedProcess[str]:
+        """Run a command as that user."""
+        given = {**self.of(name, self.front), **settings}
+        environment = {f"HEADROOM_{k.upper()}": str(v) for k, v in given.items()}
+        return subprocess.run(
+            [sys.executable, "-m", "deploy.cli", *arguments],
+            env={**self.farm.environment, **environment},
+            capture_output=True,
+            text=True,
+        )
+
     def compresses(self) -> bool:
         """Say whether a fresh block comes back smaller."""
         found = self.post(conversation(ran(rows(user()))), user()).json
@@ -162,13 +173,11 @@ def test_a_farm_of_least_privilege_does_all_it_is_for(rig: Rig) -> None:
     for path in ("/stats", "/stats?range=month", "/stats/insights", "/stats-history", "/sessions"):
         assert rig.farm.get(path).status == 200
     assert rig.metrics("headroom_requests_total")[""] >= 2
-    environment = {
-        **rig.farm.environment,
-        **{f"HEADROOM_{k.upper()}": str(v) for k, v in rig.of("admin", rig.front).items()},
-    }
-    command = [sys.executable, "-m", "deploy.cli", "export"]
-    books = subprocess.run(command, env=environment, capture_output=True, check=True).stdout
-    assert json.loads(books)
+    assert json.loads(rig.runs("admin", "export").stdout)
+    for action in ("on", "status", "off"):
+        assert rig.runs("admin", "bypass", action).returncode == 0
+    assert rig.runs("worker", "check", "worker").returncode == 0
+    until("the switch is seen to be off", rig.compresses)
     assert rig.root.acl_log() == []
 
 
@@ -220,13 +229,7 @@ def test_every_command_of_a_script_is_granted_to_who_runs_it(
 
 
 def test_a_server_that_nobody_we_trust_signed_is_not_spoken_to(rig: Rig) -> None:
-    environment = {
-        **rig.farm.environment,
-        **{f"HEADROOM_{k.upper()}": str(v) for k, v in rig.of("admin", rig.front).items()},
-        "HEADROOM_REDIS_CA_FILE": str(rig.directory / "stranger.pem"),
-    }
-    command = [sys.executable, "-m", "deploy.cli", "export"]
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True)
+    ended = rig.runs("admin", "export", redis_ca_file=rig.directory / "stranger.pem")
     assert ended.returncode == 2
     assert rig.passwords["admin"] not in ended.stdout + ended.stderr
 
