@@ -6,6 +6,7 @@ a server of their own.
 
 from __future__ import annotations
 
+import re
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -183,6 +184,9 @@ def test_a_node_that_dies_costs_only_its_own_users(farm: Farm, cluster: Cluster)
     node = f"127.0.0.1:{cluster.servers[1].port}"
     metrics = farm.get("/metrics").body.decode()
     assert f'cause="unreachable",node="{node}",place="state"' in metrics
+    # It was found away once, and nobody asked it after that.
+    trips = re.findall(r'breaker_trips_total\{.*place="state"\} (\S+)', metrics)
+    assert [float(count) for count in trips] == [1.0]
     cluster.servers[1].start()
     until("its users are served again", lambda: _compresses(farm, theirs))
     until("all nodes are there", lambda: farm.get("/readyz").json["checks"]["state"] == "ok")
