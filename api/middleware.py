@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import re
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ _log = structlog.get_logger(__name__)
 _SLASHES = re.compile("//+")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _REMAINDER_SECONDS = 1.0
+_SILENCE_SECONDS = 0.1
 _encode = msgspec.json.Encoder().encode
 
 
@@ -59,13 +61,19 @@ class Remainder:
         resource: object,
         req_succeeded: bool,
     ) -> None:
-        """Read on and forget, unless the client waits to be asked."""
+        """Read on and forget until the client falls silent; ask none that waits to be asked."""
         if req_succeeded or req.get_header("expect"):
             return
-        if req.content_length or req.get_header("transfer-encoding"):
+        if not (req.content_length or req.get_header("transfer-encoding")):
+            return
+        end = time.monotonic() + _REMAINDER_SECONDS
+        came = -1
+        while req.stream.tell() > came and time.monotonic() < end:
+            came = req.stream.tell()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_REMAINDER_SECONDS):
+                async with asyncio.timeout(_SILENCE_SECONDS):
                     await req.stream.exhaust()
+                    return
 
 
 class Part(Protocol):

@@ -146,8 +146,10 @@ def test_what_is_too_heavy_leaves_as_it_came_in_bounded_memory(target: Farm, nam
 def test_a_large_honest_result_still_shrinks(target: Farm) -> None:
     name = user()
     body = conversation(ran(rows(name, 4000)))
-    first = target.post(body, name)
-    assert first.json["degraded"] == []
+    # Where something before this ended the child, the text is left, and the next turn tries again.
+    first = until(
+        "it was read", lambda: (got := target.post(body, name)).json["degraded"] == [] and got, 15
+    )
     assert first.json["tokens_saved"] > first.json["tokens_before"] / 4
     again = target.post(body, name)
     assert again.json["messages"] == first.json["messages"]

@@ -25,9 +25,10 @@ _JUNK = [b"\x00", b"\xff", b'"', b"\\", b"{", b"}", b"[", b"]", b":", b",", b"\\
 
 
 def material() -> list[bytes]:
-    """Return real bodies to break, of a few kilobytes."""
-    texts = [events("f", 30), rows("f", 20), page()[:3000]]
+    """Return real bodies to break; an unbroken text of one in five is a job for a worker."""
+    texts = [events("f", 8), rows("f", 6), page()[:600]]
     bodies = [conversation(make(text)) for make in (ran, openai_ran) for text in texts]
+    bodies += [conversation(ran(events("f", 30))), conversation(openai_ran(rows("f", 20)))]
     return [json.dumps({**body, "config": {"protect_recent": 1}}).encode() for body in bodies]
 
 
