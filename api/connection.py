@@ -43,15 +43,20 @@ class BoundedConnection(ASGIProtocol):
             self._start_read_timer()
 
     def data_received(self, data: bytes) -> None:
-        """Take what came; the first bytes after an answer start the next head's time."""
-        if self._read_timer is None and self._awaiting_request:
-            self._start_read_timer()
-        self._begun = True
+        """Take what came, whatever it is."""
         try:
             super().data_received(data)
         except Exception:  # a length of 5000 digits, say: what is unforeseen is no request
             self._send_error_response(400, "")
             self._close_transport()
+
+    def _feed_callback_parser(self, data: bytes) -> Any:
+        """Parse what came, or what came early, behind the request before; a head's first
+        bytes start its time."""
+        if self._read_timer is None and not self._callback_parser.is_complete:
+            self._start_read_timer()
+        self._begun = True
+        return super()._feed_callback_parser(data)
 
     def _on_headers_complete(self) -> Any:
         self._start_read_timer()

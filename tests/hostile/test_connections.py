@@ -46,12 +46,14 @@ def test_slow_heads_and_bodies_are_ended_and_hold_nobody_up(target: Farm) -> Non
     until("the connections are gone", lambda: not connections(target))
 
 
-def test_a_kept_connections_next_head_has_its_time_too(target: Farm) -> None:
+@pytest.mark.parametrize("early", [False, True])
+def test_a_kept_connections_next_head_has_its_time_too(target: Farm, early: bool) -> None:
+    whole = head("POST", "/v1/compress", f"content-length: {len(EMPTY)}") + EMPTY
     with closing(connect(target)) as connection:
-        whole = head("POST", "/v1/compress", f"content-length: {len(EMPTY)}") + EMPTY
-        connection.sendall(whole)
+        connection.sendall(whole + whole[:40] if early else whole)
         assert hear(connection).status == 200
-        connection.sendall(whole[:40])
+        if not early:
+            connection.sendall(whole[:40])
         assert hear(connection).status == 408
 
 
