@@ -7,7 +7,7 @@ serves. Here, from the first SIGTERM (or SIGINT) on:
 1. ``/readyz`` says 503 ``draining`` and every answer carries ``Connection: close``; for
    ``HEADROOM_DRAIN_SECONDS`` new connections are still served, for load balancers to notice.
 2. The listening socket is let go. Requests go on to their deadlines; a connection that has
-   been idle since :data:`IDLE_SECONDS` is closed.
+   been idle for :data:`IDLE_POLLS` looks at it, a second, is closed.
 3. The application's parts close, and the process ends.
 
 A second SIGTERM ends it at once. SIGHUP puts new processes behind the same listening socket,
@@ -31,9 +31,10 @@ from shared.settings import Settings
 
 from .connection import BoundedConnection, raise_file_limit
 
-IDLE_SECONDS = 0.5
-"""A client that is about to use a connection has used it in this time."""
 _POLL_SECONDS = 0.05
+IDLE_POLLS = 20
+"""A client that is about to use a connection has used it in this time, a second. Counted in
+looks and not by the clock: a process that had no processor for a second has read nothing."""
 _CLOSING_SECONDS = 6
 """What a process may take beyond its last request's deadline: gunicorn's tick of a second,
 idle connections, and closing the ledger and the connections to Redis and Postgres."""
@@ -111,15 +112,14 @@ class FrontEnd(gasgi.ASGIWorker):
             await self._until(lambda: False, settings.drain_seconds)
         for server in self.servers:
             server.close()
-        seen = {one: (one.req_count, time.monotonic()) for one in self.connections}
+        looks: dict[Connection, tuple[int, int]] = {}
 
         def gone() -> bool:
-            now = time.monotonic()
             for one in list(self.connections):
-                count, since = seen.setdefault(one, (one.req_count, now))
-                if not one.idle or count != one.req_count:
-                    seen[one] = (one.req_count, now)
-                elif now - since > IDLE_SECONDS:
+                requests, idle = looks.get(one, (-1, 0))
+                same = one.idle and one.req_count == requests
+                looks[one] = (one.req_count, idle + 1 if same else 0)
+                if idle >= IDLE_POLLS:
                     one.close()
             return not self.connections
 

@@ -10,7 +10,10 @@ from typing import Any, Final
 
 from .load import Exchange
 
-_REASONS: Final = {"deadline", "overload", "no_workers", "redis", "engine", "internal"}
+_REASONS: Final = {
+    "deadline", "overload", "no_workers", "redis", "engine", "quarantine", "large",
+}  # fmt: skip
+"""Why a text may stay as it was; `internal` would be a defect of the farm's own."""
 _TOOLS: Final = {"tool", "function"}
 
 Place = tuple[int, int, int]
