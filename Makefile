@@ -10,7 +10,7 @@ run: $(VENV)/.run
 	$(BIN)/python -m deploy.run $(if $(ONCE),--once --port 0,--port $(PORT))
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -165,20 +165,21 @@ class Reader:
     async def pool(self, pool: str, now: float) -> dict[str, Any]:
         """Return a pool's queue depth, the oldest job's age, live workers, load and counters."""
         pipe = self._redis.pipeline(transaction=False)
-        pipe.llen(keys.queue(pool))
-        pipe.lindex(keys.queue(pool), 0)
+        pipe.lrange(keys.queue(pool), 0, -1)
         pipe.zcount(keys.workers(pool), now - keys.WORKER_TTL_SECONDS, "+inf")
         pipe.hgetall(keys.metrics(pool))
         pipe.hmget(keys.load(pool), "blocks", "bytes")
-        depth, oldest, alive, counted, load = await self._ask(pipe.execute())
-        age = 0.0
-        if oldest is not None:
-            stamp = await self._ask(self._redis.hget(keys.job(oldest.decode()), "enqueued_at"))
-            age = age_of(stamp) if stamp else 0.0
+        waiting, alive, counted, load = await self._ask(pipe.execute())
+        # Newcomers go ahead, so the first need not be the oldest; the pool's bound bounds this.
+        pipe = self._redis.pipeline(transaction=False)
+        for job_id in waiting:
+            pipe.hget(keys.job(job_id.decode()), "enqueued_at")
+        stamps = await self._ask(pipe.execute()) if waiting else []
+        age = max((age_of(stamp) for stamp in stamps if stamp), default=0.0)
         counters = {name.decode(): float(value) for name, value in counted.items()}
         blocks, size = (max(0, int(held or 0)) for held in load)
         return {
-            "depth": depth,
+            "depth": len(waiting),
             "oldest": age,
             "alive": alive,
             "blocks": blocks,
