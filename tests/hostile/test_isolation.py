@@ -127,7 +127,7 @@ def test_odd_names_are_names_of_their_own(target: Farm) -> None:
     body = conversation(ran(events(CACHE_SEED)))
     mine: dict[str, str] = {}
     for name in ODD:
-        answer = target.post(body, wire(name))
+        answer = target.post(body, name)
         assert answer.status == 200, (name, answer.body)
         assert answer.json["degraded"] == []
         mine[name] = answer.json["ccr_hashes"][0]
