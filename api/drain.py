@@ -155,7 +155,11 @@ class Master(Arbiter):
         super().signal(sig, frame)
 
     def reload(self) -> None:
-        """Replace the processes (SIGHUP); the old ones go when the new ones serve."""
+        """Replace the processes (SIGHUP); the old ones go when the new ones serve.
+
+        Those that do not go by themselves within :func:`drain_limit` are killed.
+        """
+        old = set(self.WORKERS)
         while heard(self._ready, 4096):
             pass  # said by processes that were started one by one
         self._wanted = self.cfg.workers
@@ -163,6 +167,8 @@ class Master(Arbiter):
             super().reload()
         finally:
             self._wanted = 0
+        for pid in old & set(self.WORKERS):
+            self.kill_worker(pid, signal.SIGKILL)
 
     def manage_workers(self) -> None:
         """Keep the number of processes; while they are replaced, wait for the new ones."""

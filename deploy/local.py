@@ -2,7 +2,8 @@
 
 Each part is a process running the very command the compose file and the manifests run.
 A part that dies is started again with back-off; the others live through it. The listening
-socket is made here and handed to the front end, so none is refused while it is replaced.
+socket is made here and handed to the front end, so nobody is refused while it is replaced;
+where it died, callers are refused until it listens again.
 """
 
 from __future__ import annotations
@@ -138,7 +139,7 @@ class Farm:
             new.start()
             give_up = time.monotonic() + _READY_SECONDS
             while not new.ready:
-                if not new.poll() or time.monotonic() > give_up:
+                if not new.alive or time.monotonic() > give_up:
                     _log.error("restart_given_up", part=old.name)
                     new.end(time.monotonic())
                     self._passing.remove(new)

@@ -78,8 +78,8 @@ class Part:
         wait = _BACKOFF_SECONDS[min(self.deaths, len(_BACKOFF_SECONDS) - 1)]
         self.deaths += 1
         self.restart_at = time.monotonic() + wait
-        if self.listener is not None and self.deaths > 1:
-            # It does not come back soon: callers are better refused than kept waiting.
+        if self.listener is not None:
+            # Callers who are refused go on at once; kept waiting they would lose their deadline.
             with contextlib.suppress(OSError):  # where nobody has listened yet
                 self.listener.shutdown(socket.SHUT_RDWR)
         _log.warning("part_died", part=self.name, status=self.process.returncode, restart_in=wait)

@@ -52,8 +52,8 @@ class Play:
 class Scenario:
     """A fault and what is asked of a farm that meets it.
 
-    `retry`: clients may be cut off and send again. `again`: jobs may be run twice, since
-    workers are killed in the middle of them. `settings` are the farm's.
+    `retry`: clients may be cut off and send again. `again`: jobs may be run twice, since their
+    workers are killed, or Redis is away when leases are to be renewed. `settings` are the farm's.
     """
 
     name: str
@@ -297,9 +297,9 @@ SCENARIOS = (
     Scenario("a job that kills its worker twice", poison, again=True, cpu=1),
     Scenario("front-end processes killed -9", kill_front_ends, retry=True),
     Scenario("front end and master killed -9", kill_front_end_master, retry=True),
-    Scenario("Redis killed -9", redis_gets(signal.SIGKILL)),
-    Scenario("Redis restarted", redis_gets(signal.SIGTERM)),
-    Scenario("Redis paused for 5 s", pause_redis),
+    Scenario("Redis killed -9", redis_gets(signal.SIGKILL), again=True),
+    Scenario("Redis restarted", redis_gets(signal.SIGTERM), again=True),
+    Scenario("Redis paused for 5 s", pause_redis, again=True),
     Scenario("gpu pool at 0", pool_at_zero, again=True),
     Scenario("4 times the load", overload, health_seconds=3.0),
     Scenario("rolling restart", rolling_restart),

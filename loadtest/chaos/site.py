@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 from redis.asyncio import Redis
 
+from deploy.part import die_with_parent
 from shared import keys
 from shared.settings import POOLS
 
@@ -171,6 +172,7 @@ class Site:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                preexec_fn=die_with_parent if sys.platform == "linux" else None,
             )
 
     def _environment(self) -> Mapping[str, str]:

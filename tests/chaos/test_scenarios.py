@@ -1,0 +1,34 @@
+"""The scenarios of `make chaos` whose break would hurt most, in short."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from loadtest.chaos.load import material
+from loadtest.chaos.run import Runner
+from loadtest.chaos.scenarios import SCENARIOS
+
+_SEED = 7
+_SECONDS = 4.0
+_MARGIN_MS = 250.0
+"""As in `test_deadline`: the promise is 100, the rest is a client on the same two cores."""
+_HEALTH_SECONDS = 60.0
+"""Here it is only asked that it comes; `make chaos` asks how soon."""
+
+
+@pytest.fixture(scope="module")
+def runner() -> Runner:
+    """Plays with three clients."""
+    return Runner(material(3, _SEED), _SECONDS, _SEED, _MARGIN_MS, least_health=_HEALTH_SECONDS)
+
+
+@pytest.mark.parametrize(
+    "name", ["cpu workers killed -9, one by one", "rolling restart", "everything killed -9"]
+)
+def test_a_farm_that_is_hurt_keeps_its_promises(runner: Runner, name: str) -> None:
+    scenario = next(s for s in SCENARIOS if s.name == name)
+    outcome = asyncio.run(runner.play(scenario))
+    assert outcome.broken == []
+    assert outcome.answered == outcome.requests > 20
