@@ -58,6 +58,8 @@ def hang_limit(settings: Settings) -> int:
 class Connection(BoundedConnection):
     """A client's connection that its process knows of."""
 
+    _decided: tuple[Any, bool] = (None, False)
+
     def connection_made(self, transport: Any) -> None:
         """Note it."""
         self.worker.connections.add(self)
@@ -77,6 +79,16 @@ class Connection(BoundedConnection):
         """Close it in good order."""
         self._keepalive_timeout()
 
+    def _will_close(self, request: Any, response_requires_close: bool) -> bool:
+        """Say whether the connection closes after an answer: as the answer's head announced.
+
+        It is asked again when the answer is through; draining may have begun between.
+        """
+        if self._decided[0] is not request:
+            self._decided = (request, self.worker.app.drain.asked)
+        closes: bool = super()._will_close(request, response_requires_close)
+        return self._decided[1] or closes
+
 
 class FrontEnd(gasgi.ASGIWorker):
     """One front-end process. ``self.app`` is the :class:`~api.server.Server`."""
@@ -85,6 +97,7 @@ class FrontEnd(gasgi.ASGIWorker):
         super().__init__(*args, **kwargs)
         self.connections: set[Connection] = set()
         self._announced = False
+        self._draining: asyncio.Task[None] | None = None
 
     def init_process(self) -> None:
         """Serve with connections that are bounded and can be drained."""
@@ -97,19 +110,36 @@ class FrontEnd(gasgi.ASGIWorker):
         super().notify()
         if self.servers and not self._announced:
             self._announced = True
+            for listener in self.sockets:  # asyncio listened again, with a backlog of its own
+                listener.sock.listen(self.cfg.backlog)
             for pipe in self.app.ready_pipes:
                 tell(pipe)
 
     def handle_exit_signal(self) -> None:
-        """Begin to drain (SIGTERM); told twice is told once, for gunicorn repeats itself."""
-        self.app.drain.asked = True
-        super().handle_exit_signal()
+        """Begin to drain (SIGTERM); told twice is told once, for gunicorn repeats itself.
+
+        The worker stays ``alive`` until its connections are gone: gunicorn cuts those of a
+        worker that is not, whatever it announced on them.
+        """
+        if not self.app.drain.asked:
+            self.app.drain.asked = True
+            self._draining = self.loop.create_task(self._drain(), name="drain")
+
+    async def _drain(self) -> None:
+        await self._until(lambda: False, self.app.settings.drain_seconds)
+        await self._let_go()
+        self.alive = False
 
     async def _shutdown(self) -> None:
-        """Serve on for the grace, let the socket go, finish what runs, close the parts."""
+        """Close the parts; where the master died, end first what runs: others want the port."""
+        if not self.app.drain.asked:
+            await self._let_go()
+        if self.lifespan and not self._quick_shutdown:
+            await self.lifespan.shutdown()
+
+    async def _let_go(self) -> None:
+        """Let the socket go and finish what runs."""
         settings: Settings = self.app.settings
-        if self.app.drain.asked:  # not where the master died: its successor wants the port
-            await self._until(lambda: False, settings.drain_seconds)
         for server in self.servers:
             server.close()
         looks: dict[Connection, tuple[int, int]] = {}
@@ -124,8 +154,6 @@ class FrontEnd(gasgi.ASGIWorker):
             return not self.connections
 
         await self._until(gone, settings.deadline_ms / 1000 + 1)
-        if self.lifespan and not self._quick_shutdown:
-            await self.lifespan.shutdown()
 
     async def _until(self, over: Any, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -155,11 +183,7 @@ class Master(Arbiter):
         super().signal(sig, frame)
 
     def reload(self) -> None:
-        """Replace the processes (SIGHUP); the old ones go when the new ones serve.
-
-        Those that do not go by themselves within :func:`drain_limit` are killed.
-        """
-        old = set(self.WORKERS)
+        """Replace the processes (SIGHUP); the old ones drain when the new ones serve."""
         while heard(self._ready, 4096):
             pass  # said by processes that were started one by one
         self._wanted = self.cfg.workers
@@ -167,8 +191,6 @@ class Master(Arbiter):
             super().reload()
         finally:
             self._wanted = 0
-        for pid in old & set(self.WORKERS):
-            self.kill_worker(pid, signal.SIGKILL)
 
     def manage_workers(self) -> None:
         """Keep the number of processes; while they are replaced, wait for the new ones."""
