@@ -1,12 +1,19 @@
-"""How background tasks end."""
+"""How background tasks go on, and how they end."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 _ASK_AGAIN_SECONDS = 0.1
+
+
+async def every(seconds: float, do: Callable[[], Awaitable[None]]) -> None:
+    """Do something again and again, first after ``seconds``."""
+    while True:
+        await asyncio.sleep(seconds)
+        await do()
 
 
 async def end(tasks: Iterable[asyncio.Task[Any] | None]) -> None:

@@ -15,7 +15,7 @@ from shared.deadline import Deadline
 from shared.errors import Degraded
 from shared.settings import Settings
 
-from ..background import end
+from ..background import end, every
 from .state import Noted, UserState
 
 _log = structlog.get_logger(__name__)
@@ -44,17 +44,12 @@ class Activity:
 
     async def start(self) -> None:
         """Begin to write."""
-        self._task = asyncio.create_task(self._write_on(), name="activity")
+        self._task = asyncio.create_task(every(_EVERY_SECONDS, self._write), name="activity")
 
     async def stop(self) -> None:
         """Write what is left, if Redis is there."""
         await end([self._task])
         await self._write()
-
-    async def _write_on(self) -> None:
-        while True:
-            await asyncio.sleep(_EVERY_SECONDS)
-            await self._write()
 
     async def _write(self) -> None:
         """Write and forget what was noted."""

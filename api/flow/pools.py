@@ -15,7 +15,7 @@ from shared.errors import Degraded
 from shared.jobs import EngineStatus, unpack_status
 from shared.settings import POOLS, Settings
 
-from ..background import end
+from ..background import end, every
 from .guarded import Guarded
 
 
@@ -32,16 +32,12 @@ class Pools:
     async def start(self) -> None:
         """Look once, and then again and again."""
         await self._look()
-        self._task = asyncio.create_task(self._watch(), name="pools")
+        seconds = self._settings.worker_heartbeat_seconds
+        self._task = asyncio.create_task(every(seconds, self._look), name="pools")
 
     async def stop(self) -> None:
         """Stop looking."""
         await end([self._task])
-
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(self._settings.worker_heartbeat_seconds)
-            await self._look()
 
     async def _look(self) -> None:
         oldest = time.time() - keys.WORKER_TTL_SECONDS

@@ -13,7 +13,7 @@ from shared.deadline import Deadline
 from shared.errors import Degraded
 from shared.settings import Settings
 
-from ..background import end
+from ..background import end, every
 from .guarded import Guarded
 
 _log = structlog.get_logger(__name__)
@@ -34,16 +34,12 @@ class Switch:
     async def start(self) -> None:
         """Look once, then go on looking."""
         await self._look()
-        self._task = asyncio.create_task(self._watch(), name="bypass")
+        seconds = self._settings.worker_heartbeat_seconds
+        self._task = asyncio.create_task(every(seconds, self._look), name="bypass")
 
     async def stop(self) -> None:
         """Stop looking."""
         await end([self._task])
-
-    async def _watch(self) -> None:
-        while True:
-            await asyncio.sleep(self._settings.worker_heartbeat_seconds)
-            await self._look()
 
     async def _look(self) -> None:
         before, known = self.bypass, self.bypass
