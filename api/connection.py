@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import time
 from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
@@ -18,6 +19,7 @@ from typing import Any
 from gunicorn.asgi.protocol import ASGIProtocol
 
 from .middleware import error_body
+from .requests import ARRIVED
 from .security import ANSWER_HEADERS
 
 MAX_CONNECTIONS = 10_000
@@ -31,6 +33,7 @@ class BoundedConnection(ASGIProtocol):
 
     _read_timer: asyncio.TimerHandle | None = None
     _begun = False
+    _arrived = 0.0
     _answering = False
     _write_timer: asyncio.TimerHandle | None = None
 
@@ -60,7 +63,14 @@ class BoundedConnection(ASGIProtocol):
 
     def _on_headers_complete(self) -> Any:
         self._start_read_timer()
+        self._arrived = time.monotonic()
         return super()._on_headers_complete()
+
+    def _build_http_scope(self, *arguments: Any) -> dict[str, Any]:
+        """Say when the request's head was here: a busy loop comes to it later."""
+        scope: dict[str, Any] = super()._build_http_scope(*arguments)
+        scope[ARRIVED] = self._arrived
+        return scope
 
     def _on_message_complete(self) -> None:
         self._stop_read_timer()

@@ -24,14 +24,18 @@ from types import FrameType
 from typing import Any
 
 from gunicorn.arbiter import Arbiter
+from gunicorn.asgi.lifespan import LifespanManager
 from gunicorn.workers import gasgi
 
+from shared.memory import keep_what_is_loaded
 from shared.readiness import heard, readiness, tell
 from shared.settings import Settings
 
 from .connection import BoundedConnection, raise_file_limit
+from .listening import Listener
 
 _POLL_SECONDS = 0.05
+_NOTIFY_SECONDS = 1.0
 IDLE_POLLS = 20
 """A client that is about to use a connection has used it in this time, a second. Counted in
 looks and not by the clock: a process that had no processor for a second has read nothing."""
@@ -96,24 +100,30 @@ class FrontEnd(gasgi.ASGIWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.connections: set[Connection] = set()
-        self._announced = False
         self._draining: asyncio.Task[None] | None = None
 
     def init_process(self) -> None:
         """Serve with connections that are bounded and can be drained."""
         raise_file_limit()
-        gasgi.ASGIProtocol = Connection
         super().init_process()
 
-    def notify(self) -> None:
-        """Show life; the first time, say that this process serves."""
-        super().notify()
-        if self.servers and not self._announced:
-            self._announced = True
-            for listener in self.sockets:  # asyncio listened again, with a backlog of its own
-                listener.sock.listen(self.cfg.backlog)
-            for pipe in self.app.ready_pipes:
-                tell(pipe)
+    async def _serve(self) -> None:
+        """Serve until told to end: gunicorn's own, with listeners that keep up."""
+        self.lifespan = LifespanManager(self.asgi, self.log, self.state)
+        try:
+            await self.lifespan.startup()
+        except Exception as error:
+            self.log.error("The front end cannot start: %s", error)
+            raise SystemExit(Arbiter.WORKER_BOOT_ERROR) from error
+        keep_what_is_loaded()
+        for held in self.sockets:
+            self.servers.append(Listener(self.loop, held.sock, lambda: Connection(self)))
+        for pipe in self.app.ready_pipes:
+            tell(pipe)
+        while self.alive and self.ppid == os.getppid():
+            self.notify()
+            await asyncio.sleep(_NOTIFY_SECONDS)
+        await self._shutdown()
 
     def handle_exit_signal(self) -> None:
         """Begin to drain (SIGTERM); told twice is told once, for gunicorn repeats itself.

@@ -21,6 +21,8 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{
 """W3C Trace Context, level 1."""
 _PAGE = re.compile("[A-Za-z0-9-]{1,64}")
 SMALL_BODY_BYTES = 1 << 20
+ARRIVED = "headroom_farm.arrived"
+"""In a request's ASGI scope: ``time.monotonic()`` when its head was here."""
 
 
 def user_of(req: falcon.asgi.Request) -> str:

@@ -17,9 +17,11 @@ class Deadline:
     wall: float
 
     @classmethod
-    def after(cls, seconds: float) -> Deadline:
-        """Return the deadline ``seconds`` from now."""
-        return cls(time.monotonic() + seconds, time.time() + seconds)
+    def after(cls, seconds: float, since: float | None = None) -> Deadline:
+        """Return the deadline ``seconds`` from now, or from ``since`` (``time.monotonic()``)."""
+        now = time.monotonic()
+        left = seconds if since is None else seconds - (now - since)
+        return cls(now + left, time.time() + left)
 
     @property
     def remaining(self) -> float:

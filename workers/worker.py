@@ -23,6 +23,7 @@ from rq.worker import SimpleWorker
 from shared import keys
 from shared.connection import BROKEN, connect, connect_state, renew
 from shared.jobs import EngineStatus, Form, Job
+from shared.memory import keep_what_is_loaded
 from shared.settings import PoolName, Settings
 from shared.tracing import tracer
 from shared.upstream import ENGINE_VERSION
@@ -82,6 +83,7 @@ class FarmWorker(SimpleWorker):
             signal.signal(number, self._on_signal)
         tracer.configure(self._settings, f"headroom-farm-worker-{self._pool}")
         self._engines.warm_up()
+        keep_what_is_loaded()
         self._heartbeat.start()
         _log.info("worker_ready", pool=self._pool, worker=self.name, engines=ENGINE_VERSION)
         on_ready()

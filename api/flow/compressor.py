@@ -24,13 +24,14 @@ from .dispatch import Dispatcher, Order, Origin
 from .facts import HEAVY_MESSAGE_BYTES, VERBATIM, Candidate, Plan, Rendered, digest, read
 from .options import RequestOptions, as_text
 from .planner import ConversationPlanner, Surroundings
-from .reading import Pause, Reading
+from .reading import Reading
 from .render import join, render
+from .room import Room
 from .sessions import Sessions
 from .state import UserState
 from .switch import Switch
 from .trace import Trace
-from .turn import ANSWER_SECONDS, Turn
+from .turn import Turn
 from .way import observe
 
 _log = structlog.get_logger(__name__)
@@ -61,6 +62,7 @@ class Compressor:
         self._activity = activity
         self.aside = Aside()
         self._reading = Reading(self.aside)
+        self.room = Room()
         self._planner = ConversationPlanner()
         self.sessions = Sessions(settings.max_user_sessions, settings.memo_bytes)
 
@@ -91,8 +93,9 @@ class Compressor:
         except Exception as error:
             return self._broken(error, origin, leave(body))
         options = RequestOptions.read(taken.envelope, self._settings)
+        place = self.room.enter(user, sum(map(len, taken.rest)), deadline)
         try:
-            turn = await self._reading.turn(session, taken, options, deadline)
+            turn = await self._reading.turn(session, taken, options, deadline, place)
             turn.trace = trace
             turn.mark("read")
             tokens = self._tokens_before(turn)
@@ -109,7 +112,10 @@ class Compressor:
             return self._left(taken, error.reason)
         except Exception as error:  # a defect of ours must not cost a user his request
             return self._broken(error, origin, taken)
-        session.remember_trail(taken, turn.messages)
+        finally:
+            place.leave()
+        if not place.refused:
+            session.remember_trail(taken, turn.messages)
         self.sessions.settle(session)
         self._activity.note(user, answer.cache_hits, answer.cache_misses, answer.saved_by_cache)
         return answer
@@ -160,11 +166,13 @@ class Compressor:
 
     async def _plan(self, turn: Turn) -> None:
         """Plan every message; past the deadline the rest stays as it came."""
+        if turn.place.refused:
+            turn.plans = [m.plan if m.rendered is not None else VERBATIM for m in turn.messages]
+            return
         options = turn.options.plan_options(self._settings)
         around = self._planner.surroundings(turn.messages, options, turn.counter)
         turn.query = around.query
         refreshed = turn.session.refreshed
-        pause = Pause()
         for index, message in enumerate(turn.messages):
             plan = message.plan
             if message.unread:
@@ -174,13 +182,19 @@ class Compressor:
             if message.plan_key != around.key(index, message, plan) or (
                 plan.originals and any(h not in refreshed for h in plan.originals)
             ):
-                if turn.deadline.remaining <= ANSWER_SECONDS:
-                    turn.degraded.add("deadline")
-                    turn.plans.append(VERBATIM)
-                    continue
-                plan = await self._plan_one(turn, index, around)
-                await pause.if_due()
+                plan = await self._plan_in_time(turn, index, around)
             turn.plans.append(plan)
+        turn.place.rest()
+
+    async def _plan_in_time(self, turn: Turn, index: int, around: Surroundings) -> Plan:
+        try:
+            if turn.deadline.remaining > self.room.answer_seconds:
+                await turn.place.turn()
+                return await self._plan_one(turn, index, around)
+        except Degraded:  # others had the thread until the deadline
+            pass
+        turn.degraded.add("deadline")
+        return VERBATIM
 
     async def _plan_one(self, turn: Turn, index: int, around: Surroundings) -> Plan:
         message = turn.messages[index]
@@ -201,6 +215,7 @@ class Compressor:
     async def _plan_heavy(
         self, turn: Turn, index: int, around: Surroundings
     ) -> PlannedAside | None:
+        turn.place.rest()
         message = turn.messages[index]
         context = around.context(index, message)
         try:
@@ -223,8 +238,10 @@ class Compressor:
             if candidate.key not in session.forms
         }
         known = sum([len(p.candidates) for p in turn.plans]) - len(unknown)
-        await self._reread_heavy(turn, unknown)
         turn.hits, turn.misses = known, 0
+        if turn.place.refused:
+            return
+        await self._reread_heavy(turn, unknown)
         if turn.trace is not None:
             turn.trace.unknown = frozenset(unknown)
         if not unknown:
@@ -239,8 +256,8 @@ class Compressor:
         found = await self._dispatcher.fetch(
             order,
             {key: candidate.pool for key, (_, candidate) in unknown.items()},
-            lambda key: self._block(turn, *unknown[key]),
-            Deadline(deadline.monotonic - ANSWER_SECONDS, deadline.wall),
+            lambda keys: self._blocks(turn, [unknown[key] for key in keys]),
+            Deadline(deadline.monotonic - self.room.answer_seconds, deadline.wall),
         )
         turn.mark("lookup", found.looked_up)
         turn.hits += len(found.cached)
@@ -270,14 +287,23 @@ class Compressor:
         for key in [k for k, (i, _) in unknown.items() if i in heavy and k not in turn.texts]:
             del unknown[key]
 
-    def _block(self, turn: Turn, index: int, candidate: Candidate) -> Block:
-        text = turn.text(index, candidate)
-        found = turn.detections.get(candidate.key) or detect(text)
-        return Block(candidate.key, text, candidate.shape, candidate.role, candidate.call, found)
+    async def _blocks(self, turn: Turn, wanted: list[tuple[int, Candidate]]) -> list[Block]:
+        """Make blocks of texts that nobody works on yet; then this request has done its reading."""
+        blocks = []
+        for index, candidate in wanted:
+            await turn.place.turn()
+            text = turn.text(index, candidate)
+            what = turn.detections.get(candidate.key) or detect(text)
+            blocks.append(
+                Block(candidate.key, text, candidate.shape, candidate.role, candidate.call, what)
+            )
+        turn.place.leave()
+        return blocks
 
     # ── 6: assemble ─────────────────────────────────────────────────────────────────
 
     async def _assemble(self, turn: Turn) -> Answer:
+        turn.place.leave()
         rendered = self._render(turn)
         stored = {h for item in rendered if item.stored for h in item.stored}
         if not await self._keep(turn, stored):

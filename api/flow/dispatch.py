@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -90,15 +90,15 @@ class Dispatcher:
         self,
         order: Order,
         wanted: Mapping[str, str],
-        make: Callable[[str], Block],
+        make: Callable[[list[str]], Awaitable[list[Block]]],
         deadline: Deadline,
     ) -> Fetched:
         """Return the forms of ``wanted`` blocks: cached ones, and others when they are done.
 
-        ``wanted`` names each block's pool by the block's key; ``make`` gives the block of a
-        key that nobody works on yet. A block that somebody
-        already works on for this user is waited for, not enqueued. Late blocks go on and
-        fill the session cache.
+        ``wanted`` names each block's pool by the block's key; ``make`` is
+        called once the cache has answered, and gives the blocks of the keys that nobody works
+        on yet (perhaps none), in their order. A block that somebody already works on for this
+        user is waited for, not enqueued. Late blocks go on and fill the session cache.
         """
         found = Fetched()
         with self._replies.awaited(order.user, wanted) as futures:
@@ -112,7 +112,7 @@ class Dispatcher:
         self,
         order: Order,
         wanted: Mapping[str, str],
-        make: Callable[[str], Block],
+        make: Callable[[list[str]], Awaitable[list[Block]]],
         deadline: Deadline,
         found: Fetched,
         futures: Awaited,
@@ -131,7 +131,8 @@ class Dispatcher:
                     found.forms[key] = _read(answer)
                     found.cached.add(key)
             found.looked_up = time.perf_counter()
-            made = [(wanted[key], make(key)) for key in wanted if key in claimed]
+            blocks = await make([key for key in wanted if key in claimed])
+            made = [(wanted[block.key], block) for block in blocks]
             for pool, blocks in self._batches(_travelling(made, found)):
                 if not await self._enqueue(pool, order, blocks, deadline):
                     found.reasons.add("overload")

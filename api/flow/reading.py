@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-
 from shared.deadline import Deadline
 from shared.errors import Degraded
 from shared.upstream import Counter, counter_for
@@ -13,27 +10,9 @@ from .aside import HEAVY_BODY_BYTES, Aside, TooHeavy
 from .body import Split, follow, split
 from .facts import HEAVY_MESSAGE_BYTES, Message, count, digest, read, unread
 from .options import RequestOptions
+from .room import Place
 from .sessions import Session
 from .turn import Turn
-
-_PAUSE_SECONDS = 0.005
-
-
-class Pause:
-    """Lets other requests run while one request has much to do.
-
-    A front end is one thread: a first request of 240 unseen messages takes it some
-    hundred milliseconds, and nobody else's deadline may suffer for that.
-    """
-
-    def __init__(self) -> None:
-        self._since = time.monotonic()
-
-    async def if_due(self) -> None:
-        """Give way once every few milliseconds."""
-        if time.monotonic() - self._since > _PAUSE_SECONDS:
-            await asyncio.sleep(0)
-            self._since = time.monotonic()
 
 
 class Reading:
@@ -57,10 +36,16 @@ class Reading:
         return found
 
     async def turn(
-        self, session: Session, taken: Split, options: RequestOptions, deadline: Deadline
+        self,
+        session: Session,
+        taken: Split,
+        options: RequestOptions,
+        deadline: Deadline,
+        place: Place,
     ) -> Turn:
         """Read the messages that are new to the session, and count the others' tokens anew
-        where they were counted for another model.
+        where they were counted for another model. Without a place only what the session
+        knows is looked up, and the next turn reads the rest.
 
         Raises:
             RequestError: a message is no object.
@@ -68,9 +53,13 @@ class Reading:
         """
         messages = list(taken.known)
         counter = counter_for(options.model)
-        turn = Turn(session, taken, messages, counter, options, deadline)
-        pause = Pause()
+        turn = Turn(session, taken, messages, counter, options, deadline, place)
+        if place.refused:
+            turn.degraded.add("overload")
+            messages[:] = _known(session, taken, counter)
+            return turn
         for raw in taken.rest:
+            await place.turn()
             name = digest(raw)
             facts = session.messages.get(name)
             if facts is None:
@@ -82,12 +71,11 @@ class Reading:
                     session.remember_message(facts)
             messages.append(facts)
             _in_time(deadline)
-            await pause.if_due()
         for index, facts in enumerate(messages):
             if counter.id not in facts.tokens or facts.unread == "time":
+                await place.turn()
                 messages[index] = await self._counted(turn, index, counter)
                 _in_time(deadline)
-                await pause.if_due()
         return turn
 
     async def _counted(self, turn: Turn, index: int, counter: Counter) -> Message:
@@ -105,12 +93,28 @@ class Reading:
         return facts
 
     async def _heavy(self, turn: Turn, name: bytes, raw: bytes) -> Message:
+        turn.place.rest()
         try:
             return await self._aside.read(turn.session.user, raw, turn.counter, turn.deadline)
         except TooHeavy:
             return unread(name, len(raw), turn.counter, "refused")
         except Degraded:
             return unread(name, len(raw), turn.counter, "time")
+
+
+def _known(session: Session, taken: Split, counter: Counter) -> list[Message]:
+    """Return the messages' facts without reading any: what is new stays unread."""
+    found: list[tuple[bytes, int, Message | None]]
+    found = [(facts.digest, facts.size, facts) for facts in taken.known]
+    for raw in taken.rest:
+        name = digest(raw)
+        found.append((name, len(raw), session.messages.get(name)))
+    return [
+        facts
+        if facts is not None and counter.id in facts.tokens
+        else unread(name, size, counter, "time")
+        for name, size, facts in found
+    ]
 
 
 def _in_time(deadline: Deadline) -> None:

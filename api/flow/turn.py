@@ -12,11 +12,9 @@ from shared.upstream import Counter
 from .body import Split
 from .facts import Candidate, Message, Plan, decode
 from .options import RequestOptions
+from .room import Place
 from .sessions import Session
 from .trace import Trace
-
-ANSWER_SECONDS = 0.02
-"""Kept back from the deadline for putting the answer together."""
 
 
 @dataclass(slots=True)
@@ -29,6 +27,7 @@ class Turn:
     counter: Counter
     options: RequestOptions
     deadline: Deadline
+    place: Place
     decoded: dict[int, dict[str, Any]] = field(default_factory=dict)
     plans: list[Plan] = field(default_factory=list)
     query: str = ""

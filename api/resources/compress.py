@@ -22,7 +22,7 @@ from ..books.pricing import Prices
 from ..flow.answer import Answer
 from ..flow.compressor import Compressor
 from ..flow.dispatch import Origin
-from ..requests import Intake, trace_of, user_of
+from ..requests import ARRIVED, Intake, trace_of, user_of
 
 _log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -44,7 +44,8 @@ class CompressResource:
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Compress the body's conversation by the deadline."""
         started = time.perf_counter()
-        deadline = Deadline.after(self._seconds(req.get_header("x-headroom-deadline-ms")))
+        seconds = self._seconds(req.get_header("x-headroom-deadline-ms"))
+        deadline = Deadline.after(seconds, req.scope.get(ARRIVED))
         try:
             async with self._intake.body(req) as body:
                 # A caller who gives up ends his request, not its entry in the books.

@@ -46,7 +46,7 @@ def _fill_queue(farm: Farm, jobs: int = 2) -> None:
     """Hand jobs of two blocks in; a stopped worker's blocking pop may still take the first."""
     for _ in range(jobs):
         body = conversation(ran(rows(user())), ran(rows(user()), "b"))
-        farm.post(body, user(), x_headroom_deadline_ms="100")
+        farm.post(body, user(), x_headroom_deadline_ms="400")
     held = (keys.queue("cpu"), keys.taken("cpu"))
     until("all are there", lambda: sum(farm.redis.llen(key) for key in held) == jobs)
 

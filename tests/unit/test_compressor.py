@@ -34,7 +34,7 @@ class Elsewhere:
     async def fetch(self, order: Order, wanted: Any, make: Any, deadline: Deadline) -> Fetched:
         if self.broken:
             return Fetched(reasons={"redis"})
-        self.done += [make(key).key for key in wanted]
+        self.done += [block.key for block in await make(list(wanted))]
         return Fetched({key: Form("short", ("t",), outcome="compressed") for key in wanted})
 
     async def keep(self, *arguments: Any) -> None:
@@ -123,6 +123,50 @@ def test_planning_stops_at_the_deadline() -> None:
     assert _messages(answer) == MESSAGES
     assert answer.degraded == ["deadline"]
     assert _compress(compressor).tokens_saved > 0
+
+
+def test_without_room_what_is_known_stays_small_and_what_is_new_is_read_next_turn() -> None:
+    elsewhere = Elsewhere()
+    compressor = _compressor(elsewhere)
+    first = _compress(compressor)
+    other = {"role": "tool", "tool_call_id": "b", "content": ROWS.replace("row", "line")}
+    longer = [*MESSAGES, {"role": "user", "content": "and now"}, other]
+    body = json.dumps({"messages": longer, "model": "claude-x"}).encode()
+
+    async def crowded() -> Any:
+        place = compressor.room.enter("others", 1 << 30, Deadline.after(5))
+        answer = await compressor.compress("u", body, Deadline.after(5), Origin("id"))
+        place.leave()
+        return answer
+
+    answer = asyncio.run(crowded())
+    assert answer.degraded == ["overload"]
+    assert "farm:verbatim:overload" in answer.transforms
+    assert _messages(answer)[:2] == _messages(first)
+    assert _messages(answer)[2:] == longer[2:]
+    assert (answer.messages, answer.changed, answer.cache_hits) == (4, 1, 1)
+    assert answer.tokens_saved > 0
+    assert len(elsewhere.done) == 1
+    again = _compress(compressor, body)
+    assert again.degraded == []
+    assert _messages(again)[:2] == _messages(first)
+    assert len(elsewhere.done) == 2
+    assert again.changed == 2
+
+
+def test_a_new_conversation_without_room_goes_through_in_any_model() -> None:
+    compressor = _compressor(Elsewhere())
+    _compress(compressor)
+    other = BODY.replace(b"claude-x", b"gpt-4o")  # the tokens of known messages are not known
+
+    async def crowded() -> Any:
+        compressor.room.enter("others", 1 << 30, Deadline.after(5))
+        return await compressor.compress("u", other, Deadline.after(5), Origin("id"))
+
+    answer = asyncio.run(crowded())
+    assert _messages(answer) == MESSAGES
+    assert answer.degraded == ["overload"]
+    assert answer.tokens_before == answer.tokens_after > 0
 
 
 def test_a_stale_read_whose_original_cannot_be_stored_stays() -> None:

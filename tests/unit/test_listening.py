@@ -1,0 +1,147 @@
+"""A busy process takes connections as fast as they come; one at rest leaves others their share."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+import uvloop
+
+from api.listening import Listener
+
+LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
+
+
+class Counted(asyncio.Protocol):
+    """A connection that notes that it was made."""
+
+    made = 0
+    one = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        Counted.made += 1
+        Counted.one.set()
+
+
+def running(loop: Callable[[], Any], test: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    Counted.made, Counted.one = 0, asyncio.Event()
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(test())
+
+
+def listening() -> socket.socket:
+    sock = socket.socket()
+    sock.bind(("127.0.0.1", 0))
+    sock.listen(512)
+    return sock
+
+
+def clients(sock: socket.socket, count: int) -> list[socket.socket]:
+    return [socket.create_connection(sock.getsockname()) for _ in range(count)]
+
+
+def busy(seconds: float) -> None:
+    """Keep the thread."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+
+async def rounds(count: int, each: float = 0.0) -> None:
+    """Let the loop come round so often, with so much to do each time."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+        busy(each)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_busy_loop_takes_all_that_wait_in_a_few_rounds(loop: Callable[[], Any]) -> None:
+    async def test() -> None:
+        sock = listening()
+        waiting = clients(sock, 100)
+        listener = Listener(asyncio.get_running_loop(), sock, Counted)
+        await rounds(12, each=0.03)
+        assert Counted.made == 100
+        listener.close()
+        for one in waiting:
+            one.close()
+
+    running(loop, test)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_loop_at_rest_takes_one_at_a_time(loop: Callable[[], Any]) -> None:
+    async def test() -> None:
+        sock = listening()
+        taken: list[int] = []
+        accept = sock.accept
+
+        class Watched:
+            def accept(self) -> Any:
+                taken.append(len(taken))
+                return accept()
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(sock, name)
+
+        waiting = clients(sock, 3)
+        listener = Listener(asyncio.get_running_loop(), Watched(), Counted)  # type: ignore[arg-type]
+        listener._take()
+        assert len(taken) == 1
+        listener.close()
+        await listener.wait_closed()
+        for one in waiting:
+            one.close()
+
+    running(loop, test)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_out_of_files_it_waits_and_goes_on(loop: Callable[[], Any]) -> None:
+    async def test() -> None:
+        sock = listening()
+        tries: list[float] = []
+
+        class Exhausted:
+            def accept(self) -> Any:
+                tries.append(time.monotonic())
+                if len(tries) < 3:
+                    raise OSError(errno.EMFILE, "too many open files")
+                return sock.accept()
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(sock, name)
+
+        (client,) = clients(sock, 1)
+        listener = Listener(asyncio.get_running_loop(), Exhausted(), Counted)  # type: ignore[arg-type]
+        async with asyncio.timeout(20):
+            await Counted.one.wait()
+        assert tries[2] - tries[0] > 0.1  # it did not turn round and round meanwhile
+        listener.close()
+        client.close()
+
+    running(loop, test)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_closed_it_takes_nobody_and_keeps_whom_it_took(loop: Callable[[], Any]) -> None:
+    async def test() -> None:
+        sock = listening()
+        address = sock.getsockname()
+        (client,) = clients(sock, 1)
+        listener = Listener(asyncio.get_running_loop(), sock, Counted)
+        listener._take()
+        listener.close()
+        listener.close()
+        await listener.wait_closed()
+        assert Counted.made == 1
+        with pytest.raises(OSError, match="refused"):
+            socket.create_connection(address)
+        client.close()
+
+    running(loop, test)

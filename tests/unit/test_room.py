@@ -1,0 +1,202 @@
+"""A process takes on what it can read in time, one request at a time, others first in turn."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from api.flow.room import MOST_SECONDS, REQUEST_BYTES, TURN_SECONDS, Room
+from shared.deadline import Deadline
+from shared.errors import Degraded
+
+MEGABYTE = 1024 * 1024
+
+
+def running(test: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    return asyncio.run(test())
+
+
+def busy(seconds: float) -> None:
+    """Keep the thread."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        pass
+
+
+def test_whoever_comes_alone_is_taken_on_whatever_he_brings() -> None:
+    async def test() -> None:
+        room = Room()
+        assert not room.enter("u", 64 * MEGABYTE, Deadline.after(0.1)).refused
+
+    running(test)
+
+
+def test_no_more_is_taken_on_than_fits_in_half_of_the_time() -> None:
+    async def test() -> None:
+        room = Room()
+        first = room.enter("a", MEGABYTE // 2, Deadline.after(1))
+        assert room.enter("b", MEGABYTE, Deadline.after(1)).refused
+        assert not room.enter("c", MEGABYTE // 4, Deadline.after(1)).refused
+        first.leave()
+        assert not room.enter("b", MEGABYTE // 2, Deadline.after(1)).refused
+
+    running(test)
+
+
+def test_a_long_deadline_is_no_reason_to_keep_others_waiting() -> None:
+    async def test() -> None:
+        room = Room()
+        room.enter("a", MEGABYTE, Deadline.after(60))
+        assert room.enter("b", round(2 * MEGABYTE * MOST_SECONDS), Deadline.after(60)).refused
+
+    running(test)
+
+
+def test_one_users_flood_leaves_room_for_another() -> None:
+    async def test() -> None:
+        room = Room()
+        flood = [room.enter("flood", 20_000, Deadline.after(1)) for _ in range(100)]
+        assert sum(place.refused for place in flood) > 50
+        assert not room.enter("other", 20_000, Deadline.after(1)).refused
+
+    running(test)
+
+
+def test_all_room_is_given_back() -> None:
+    async def test() -> None:
+        room = Room()
+        for _ in range(3):
+            places = [room.enter("u", 30_000, Deadline.after(1)) for _ in range(200)]
+            assert any(place.refused for place in places)
+            for place in places:
+                place.leave()
+                place.leave()
+        room.enter("a", 0, Deadline.after(1))
+        taken = MEGABYTE // 2 - 2 * REQUEST_BYTES
+        assert not room.enter("b", taken, Deadline.after(1)).refused
+
+    running(test)
+
+
+def test_a_process_that_proves_slow_takes_on_less() -> None:
+    async def test() -> bool:
+        room = Room()
+        for _ in range(40):
+            place = room.enter("u", 100, Deadline.after(5))
+            await place.turn()
+            busy(0.01)  # some 400 KB a second
+            place.leave()
+        room.enter("a", 100_000, Deadline.after(1))
+        return room.enter("b", 300_000, Deadline.after(1)).refused
+
+    assert running(test)
+
+
+def test_waiting_for_something_else_does_not_count_as_slow() -> None:
+    async def test() -> bool:
+        room = Room()
+        for _ in range(5):
+            place = room.enter("u", 100, Deadline.after(5))
+            await place.turn()
+            place.rest()
+            await asyncio.sleep(0.2)
+            place.leave()
+        room.enter("a", 100_000, Deadline.after(1))
+        return room.enter("b", 300_000, Deadline.after(1)).refused
+
+    assert not running(test)
+
+
+def test_a_loop_that_comes_round_slowly_takes_on_nothing_more() -> None:
+    async def test() -> list[bool]:
+        room = Room()
+        room.enter("a", 100, Deadline.after(2))
+        before = room.enter("b", 100, Deadline.after(2)).refused
+        kept = room.answer_seconds
+        busy(0.2)  # all that takes connections and passes answers on
+        await asyncio.sleep(0)
+        assert room.answer_seconds > kept + 0.2
+        return [before, room.enter("c", 100, Deadline.after(2)).refused]
+
+    assert running(test) == [False, True]
+
+
+def test_one_has_the_thread_and_gives_way_after_a_while() -> None:
+    async def test() -> str:
+        room = Room()
+        said: list[str] = []
+
+        async def work(name: str) -> None:
+            place = room.enter(name, 100, Deadline.after(5))
+            for _ in range(2):
+                await place.turn()
+                said.append(name)
+                busy(2 * TURN_SECONDS)
+            place.leave()
+
+        await asyncio.gather(work("a"), work("b"), work("c"))
+        return "".join(said)
+
+    assert running(test) == "abcabc"
+
+
+def test_small_pieces_are_done_in_one_go() -> None:
+    async def test() -> str:
+        room = Room()
+        said: list[str] = []
+
+        async def work(name: str) -> None:
+            place = room.enter(name, 100, Deadline.after(5))
+            for _ in range(3):
+                await place.turn()
+                said.append(name)
+            place.leave()
+
+        await asyncio.gather(work("a"), work("b"))
+        return "".join(said)
+
+    assert running(test) == "aaabbb"
+
+
+def test_nobody_waits_for_the_thread_beyond_his_deadline() -> None:
+    async def test() -> None:
+        room = Room()
+        holder = room.enter("a", 100, Deadline.after(5))
+        await holder.turn()
+        late = room.enter("b", 100, Deadline.after(0.05))
+        with pytest.raises(Degraded, match="deadline"):
+            await late.turn()
+        late.leave()
+        holder.leave()
+        third = room.enter("c", 100, Deadline.after(5))
+        await asyncio.wait_for(third.turn(), 5)
+
+    running(test)
+
+
+def test_who_is_cancelled_while_waiting_holds_nothing() -> None:
+    async def test() -> None:
+        room = Room()
+        holder = room.enter("a", 100, Deadline.after(5))
+        await holder.turn()
+        place = room.enter("b", 100, Deadline.after(5))
+        waiting = asyncio.create_task(place.turn())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        place.leave()
+        holder.leave()
+        third = room.enter("c", 100, Deadline.after(5))
+        await asyncio.wait_for(third.turn(), 5)
+        third.leave()
+        await asyncio.sleep(0.5)  # nobody wants the thread: that is no slowness
+        fourth = room.enter("d", 100_000, Deadline.after(1))
+        await fourth.turn()
+        assert not room.enter("e", 800_000, Deadline.after(1)).refused
+
+    running(test)
