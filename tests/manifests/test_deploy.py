@@ -396,7 +396,12 @@ def traces(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]
     @cache
     def trace(*arguments: str, again: int = 0) -> list[str]:
         ran = cluster.run(*[argument.format(**places) for argument in arguments])
-        seen = [f"{line} {sorted(sent.items())}" for line, sent in cluster.calls]
+        # What is only looked at before anything is done does not count.
+        seen = [
+            f"{line} {sorted(sent.items())}"
+            for line, sent in cluster.calls
+            if not re.search("can-i|--api-group|get nodes", line)
+        ]
         # Passwords and the script's own folder are new each time.
         text = re.sub(r"tmp\.\w+|[0-9a-f]{48}", "*", "\n".join([*seen, ran.stdout]))
         return sorted(text.splitlines())
