@@ -221,6 +221,33 @@ def test_secrets_come_from_files_and_are_on_no_command_line(
     assert "HEADROOM_TOKENS_FILE" in {v["name"] for v in variables["env"]}
 
 
+def test_state_elsewhere_and_a_collector_are_reached_and_the_model_is_fetched_anew(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    url, hub = _file(tmp_path, "state", "hush-state"), _file(tmp_path, "hub", "hush-hub")
+    there = [("get secret", 0, "")]
+    done = cluster.run(
+        *IMAGES, "--state-url-file", url, "--set", "HEADROOM_OTEL_ENDPOINT=http://collector:4318",
+        "--with", "model", "--hub-token-file", hub, world=there,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert cluster.sent("create secret generic headroom-state")["url"] == "hush-state"
+    assert cluster.sent("create secret generic headroom-hub")["token"] == "hush-hub"
+    assert not cluster.asked("generic headroom-redis")  # its password stays as it was
+    lines = [line for line, _ in cluster.calls]
+    (deleted,) = cluster.asked("delete job headroom-model --ignore-not-found")
+    assert lines.index(deleted) < lines.index(cluster.asked("objects.yaml")[0])
+    applied = _objects(cluster.sent("objects.yaml")["applied"])
+    for name in ("headroom-tracing", "headroom-external-state", "headroom-model"):
+        assert ("NetworkPolicy", name) in applied
+    assert ("StatefulSet", "headroom-redis") in applied
+    job = applied["Job", "headroom-model"]["spec"]["template"]["spec"]["containers"][0]
+    assert job["image"] == "r/headroom-farm-worker-cpu:latest"
+    variables = applied["Deployment", "headroom-api"]["spec"]["template"]["spec"]["containers"][0]
+    (state,) = [v for v in variables["env"] if v["name"] == "HEADROOM_STATE_URL"]
+    assert state["valueFrom"]["secretKeyRef"]["name"] == "headroom-state"
+
+
 def test_it_builds_on_openshift_and_runs_what_it_built(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path, "oc")
     token = _file(tmp_path, "hub", "hush-hub")
@@ -358,6 +385,7 @@ USES: dict[str, tuple[list[str], list[str]]] = {
     "--hub-token-file": ([*BUILD, "--model", "pulled"], ["--hub-token-file", "{file}"]),
     **{f"--with {c}": (IMAGES, ["--with", c]) for c in COMPONENTS},
     "--client": (IMAGES, ["--client", "gateway"]),
+    "--state-url-file": (IMAGES, ["--state-url-file", "{file}"]),
     "--redis-url-file": (IMAGES, ["--redis-url-file", "{file}"]),
     "--tokens-file": ([*IMAGES, "--skip-smoke"], ["--tokens-file", "{file}"]),
     "--metrics-token-file": (
