@@ -51,13 +51,16 @@ def test_another_hosts_worker_and_an_old_heartbeat_are_not_this_ones(
 
 
 _HANGS = """
-import threading
+import threading, time
 from shared.settings import load_settings
 from workers.tasks import Engines
 from workers.worker import FarmWorker
 class Hangs(FarmWorker):
     def _take(self, job_id):
-        threading.Event().wait()  # not an engine, so no limit ends it
+        if job_id == "slow":
+            self._limit(lambda: time.sleep(3))  # an engine that takes its time
+        else:
+            threading.Event().wait()  # no engine, so no limit ends it
 Hangs(load_settings(), Engines("cpu", None)).run()
 """
 
@@ -69,8 +72,8 @@ def test_a_worker_whose_loop_hangs_is_not_healthy_though_its_process_lives(
     environment = {
         **farm.environment,
         "HEADROOM_REDIS_URL": apart.redis_url,
-        "HEADROOM_REDIS_TIMEOUT": "0.1",
-        "HEADROOM_REDIS_CONNECT_TIMEOUT": "0.1",
+        "HEADROOM_REDIS_TIMEOUT": "0.05",
+        "HEADROOM_REDIS_CONNECT_TIMEOUT": "0.05",
     }
     worker = Process([sys.executable, "-c", _HANGS], environment, tmp_path / "hangs.log")
     client = redis.Redis.from_url(apart.redis_url)
@@ -83,10 +86,14 @@ def test_a_worker_whose_loop_hangs_is_not_healthy_though_its_process_lives(
 
     try:
         until("it is healthy while it waits for jobs", healthy)
-        client.rpush(keys.queue("cpu"), "a-job")
+        (name,) = client.zrange(keys.workers("cpu"), 0, -1)
+        first = client.zscore(keys.workers("cpu"), name)
+        waited = 3  # longer than the loop may be silent
+        until("it waits", lambda: client.zscore(keys.workers("cpu"), name) > first + waited)
+        client.rpush(keys.queue("cpu"), "slow", "hangs")
         until("it is found out", lambda: not healthy(), 30)
         assert worker.alive
-        assert "loop_hangs" in worker.log.read_text()
+        assert worker.log.read_text().count("loop_hangs") == 1  # neither waiting nor slow
     finally:
         worker.kill()
         client.close()

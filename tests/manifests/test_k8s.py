@@ -343,8 +343,11 @@ def test_what_is_named_outside_may_be_reached(rendered: dict[str, list[Object]])
         ]:
             (rule,) = policies[policy]["egress"]
             assert {port["port"] for port in rule["ports"]} == ports
-        reaches = [p for p, s in policies.items() if "443" in json.dumps(s)]
-        assert reaches == ["headroom-model"]  # nobody else has the internet
+        (job,) = [i["spec"]["template"] for i in rendered[name] if i["kind"] == "Job"]
+        fetches = policies["headroom-model"]["podSelector"]
+        pods = [pod["metadata"]["labels"] for _, pod in _pods(rendered[name])]
+        assert _matching(pods, fetches) == [job["metadata"]["labels"]]  # nobody else
+        assert [p for p, s in policies.items() if "443" in json.dumps(s)] == ["headroom-model"]
 
 
 def test_a_redis_of_ones_own_leaves_nothing_of_ours(rendered: dict[str, list[Object]]) -> None:
