@@ -12,10 +12,11 @@ usage: deploy/deploy.sh (--images PREFIX | --build) [options]
   --tag TAG                  their tag (latest)
   --build                    build them on OpenShift, from this checkout's HEAD
   --model none|pulled        with --build: lay the Kompress model into the workers (none)
-  --hub-token-file FILE      with --model pulled: a token for the hub, as a build secret
-  --with COMPONENT           openshift, gpu, keda, monitoring or priority; again for more
+  --hub-token-file FILE      with --model pulled (a build secret) or --with model: a token for the hub
+  --with COMPONENT           openshift, gpu, keda, monitoring, priority or model; again for more
   --client NAMESPACE         may call the farm: gateway, Prometheus, KEDA; again for more
   --redis-url-file FILE      a Redis of your own, its URL in FILE, instead of one in here
+  --state-url-file FILE      users' state elsewhere, on a Cluster too, its URL in FILE
   --tokens-file FILE         want bearer tokens of callers (README.md, Secure)
   --metrics-token-file FILE  the one Prometheus and KEDA show; scope books
   --smoke-token-file FILE    the one the smoke test shows; scope compress
@@ -34,7 +35,7 @@ wrong() { say "$*"; usage >&2; exit 2; }
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(dirname "$here")
-known=' openshift gpu keda monitoring priority '
+known=' openshift gpu keda monitoring priority model '
 
 rules() {
     cat <<'TEXT'
@@ -51,7 +52,7 @@ TEXT
 
 # ── options ─────────────────────────────────────────────────────────────────────────
 
-namespace=headroom-farm images='' tag=latest build='' model=none hub_token='' redis_url=''
+namespace=headroom-farm images='' tag=latest build='' model=none hub_token='' redis_url='' state_url=''
 tokens='' metrics_token='' smoke_token='' pricing_dsn='' timeout=600 smoke=yes dry_run=''
 with=' ' clients=() settings=()
 
@@ -73,6 +74,7 @@ while [ $# -gt 0 ]; do
         --with) with="$with$2 " ;;
         --client) clients+=("$2") ;;
         --redis-url-file) redis_url=$2 ;;
+        --state-url-file) state_url=$2 ;;
         --tokens-file) tokens=$2 ;;
         --metrics-token-file) metrics_token=$2 ;;
         --smoke-token-file) smoke_token=$2 ;;
@@ -93,13 +95,16 @@ done
 [ -z "$images" ] || [ -z "$build" ] || wrong "--images or --build, not both"
 [[ $model == none || $model == pulled ]] || wrong "--model is none or pulled"
 [ "$model" = none ] || [ -n "$build" ] || wrong "--model goes with --build; given images have theirs"
-[ -z "$hub_token" ] || [ "$model" = pulled ] || wrong "--hub-token-file goes with --model pulled"
+[ -z "$hub_token" ] || [ "$model" = pulled ] || has model ||
+    wrong "--hub-token-file goes with --model pulled or --with model"
 [[ $timeout =~ ^[1-9][0-9]*$ ]] || wrong "--timeout is a number of seconds"
-for file in "$hub_token" "$redis_url" "$tokens" "$metrics_token" "$smoke_token" "$pricing_dsn"; do
+for file in "$hub_token" "$redis_url" "$state_url" "$tokens" "$metrics_token" "$smoke_token" "$pricing_dsn"; do
     [ -z "$file" ] || [ -s "$file" ] || wrong "no such file, or an empty one: $file"
 done
+traced=''
 for setting in "${settings[@]}"; do
     [[ $setting =~ ^HEADROOM_[A-Z_]+= ]] || wrong "--set takes HEADROOM_NAME=VALUE, not $setting"
+    [[ $setting != HEADROOM_OTEL_ENDPOINT=?* ]] || traced=yes
 done
 if [ -n "$tokens" ]; then
     ! has keda && ! has monitoring || [ -n "$metrics_token" ] ||
@@ -135,14 +140,16 @@ kustomization() {
     printf 'labels:\n  - pairs: {app.kubernetes.io/part-of: headroom-farm}\n'
     # The order is this one: a component may change what an earlier one brought.
     printf 'components:'
-    for component in openshift gpu keda monitoring priority; do
+    for component in openshift gpu keda monitoring priority model; do
         has "$component" || continue
         printf '\n  - %s/components/%s' "$k8s" "$component"
         [ "$component" != keda ] || printf '\n  - %s/components/keda-%s' "$k8s" "$(has gpu && echo gpu || echo text)"
     done
     [ -z "$redis_url" ] || printf '\n  - %s/components/external-redis' "$k8s"
+    [ -z "$state_url" ] || printf '\n  - %s/components/external-state' "$k8s"
+    [ -z "$traced" ] || printf '\n  - %s/components/tracing' "$k8s"
     [ -z "$tokens" ] || printf '\n  - %s/components/tokens' "$k8s"
-    [ -n "$redis_url$tokens${with// /}" ] || printf ' []'
+    [ -n "$redis_url$state_url$traced$tokens${with// /}" ] || printf ' []'
     printf '\nimages:\n'
     for part in "${parts[@]}"; do
         if [ -n "$images" ]; then
@@ -188,6 +195,7 @@ render_builds() {
 secrets() {
     printf 'headroom-redis url %s\n' "${redis_url:-$work/url}"
     [ -n "$redis_url" ] || printf 'headroom-redis password %s\n' "$work/password"
+    [ -z "$state_url" ] || printf 'headroom-state url %s\n' "$state_url"
     [ -z "$tokens" ] || printf 'headroom-tokens tokens.json %s\n' "$tokens"
     [ -z "$pricing_dsn" ] || printf 'headroom-pricing dsn %s\n' "$pricing_dsn"
     if has keda || has monitoring; then
@@ -293,6 +301,8 @@ fi
 # ── apply and wait ──────────────────────────────────────────────────────────────────
 
 render
+# A Job cannot be changed, so the one that fetched the model is made anew.
+! has model || in_namespace delete job headroom-model --ignore-not-found
 said=$(in_namespace apply --filename="$work/objects.yaml") || fail "not applied: see above"
 printf '%s\n' "$said"
 [[ $said != *'configmap/headroom-settings configured'* ]] || changed=yes

@@ -1,4 +1,7 @@
-"""A worker's second thread: says that it lives, renews leases, looks for the dead."""
+"""A worker's second thread: says that it lives, renews leases, looks for the dead.
+
+It speaks for the loop: where that hangs it is silent, and the worker counts as dead.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from shared.jobs import EngineStatus, pack_status
 from shared.settings import POOLS, PoolName, Settings
 
 from .delivery import Delivery
+from .pulse import Pulse
 from .queue import PoolQueue
 from .reaper import Reaper
 
@@ -34,6 +38,7 @@ class Heartbeat:
         pool: PoolName,
         name: str,
         status: EngineStatus | None,
+        pulse: Pulse,
         register: Callable[[], None],
         prolong: tuple[str, int],
     ) -> None:
@@ -41,6 +46,7 @@ class Heartbeat:
         self._pool = pool
         self._name = name
         self._status = status
+        self._pulse = pulse
         self._register = register
         self._prolong = prolong
         self._redis = connect(settings)
@@ -53,6 +59,7 @@ class Heartbeat:
         self._held: Mapping[str, int] = {}
         self._stopped = threading.Event()
         self._registered = False
+        self._hangs = False
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
@@ -72,15 +79,23 @@ class Heartbeat:
         settings = self._settings
         pause = min(settings.worker_heartbeat_seconds, settings.lease_seconds / _BEATS_A_LEASE)
         while not self._stopped.is_set():
-            try:
-                self._queues[self._pool].renew(self._held)
-                self._say()
-                for reaper in self._reapers:
-                    reaper.reap()
-            except BROKEN as error:
-                _log.warning("heartbeat_failed", pool=self._pool, error=type(error).__name__)
-                renew(self._redis)
+            if self._loop_turns():
+                try:
+                    self._queues[self._pool].renew(self._held)
+                    self._say()
+                    for reaper in self._reapers:
+                        reaper.reap()
+                except BROKEN as error:
+                    _log.warning("heartbeat_failed", pool=self._pool, error=type(error).__name__)
+                    renew(self._redis)
             self._stopped.wait(pause)
+
+    def _loop_turns(self) -> bool:
+        hangs = self._pulse.stopped
+        if hangs and not self._hangs:
+            _log.error("loop_hangs", pool=self._pool, worker=self._name)
+        self._hangs = hangs
+        return not hangs
 
     def _say(self) -> None:
         if not self._registered:

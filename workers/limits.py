@@ -9,6 +9,8 @@ from typing import TypeVar
 
 from rq.timeouts import UnixSignalDeathPenalty
 
+from .pulse import Pulse
+
 _GRACE_SECONDS = 2.0
 """What a call gets beyond its timeout before its process is ended."""
 T = TypeVar("T")
@@ -23,11 +25,13 @@ class Limit:
 
     A signal ends Python code. Native code that never comes back to Python is beyond it, and
     may hold the interpreter's lock, so a thread without Python ends the process then: the
-    job's lease lapses and somebody else starts it again.
+    job's lease lapses and somebody else starts it again. ``pulse``
+    is told how long each call may take.
     """
 
-    def __init__(self, seconds: int) -> None:
+    def __init__(self, seconds: int, pulse: Pulse | None = None) -> None:
         self._seconds = seconds
+        self._pulse = pulse or Pulse(0.0)
 
     def __call__(self, call: Callable[[], T]) -> T:
         """Return what ``call`` returns.
@@ -41,8 +45,11 @@ class Limit:
     @contextmanager
     def watched(self, calls: int) -> Iterator[None]:
         """End the process where what is within takes longer than ``calls`` calls may."""
-        faulthandler.dump_traceback_later(calls * self._seconds + _GRACE_SECONDS, exit=True)
+        most = calls * self._seconds + _GRACE_SECONDS
+        self._pulse.beat(most)
+        faulthandler.dump_traceback_later(most, exit=True)
         try:
             yield
         finally:
             faulthandler.cancel_dump_traceback_later()
+            self._pulse.beat()

@@ -32,6 +32,7 @@ from .batcher import BatchCount, can_batch, prepared, tokens_of
 from .delivery import Delivery
 from .heartbeat import Heartbeat
 from .limits import Limit
+from .pulse import Pulse
 from .queue import Begun, PoolQueue
 from .tasks import Done, Engines, compress_block
 
@@ -56,7 +57,8 @@ class FarmWorker(SimpleWorker):
         self._queue = PoolQueue(self._redis, self._pool, settings)
         state = connect_state(settings) if settings.state_url else self._redis
         self._delivery = Delivery(state, self._redis, self._queue, settings)
-        self._limit = Limit(settings.engine_timeout_seconds)
+        self._pulse = Pulse(settings.redis_timeout + settings.redis_connect_timeout)
+        self._limit = Limit(settings.engine_timeout_seconds, self._pulse)
         self._stopping = threading.Event()
         super().__init__(
             [self._pool],
@@ -70,6 +72,7 @@ class FarmWorker(SimpleWorker):
             self._pool,
             self.name,
             status,
+            self._pulse,
             self.register_birth,
             (self.key, self.worker_ttl + _REGISTRY_SECONDS),
         )
@@ -84,10 +87,12 @@ class FarmWorker(SimpleWorker):
         tracer.configure(self._settings, f"headroom-farm-worker-{self._pool}")
         self._engines.warm_up()
         keep_what_is_loaded()
+        self._pulse.beat()
         self._heartbeat.start()
         _log.info("worker_ready", pool=self._pool, worker=self.name, engines=ENGINE_VERSION)
         on_ready()
         while not self._stopping.is_set():
+            self._pulse.beat(_WAIT_SECONDS)
             try:
                 job_id = self._queue.pop(_WAIT_SECONDS)
                 if job_id is not None:
@@ -95,6 +100,7 @@ class FarmWorker(SimpleWorker):
             except BROKEN as error:
                 _log.warning("redis_failed", pool=self._pool, error=type(error).__name__)
                 renew(self._redis)
+                self._pulse.beat(self._settings.redis_retry_seconds)
                 self._stopping.wait(self._settings.redis_retry_seconds)
             finally:
                 self._heartbeat.hold({})
@@ -127,6 +133,7 @@ class FarmWorker(SimpleWorker):
                 self._do(one, job, count, 0.0)
 
     def _begin(self, job_id: str, count: BatchCount) -> Begun:
+        self._pulse.beat()
         one = self._queue.begin(job_id)
         count.wait_ms += one.waited * 1000
         return one
@@ -149,6 +156,7 @@ class FarmWorker(SimpleWorker):
         A model's time is for those who wait: the jobs of a caller who has gone are dropped.
         Whoever joined such a flight later gets his original, as after a failure.
         """
+        self._pulse.beat()
         if not can_batch(self._engines) or job.expires >= time.time():
             return True
         for block in job.blocks:
@@ -159,6 +167,7 @@ class FarmWorker(SimpleWorker):
 
     def _do(self, one: Begun, job: Job, count: BatchCount, share_ms: float) -> None:
         """Do one job's blocks; one that was begun before says which block it is at."""
+        self._pulse.beat()
         known = self._delivery.known(job) if one.starts else {}
         with tracer.span("job", job.trace, pool=self._pool, blocks=len(job.blocks)):
             for place, block in enumerate(job.blocks, 1):

@@ -6,15 +6,17 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
+import redis
 
 from deploy.check import check_api, check_farm, check_worker
 from shared import keys
 from shared.errors import Unhealthy
 from shared.settings import Settings
 
-from ..farm import Farm, free_port
+from ..farm import Farm, Process, free_port, until
 
 HOST = socket.gethostname()
 
@@ -46,6 +48,55 @@ def test_another_hosts_worker_and_an_old_heartbeat_are_not_this_ones(
     farm.redis.zadd(keys.workers("cpu"), {f"cpu-{HOST}-other-1-abc": late})
     with pytest.raises(Unhealthy, match="no worker on"):
         check_worker(settings, strict=False)
+
+
+_HANGS = """
+import threading, time
+from shared.settings import load_settings
+from workers.tasks import Engines
+from workers.worker import FarmWorker
+class Hangs(FarmWorker):
+    def _take(self, job_id):
+        if job_id == "slow":
+            self._limit(lambda: time.sleep(3))  # an engine that takes its time
+        else:
+            threading.Event().wait()  # no engine, so no limit ends it
+Hangs(load_settings(), Engines("cpu", None)).run()
+"""
+
+
+def test_a_worker_whose_loop_hangs_is_not_healthy_though_its_process_lives(
+    farm: Farm, settings: Settings, tmp_path: Path
+) -> None:
+    apart = settings.model_copy(update={"redis_url": farm.redis_url.replace("/0", "/7")})
+    environment = {
+        **farm.environment,
+        "HEADROOM_REDIS_URL": apart.redis_url,
+        "HEADROOM_REDIS_TIMEOUT": "0.05",
+        "HEADROOM_REDIS_CONNECT_TIMEOUT": "0.05",
+    }
+    worker = Process([sys.executable, "-c", _HANGS], environment, tmp_path / "hangs.log")
+    client = redis.Redis.from_url(apart.redis_url)
+
+    def healthy() -> bool:
+        try:
+            return "lives" in check_worker(apart, strict=True)
+        except Unhealthy:
+            return False
+
+    try:
+        until("it is healthy while it waits for jobs", healthy)
+        (name,) = client.zrange(keys.workers("cpu"), 0, -1)
+        first = client.zscore(keys.workers("cpu"), name)
+        waited = 3  # longer than the loop may be silent
+        until("it waits", lambda: client.zscore(keys.workers("cpu"), name) > first + waited)
+        client.rpush(keys.queue("cpu"), "slow", "hangs")
+        until("it is found out", lambda: not healthy(), 30)
+        assert worker.alive
+        assert worker.log.read_text().count("loop_hangs") == 1  # neither waiting nor slow
+    finally:
+        worker.kill()
+        client.close()
 
 
 def test_a_redis_that_is_away_is_no_reason_to_restart_a_worker(settings: Settings) -> None:

@@ -14,13 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
 
+from ..documented import examples
 from ..farm import Farm, post, request, user
-from ..texts import conversation, events, openai_ran, ran
+from ..texts import conversation, events, ran
 
 GATEWAY, LITELLM, ADA = (f"token-of-{name}-0123456789" for name in ("gateway", "litellm", "ada"))
+SERVICE = "http://headroom-api.headroom-farm.svc:8788"
+EXAMPLES = examples("docs/integration.md")
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +46,15 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
 
 
 def _retrieved_by_mcp(farm: Farm, url: str, workspace: Path, *digests: str) -> list[str]:
-    """Start headroom's MCP server on ``url`` and return what it says to each retrieval."""
+    """Start headroom's MCP server as documented and return what it says to each retrieval."""
+    server_of = json.loads(EXAMPLES["mcp"])["mcpServers"]["headroom"]
+    (variable,) = server_of["env"]
 
     async def retrieve() -> list[str]:
         server = StdioServerParameters(
-            command=sys.executable,
-            args=["-m", "headroom.ccr.mcp_server", "--proxy-url", url],
-            env={**farm.environment, "HEADROOM_WORKSPACE_DIR": str(workspace)},
+            command=str(Path(sys.executable).parent / server_of["command"]),
+            args=server_of["args"],
+            env={**farm.environment, "HEADROOM_WORKSPACE_DIR": str(workspace), variable: url},
         )
         async with stdio_client(server) as (read, write), ClientSession(read, write) as session:
             await session.initialize()
@@ -74,9 +80,14 @@ def test_headrooms_mcp_server_has_a_token_in_its_address(guarded: Farm, tmp_path
     headers = {"authorization": f"Bearer {GATEWAY}", "x-maas-username": "ada"}
     body = conversation(ran(events(user())))
     digest = post(guarded.url, body, headers).json["ccr_hashes"][0]
-    address = guarded.url.replace("://", "://{}@")
+    (documented,) = json.loads(EXAMPLES["mcp"])["mcpServers"]["headroom"]["env"].values()
+    address = documented.replace(
+        SERVICE.removeprefix("http://"), guarded.url.removeprefix("http://")
+    )
+    assert address != documented
     for secret, allowed in ((f"any:{ADA}", True), (f"ada:{LITELLM}", False)):
-        (said,) = _retrieved_by_mcp(guarded, address.format(secret), tmp_path, digest)
+        given = address.replace("any:TOKEN", secret)
+        (said,) = _retrieved_by_mcp(guarded, given, tmp_path, digest)
         assert ("step 399 of the build" in said) is allowed, secret
 
 
@@ -138,11 +149,16 @@ def model() -> Iterator[_Model]:
 _GUARDRAIL = """
 import asyncio, json, sys
 import litellm
-from litellm.proxy.guardrails.guardrail_hooks.headroom.headroom import HeadroomGuardrail
-url, token, model_url, messages = json.load(sys.stdin)
+from litellm.proxy.guardrails.guardrail_hooks.headroom import initialize_guardrail
+from litellm.secret_managers.main import get_secret
+from litellm.types.guardrails import LitellmParams
+guardrail, model_url, messages = json.load(sys.stdin)
 
 async def main():
-    rail = HeadroomGuardrail(api_base=url, api_key=token, guardrail_name="h")
+    # As LiteLLM's registry does, which needs the whole proxy installed.
+    params = LitellmParams(**guardrail["litellm_params"])
+    params.api_key = str(get_secret(params.api_key))
+    rail = initialize_guardrail(params, guardrail)
     litellm.callbacks = [rail]
     data = {"messages": messages, "litellm_call_id": "call", "metadata": {}}
     out = await rail.apply_guardrail({"structured_messages": messages}, data, "request")
@@ -173,14 +189,22 @@ asyncio.run(main())
 
 
 def test_litellms_guardrail_compresses_and_retrieves(guarded: Farm, model: _Model) -> None:
-    text = events(user())
+    asked, answered = (json.loads(EXAMPLES[f"{part} compress"]) for part in ("ask", "answer"))
+    text = asked["messages"][2]["content"]
     later = [{"role": "assistant", "content": "done"}, {"role": "user", "content": "and now?"}]
-    messages = [*conversation(openai_ran(text))["messages"], *later]
+    (guardrail,) = yaml.safe_load(EXAMPLES["litellm"])["guardrails"]
+    parameters = guardrail["litellm_params"]
+    assert parameters["api_base"] == SERVICE
+    parameters["api_base"] = guarded.url
     address = f"http://127.0.0.1:{model.server_port}"
     done = subprocess.run(
         [sys.executable, "-c", _GUARDRAIL],
-        input=json.dumps([guarded.url, LITELLM, address, messages]),
-        env={**guarded.environment, "LITELLM_LOCAL_MODEL_COST_MAP": "True"},
+        input=json.dumps([guardrail, address, [*asked["messages"], *later]]),
+        env={
+            **guarded.environment,
+            "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+            parameters["api_key"].removeprefix("os.environ/"): LITELLM,
+        },
         capture_output=True,
         text=True,
         timeout=120,
@@ -188,7 +212,7 @@ def test_litellms_guardrail_compresses_and_retrieves(guarded: Farm, model: _Mode
     )
     assert done.returncode == 0, done.stderr
     out, said, (anthropic, responses) = json.loads(done.stdout.splitlines()[-1])
-    assert len(out["structured_messages"][2]["content"]) < len(text) / 2
+    assert out["structured_messages"][2] == answered["messages"][2]
     assert out["tools"][0]["function"]["name"] == "headroom_retrieve"
     first, second = model.asked
     assert first["messages"][2] == out["structured_messages"][2]

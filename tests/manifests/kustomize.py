@@ -1,11 +1,14 @@
 """Renders kustomizations: with ``kubectl`` where it is installed, else with the subset used here.
 
-The subset: ``resources``, ``components``, ``patches`` (strategic merges, from a file or in
-line), ``images``, ``labels`` without selectors, ``namespace``. A test holds it against kubectl.
+The subset: ``resources``, ``components``, ``patches`` (strategic merges, from a file or in line,
+of one object or of all that a target's kind and name fit), ``images``, ``labels`` without
+selectors, ``namespace``. A test holds it against kubectl.
 """
 
 from __future__ import annotations
 
+import copy
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -27,7 +30,13 @@ _KNOWN = {
     "namespace",
 }
 # Lists that are merged by a key; all others are replaced whole.
-_KEYS = {"containers": "name", "env": "name", "volumes": "name", "volumeMounts": "mountPath"}
+_KEYS = {
+    "containers": "name",
+    "initContainers": "name",
+    "env": "name",
+    "volumes": "name",
+    "volumeMounts": "mountPath",
+}
 _CLUSTER = {"PriorityClass", "Namespace"}
 
 
@@ -57,7 +66,10 @@ def _applied(folder: Path, objects: list[Object]) -> list[Object]:
     for patch in spec.get("patches", []):
         text = (folder / patch["path"]).read_text() if "path" in patch else patch["patch"]
         for document in documents(text):
-            objects = _patched(objects, document)
+            if "target" in patch:
+                _patch_all(objects, document, patch["target"])
+            else:
+                objects = _patched(objects, document)
     for image in spec.get("images", []):
         for item in objects:
             _set_image(item, image)
@@ -88,6 +100,14 @@ def _patched(objects: list[Object], patch: Object) -> list[Object]:
         return [item for item in objects if item is not targets[0]]
     _merge(targets[0], patch)
     return objects
+
+
+def _patch_all(objects: list[Object], patch: Object, target: Object) -> None:
+    assert set(target) == {"kind", "name"}
+    for item in objects:
+        name = item["metadata"]["name"]
+        if item["kind"] == target["kind"] and re.fullmatch(target["name"], name):
+            _merge(item, {**copy.deepcopy(patch), "metadata": {"name": name}})
 
 
 def _merge(into: Object, patch: Object) -> None:

@@ -25,11 +25,6 @@ from .composed import Composed, local_commands
 ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "deploy" / "grafana"
 LOCAL = local_commands()
-COMMANDS = {"up", "api", "worker", "models", "export", "import", "demo", "bypass", "check"}
-DOCUMENTS = ["README.md", "CONTRIBUTING.md"]
-DOCUMENTS += [
-    f"docs/{name}.md" for name in ("architecture", "books", "deploy", "runbook", "integration")
-]
 
 
 @pytest.fixture(scope="module")
@@ -238,16 +233,6 @@ def test_the_readme_lists_every_setting_and_no_other() -> None:
     for name in ("deadline_ms", "max_body_bytes", "session_ttl", "queue_max_blocks", "memo_bytes"):
         row = next(r for r in section.splitlines() if f"HEADROOM_{name.upper()}`" in r)
         assert str(Settings.model_fields[name].default) in row
-
-
-def test_documents_name_files_that_exist() -> None:
-    for document in DOCUMENTS:
-        text = (ROOT / document).read_text()
-        named = re.findall(r"`((?:api|shared|workers|tests|loadtest|deploy|docs)/[\w./-]+)`", text)
-        for path in named:
-            assert (ROOT / path).exists(), f"{document} names {path}"
-        for command in re.findall(r"^ +headroom-farm (\w+)", text, re.MULTILINE):
-            assert command in COMMANDS, f"{document} names headroom-farm {command}"
 
 
 def test_the_wheel_holds_every_package() -> None:

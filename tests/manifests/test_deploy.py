@@ -7,6 +7,8 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +221,33 @@ def test_secrets_come_from_files_and_are_on_no_command_line(
     assert "HEADROOM_TOKENS_FILE" in {v["name"] for v in variables["env"]}
 
 
+def test_state_elsewhere_and_a_collector_are_reached_and_the_model_is_fetched_anew(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    url, hub = _file(tmp_path, "state", "hush-state"), _file(tmp_path, "hub", "hush-hub")
+    there = [("get secret", 0, "")]
+    done = cluster.run(
+        *IMAGES, "--state-url-file", url, "--set", "HEADROOM_OTEL_ENDPOINT=http://collector:4318",
+        "--with", "model", "--hub-token-file", hub, world=there,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert cluster.sent("create secret generic headroom-state")["url"] == "hush-state"
+    assert cluster.sent("create secret generic headroom-hub")["token"] == "hush-hub"
+    assert not cluster.asked("generic headroom-redis")  # its password stays as it was
+    lines = [line for line, _ in cluster.calls]
+    (deleted,) = cluster.asked("delete job headroom-model --ignore-not-found")
+    assert lines.index(deleted) < lines.index(cluster.asked("objects.yaml")[0])
+    applied = _objects(cluster.sent("objects.yaml")["applied"])
+    for name in ("headroom-tracing", "headroom-external-state", "headroom-model"):
+        assert ("NetworkPolicy", name) in applied
+    assert ("StatefulSet", "headroom-redis") in applied
+    job = applied["Job", "headroom-model"]["spec"]["template"]["spec"]["containers"][0]
+    assert job["image"] == "r/headroom-farm-worker-cpu:latest"
+    variables = applied["Deployment", "headroom-api"]["spec"]["template"]["spec"]["containers"][0]
+    (state,) = [v for v in variables["env"] if v["name"] == "HEADROOM_STATE_URL"]
+    assert state["valueFrom"]["secretKeyRef"]["name"] == "headroom-state"
+
+
 def test_it_builds_on_openshift_and_runs_what_it_built(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path, "oc")
     token = _file(tmp_path, "hub", "hush-hub")
@@ -250,6 +279,7 @@ def test_it_builds_on_openshift_and_runs_what_it_built(tmp_path: Path) -> None:
 
 NO = 1
 BUILD, IMAGES = ["--build"], ["--images", "r"]
+COMPONENTS = re.findall(r"^known='(.*)'$", SCRIPT.read_text(), re.MULTILINE)[0].split()
 
 
 @pytest.mark.parametrize(
@@ -344,18 +374,80 @@ def test_a_dry_run_prints_every_object_and_changes_nothing(
     assert set(shown) == made
 
 
-def test_every_option_is_used_and_told() -> None:
+TOKENS = ["--with", "monitoring", "--tokens-file", "{file}", "--metrics-token-file", "{file}"]
+# For every option a command line, and what makes it another one: both must not do the same.
+USES: dict[str, tuple[list[str], list[str]]] = {
+    "--namespace": (IMAGES, ["--namespace", "other"]),
+    "--images": (IMAGES, ["--images", "other"]),
+    "--tag": (IMAGES, ["--tag", "other"]),
+    "--build": ([], ["--build"]),
+    "--model": (BUILD, ["--model", "pulled"]),
+    "--hub-token-file": ([*BUILD, "--model", "pulled"], ["--hub-token-file", "{file}"]),
+    **{f"--with {c}": (IMAGES, ["--with", c]) for c in COMPONENTS},
+    "--client": (IMAGES, ["--client", "gateway"]),
+    "--state-url-file": (IMAGES, ["--state-url-file", "{file}"]),
+    "--redis-url-file": (IMAGES, ["--redis-url-file", "{file}"]),
+    "--tokens-file": ([*IMAGES, "--skip-smoke"], ["--tokens-file", "{file}"]),
+    "--metrics-token-file": (
+        [*IMAGES, *TOKENS, "--skip-smoke"],
+        ["--metrics-token-file", "{other}"],
+    ),
+    "--smoke-token-file": (
+        [*IMAGES, *TOKENS, "--smoke-token-file", "{file}"],
+        ["--smoke-token-file", "{other}"],
+    ),
+    "--pricing-dsn-file": (IMAGES, ["--pricing-dsn-file", "{file}"]),
+    "--set": (IMAGES, ["--set", "HEADROOM_LOG_LEVEL=debug"]),
+    "--timeout": (IMAGES, ["--timeout", "30"]),
+    "--skip-smoke": (IMAGES, ["--skip-smoke"]),
+    "--dry-run": (IMAGES, ["--dry-run"]),
+    "--rules": (IMAGES, ["--rules"]),
+}
+
+
+def test_every_option_is_taken_and_told() -> None:
     text = SCRIPT.read_text()
     told = set(re.findall(r"--[a-z-]+", text[text.index("usage:") : text.index("TEXT\n}")]))
     taken = set(re.findall(r"^        (--[a-z-]+)(?: \| -h)?\)", text, re.MULTILINE)) - {"--help"}
-    assert taken == told
-    body = text[text.index("# ── what it is made of") :]
-    for option, variable in re.findall(r"^        (--[a-z-]+)\) (\w+)(?:\+?=)", text, re.MULTILINE):
-        if option not in ("--help", "--rules"):
-            assert re.search(rf"[$][{{]?#?{variable}\b|has ", body), option
-    mine = Path(__file__).read_text()
-    for option in taken - {"--rules"}:
-        assert f'"{option}' in mine or f"{option} " in mine or "--{name}-file" in mine
+    assert taken == told == {use.split()[0] for use in USES}
+    (line,) = re.findall(r"--with COMPONENT +(.+); again", text)
+    assert set(re.split(", | or ", line)) == set(COMPONENTS)
+
+
+@pytest.fixture(scope="module")
+def traces(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
+    """Run the script and return all that it did and printed, in lines; once for each command."""
+    folder = tmp_path_factory.mktemp("traces")
+    cluster = Cluster(folder)
+    places = {name: _file(folder, name, f"in-{name}") for name in ("file", "other")}
+
+    @cache
+    def trace(*arguments: str, again: int = 0) -> list[str]:
+        ran = cluster.run(*[argument.format(**places) for argument in arguments])
+        # What is only looked at before anything is done does not count.
+        seen = [
+            f"{line} {sorted(sent.items())}"
+            for line, sent in cluster.calls
+            if not re.search("can-i|--api-group|get nodes", line)
+        ]
+        # Passwords and the script's own folder are new each time.
+        text = re.sub(r"tmp\.\w+|[0-9a-f]{48}", "*", "\n".join([*seen, ran.stdout]))
+        return sorted(text.splitlines())
+
+    return trace
+
+
+@pytest.mark.parametrize("option", USES)
+def test_every_option_changes_what_is_done(traces: Callable[..., list[str]], option: str) -> None:
+    first, more = USES[option]
+    assert traces(*first) != traces(*first, *more)
+
+
+@pytest.mark.parametrize("arguments", [IMAGES, BUILD])
+def test_the_same_command_does_the_same(
+    traces: Callable[..., list[str]], arguments: list[str]
+) -> None:
+    assert traces(*arguments) == traces(*arguments, again=1)
 
 
 def test_its_syntax_is_bashs() -> None:

@@ -24,9 +24,10 @@ K8S = ROOT / "deploy" / "k8s"
 SCHEMAS = Path(__file__).parent / "schemas"
 KUBERNETES = ("1.29", "1.35")
 # Everything at once, in the order deploy.sh gives; both ways to run the text pool.
+_REST = "monitoring priority model tracing external-redis external-state tokens build"
 MIXES = {
-    "all-gpu": "openshift gpu keda keda-gpu monitoring priority external-redis tokens build",
-    "all-text": "openshift keda keda-text monitoring priority external-redis tokens build",
+    "all-gpu": f"openshift gpu keda keda-gpu {_REST}",
+    "all-text": f"openshift keda keda-text {_REST}",
 }
 _PLAIN = re.compile(r"^(v1|[a-z]+/v\d|[a-z.]+\.k8s\.io/v\d)$")
 
@@ -68,13 +69,13 @@ def _everything(rendered: dict[str, list[Object]]) -> Iterator[tuple[str, Object
 def _pods(objects: list[Object]) -> Iterator[tuple[str, Object]]:
     """Yield (workload, pod template)."""
     for item in objects:
-        if item["kind"] in ("Deployment", "StatefulSet"):
+        if item["kind"] in ("Deployment", "StatefulSet", "Job"):
             yield item["metadata"]["name"], item["spec"]["template"]
 
 
 def _containers(objects: list[Object]) -> Iterator[tuple[str, Object]]:
     for name, pod in _pods(objects):
-        for container in pod["spec"]["containers"]:
+        for container in [*pod["spec"]["containers"], *pod["spec"].get("initContainers", [])]:
             yield name, container
 
 
@@ -149,6 +150,10 @@ def test_commands_are_the_command_lines_own(rendered: dict[str, list[Object]]) -
         program, *arguments = container["command"]
         assert program == "headroom-farm"
         parsed = parse(arguments)
+        if parsed.command == "models":
+            assert parsed.action == ("pull" if name == "headroom-model" else "check")
+            assert "/model" in {m["mountPath"] for m in container["volumeMounts"]}
+            continue
         if parsed.command == "worker":
             pools.add((name, parsed.pool))
         for kind in ("startupProbe", "livenessProbe", "readinessProbe"):
@@ -183,7 +188,7 @@ def test_every_setting_is_one_and_no_secret_is_in_the_open(
         assert item["kind"] != "Secret", f"{name} carries a secret"
     for container in (c for objects in rendered.values() for _, c in _containers(objects)):
         for variable in container.get("env", []):
-            assert variable["name"] in known
+            assert variable["name"] in known | {"HF_TOKEN"}  # the hub library's own
             assert ("value" in variable) != bool(secret.search(variable["name"]))
 
 
@@ -194,7 +199,8 @@ def test_every_container_is_locked_down(rendered: dict[str, list[Object]]) -> No
             assert spec["securityContext"]["runAsNonRoot"] is True
             assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
             assert spec["automountServiceAccountToken"] is False
-            for container in spec["containers"]:
+            begins = spec.get("initContainers", [])
+            for container in [*spec["containers"], *begins]:
                 context = container["securityContext"]
                 assert context["readOnlyRootFilesystem"] is True, name
                 assert context["allowPrivilegeEscalation"] is False
@@ -202,7 +208,8 @@ def test_every_container_is_locked_down(rendered: dict[str, list[Object]]) -> No
                 assert "/tmp" in {m["mountPath"] for m in container["volumeMounts"]}
                 mounted = {m["name"] for m in container["volumeMounts"]}
                 claims = {"data"} if name == "headroom-redis" else set()
-                assert mounted == {v["name"] for v in spec["volumes"]} | claims
+                volumes = {v["name"] for v in spec["volumes"]} | claims
+                assert mounted < volumes if container in begins else mounted == volumes
                 assert container["resources"]["requests"]["cpu"]
                 assert container["resources"]["requests"]["memory"]
 
@@ -302,6 +309,45 @@ def test_keda_asks_for_depth_and_age_of_its_own_pool(rendered: dict[str, list[Ob
                 trigger["metadata"]["url"] == "http://headroom-api.headroom-farm.svc:8788/metrics"
             )
     assert found == set(pools)
+
+
+def test_every_pool_has_a_priority_and_every_text_worker_the_model(
+    rendered: dict[str, list[Object]],
+) -> None:
+    for name in MIXES:
+        pods = dict(_pods(rendered[name]))
+        for workload, pod in pods.items():
+            wanted = {"headroom-api": "front", "headroom-model": ""}.get(workload, "worker")
+            given = pod["spec"].get("priorityClassName", "")
+            assert given == (f"headroom-farm-{wanted}" if wanted else ""), workload
+            if workload in ("headroom-worker-text", "headroom-worker-gpu"):
+                (worker,) = pod["spec"]["containers"]
+                assert {"name": "HEADROOM_MODEL_DIR", "value": "/model"} in worker["env"]
+                (claim,) = [v for v in pod["spec"]["volumes"] if v["name"] == "model"]
+                assert ("PersistentVolumeClaim", claim["persistentVolumeClaim"]["claimName"]) in {
+                    identity(item)[1:] for item in rendered[name]
+                }
+        assert "headroom-model" in pods
+
+
+def test_what_is_named_outside_may_be_reached(rendered: dict[str, list[Object]]) -> None:
+    """The collector's port and those of a Redis elsewhere are open, for the farm's own pods."""
+    for name in MIXES:
+        policies = {
+            i["metadata"]["name"]: i["spec"] for i in rendered[name] if i["kind"] == "NetworkPolicy"
+        }
+        for policy, ports in [
+            ("headroom-tracing", {4318}),
+            ("headroom-external-state", {6379, 6380, 26379}),
+            ("headroom-model", {443}),
+        ]:
+            (rule,) = policies[policy]["egress"]
+            assert {port["port"] for port in rule["ports"]} == ports
+        (job,) = [i["spec"]["template"] for i in rendered[name] if i["kind"] == "Job"]
+        fetches = policies["headroom-model"]["podSelector"]
+        pods = [pod["metadata"]["labels"] for _, pod in _pods(rendered[name])]
+        assert _matching(pods, fetches) == [job["metadata"]["labels"]]  # nobody else
+        assert [p for p, s in policies.items() if "443" in json.dumps(s)] == ["headroom-model"]
 
 
 def test_a_redis_of_ones_own_leaves_nothing_of_ours(rendered: dict[str, list[Object]]) -> None:

@@ -1,0 +1,61 @@
+"""What ``/metrics`` exposes, without a farm: for tests of what asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any, ClassVar
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from api.books.metrics import Metrics
+from api.books.reader import Rows
+from shared.breaker import Reading
+from shared.jobs import EngineStatus
+from shared.settings import Settings
+
+
+class _Reader:
+    """Books with one of everything, instead of Redis."""
+
+    async def totals(self, window: Any) -> Rows:
+        names = ("requests", "d:redis", "n:bypass", "err:internal", "e:log:saved", "l:0.001")
+        return Rows(total=dict.fromkeys(names, 1))
+
+    async def pool(self, pool: str, now: float) -> dict[str, Any]:
+        counters = {"jobs:done": 1.0, "blocks:compressed": 1.0}
+        return {"depth": 0, "oldest": 0.0, "alive": 1, "counters": counters}
+
+
+class _Ledger:
+    backlog = dropped = 0
+
+
+class _Prices:
+    age = 1.0
+
+
+class _Switch:
+    bypass = None
+
+
+class _Place:
+    name = "redis"
+    readings = (Reading("redis", "", "open", "timeout"),)
+    trips: ClassVar[dict[str, int]] = {"timeout": 1}
+
+
+class _Pools:
+    text_engines: ClassVar = Counter({EngineStatus("kompress", "cpu", "graph", "a reason"): 2})
+
+
+def exposed() -> dict[str, set[str]]:
+    """Return the labels of every sample the farm exposes."""
+    parts: Any = (_Reader(), _Ledger(), _Prices(), _Pools(), [_Place()], _Switch())
+    metrics = Metrics(Settings(), *parts)
+    text = asyncio.run(metrics.text()).decode()
+    found: dict[str, set[str]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found.setdefault(sample.name, set()).update(sample.labels)
+    return found

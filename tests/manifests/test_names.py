@@ -1,0 +1,292 @@
+"""What the documents name is there: metrics, settings, files, pages, ports, commands, objects."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shlex
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import yaml
+
+from deploy.cli import _parser, parse
+from shared.settings import Settings
+
+from ..documented import ROOT, page
+from .exposed import exposed
+from .kustomize import Object, in_python
+
+DOCUMENTS = sorted(
+    str(path.relative_to(ROOT))
+    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("loadtest/*.md"))
+)
+OPERATORS = ["README.md", *(f"docs/{name}.md" for name in ("deploy", "runbook", "integration"))]
+COMPOSE: Any = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+# Of headroom's MCP server, of LiteLLM, and the tool both offer a model.
+OTHERS = {"HEADROOM_PROXY_URL", "HEADROOM_API_KEY", "headroom_retrieve"}
+# What a path in backticks may start from.
+PLACES = ("", "tests", "api", "api/flow", "loadtest")
+KINDS = {
+    "deploy": "Deployment",
+    "deployment": "Deployment",
+    "statefulset": "StatefulSet",
+    "hpa": "HorizontalPodAutoscaler",
+    "scaledobject": "ScaledObject",
+    "secret": "Secret",
+    "configmap": "ConfigMap",
+    "job": "Job",
+}
+COLLECTOR = 4318
+"""OpenTelemetry's own port, not ours."""
+
+
+def prose(name: str) -> list[str]:
+    """Return what stands in backticks in a document's sentences and tables."""
+    text = re.sub(r"^```.*?^```$", "", page(name), flags=re.DOTALL | re.MULTILINE)
+    return [" ".join(part.split()) for part in re.findall(r"`([^`]+)`", text)]
+
+
+def blocks(name: str) -> list[str]:
+    """Return a document's command lines, without comments, continued lines as one."""
+    text = re.sub(r"\\\n +", " ", page(name))
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    return [
+        re.split(r"\s+(?:#|&$)", line)[0]
+        for line in re.findall(r"^ {4}(\S.*)$", text, re.MULTILINE)
+    ]
+
+
+def commands(name: str, program: str) -> list[list[str]]:
+    """Return the words after ``program``, wherever a document names it as a command."""
+    found = []
+    for line in (*blocks(name), *prose(name)):
+        said = re.search(rf"(?:^|-- |=\S+ |\(|; ){re.escape(program)}(?: (.*))?$", line)
+        if said:
+            found.append(shlex.split(said[1] or ""))
+    return found
+
+
+@cache
+def farms() -> dict[str, tuple[set[str], set[str]]]:
+    """Return the options and the words that each of the farm's commands takes."""
+
+    def takes(parser: argparse.ArgumentParser) -> tuple[set[str], set[str]]:
+        options, words = set(), set()
+        for action in parser._actions:
+            options |= set(action.option_strings)
+            words |= set(map(str, action.choices or ()))
+            if isinstance(action, argparse._SubParsersAction):
+                for nested in action.choices.values():
+                    more = takes(nested)
+                    options, words = options | more[0], words | more[1]
+        return options, words
+
+    (subparsers,) = (a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction))
+    return {name: takes(parser) for name, parser in subparsers.choices.items()}
+
+
+@cache
+def objects() -> dict[tuple[str, str], Object]:
+    """Return every object of base and components by kind and name; Secrets as they are named."""
+    found: dict[tuple[str, str], Object] = {}
+    for folder in (ROOT / "deploy/k8s/base", *(ROOT / "deploy/k8s/overlays").iterdir()):
+        for item in in_python(folder):
+            found.setdefault((item["kind"], item["metadata"]["name"]), item)
+    for path in (ROOT / "deploy/k8s/components").rglob("*.yaml"):
+        for item in yaml.safe_load_all(path.read_text()):
+            if "metadata" in item and len(item.get("spec", {})) > 1:
+                found.setdefault((item["kind"], item["metadata"]["name"]), item)
+    text = json.dumps(list(found.values()))
+    for secret in re.findall(r'"secretKeyRef": {"name": "([\w-]+)"|"secretName": "([\w-]+)"', text):
+        found["Secret", "".join(secret)] = {}
+    return found
+
+
+def source(module: str) -> str:
+    """Return a module's or package's text; empty where it is not of this project."""
+    path = ROOT / module.replace(".", "/")
+    files = [*path.rglob("*.py")] if path.is_dir() else [path.with_suffix(".py")]
+    return "".join(file.read_text() for file in files if (ROOT / module.split(".")[0]).is_dir())
+
+
+def options(words: list[str]) -> set[str]:
+    """Return the long options among ``words``."""
+    return {found for word in words for found in re.findall(r"^\[?(--[a-z][a-z-]*)", word)}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_metrics_are_exposed_with_those_labels(name: str) -> None:
+    known = exposed()
+    for text in prose(name):
+        for metric, labels in re.findall(r"\b(headroom_[a-z_]+)(?:\{([^}]*)\})?", text):
+            if metric not in OTHERS:
+                assert metric in known, metric
+                assert {part.split("=")[0] for part in labels.split(",") if part} <= known[metric]
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_settings_are_settings(name: str) -> None:
+    composed = re.findall(r"\$\{?(HEADROOM_\w+)", (ROOT / "docker-compose.yml").read_text())
+    known = {f"HEADROOM_{field.upper()}" for field in Settings.model_fields} | set(composed)
+    assert set(re.findall(r"HEADROOM_[A-Z_]*[A-Z]", page(name))) <= known | OTHERS
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_files_are_there(name: str) -> None:
+    tops = {path.name for path in ROOT.iterdir()}
+    for text in (each for each in prose(name) if not each.startswith("kubectl")):
+        for path in re.findall(
+            r"(?:^| )((?:[\w.-]+/)+[\w.-]*|[\w-]+\.(?:py|sh|sql|lua|acl))\b", text
+        ):
+            top = path.split("/")[0]
+            if top in tops or re.search(r"\.(py|sh|sql|lua|acl)$", path):
+                there = any((ROOT / place / path).exists() for place in PLACES)
+                assert there or list(ROOT.glob(f"[!.]*/**/{path}")), path
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_lead_to_pages_and_their_sections(name: str) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page(name)):
+        path, _, anchor = target.partition("#")
+        if "://" not in target:
+            file = (ROOT / name).parent / path if path else ROOT / name
+            assert file.exists(), target
+        if anchor:
+            titles = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+            made = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
+            assert anchor in made, target
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_tests_are_there(name: str) -> None:
+    """A name may be cut short: ``test_what_is_too_heavy…``."""
+    there: set[str] = set()
+    for path in (ROOT / "tests").rglob("test_*.py"):
+        there |= {path.stem, *re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)}
+    for start, cut in re.findall(r"\b(test_\w+)(…?)", page(name)):
+        assert start in there or (cut and any(t.startswith(start) for t in there)), start
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_pages_are_served(name: str) -> None:
+    routes = re.findall(r'add_route\("([^"]+)"', (ROOT / "api/app.py").read_text())
+    patterns = [re.sub(r"\\{.*\\}", ".+", re.escape(route)) for route in routes]
+    mounted = {"/tmp", *re.findall(r":(/\w+)", str(COMPOSE["services"]))}
+    for text in prose(name):
+        path = re.fullmatch(r"(?:(?:GET|POST) )?(/[\w/.-]*)(\?\S*)?", text)
+        if path:
+            served = any(re.fullmatch(pattern, path[1]) for pattern in patterns)
+            assert served or path[1] in mounted, text
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_ports_are_those_of_the_code_and_the_manifests(name: str) -> None:
+    composed = re.findall(r":(\d+)", str([s.get("ports") for s in COMPOSE["services"].values()]))
+    manifests = " ".join(p.read_text() for p in (ROOT / "deploy/k8s").rglob("*.yaml"))
+    known = {COLLECTOR, Settings.model_fields["port"].default, *map(int, composed)}
+    known |= {int(port) for port in re.findall(r"[pP]ort: (\d+)", manifests)}
+    known |= {int(re.findall(r":(\d+)", Settings.model_fields["redis_url"].default)[0])}
+    assert {int(port) for port in re.findall(r"://[\w.@:-]+:(\d{4,5})\b", page(name))} <= known
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_the_farms_commands_are_its_own(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(argparse.FileType, "__call__", lambda self, path: path)
+    for command, *rest in commands(name, "headroom-farm"):
+        assert command in farms(), command
+        known, words = farms()[command]
+        assert options(rest) <= known, rest
+        if rest and words and re.fullmatch(r"[a-z|]+", rest[0]):
+            assert set(rest[0].split("|")) <= words, rest
+    for line in blocks(name):
+        said = re.search(r"(?:^|-- )headroom-farm ([^>]+)", line)
+        if said and not re.search(r"[\[|]", line):  # a synopsis is no command
+            parse(shlex.split(said[1]))
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_modules_and_targets_are_there_and_take_those_options(name: str) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for words in commands(name, "make"):
+        assert re.search(rf"^{words[0]}:", makefile, re.MULTILINE), words
+        for given in words[1:]:
+            variable, _, value = given.partition("=")
+            assert f"$({variable})" in makefile or f"$(if $({variable})" in makefile, given
+            module = re.search(rf"-m ([\w.]+) \$\({variable}\)", makefile)
+            for option in options(value.split()):
+                assert module, given
+                assert f'"{option}"' in source(module[1]), given
+    for module, *rest in commands(name, "python -m"):
+        if (ROOT / module.split(".")[0]).exists():
+            text = source(module)
+            assert text, module
+            assert all(f'"{option}"' in text for option in options(rest)), (module, rest)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_the_script_takes_what_it_is_given(name: str) -> None:
+    script = (ROOT / "deploy/deploy.sh").read_text()
+    taken = set(re.findall(r"^        (--[a-z-]+)(?: \| -h)?\)", script, re.MULTILINE))
+    (components,) = re.findall(r"^known='(.*)'$", script, re.MULTILINE)
+    for words in commands(name, "deploy/deploy.sh"):
+        assert options(words) <= taken, words
+        given = {words[i + 1] for i, word in enumerate(words) if word == "--with"}
+        assert given <= set(components.split()), words
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_what_kubectl_is_told_of_is_in_the_manifests(name: str) -> None:
+    for words in (*commands(name, "kubectl"), *commands(name, "oc")):
+        own = words[: words.index("--")] if "--" in words else words
+        named = [
+            (kind, what)
+            for kind, slash, what in (word.partition("/") for word in own)
+            if kind in KINDS and slash and "/" not in what
+        ]
+        for i, word in enumerate(own[:-1]):
+            if i and word in KINDS and re.fullmatch(r"[a-z-]+", own[i + 1]):
+                named.append((word, own[i + 1]))
+        for kind, what in named:
+            assert (KINDS[kind], what) in objects(), words
+        for flag, value in pairwise(own):
+            if flag in ("-c", "--container"):
+                workload = objects()[KINDS[named[0][0]], named[0][1]]
+                containers = workload["spec"]["template"]["spec"]["containers"]
+                assert value in {c["name"] for c in containers}, words
+            if flag == "--selector":
+                label, _, chosen = value.partition("=")
+                assert json.dumps({label: chosen})[1:-1] in json.dumps(list(objects().values()))
+            if flag == "--patch":
+                _has(objects()[KINDS[named[0][0]], named[0][1]], json.loads(value))
+            if flag == "-k":
+                assert (ROOT / value / "kustomization.yaml").exists(), words
+
+
+def _has(item: Object, patch: Object) -> None:
+    """Assert that a patch changes what is there: a misspelt field would be added instead."""
+    for field, value in patch.items():
+        assert field in item, field
+        if isinstance(value, dict):
+            _has(item[field], value)
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_what_compose_is_told_of_is_in_its_file(name: str) -> None:
+    services = COMPOSE["services"]
+    profiles = {profile for s in services.values() for profile in s.get("profiles", [])}
+    for words in commands(name, "docker compose"):
+        for flag, value in pairwise(words):
+            assert flag != "--profile" or value in profiles, words
+            assert flag != "--scale" or value.split("=")[0] in services, words
+            assert flag not in ("exec", "logs", "restart") or value in services, words
+
+
+def test_the_documents_are_read() -> None:
+    """Each kind of thing is found somewhere, so that no test above looks at nothing."""
+    for program in ("headroom-farm", "kubectl", "docker compose", "make", "python -m"):
+        assert sum(len(commands(name, program)) for name in DOCUMENTS) > 3, program
+    assert len(commands("docs/runbook.md", "kubectl")) > 40

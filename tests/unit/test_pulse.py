@@ -1,0 +1,52 @@
+"""How long a worker's loop may be silent: what it said, and a margin for Redis."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from workers.limits import Limit
+from workers.pulse import Pulse
+
+MARGIN = 10.0
+
+
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time, to be set."""
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    return clock
+
+
+def test_a_loop_that_is_silent_for_longer_than_it_said_has_stopped(now: list[float]) -> None:
+    pulse = Pulse(MARGIN / 10)
+    for allowed in (0.0, 12.0):
+        pulse.beat(allowed)
+        now[0] += allowed + MARGIN - 0.1
+        assert not pulse.stopped
+        now[0] += 0.2
+        assert pulse.stopped
+    pulse.beat()
+    assert not pulse.stopped
+
+
+def test_an_engine_may_use_all_its_time_and_no_more_counts_after_it(now: list[float]) -> None:
+    pulse = Pulse(MARGIN / 10)
+    limit = Limit(20, pulse)
+    with limit.watched(3):
+        now[0] += 3 * 20 + MARGIN
+        assert not pulse.stopped
+        now[0] += 3.0
+        assert pulse.stopped
+    assert not pulse.stopped
+    now[0] += MARGIN + 0.1
+    assert pulse.stopped
+
+
+def test_a_call_under_a_limit_is_a_beat(now: list[float]) -> None:
+    pulse = Pulse(MARGIN / 10)
+    now[0] += MARGIN + 1
+    assert pulse.stopped
+    assert Limit(20, pulse)(lambda: pulse.stopped) is False
