@@ -35,6 +35,11 @@ from .replies import Awaited, Replies
 
 _CLAIMS_A_CALL = 256
 """Blocks asked for in one script call: others' commands wait while one runs."""
+_WAITING_SHARE = 0.6
+"""How much of its time a request's job may spend in the queue, or it is not enqueued."""
+_PATIENCE_MS = 1000
+"""A job that waits no longer than this is enqueued even where its request has less time: done
+late, it is there in the next turn."""
 _ABSENT, _JOINED, _CLAIMED = 0, 1, 2
 """What ``claim.lua`` says of a block that is not in the cache."""
 _REFUSED = pack_form(Form(None, outcome="refused"))
@@ -135,7 +140,7 @@ class Dispatcher:
             made = [(wanted[block.key], block) for block in blocks]
             for pool, blocks in self._batches(_travelling(made, found)):
                 if not await self._enqueue(pool, order, blocks, deadline):
-                    found.reasons.add("overload")
+                    found.reasons.add("overload" if self._pools.alive[pool] else "no_workers")
                     continue
                 for block in blocks:
                     claimed.discard(block.key)
@@ -253,6 +258,8 @@ class Dispatcher:
                     datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
                     pool,
                     data,
+                    max(_PATIENCE_MS, round(deadline.remaining * 1000 * _WAITING_SHARE)),
+                    keys.JOB_PREFIX,
                 ],
             ),
             deadline,

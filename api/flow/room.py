@@ -20,18 +20,18 @@ from shared.errors import Degraded
 
 TURN_SECONDS = 0.005
 """How long a request has the thread before others may go on."""
-MOST_SECONDS = 1.0
+MOST_SECONDS = 2.0
 """The work at hand never takes longer than this, whatever time the requests have."""
 REQUEST_BYTES = 4096
 """What a request costs beside its new bytes, as bytes."""
-ROUNDS = 12
+ROUNDS = 20
 """How often the event loop comes round before a request with something new is answered."""
 _ANSWER_SECONDS = 0.02
-_ANSWER_ROUNDS = 6
+_ANSWER_ROUNDS = 10
 _FIRST_PACE = 2.0 * 1024 * 1024
 """Bytes a second that a core reads and plans, until this process has measured its own pace."""
-_ROUND_MEMORY = 0.8
-"""A slow round is believed in for a while: the next may be as slow."""
+_HALF_LIFE_SECONDS = 0.3
+"""A slow round is believed in for a while: those to come may be as slow."""
 _MEMORY = 0.9
 """How much of the measured pace stays when another request is through."""
 
@@ -45,6 +45,7 @@ class Room:
         self._by_user: Counter[str] = Counter()
         self._wanting = 0
         self._round = 0.0
+        self._measured = 0.0
         self._measuring = False
         self._since = 0.0
         self._seconds = 1.0
@@ -122,8 +123,9 @@ class Room:
 
     def _came_round(self, since: float) -> None:
         self._measuring = False
-        took = asyncio.get_running_loop().time() - since
-        self._round = max(took, self._round * _ROUND_MEMORY)
+        now = asyncio.get_running_loop().time()
+        faded = self._round * 0.5 ** ((now - self._measured) / _HALF_LIFE_SECONDS)
+        self._round, self._measured = max(now - since, faded), now
 
     def _want(self, more: int) -> None:
         self._clock()

@@ -1,6 +1,7 @@
 -- Admit a job to its pool's queue, or refuse it.
 -- KEYS: queue, job, load, jobs
--- ARGV: job_id, user, blocks, bytes, max_blocks, max_bytes, job_ttl_s, timestamp, origin, data
+-- ARGV: job_id, user, blocks, bytes, max_blocks, max_bytes, job_ttl_s, timestamp, origin, data,
+--       most_ms, job_prefix
 -- Returns 1 where it was enqueued, 0 where the pool has no room for it
 --
 -- Room is given by dynamic thresholds (Choudhury and Hahne, 1998): one user may hold as much
@@ -12,21 +13,33 @@ for i = 1, 4 do held[i] = tonumber(held[i] or '0') end
 local free_blocks, free_bytes = ARGV[5] - held[1], ARGV[6] - held[2]
 -- A pool that holds nothing takes any job, or a block over the bound could never be done.
 if held[1] > 0 and (held[3] + blocks > free_blocks or held[4] + bytes > free_bytes) then return 0 end
+-- Who has nothing here goes ahead of those who have, behind others like him.
+local ahead = held[3] == 0 and redis.call('HGET', KEYS[3], 'ahead')
+if ahead and not redis.call('LPOS', KEYS[1], ahead) then ahead = nil end
+-- How long the next in line has waited, whoever stands behind him waits as well: longer than
+-- most_ms is no use.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local next_id = (held[3] > 0 or ahead) and redis.call('LINDEX', KEYS[1], 0)
+if next_id then
+  local since = redis.call('HGET', ARGV[12] .. next_id, 'since')
+  if since and now - since > tonumber(ARGV[11]) then return 0 end
+end
 redis.call('HINCRBY', KEYS[3], 'blocks', blocks)
 redis.call('HINCRBY', KEYS[3], 'bytes', bytes)
 redis.call('HINCRBY', KEYS[3], 'blocks:' .. user, blocks)
 redis.call('HINCRBY', KEYS[3], 'bytes:' .. user, bytes)
 redis.call('HSET', KEYS[4], id, cmsgpack.pack({user, blocks, bytes}))
 redis.call('HSET', KEYS[2], 'data', ARGV[10], 'origin', ARGV[9], 'status', 'queued',
-  'created_at', ARGV[8], 'enqueued_at', ARGV[8])
+  'created_at', ARGV[8], 'enqueued_at', ARGV[8], 'since', string.format('%.0f', now))
 redis.call('EXPIRE', KEYS[2], ARGV[7])
 if held[3] > 0 then
   redis.call('RPUSH', KEYS[1], id)
   return 1
 end
--- Who has nothing here goes ahead of those who have, behind others like him.
-local ahead = redis.call('HGET', KEYS[3], 'ahead')
-if not ahead or redis.call('LINSERT', KEYS[1], 'AFTER', ahead, id) < 1 then
+if ahead then
+  redis.call('LINSERT', KEYS[1], 'AFTER', ahead, id)
+else
   redis.call('LPUSH', KEYS[1], id)
 end
 redis.call('HSET', KEYS[3], 'ahead', id)

@@ -28,10 +28,13 @@ def push(farm: Farm, pool: str) -> Push:
     """Ask for room as a front end does."""
     run = farm.redis.register_script(script("push"))
 
-    def ask(job: str, user: str, blocks: int = 1, size: int = 10, most: int = 8) -> int:
+    def ask(
+        job: str, user: str, blocks: int = 1, size: int = 10, most: int = 8, ms: int = 60_000
+    ) -> int:
+        stamp = "2026-01-01T00:00:00Z"
         found: int = run(
             keys=[keys.queue(pool), keys.job(job), keys.load(pool), keys.jobs(pool)],
-            args=[job, user, blocks, size, most, 1000, 60, "2026-01-01T00:00:00Z", pool, b"[]"],
+            args=[job, user, blocks, size, most, 1000, 60, stamp, pool, b"[]", ms, keys.JOB_PREFIX],
         )
         return found
 
@@ -49,6 +52,30 @@ def test_a_flood_takes_half_and_others_still_get_in(farm: Farm, pool: str, push:
     assert [push(f"{pool}-b{n}", "b") for n in range(3)] == [1, 1, 0]
     assert push(f"{pool}-c", "c") == 1
     assert not farm.redis.exists(keys.job(f"{pool}-a5"))  # a refused job leaves nothing
+
+
+def test_who_would_wait_too_long_is_told_so_at_once(farm: Farm, pool: str, push: Push) -> None:
+    assert push(f"{pool}-a1", "a", most=100) == 1
+    assert push(f"{pool}-a2", "a", most=100) == 1
+    farm.redis.hincrby(keys.job(f"{pool}-a1"), "since", -5000)  # it has waited for five seconds
+    assert push(f"{pool}-a3", "a", most=100, ms=4000) == 0
+    assert push(f"{pool}-a4", "a", most=100, ms=9000) == 1
+    assert _waiting(farm, pool) == [f"{pool}-{job}" for job in ("a1", "a2", "a4")]
+    queue = PoolQueue(farm.redis, pool, Settings())  # type: ignore[call-arg, unused-ignore]
+    assert queue.pop(1) == f"{pool}-a1"
+    assert push(f"{pool}-a5", "a", most=100, ms=4000) == 1
+
+
+def test_another_users_long_wait_is_not_his(farm: Farm, pool: str, push: Push) -> None:
+    for job in ("a1", "a2"):
+        assert push(f"{pool}-{job}", "a", most=100) == 1
+    queue = PoolQueue(farm.redis, pool, Settings())  # type: ignore[call-arg, unused-ignore]
+    assert queue.pop(1) == f"{pool}-a1"
+    farm.redis.hincrby(keys.job(f"{pool}-a2"), "since", -5000)
+    assert push(f"{pool}-b", "b", most=100, ms=1000) == 1  # he goes ahead
+    assert _waiting(farm, pool) == [f"{pool}-b", f"{pool}-a2"]
+    farm.redis.hincrby(keys.job(f"{pool}-b"), "since", -5000)
+    assert push(f"{pool}-c", "c", most=100, ms=1000) == 0  # behind others like him
 
 
 def test_who_has_nothing_waiting_goes_ahead_in_order(farm: Farm, pool: str, push: Push) -> None:
