@@ -170,6 +170,17 @@ class EngineRouter(FarmRouter):
                 return trimmed, fewer, [CompressionStrategy.DIFF.value]
         return folded, tokens, list(_DIFF_FOLD)
 
+    def _get_html_extractor(self) -> Any:
+        """Return headroom's extractor without the page's metadata, which nobody reads.
+
+        Looking for a page's date costs seconds where no simple pattern matches: dateparser
+        compiles those of every language first.
+        """
+        extractor = super()._get_html_extractor()
+        if extractor is not None:  # trafilatura is installed
+            extractor.config.extract_metadata = False
+        return extractor
+
     def _get_text_crusher(self) -> Any:
         return self._crusher
 

@@ -7,6 +7,8 @@ import json.decoder
 from pathlib import Path
 
 import pytest
+import trafilatura.metadata
+from headroom.transforms.html_extractor import HTMLExtractor
 
 from shared.jobs import Block, Options, Shape
 from shared.settings import Settings
@@ -57,6 +59,24 @@ def test_what_is_dropped_can_be_had_back(text: str, engine: str) -> None:
     assert done.transforms == (f"router:tool_result:{engine}",)
     shown = [o for o in done.originals if o.hash in done.text]
     assert text in [o.content for o in shown]
+
+
+def test_a_pages_date_is_not_looked_for_and_its_text_is_headrooms(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    date = "the 3rd of august, in the year 2019 or so"
+    odd = page().replace("<body>", f'<body><p class="date">{date}</p>')
+    assert odd != page()
+    theirs = HTMLExtractor().extract(odd)
+    assert theirs.extracted
+    looked: list[object] = []
+    monkeypatch.setattr(trafilatura.metadata, "find_date", lambda *a, **k: looked.append(a))
+    done = _run(odd)
+    assert done.text is not None
+    assert done.text.startswith(theirs.extracted)
+    assert looked == []
+    HTMLExtractor().extract(odd)
+    assert looked, "trafilatura looks for dates elsewhere by now"
 
 
 def test_a_listing_keeps_every_value() -> None:

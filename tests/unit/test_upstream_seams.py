@@ -28,6 +28,7 @@ METHODS = {
         "_build_tool_name_map": ["messages"],
         "_detect_analysis_intent": ["messages"],
         "_determine_strategy": ["content", "mixed", "detection"],
+        "_get_html_extractor": [],
         "_get_text_crusher": [],
         "_lossless_compact_excluded": ["content"],
         "_try_ml_compressor": ["content", "context", "question", "target_ratio"],
