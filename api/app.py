@@ -34,6 +34,7 @@ from .middleware import (
     error_response,
     http_error_serializer,
 )
+from .requests import Request
 from .resources.books import FarmResource, MetricsResource, PricingResource, StatsResource
 from .resources.compress import CompressResource
 from .resources.dashboard import DashboardResource
@@ -44,7 +45,7 @@ from .resources.retrieve import Originals, RetrieveResource
 from .resources.tool_call import ToolCallResource
 from .security import SecurityHeaders, cross_origin
 
-App = falcon.asgi.App[falcon.asgi.Request, falcon.asgi.Response]
+App = falcon.asgi.App[Request, falcon.asgi.Response]
 
 
 def create_app(settings: Settings | None = None, drain: Drain | None = None) -> App:
@@ -72,7 +73,7 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     reports = Reports(settings, reader)
     metrics = Metrics(settings, reader, ledger, prices, pools, list(places.values()), switch)
 
-    app: App = falcon.asgi.App()
+    app: App = falcon.asgi.App(request_type=Request)
     app.add_middleware(RequestId())
     app.add_middleware([SecurityHeaders(settings), *cross_origin(settings), Remainder()])
     app.add_middleware(OneSlash())

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import falcon
 import falcon.asgi
 import msgspec
+from falcon.request import RequestOptions
 
 from shared.errors import BodyTooLarge, InvalidField, MalformedBody, NotJson, Unavailable
 from shared.settings import Settings
@@ -23,6 +24,7 @@ _PAGE = re.compile("[A-Za-z0-9-]{1,64}")
 SMALL_BODY_BYTES = 1 << 20
 ARRIVED = "headroom_farm.arrived"
 """In a request's ASGI scope: ``time.monotonic()`` when its head was here."""
+AsgiEvent = Mapping[str, Any]
 
 
 def user_of(req: falcon.asgi.Request) -> str:
@@ -52,6 +54,44 @@ def trace_of(req: falcon.asgi.Request) -> str:
     """Return the request's W3C ``traceparent``, empty where it has none that is valid."""
     given = req.get_header("traceparent") or ""
     return given if _TRACEPARENT.fullmatch(given) else ""
+
+
+class _Arrival:
+    """Receives a body's events, and notes whether its end was among them."""
+
+    def __init__(
+        self, receive: Callable[[], Awaitable[AsgiEvent]], first: AsgiEvent | None
+    ) -> None:
+        self._receive = receive
+        self.whole = first is not None and _ends(first)
+
+    async def __call__(self) -> AsgiEvent:
+        event = await self._receive()
+        self.whole = self.whole or _ends(event)
+        return event
+
+
+def _ends(event: AsgiEvent) -> bool:
+    return bool(event["type"] == "http.request" and not event.get("more_body", False))
+
+
+class Request(falcon.asgi.Request):
+    """A request that tells a body that ended from one that was cut off.
+
+    Falcon's stream ends alike in both, and a body in chunks has no length to hold against it:
+    ``context.arrival.whole`` says whether the server saw its last chunk.
+    """
+
+    def __init__(
+        self,
+        scope: dict[str, Any],
+        receive: Any,
+        first_event: Any = None,
+        options: RequestOptions | None = None,
+    ) -> None:
+        arrival = _Arrival(receive, first_event)
+        super().__init__(scope, arrival, first_event=first_event, options=options)
+        self.context.arrival = arrival
 
 
 class Intake:
@@ -127,7 +167,7 @@ async def read_body(
             pieces.append(piece)
             if len(piece) == PIECE_BYTES:  # more of the same chunk may follow
                 await asyncio.sleep(0)
-    if came < announced:
+    if came < announced or (req.content_length is None and not req.context.arrival.whole):
         raise MalformedBody("the body ended early")
     decoder.finish()
     return pieces[0] if len(pieces) == 1 else b"".join(pieces)

@@ -71,13 +71,30 @@ def test_who_does_not_read_his_answer_is_dropped(target: Farm) -> None:
 
 def test_a_body_cut_off_is_nothing(target: Farm) -> None:
     until("earlier jobs are cleared away", lambda: not enqueued(target))
+    before = target.get("/stats/farm").json["requests"]
     whole = body()
-    lengths = (f"content-length: {len(whole) + 1}", "transfer-encoding: chunked")
-    for line, sent in zip(lengths, (whole, b"%x\r\n" % len(whole) + whole[:-9]), strict=True):
+    chunked = b"%x\r\n" % len(whole) + whole
+    length, chunks = f"content-length: {len(whole) + 1}", "transfer-encoding: chunked"
+    # JSON that is complete says nothing of the body: only its last chunk does.
+    cut = [(length, whole), (chunks, chunked[:-9]), (chunks, chunked), (chunks, chunked + b"\r\n0")]
+    for line, sent in cut:
         with closing(connect(target)) as connection:
             connection.sendall(head("POST", "/v1/compress", line) + sent)
             connection.shutdown(socket.SHUT_WR)
             assert hear(connection).status in (0, 400)
+    with closing(connect(target)) as connection:
+        connection.sendall(head("POST", "/v1/compress", chunks) + chunked + b"\r\n")
+        assert hear(connection).status == 408
+
+    def counted() -> tuple[int, int]:
+        found = target.get("/stats/farm").json["requests"]
+        refused = found["refused"].get("malformed_json", 0)
+        return found["total"] - before["total"], refused - before["refused"].get(
+            "malformed_json", 0
+        )
+
+    until("all are in the books", lambda: sum(counted()) == len(cut) + 1)
+    assert counted() == (0, len(cut) + 1)
     assert not enqueued(target)
 
 

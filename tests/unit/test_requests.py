@@ -6,6 +6,7 @@ import asyncio
 import gzip
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,8 +23,11 @@ class Asked:
 
     content_type = "application/json"
 
-    def __init__(self, *pieces: bytes, length: int | None = None, coding: str = "") -> None:
+    def __init__(
+        self, *pieces: bytes, length: int | None = None, coding: str = "", whole: bool = True
+    ) -> None:
         self.content_length = length
+        self.context = SimpleNamespace(arrival=SimpleNamespace(whole=whole))
         self._pieces = pieces
         self._coding = coding
 
@@ -70,6 +74,7 @@ def test_large_bodies_share_a_room_and_small_ones_need_none() -> None:
         (asked(b"x" * 5 * MEGABYTE), BodyTooLarge),
         (asked(b"{}", length=5 * MEGABYTE), BodyTooLarge),
         (asked(b"x" * 2 * MEGABYTE, length=3 * MEGABYTE), MalformedBody),
+        (asked(b"x" * 2 * MEGABYTE, whole=False), MalformedBody),
         (asked(gzip.compress(b"x" * 2 * MEGABYTE)[:-4], coding="gzip"), BrokenCoding),
         (asked(gzip.compress(b"x" * 5 * MEGABYTE), coding="gzip"), BodyTooLarge),
     ],
