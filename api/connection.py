@@ -3,7 +3,8 @@
 Gunicorn's asyncio protocol waits without end for the first request's head, for a body that
 trickles, and for a client that does not read its answer. Here a head, and then its body,
 must arrive within ``HEADROOM_READ_TIMEOUT_SECONDS`` each (408), and an answer must move
-within the same time or the connection is dropped. What gunicorn refuses itself (a head
+within the same time or the connection is dropped. A process serves
+``HEADROOM_MAX_CONNECTIONS`` at once: one more is closed before it says anything. What gunicorn refuses itself (a head
 that is no HTTP) gets the contract's error body and headers.
 """
 
@@ -22,8 +23,6 @@ from .middleware import error_body
 from .requests import ARRIVED
 from .security import ANSWER_HEADERS
 
-MAX_CONNECTIONS = 10_000
-"""A process serves this many at once; one more is closed before it says anything."""
 _STEP_BYTES = 32 * 1024
 """What a client that reads slowly must take of its answer in the time there is."""
 
@@ -40,7 +39,7 @@ class BoundedConnection(ASGIProtocol):
     def connection_made(self, transport: Any) -> None:
         """Start the first request's time."""
         super().connection_made(transport)
-        if self.worker.nr_conns > MAX_CONNECTIONS:
+        if self.worker.nr_conns > self.worker.app.settings.max_connections:
             self._close_transport()
         else:
             self._start_read_timer()
@@ -158,10 +157,10 @@ class BoundedConnection(ASGIProtocol):
         self._safe_write(f"HTTP/1.1 {status} {phrase}\r\n{lines}\r\n".encode("latin-1") + body)
 
 
-def raise_file_limit() -> None:
+def raise_file_limit(connections: int) -> None:
     """Let this process open as many files as the system allows: connections are files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * MAX_CONNECTIONS
+    wanted = 2 * connections
     if soft != resource.RLIM_INFINITY and soft < wanted:
         limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))

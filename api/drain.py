@@ -104,7 +104,7 @@ class FrontEnd(gasgi.ASGIWorker):
 
     def init_process(self) -> None:
         """Serve with connections that are bounded and can be drained."""
-        raise_file_limit()
+        raise_file_limit(self.app.settings.max_connections)
         super().init_process()
 
     async def _serve(self) -> None:

@@ -62,6 +62,7 @@ class Settings(BaseSettings):
     deadline_ms: int = Field(8000, ge=10, le=600_000)
     max_body_bytes: int = Field(64 * 1024 * 1024, ge=1024)
     bodies_bytes: int = Field(512 * 1024 * 1024, ge=1024 * 1024)
+    max_connections: int = Field(10_000, ge=1)
     read_timeout_seconds: float = Field(30.0, gt=0, le=3600)
     drain_seconds: float = Field(0.0, ge=0, le=600)
     marker_mode: MarkerMode = "ccr"

@@ -13,12 +13,17 @@ from ..farm import Farm, user
 from ..texts import conversation, events, ran
 
 READ_SECONDS = 2.0
+MAX_CONNECTIONS = 150
 
 
 @pytest.fixture(scope="package")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
     """A farm whose patience is short, checked at the end for being whole."""
-    farm = Farm(tmp_path_factory.mktemp("hostile"), read_timeout_seconds=READ_SECONDS)
+    farm = Farm(
+        tmp_path_factory.mktemp("hostile"),
+        read_timeout_seconds=READ_SECONDS,
+        max_connections=MAX_CONNECTIONS,
+    )
     try:
         farm.start()
         before = processes(farm)

@@ -12,7 +12,7 @@ import pytest
 
 from ..farm import Farm, request, until, user
 from ..texts import conversation, events, ran
-from .conftest import READ_SECONDS, connections, enqueued
+from .conftest import MAX_CONNECTIONS, READ_SECONDS, connections, enqueued
 from .wire import connect, head, hear, say
 
 EMPTY = b'{"messages":[]}'
@@ -96,6 +96,24 @@ def test_a_body_cut_off_is_nothing(target: Farm) -> None:
     until("all are in the books", lambda: sum(counted()) == len(cut) + 1)
     assert counted() == (0, len(cut) + 1)
     assert not enqueued(target)
+
+
+def test_one_connection_too_many_is_closed_and_the_others_go_on(target: Farm) -> None:
+    until("nobody else is connected", lambda: not connections(target))
+    asked = head("GET", "/livez")
+    with ExitStack() as stack:
+        kept = []
+        for _ in range(MAX_CONNECTIONS):
+            kept.append(stack.enter_context(closing(connect(target))))
+            kept[-1].sendall(asked)
+        assert {hear(connection).status for connection in kept} == {200}
+        for _ in range(10):
+            assert say(target, asked).status == 0
+        kept[0].sendall(asked)
+        assert hear(kept[0]).status == 200
+        kept[0].close()
+        # Those that were turned away left no trace: there is room for just the one that left.
+        until("there is room again", lambda: say(target, asked).status == 200)
 
 
 # ── two readings ────────────────────────────────────────────────────────────────────────
