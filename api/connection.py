@@ -4,8 +4,8 @@ Gunicorn's asyncio protocol waits without end for the first request's head, for 
 trickles, and for a client that does not read its answer. Here a head, and then its body,
 must arrive within ``HEADROOM_READ_TIMEOUT_SECONDS`` each (408), and an answer must move
 within the same time or the connection is dropped. A process serves
-``HEADROOM_MAX_CONNECTIONS`` at once: one more is closed before it says anything. What gunicorn refuses itself (a head
-that is no HTTP) gets the contract's error body and headers.
+``HEADROOM_MAX_CONNECTIONS`` at once: one more is closed before it says anything. What
+gunicorn refuses itself (a head that is no HTTP) gets the contract's error body and headers.
 """
 
 from __future__ import annotations
