@@ -41,6 +41,10 @@ Cause = Literal[
     "busy",
     "cluster_down",
 ]
+REFUSES_WRITES: frozenset[Cause] = frozenset(
+    {"out_of_memory", "read_only", "cannot_persist", "no_replicas"}
+)
+"""Causes for which a Redis still answers who only reads."""
 
 _CAUSES: tuple[tuple[type[BaseException], Cause], ...] = (
     (OutOfMemoryError, "out_of_memory"),
@@ -108,6 +112,11 @@ class Breaker:
     def admits(self) -> bool:
         """Whether anybody may ask."""
         return self.state == "closed"
+
+    @property
+    def admits_reading(self) -> bool:
+        """Whether anybody may ask who only reads."""
+        return self.admits or self.cause in REFUSES_WRITES
 
     def probe(self) -> bool:
         """Say whether to probe now; then tell :meth:`answered` or :meth:`failed`."""

@@ -21,6 +21,7 @@ from shared.jobs import age_of
 from shared.scripts import script
 from shared.settings import Settings
 
+from ..flow.guarded import Guarded
 from .entry import part_of
 from .window import Window
 
@@ -29,6 +30,7 @@ SERIES_FIELDS = ("requests", "compressed", "compressed_before", "saved", "before
 _MEMO_ROWS = 40_000
 """Rows of users and models that are kept: a month of 1000 users, some 30 MB."""
 _SUMS = 8
+_AWAY = "the books cannot be read at the moment"
 _SEPARATOR = "\x1f"
 
 
@@ -58,10 +60,17 @@ class Rows:
 
 
 class Reader:
-    """Answers questions about the books; every front end reads the same ones."""
+    """Answers questions about the books; every front end reads the same ones.
 
-    def __init__(self, settings: Settings) -> None:
+    ``queues`` and ``state`` know whether Redis is there: where it is not, a question is
+    answered so at once. Its commands go over connections of their own and trip no breaker,
+    so a question that takes too long costs nobody a compressed answer.
+    """
+
+    def __init__(self, settings: Settings, queues: Guarded, state: Guarded) -> None:
         self._settings = settings
+        self._books_at = queues
+        self._users_at = state
         self._redis = connect_async(settings)
         self._read = self._redis.register_script(script("rows"))
         self._state = connect_state_async(settings) if settings.state_url else self._redis
@@ -144,9 +153,11 @@ class Reader:
         (seconds, micros), count, newest = await self._ask(pipe.execute())
         now = seconds + micros / 1e6
         users = [(item[0].decode("utf-8", "replace"), float(item[1])) for item in newest]
+        tags = [keys.user_tag(user) for user, _ in users]
+        if not all(self._users_at.can_read(tag) for tag in tags):
+            raise Unavailable(_AWAY)
         pipe = self._state.pipeline(transaction=False)
-        for user, _ in users:
-            tag = keys.user_tag(user)
+        for tag in tags:
             pipe.hlen(keys.cache(tag))
             pipe.hmget(keys.session(tag), "hits", "misses", "saved")
         found = await self._ask(pipe.execute())
@@ -188,11 +199,14 @@ class Reader:
         }
 
     async def _ask(self, command: Any) -> Any:
+        if not self._books_at.can_read():
+            command.close()
+            raise Unavailable(_AWAY)
         try:
             async with asyncio.timeout(self._settings.redis_timeout):
                 return await command
         except BROKEN:
-            raise Unavailable("the books cannot be read at the moment") from None
+            raise Unavailable(_AWAY) from None
 
     async def _fields(self, names: list[str], fields: list[str]) -> list[list[bytes | None]]:
         """Return the same ``fields`` of each of the hashes, by one command."""

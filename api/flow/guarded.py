@@ -74,6 +74,13 @@ class Guarded:
                 await self._failed(breaker, cause)
             raise Degraded("redis") from None
 
+    def can_read(self, user: str = "") -> bool:
+        """Say whether it is there for who only reads, as the probes found it.
+
+        ``user`` is the tag of the user whose keys he wants, where these are a user's.
+        """
+        return self._of(user).admits_reading
+
     # ── how it is ───────────────────────────────────────────────────────────────────
 
     @property

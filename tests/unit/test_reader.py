@@ -1,0 +1,65 @@
+"""The books' reader and a Redis that is away: asked once by the probe, not by every question."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from api.books.reader import Reader
+from api.books.window import Window
+from api.flow.guarded import Guarded
+from shared.breaker import Breaker
+from shared.connection import connect_async
+from shared.errors import Unavailable
+from shared.settings import Settings
+
+
+def test_a_redis_known_to_be_paused_is_not_asked() -> None:
+    async def work() -> None:
+        connections: list[asyncio.StreamReader] = []
+
+        async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            connections.append(reader)  # and never a word
+            await reader.read()
+            writer.close()
+
+        async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            settings = Settings(redis_url=f"redis://127.0.0.1:{port}", redis_timeout=0.1)
+            place = Guarded(connect_async(settings), settings)
+            books = Reader(settings, place, place)
+            with pytest.raises(Unavailable):
+                await books.ring("recent")
+            asked = len(connections)
+            assert asked > 0, "nobody knew then, so it was asked"
+            await place.check()
+            assert place.condition == "timeout"
+            probed = len(connections)
+            for question in (
+                books.ring("recent"),
+                books.totals(Window()),
+                books.users(Window()),
+                books.sessions(5),
+                books.pool("cpu", 0.0),
+            ):
+                with pytest.raises(Unavailable):
+                    await question
+            assert len(connections) == probed
+            await books.stop()
+            await place.stop()
+
+    asyncio.run(work())
+
+
+def test_who_only_reads_is_let_through_where_only_writes_are_refused() -> None:
+    for cause, reads in (("read_only", True), ("out_of_memory", True), ("timeout", False)):
+        breaker = Breaker(1.0)
+        assert breaker.admits_reading
+        breaker.failed(cause)  # type: ignore[arg-type]
+        assert not breaker.admits
+        assert breaker.admits_reading is reads
+        assert breaker.probe()
+        assert breaker.admits_reading is reads
+        breaker.answered()
+        assert breaker.admits_reading
