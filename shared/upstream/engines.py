@@ -120,6 +120,10 @@ class EngineRouter(FarmRouter):
                 compress_system_messages=True,
                 compress_assistant_text_blocks=True,
                 target_ratio=options.target_ratio,
+                # A model is the text engine's business. Left alone, headroom imports
+                # transformers to look for one, runs what it finds in a cache, and posts texts
+                # to HEADROOM_KOMPRESS_ENDPOINT.
+                kompress_model="disabled",
             )
         finally:
             set_request_compression_store(None)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import trafilatura.metadata
+from headroom.transforms import kompress_compressor
+from headroom.transforms.content_router import ContentRouter
 from headroom.transforms.html_extractor import HTMLExtractor
 
 from shared.jobs import Block, Options, Shape
@@ -93,6 +95,18 @@ def test_free_text_needs_the_text_engine_and_a_tool_output() -> None:
     assert [o.content for o in done.originals] == [prose()]
     assert _run(prose(), engine=True, shape="text", role="assistant").text is None
     assert _run(prose(), engine=True, shape="string", role="tool").text is not None
+
+
+def test_headroom_uses_no_model_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted: list[object] = []
+    monkeypatch.setattr(
+        ContentRouter, "_get_remote_kompress", lambda self: wanted.append(self), raising=True
+    )
+    monkeypatch.setattr(kompress_compressor, "is_kompress_available", lambda: wanted.append(0))
+    for text in (*warm_up_texts(), events(), rows(), page(), prose(), CODE):
+        _run(text)
+        _run(text, engine=True)
+    assert wanted == []
 
 
 def test_the_text_engine_never_sees_code_or_json() -> None:
