@@ -9,8 +9,10 @@ BIN := $(VENV)/bin
 run: $(VENV)/.run
 	$(BIN)/python -m deploy.run $(if $(ONCE),--once --port 0,--port $(PORT))
 
+# In the order of pyproject's testpaths, long files first: xdist's own order, the files with most
+# tests first, ends with the longest on one core, and starts a farm of tests/hostile again and again.
 test: lint
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
