@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import signal
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -13,7 +15,7 @@ import pytest
 from loadtest.sessions import MESSAGES_PER_TURN, session
 from shared import keys
 
-from ..farm import Answer, Farm, until, user
+from ..farm import Answer, Farm, Process, until, user
 from ..texts import conversation, events, ran, rows
 
 _raw = msgspec.json.Decoder(
@@ -98,11 +100,24 @@ def test_users_share_nothing(farm: Farm) -> None:
         assert list(farm.redis.scan_iter(keys.original(tag, "*")))
 
 
-def test_the_session_cache_is_bounded_and_everything_of_a_user_expires(
-    own_farm: Callable[..., Farm],
-) -> None:
-    farm = own_farm(max_cache_entries=5, session_ttl=1000, ccr_ttl_seconds=1000).start(gpu=0)
-    name = user()
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    """A farm that keeps little, and not for long."""
+    one = Farm(
+        tmp_path_factory.mktemp("small"),
+        max_cache_entries=5,
+        max_user_sessions=2,
+        session_ttl=1000,
+        ccr_ttl_seconds=1000,
+    )
+    try:
+        yield one.start(gpu=0)
+    finally:
+        one.stop()
+
+
+def test_the_session_cache_is_bounded_and_everything_of_a_user_expires(small: Farm) -> None:
+    farm, name = small, user()
     for number in range(12):
         farm.post(conversation(ran(rows(f"{name}{number}"))), name)
     tag = keys.user_tag(name)
@@ -115,8 +130,8 @@ def test_the_session_cache_is_bounded_and_everything_of_a_user_expires(
     until("none is taken", lambda: farm.redis.llen(keys.taken("cpu")) == 0)
 
 
-def test_the_oldest_users_sessions_end_beyond_the_bound(own_farm: Callable[..., Farm]) -> None:
-    farm = own_farm(max_user_sessions=2).start(gpu=0)
+def test_the_oldest_users_sessions_end_beyond_the_bound(small: Farm) -> None:
+    farm = small
     names = [user() for _ in range(4)]
     for name in names:
         farm.post(conversation(ran(rows(name))), name)
@@ -128,13 +143,22 @@ def test_the_oldest_users_sessions_end_beyond_the_bound(own_farm: Callable[..., 
     until("the last two are left", lambda: kept() == [names[-2:]] * 3)
 
 
-def test_a_block_in_flight_is_compressed_once(own_farm: Callable[..., Farm]) -> None:
-    farm = own_farm().start(gpu=0)
+@contextmanager
+def continued(process: Process) -> Iterator[None]:
+    """Have a process that was stopped go on in the end, whatever happens."""
+    try:
+        yield
+    finally:
+        process.signal(signal.SIGCONT)
+
+
+def test_a_block_in_flight_is_compressed_once(farm: Farm) -> None:
     name = user()
     body = conversation(ran(rows(name)))
+    until("no job is left of before", lambda: not list(farm.redis.scan_iter("rq:job:*")))
     worker = next(p for p in farm.parts if "worker-cpu" in p.log.name)
-    worker.signal(19)  # SIGSTOP: alive to the farm for a few seconds, and slow
-    with ThreadPoolExecutor(7) as pool:
+    worker.signal(signal.SIGSTOP)  # alive to the farm for a few seconds, and slow
+    with ThreadPoolExecutor(7) as pool, continued(worker):
         futures = [pool.submit(farm.post, body, name) for _ in range(6)]
         until("all six wait", lambda: farm.redis.hlen(keys.flights(keys.user_tag(name))) == 1)
         other = pool.submit(farm.post, body, user())
@@ -142,7 +166,7 @@ def test_a_block_in_flight_is_compressed_once(own_farm: Callable[..., Farm]) -> 
             "the other user's job is queued too",
             lambda: sum(1 for _ in farm.redis.scan_iter("rq:job:*")) == 2,
         )
-        worker.signal(18)
+        worker.signal(signal.SIGCONT)
         answers = [f.result() for f in [*futures, other]]
     assert all(a.json["tokens_saved"] > 0 for a in answers)
     assert all(a.json["degraded"] == [] for a in answers)
