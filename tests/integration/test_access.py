@@ -83,7 +83,7 @@ def test_tokens_decide_who_may_ask_and_as_whom(
 def test_a_missing_tokens_file_lets_nobody_in(
     own_farm: Callable[..., Farm], tmp_path: Path
 ) -> None:
-    farm = own_farm(tokens_file=tmp_path / "none.json").start(gpu=0)
+    farm = own_farm(tokens_file=tmp_path / "none.json").start(cpu=0, gpu=0)
     assert compress(farm, "a", PLAIN).status == 401
 
 

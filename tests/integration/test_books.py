@@ -319,7 +319,7 @@ def test_a_request_that_comes_again_counts_once_as_it_was_answered_last(
 
 
 def test_users_and_models_beyond_the_bound_fold_into_other(own_farm: Callable[..., Farm]) -> None:
-    farm = own_farm(books_max_users=2, books_max_models=1).start(gpu=0)
+    farm = own_farm(books_max_users=2, books_max_models=1).start(cpu=0, gpu=0)
     for name in ("a", "b", "c", "d", "a"):
         farm.post({**conversation(), "model": f"model-{name}"}, name)
     body = farm.get("/stats/insights").json

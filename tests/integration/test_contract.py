@@ -242,7 +242,7 @@ def test_methods_types_and_paths(farm: Farm) -> None:
 
 
 def test_a_body_over_the_limit_is_413_however_it_comes(own_farm: Callable[..., Farm]) -> None:
-    farm = own_farm(max_body_bytes=20_000).start(gpu=0)
+    farm = own_farm(max_body_bytes=20_000).start(cpu=0, gpu=0)
     body = json.dumps(conversation(ran(rows("", 1000)))).encode()
     assert farm.post(body, user()).status == 413
     assert farm.post(body, user()).json["error"]["type"] == "body_too_large"
