@@ -28,6 +28,7 @@ from shared.settings import Settings, load_settings
 
 from .embedded import EmbeddedValkey
 from .part import Part
+from .ports import free_port
 
 _log = structlog.get_logger(__name__)
 _STOP_SECONDS = 8.0
@@ -88,7 +89,7 @@ class Farm:
         port = listener.getsockname()[1]
         self.settings = settings = settings.model_copy(update={"port": port})
         if self.embedded_redis:
-            valkey = EmbeddedValkey(settings.data_dir / "valkey", _free_port("127.0.0.1"))
+            valkey = EmbeddedValkey(settings.data_dir / "valkey", free_port())
             valkey.prepare()
             settings = self.settings = settings.model_copy(update={"redis_url": valkey.url})
             self.parts.append(Part("valkey", valkey.command, environment, says_ready=0))
@@ -192,13 +193,6 @@ def _bound(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise SupervisorError(f"cannot listen on {host}:{port}: {error.strerror}") from None
     return listener
-
-
-def _free_port(host: str) -> int:
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 def _is_ready(url: str, settings: Settings) -> bool:

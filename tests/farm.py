@@ -7,7 +7,6 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,11 +17,11 @@ from typing import Any, NamedTuple
 import redis
 
 from deploy.embedded import EmbeddedValkey
+from deploy.ports import free_port
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 12.0
 _POLL_SECONDS = 0.02
-_RESERVED = {6379, 5432, 8787}
 
 
 class Answer(NamedTuple):
@@ -36,16 +35,6 @@ class Answer(NamedTuple):
     def json(self) -> Any:
         """The body, decoded."""
         return json.loads(self.body)
-
-
-def free_port() -> int:
-    """Return a port nobody listens on, none of those other people's servers use."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port not in _RESERVED:
-            return port
 
 
 def until(what: str, condition: Callable[[], Any], seconds: float = READY_SECONDS) -> Any:

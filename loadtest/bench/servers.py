@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,27 +13,16 @@ from pathlib import Path
 
 from deploy.embedded import EmbeddedValkey
 from deploy.part import die_with_parent
+from deploy.ports import free_port
 from loadtest.target import Target
 
 _READY_SECONDS = 60.0
 _STOP_SECONDS = 15.0
 _POLL_SECONDS = 0.05
-_RESERVED = {6379, 5432, 8787}
-"""Ports that other people's servers use."""
 
 
 class StartError(Exception):
     """A service did not come up; the message ends with what it last printed."""
-
-
-def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
-    while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port not in _RESERVED:
-            return port
 
 
 class Service:

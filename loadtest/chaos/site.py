@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import psutil
 from redis.asyncio import Redis
 
 from deploy.part import die_with_parent
+from deploy.ports import free_port
 from shared import keys
 from shared.settings import POOLS
 
@@ -43,9 +43,7 @@ class Site:
         self.directory = directory
         self.counts = {"cpu": cpu, "gpu": gpu}
         self.api = api
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = directory / "farm.log"
         self._settings = settings

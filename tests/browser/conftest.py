@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from deploy.ports import free_port
 from shared.settings import POOLS
 
-from ..farm import Farm, Process, free_port, request, until
+from ..farm import Farm, Process, request, until
 from ..texts import conversation, events, page, prose, ran, rows
 from .chromium import ARGUMENTS, chromium
 

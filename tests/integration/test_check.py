@@ -12,11 +12,12 @@ import pytest
 import redis
 
 from deploy.check import check_api, check_farm, check_worker
+from deploy.ports import free_port
 from shared import keys
 from shared.errors import Unhealthy
 from shared.settings import Settings
 
-from ..farm import Farm, Process, free_port, until
+from ..farm import Farm, Process, until
 
 HOST = socket.gethostname()
 

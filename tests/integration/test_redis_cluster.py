@@ -17,9 +17,10 @@ import pytest
 import redis
 from redis.crc import key_slot
 
+from deploy.ports import free_port
 from shared import keys
 
-from ..farm import Answer, Farm, free_port, request, until, user
+from ..farm import Answer, Farm, request, until, user
 from ..texts import conversation, events, ran, rows
 from ..valkeys import Valkey, cluster_of, join_cluster, running
 from .test_deadline import MARGIN

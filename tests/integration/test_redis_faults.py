@@ -22,9 +22,10 @@ import pytest
 import redis
 import trustme
 
+from deploy.ports import free_port
 from shared.scripts import script
 
-from ..farm import Answer, Farm, free_port, request, until, user
+from ..farm import Answer, Farm, request, until, user
 from ..texts import conversation, events, ran, rows
 from ..valkeys import Proxy, Valkey, running
 from .test_deadline import MARGIN

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-from ..farm import Farm, free_port, request, until, user
+from deploy.ports import free_port
+
+from ..farm import Farm, request, until, user
 from ..texts import conversation, events, ran, rows
 from ..valkeys import Valkey, running
 from .test_deadline import MARGIN

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from ..farm import Process, free_port, post, request, until, user
+from deploy.ports import free_port
+
+from ..farm import Process, post, request, until, user
 from ..texts import conversation, prose, ran, rows
 
 COMMAND = [sys.executable, "-m", "deploy.cli"]

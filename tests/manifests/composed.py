@@ -12,9 +12,10 @@ from typing import Any
 
 from deploy.check import _get
 from deploy.local import Farm
+from deploy.ports import free_port
 from shared.settings import Settings
 
-from ..farm import Process, free_port
+from ..farm import Process
 
 ROOT = Path(__file__).parents[2]
 _VALKEY_CLI = """\
