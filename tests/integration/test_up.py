@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -81,8 +82,12 @@ def own_up(tmp_path: Path) -> Iterator[Callable[[], Up]]:
 
 
 def gone(parts: Iterable[int]) -> bool:
-    """Say whether none of these processes is left."""
-    return not [pid for pid in parts if Path(f"/proc/{pid}").exists()]
+    """Say whether none of these processes runs; one that waits for its parent to look does not."""
+    states = []
+    for pid in parts:
+        with contextlib.suppress(OSError):
+            states.append(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0])
+    return set(states) <= {"Z"}
 
 
 def test_it_serves_leaves_nothing_behind_and_finds_its_data_again(
