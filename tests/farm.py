@@ -20,7 +20,7 @@ from deploy.embedded import EmbeddedValkey
 from deploy.ports import free_port
 
 READY_SECONDS = 60.0
-STOP_SECONDS = 12.0
+STOP_SECONDS = 30.0
 _POLL_SECONDS = 0.02
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import select
 import socket
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 
@@ -12,7 +12,7 @@ import pytest
 
 from ..farm import Farm, request, until, user
 from ..texts import conversation, events, ran
-from .conftest import MAX_CONNECTIONS, READ_SECONDS, connections, enqueued
+from .conftest import MAX_CONNECTIONS, connections, enqueued
 from .wire import connect, head, hear, say
 
 EMPTY = b'{"messages":[]}'
@@ -32,18 +32,28 @@ def test_slow_heads_and_bodies_are_ended_and_hold_nobody_up(target: Farm) -> Non
         slow = [stack.enter_context(closing(connect(target))) for _ in range(100)]
         for number, connection in enumerate(slow):
             connection.sendall(begun[number % len(begun)])
-        started = time.monotonic()
         for _ in range(5):
             assert target.post(body(), user()).json["degraded"] == []
-        for connection in slow[2::5]:
-            connection.sendall(b"y")  # trickles on, which buys no time
         replies = [hear(connection) for connection in slow]
-        assert time.monotonic() - started < READ_SECONDS + 8
     assert [reply.status for reply in replies] == [0, 408, 408, 408, 408] * 20
     for reply in replies[1:5]:
         assert '{"error":{"type":"request_timeout"' in reply.text
         assert reply.header("x-content-type-options") == "nosniff"
     until("the connections are gone", lambda: not connections(target))
+
+
+def test_who_trickles_on_buys_no_time(target: Farm) -> None:
+    with closing(connect(target)) as connection:
+        connection.sendall(head("POST", "/v1/compress", "content-length: 1000")[:-2] + b"x-slow: ")
+
+        def ended() -> bool:
+            try:
+                connection.sendall(b"y")
+                return bool(select.select([connection], [], [], 0)[0])
+            except ConnectionError:
+                return True
+
+        until("it is ended", ended)
 
 
 @pytest.mark.parametrize("early", [False, True])
@@ -62,21 +72,30 @@ def test_who_does_not_read_his_answer_is_dropped(target: Farm) -> None:
     large = b'{"messages":[{"role":"user","content":"' + b"x" * (30 << 20) + b'"}]}'
     with closing(socket.socket()) as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        deaf.settimeout(20)
+        deaf.settimeout(60)
         deaf.connect(("127.0.0.1", target.port))
         deaf.sendall(head("POST", "/v1/compress", f"content-length: {len(large)}") + large)
         assert connections(target) == 1
-        until("it was dropped", lambda: not connections(target), 25)
+        until("it was dropped", lambda: not connections(target))
 
 
 def test_a_body_cut_off_is_nothing(target: Farm) -> None:
     until("earlier jobs are cleared away", lambda: not enqueued(target))
-    before = target.get("/stats/farm").json["requests"]
-    whole = body()
+    model = f"model-of-{user()}"
+    whole = json.dumps({**conversation(ran(events(user()))), "model": model}).encode()
     chunked = b"%x\r\n" % len(whole) + whole
     length, chunks = f"content-length: {len(whole) + 1}", "transfer-encoding: chunked"
     # JSON that is complete says nothing of the body: only its last chunk does.
     cut = [(length, whole), (chunks, chunked[:-9]), (chunks, chunked), (chunks, chunked + b"\r\n0")]
+
+    def refused() -> int:
+        found = target.get("/stats/farm").json["requests"]["refused"]
+        return int(found.get("malformed_json", 0))
+
+    def answered() -> int:
+        return int(target.get(f"/stats?model={model}").json["summary"]["api_requests"])
+
+    before = refused()
     for line, sent in cut:
         with closing(connect(target)) as connection:
             connection.sendall(head("POST", "/v1/compress", line) + sent)
@@ -85,16 +104,8 @@ def test_a_body_cut_off_is_nothing(target: Farm) -> None:
     with closing(connect(target)) as connection:
         connection.sendall(head("POST", "/v1/compress", chunks) + chunked + b"\r\n")
         assert hear(connection).status == 408
-
-    def counted() -> tuple[int, int]:
-        found = target.get("/stats/farm").json["requests"]
-        refused = found["refused"].get("malformed_json", 0)
-        return found["total"] - before["total"], refused - before["refused"].get(
-            "malformed_json", 0
-        )
-
-    until("all are in the books", lambda: sum(counted()) == len(cut) + 1)
-    assert counted() == (0, len(cut) + 1)
+    until("all are in the books", lambda: refused() + answered() >= before + len(cut) + 1)
+    assert answered() == 0
     assert not enqueued(target)
 
 

@@ -24,12 +24,12 @@ class Reply(NamedTuple):
         return ""
 
 
-def connect(farm: Farm, seconds: float = 10.0) -> socket.socket:
+def connect(farm: Farm, seconds: float = 30.0) -> socket.socket:
     """Connect to the front end."""
     return socket.create_connection(("127.0.0.1", farm.port), timeout=seconds)
 
 
-def say(farm: Farm, *pieces: bytes, seconds: float = 10.0) -> Reply:
+def say(farm: Farm, *pieces: bytes, seconds: float = 30.0) -> Reply:
     """Send ``pieces`` as they are and return the first answer."""
     with closing(connect(farm, seconds)) as connection:
         for piece in pieces:

@@ -58,7 +58,7 @@ def test_reading_prolongs_an_originals_life(farm: Farm) -> None:
     name = user()
     digest = farm.post(conversation(ran(events(name))), name).json["ccr_hashes"][0]
     key = keys.original(keys.user_tag(name), digest)
-    farm.redis.expire(key, 5)
+    farm.redis.expire(key, 60)
     post(farm.url, {"hash": digest}, {"x-maas-username": name}, "/v1/retrieve")
     assert farm.redis.ttl(key) > 7200
 
