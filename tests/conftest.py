@@ -19,11 +19,8 @@ hypothesis.settings.load_profile("farm")
 @pytest.fixture(scope="session")
 def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
     """A farm with a worker of each pool, shared by all tests that only talk to it."""
-    shared = Farm(tmp_path_factory.mktemp("farm"))
-    try:
+    with Farm(tmp_path_factory.mktemp("farm")) as shared:
         yield shared.start()
-    finally:
-        shared.stop()
 
 
 @pytest.fixture

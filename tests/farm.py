@@ -149,7 +149,7 @@ def _variables(settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 class Farm:
-    """A farm whose parts a test starts, hurts and stops one by one."""
+    """A farm whose parts a test starts, hurts and stops; a context that stops what is left."""
 
     def __init__(self, directory: Path, **settings: Any) -> None:
         self.directory = directory
@@ -161,6 +161,12 @@ class Farm:
         self.redis_url = self._valkey.url
         self.redis = redis.Redis.from_url(self.redis_url)
         self.parts: list[Process] = []
+
+    def __enter__(self) -> Farm:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
 
     @property
     def environment(self) -> dict[str, str]:

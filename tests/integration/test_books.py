@@ -251,11 +251,8 @@ def test_a_promised_metric_is_told(spent: Any, name: str) -> None:
 @pytest.fixture(scope="module")
 def _open(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
     """A farm whose books are written on by one test after the other."""
-    farm = Farm(tmp_path_factory.mktemp("open"), log_level="debug", redis_retry_seconds=0.1)
-    try:
+    with Farm(tmp_path_factory.mktemp("open"), log_level="debug", redis_retry_seconds=0.1) as farm:
         yield farm.start(gpu=0)
-    finally:
-        farm.stop()
 
 
 @pytest.fixture

@@ -34,15 +34,12 @@ def _timed(farm: Farm, body: Any, name: str, **headers: str) -> tuple[Answer, fl
 @pytest.fixture(scope="module")
 def _running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
     """A farm of a cpu worker whose deadline is short, and its queues too."""
-    farm = Farm(
+    with Farm(
         tmp_path_factory.mktemp("bounded"),
         deadline_ms=round(DEADLINE * 1000),
         queue_max_blocks=MAX_BLOCKS,
-    )
-    try:
+    ) as farm:
         yield farm.start(gpu=0)
-    finally:
-        farm.stop()
 
 
 @pytest.fixture

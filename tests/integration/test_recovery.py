@@ -27,11 +27,8 @@ _SOON = {"x_headroom_deadline_ms": "2000"}
 @pytest.fixture(scope="module")
 def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
     """A farm whose only real worker is of the other pool: the cpu pool's is the test itself."""
-    one = Farm(tmp_path_factory.mktemp("farm"), deadline_ms=4000, lease_seconds=0.5)
-    try:
+    with Farm(tmp_path_factory.mktemp("farm"), deadline_ms=4000, lease_seconds=0.5) as one:
         yield one.start(cpu=0)
-    finally:
-        one.stop()
 
 
 @pytest.fixture

@@ -103,17 +103,14 @@ def test_users_share_nothing(farm: Farm) -> None:
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
     """A farm that keeps little, and not for long."""
-    one = Farm(
+    with Farm(
         tmp_path_factory.mktemp("small"),
         max_cache_entries=5,
         max_user_sessions=2,
         session_ttl=1000,
         ccr_ttl_seconds=1000,
-    )
-    try:
-        yield one.start(gpu=0)
-    finally:
-        one.stop()
+    ) as farm:
+        yield farm.start(gpu=0)
 
 
 def test_the_session_cache_is_bounded_and_everything_of_a_user_expires(small: Farm) -> None:
