@@ -257,11 +257,13 @@ def _open(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
 
 @pytest.fixture
 def opened(_open: Farm) -> Iterator[Farm]:
-    """That farm; afterwards its Redis is there."""
+    """That farm; afterwards its Redis is there, and has what was written while it was not."""
     yield _open
     if not _ping(_open):
         _open.start_redis()
         until("it is ready again", lambda: _open.get("/readyz").status == 200)
+    # The answers after a failure do not wait for the ledger until it has caught up.
+    until("it is written", lambda: _metrics(_open)["headroom_ledger_backlog_entries"] == 0)
 
 
 def _ping(farm: Farm) -> bool:
