@@ -21,6 +21,8 @@ from shared.buckets import REQUEST, bucket_of
 from ..flow.answer import Answer
 from .pricing import Price
 
+RINGS = {"recent": 100, "history": 1000}
+"""How many of the last requests each ring shows; Redis may hold a tenth more."""
 _NAME_CHARS = 256
 _PROVIDERS = (
     ("claude", "anthropic"),

@@ -28,7 +28,7 @@ from shared.scripts import script
 from shared.settings import Settings
 
 from ..background import end
-from .entry import Entry
+from .entry import RINGS, Entry
 from .journal import Journal, Line, orphans
 
 _log = structlog.get_logger(__name__)
@@ -44,7 +44,7 @@ USER_HOURS = timedelta(hours=50)
 """How long users' hours are kept, and the detail of users and models by the hour."""
 DETAIL_DAYS = timedelta(days=33)
 """How long the detail of users and models is kept by the day."""
-_RECENT, _HISTORY, _TRANSFORMS = 100, 1000, 300
+_TRANSFORMS = 300
 PARTS = ("", ":users", ":detail")
 """A bucket's hashes: totals with a row a model, a row a user, and the detail of both."""
 
@@ -106,7 +106,7 @@ class Ledger:
         written = asyncio.get_running_loop().create_future() if self._up else None
         self._pending.append(_Waiting(line, written))
         self._wake.set()
-        if written is not None:
+        if written is not None and deadline.remaining > 0:
             await asyncio.wait([written], timeout=min(_WAIT_SECONDS, deadline.remaining))
 
     @property
@@ -216,8 +216,7 @@ class Ledger:
             "users": settings.books_max_users,
             "models": settings.books_max_models,
             "transforms": _TRANSFORMS,
-            "recent": _RECENT,
-            "history": _HISTORY,
+            **RINGS,
             "answer_ttl": keys.ANSWER_TTL_SECONDS,
         }
         return [keys.books(n) for n in (*names, *sets, *rows)], [_pack(entry), _pack(limits)]

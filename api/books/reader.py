@@ -22,7 +22,7 @@ from shared.scripts import script
 from shared.settings import Settings
 
 from ..flow.guarded import Guarded
-from .entry import part_of
+from .entry import RINGS, part_of
 from .window import Window
 
 Row = dict[str, int]
@@ -141,7 +141,7 @@ class Reader:
 
     async def ring(self, name: str) -> list[dict[str, Any]]:
         """Return the ``recent`` or ``history`` ring, oldest first."""
-        found = await self._ask(self._redis.lrange(keys.books(name), 0, -1))
+        found = await self._ask(self._redis.lrange(keys.books(name), -RINGS[name], -1))
         return [msgspec.json.decode(item) for item in found]
 
     async def sessions(self, limit: int) -> tuple[int, list[dict[str, Any]]]:

@@ -188,7 +188,7 @@ class Compressor:
 
     async def _plan_in_time(self, turn: Turn, index: int, around: Surroundings) -> Plan:
         try:
-            if turn.deadline.remaining > self.room.answer_seconds:
+            if self.room.before(turn.deadline).remaining > 0:
                 await turn.place.turn()
                 return await self._plan_one(turn, index, around)
         except Degraded:  # others had the thread until the deadline
@@ -252,12 +252,11 @@ class Compressor:
             as_text(turn.query),
             origin,
         )
-        deadline = turn.deadline
         found = await self._dispatcher.fetch(
             order,
             {key: candidate.pool for key, (_, candidate) in unknown.items()},
             lambda keys: self._blocks(turn, [unknown[key] for key in keys]),
-            Deadline(deadline.monotonic - self.room.answer_seconds, deadline.wall),
+            self.room.before(turn.deadline),
         )
         turn.mark("lookup", found.looked_up)
         turn.hits += len(found.cached)

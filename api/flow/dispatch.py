@@ -35,9 +35,9 @@ from .replies import Awaited, Replies
 
 _CLAIMS_A_CALL = 256
 """Blocks asked for in one script call: others' commands wait while one runs."""
-_WAITING_SHARE = 0.6
+_WAITING_SHARE = 0.4
 """How much of its time a request's job may spend in the queue, or it is not enqueued."""
-_PATIENCE_MS = 1000
+_PATIENCE_MS = 500
 """A job that waits no longer than this is enqueued even where its request has less time: done
 late, it is there in the next turn."""
 _ABSENT, _JOINED, _CLAIMED = 0, 1, 2

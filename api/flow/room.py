@@ -28,6 +28,7 @@ ROUNDS = 20
 """How often the event loop comes round before a request with something new is answered."""
 _ANSWER_SECONDS = 0.02
 _ANSWER_ROUNDS = 10
+_SPARE_SECONDS = 0.15
 _FIRST_PACE = 2.0 * 1024 * 1024
 """Bytes a second that a core reads and plans, until this process has measured its own pace."""
 _HALF_LIFE_SECONDS = 0.3
@@ -55,10 +56,15 @@ class Room:
     def _pace(self) -> float:
         return self._done / self._seconds
 
-    @property
-    def answer_seconds(self) -> float:
-        """What is kept back from a deadline for putting the answer together."""
-        return _ANSWER_SECONDS + _ANSWER_ROUNDS * self._round
+    def before(self, deadline: Deadline) -> Deadline:
+        """Return when waiting ends, so that an answer by ``deadline`` can be put together.
+
+        That takes the event loop some rounds; a tenth of the time there is, at most
+        :data:`_SPARE_SECONDS`, is for a loop that becomes slower meanwhile.
+        """
+        spare = min(_SPARE_SECONDS, deadline.remaining / 10)
+        kept = max(spare, _ANSWER_SECONDS + _ANSWER_ROUNDS * self._round)
+        return Deadline(deadline.monotonic - kept, deadline.wall)
 
     def enter(self, user: str, new_bytes: int, deadline: Deadline) -> Place:
         """Take ``new_bytes`` of messages on, to read and plan for ``user``, or none of them.

@@ -74,7 +74,7 @@ class CompressResource:
         entry = answered(
             Request(request_id, user, seconds), answer, self._prices.price_of(answer.model)
         )
-        await self._ledger.record(entry, deadline)
+        await self._ledger.record(entry, self._compressor.room.before(deadline))
         _log.info(
             "compressed",
             request_id=request_id,

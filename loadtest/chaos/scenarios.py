@@ -241,10 +241,12 @@ async def _kill_holder(play: Play, client: Any, user: str, start: int) -> bool:
     give_up = time.monotonic() + 15
     while time.monotonic() < give_up:
         for job in await client.lrange(keys.taken("cpu"), 0, -1):
-            data, status, again = await client.hmget(
-                keys.job(job.decode()), "data", "status", "again"
+            data, status, again, block = await client.hmget(
+                keys.job(job.decode()), "data", "status", "again", "current"
             )
-            if data and tag in data and status == b"started" and int(again or 0) == start:
+            begun = status == b"started" and int(again or 0) == start
+            # From the second start on a worker says which block it is at, a moment after it began.
+            if data and tag in data and begun and (block or not start):
                 hurt(play.site.workers("cpu"), signal.SIGKILL)
                 await play.until("a new worker", lambda: play.site.workers("cpu"))
                 return True

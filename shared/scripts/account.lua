@@ -151,8 +151,9 @@ for i, keys in ipairs(kept.keys) do
 end
 for key in pairs(changes) do write(key, {}) end
 
+-- A ring is cut once for every tenth of it that is too much.
 local function push(key, line, limit)
-  if redis.call('RPUSH', key, line) > limit then redis.call('LTRIM', key, -limit, -1) end
+  if redis.call('RPUSH', key, line) > limit * 1.1 then redis.call('LTRIM', key, -limit, -1) end
 end
 if entry.recent ~= '' then push(KEYS[3], entry.recent, limits.recent) end
 if entry.history ~= '' then

@@ -11,7 +11,7 @@ from headroom.transforms import content_router as _router
 from headroom.transforms import mixed_content as _mixed
 
 _detections: dict[str, Detection] = {}
-_DETECTIONS_KEPT = 16
+_DETECTIONS_KEPT = 64
 _upstream_detect = _router._detect_content
 _upstream_mixed = _router.is_mixed_content
 _SCAN_STEPS = 300_000

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 from loadtest.target import Target, spent
 from shared import keys
 
-from ..farm import Farm, user
+from ..farm import Farm, request, user
 from ..texts import conversation, events, ran, rows
 
-REQUESTS = 40
+REQUESTS = 60
 COMMANDS = 30
 """What a request of cached blocks may cost, those inside scripts counted too (an RQ job: 60)."""
 
@@ -36,6 +37,12 @@ def test_a_request_of_cached_blocks_costs_few_commands(own_farm: Callable[..., F
         assert used.commands / REQUESTS <= COMMANDS, again
         # The blocks themselves do not travel again, nor do their forms.
         assert used.bytes_in / REQUESTS < len(events()) / 4, again
+    # Both rounds overflow the ring of recent requests: it is cut now and then, and shown whole.
+    assert 100 < farm.redis.llen(keys.books("recent")) <= 110
+    shown = request(farm.url, "GET", "/stats").json["recent_requests"]
+    assert len(shown) == 100
+    kept = farm.redis.lindex(keys.books("recent"), -1)
+    assert shown[-1] == json.loads(kept)
 
 
 def test_sums_of_the_books_are_exact_beyond_what_a_double_holds(
