@@ -69,7 +69,7 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     started = time.monotonic()
     prices = Prices(settings)
     ledger = Ledger(settings)
-    reader = Reader(settings, queues, state)
+    reader = Reader(settings, queues, state, ledger.settled)
     reports = Reports(settings, reader)
     metrics = Metrics(settings, reader, ledger, prices, pools, list(places.values()), switch)
 

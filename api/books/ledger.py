@@ -1,8 +1,8 @@
 """Step 7: account. Each answered request is written into Redis once, and is not lost.
 
-An entry goes to the local journal, then to Redis, both before its answer leaves where
-Redis is there; it leaves the journal when Redis has it on disk. Entries carry their
-writer's name and a number, and Redis keeps the last number of each writer, so sending
+An entry goes to the local journal before its answer leaves, and to Redis at once and
+with others that come meanwhile; it leaves the journal when Redis has it on disk. Entries carry
+their writer's name and a number, and Redis keeps the last number of each writer, so sending
 again what may have been lost is always safe.
 """
 
@@ -13,7 +13,7 @@ import contextlib
 import time
 from collections import deque
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import structlog
@@ -23,7 +23,6 @@ from redis.exceptions import NoScriptError, ResponseError
 from shared import keys
 from shared.breaker import cause_of
 from shared.connection import BROKEN, connect_async, renew_async
-from shared.deadline import Deadline
 from shared.scripts import script
 from shared.settings import Settings
 
@@ -35,7 +34,7 @@ _log = structlog.get_logger(__name__)
 _pack = msgspec.msgpack.Encoder().encode
 _BATCH = 64
 _WAIT_SECONDS = 0.25
-"""The longest an answer waits for its entry: the journal has it anyway."""
+"""The longest a question to the books waits for what was answered before it."""
 _BARRIER_SECONDS = 1.0
 _AOF_MS = 2000
 _ADOPT_SECONDS = 10.0
@@ -49,11 +48,6 @@ PARTS = ("", ":users", ":detail")
 """A bucket's hashes: totals with a row a model, a row a user, and the detail of both."""
 
 
-class _Waiting(NamedTuple):
-    line: Line
-    written: asyncio.Future[None] | None
-
-
 class Ledger:
     """This process's pen: one writer, entries in order."""
 
@@ -64,8 +58,9 @@ class Ledger:
         self._redis = connect_async(settings, blocking_seconds=_AOF_MS / 1000)
         self._sha: str = self._redis.register_script(script("account")).sha
         self._seq = 0
-        self._pending: deque[_Waiting] = deque()
+        self._pending: deque[Line] = deque()
         self._unsure: deque[Line] = deque()
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._wake = asyncio.Event()
         self._up = True
         self._lost = False
@@ -85,7 +80,7 @@ class Ledger:
         """Write what is pending as far as that is quickly done; the journal keeps the rest."""
         with contextlib.suppress(*BROKEN):
             async with asyncio.timeout(_STOP_SECONDS):
-                await asyncio.gather(*[w.written for w in self._pending if w.written])
+                await self._written()
                 await self._confirm()
         await end(self._tasks)
         clean = not self._pending and not self._unsure
@@ -95,19 +90,30 @@ class Ledger:
                 await self._redis.hdel(keys.books("writers"), self._journal.writer)
         await self._redis.aclose()
 
-    async def record(self, entry: Entry, deadline: Deadline) -> None:
-        """Keep ``entry``; return when Redis has it, or soon where it cannot have it now."""
+    def record(self, entry: Entry) -> None:
+        """Keep ``entry``: in the journal now, in Redis soon."""
         line = Line(self._seq + 1, entry)
         if not self._journal.append(line):
             self.dropped += 1
             _log.error("ledger_entry_dropped", dropped=self.dropped)
             return
         self._seq += 1
-        written = asyncio.get_running_loop().create_future() if self._up else None
-        self._pending.append(_Waiting(line, written))
+        self._pending.append(line)
         self._wake.set()
-        if written is not None and deadline.remaining > 0:
-            await asyncio.wait([written], timeout=min(_WAIT_SECONDS, deadline.remaining))
+
+    async def settled(self) -> None:
+        """Return when Redis has what was recorded before, or soon where it cannot have it now."""
+        if self._pending and self._up:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_WAIT_SECONDS):
+                    await self._written()
+
+    async def _written(self) -> None:
+        """Return when Redis has what was recorded before, or is known to be away."""
+        if self._pending and self._up:
+            written = asyncio.get_running_loop().create_future()
+            self._waiting.append((self._seq, written))
+            await written
 
     @property
     def backlog(self) -> int:
@@ -127,8 +133,7 @@ class Ledger:
                     self._again()
                 batch = [self._pending[i] for i in range(min(_BATCH, len(self._pending)))]
                 try:
-                    lines = [item.line for item in batch]
-                    taken = await self.send(self._journal.writer, lines, anyway=resent)
+                    taken = await self.send(self._journal.writer, batch, anyway=resent)
                 except BROKEN as error:
                     await self._back_off(error)
                     continue
@@ -136,22 +141,28 @@ class Ledger:
                 if not taken:
                     continue
                 self._up = True
-                for item in batch:
+                for line in batch:
                     self._pending.popleft()
-                    self._unsure.append(item.line)
-                    _release(item)
+                    self._unsure.append(line)
+                self._release(batch[-1].seq)
 
     async def _back_off(self, error: BaseException) -> None:
         """Redis is away: let nobody wait, and send again what it may have lost."""
         if self._up:
             _log.warning("ledger_waits", error=type(error).__name__, entries=self.backlog)
         self._up = False
-        for item in self._pending:
-            _release(item)
+        self._release(self._seq)
         self._lost = True
         with contextlib.suppress(*BROKEN):
             await renew_async(self._redis)
         await asyncio.sleep(self._settings.redis_retry_seconds)
+
+    def _release(self, seq: int) -> None:
+        """Let go who waits for entries up to number ``seq``."""
+        while self._waiting and self._waiting[0][0] <= seq:
+            _, written = self._waiting.popleft()
+            if not written.done():
+                written.set_result(None)
 
     def _again(self) -> None:
         """Put the lines that Redis may have lost back in front, in order.
@@ -159,7 +170,7 @@ class Ledger:
         Those it has it passes over.
         """
         self._lost = False
-        self._pending.extendleft(_Waiting(line, None) for line in reversed(self._unsure))
+        self._pending.extendleft(reversed(self._unsure))
         self._unsure.clear()
 
     async def send(self, writer: str, lines: list[Line], *, anyway: bool = False) -> bool:
@@ -298,12 +309,6 @@ class Ledger:
             await self._redis.hdel(keys.books("writers"), orphan.writer)
             if orphan.lines:
                 _log.info("ledger_taken_over", writer=orphan.writer, entries=len(orphan.lines))
-
-
-def _release(item: _Waiting) -> None:
-    """Let the answer that waits for an entry leave."""
-    if item.written is not None and not item.written.done():
-        item.written.set_result(None)
 
 
 def hour_of(at: datetime) -> str:

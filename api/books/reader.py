@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,12 +63,20 @@ class Reader:
     """Answers questions about the books; every front end reads the same ones.
 
     ``queues`` and ``state`` know whether Redis is there: where it is not, a question is
-    answered so at once. Its commands go over connections of their own and trip no breaker,
-    so a question that takes too long costs nobody a compressed answer.
+    answered so at once. ``settle`` is awaited before a question: it lets what this process
+    answered before arrive in the books. Its commands go over connections of their own and trip
+    no breaker, so a question that takes too long costs nobody a compressed answer.
     """
 
-    def __init__(self, settings: Settings, queues: Guarded, state: Guarded) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        queues: Guarded,
+        state: Guarded,
+        settle: Callable[[], Awaitable[None]],
+    ) -> None:
         self._settings = settings
+        self._settle = settle
         self._books_at = queues
         self._users_at = state
         self._redis = connect_async(settings)
@@ -202,6 +210,7 @@ class Reader:
         if not self._books_at.can_read():
             command.close()
             raise Unavailable(_AWAY)
+        await self._settle()
         try:
             async with asyncio.timeout(self._settings.redis_timeout):
                 return await command

@@ -51,7 +51,7 @@ class CompressResource:
                 # A caller who gives up ends his request, not its entry in the books.
                 answer = await asyncio.shield(self._answer(req, body, deadline, started))
         except RequestError as error:
-            await self._ledger.record(refused(error.type), deadline)
+            self._ledger.record(refused(error.type))
             raise
         resp.content_type = falcon.MEDIA_JSON
         resp.data = write(answer)
@@ -74,7 +74,7 @@ class CompressResource:
         entry = answered(
             Request(request_id, user, seconds), answer, self._prices.price_of(answer.model)
         )
-        await self._ledger.record(entry, self._compressor.room.before(deadline))
+        self._ledger.record(entry)
         _log.info(
             "compressed",
             request_id=request_id,

@@ -62,7 +62,7 @@ class Originals:
             raise UnknownHash(unknown)
         original, count = found
         if sandbox is None:
-            await self._ledger.record(retrieved(), deadline)
+            self._ledger.record(retrieved())
         return {
             "hash": original.hash,
             "original_content": original.content,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -19,7 +20,6 @@ from api.books.entry import Entry
 from api.books.journal import Line
 from api.books.ledger import Ledger
 from shared import keys
-from shared.deadline import Deadline
 from shared.settings import Settings
 
 from ..farm import Farm, Process, post, request, until, user
@@ -472,18 +472,48 @@ def test_a_redis_that_comes_back_without_the_last_entries_gets_them_again(
         ledger = Ledger(settings)
         await ledger.start()
         for number in range(3):
-            await ledger.record(entry(number), Deadline.after(5))
+            ledger.record(entry(number))
+        await ledger.settled()
+        assert not ledger.backlog
         server.kill()
         shutil.rmtree(farm.directory / "valkey" / "appendonlydir")
         await asyncio.to_thread(farm.start_redis)
         for number in range(3, 5):
-            await ledger.record(entry(number), Deadline.after(5))
+            ledger.record(entry(number))
         await asyncio.to_thread(until, "all written", lambda: not ledger.backlog)
         await ledger.stop()
 
     asyncio.run(play())
     life = farm.redis.hgetall(keys.books("life"))
     assert life[b"t\x1ferrors"] == b"5"
+
+
+def test_a_question_waits_for_what_was_answered_before_it_but_not_long(
+    own_farm: Callable[..., Farm],
+) -> None:
+    farm = own_farm()
+    server = farm.start_redis()
+    settings = Settings(redis_url=farm.redis_url, data_dir=farm.directory / "own")
+    entry = Entry(at=1000.0, row=[], more=[("errors", "1")])
+
+    async def play() -> None:
+        ledger = Ledger(settings)
+        await ledger.start()
+        for _ in range(200):
+            ledger.record(entry)
+        assert ledger.backlog == 200  # nothing was waited for
+        await ledger.settled()
+        assert not ledger.backlog
+        server.signal(signal.SIGSTOP)
+        ledger.record(entry)
+        await asyncio.wait_for(ledger.settled(), 10)
+        assert ledger.backlog == 1
+        server.signal(signal.SIGCONT)
+        await asyncio.to_thread(until, "all written", lambda: not ledger.backlog)
+        await ledger.stop()
+
+    asyncio.run(play())
+    assert farm.redis.hget(keys.books("life"), "t\x1ferrors") == b"201"
 
 
 def test_what_is_found_lost_while_a_batch_is_sent_is_sent_again(
@@ -510,12 +540,13 @@ def test_what_is_found_lost_while_a_batch_is_sent_is_sent_again(
             return taken
 
     async def play() -> None:
-        ledger, soon = Slow(), Deadline.after(30)
+        ledger = Slow()
         await ledger.start()
-        await ledger.record(Entry(at=1000.0, row=[], more=[("errors", "1")]), soon)
+        ledger.record(Entry(at=1000.0, row=[], more=[("errors", "1")]))
+        await ledger.settled()
         ledger.has.clear()
         ledger.tell.clear()
-        await ledger.record(Entry(at=1000.0, row=[], more=[("errors", "1")]), soon)
+        ledger.record(Entry(at=1000.0, row=[], more=[("errors", "1")]))
         await ledger.has.wait()
         farm.redis.flushall()
         await ledger._confirm()  # it finds the first lost, while the second is on its way

@@ -28,9 +28,15 @@ def test_a_redis_known_to_be_paused_is_not_asked() -> None:
             port = server.sockets[0].getsockname()[1]
             settings = Settings(redis_url=f"redis://127.0.0.1:{port}", redis_timeout=0.1)
             place = Guarded(connect_async(settings), settings)
-            books = Reader(settings, place, place)
+            settled: list[None] = []
+
+            async def settle() -> None:
+                settled.append(None)
+
+            books = Reader(settings, place, place, settle)
             with pytest.raises(Unavailable):
                 await books.ring("recent")
+            assert settled, "what was answered before belongs to the answer"
             asked = len(connections)
             assert asked > 0, "nobody knew then, so it was asked"
             await place.check()
