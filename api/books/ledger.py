@@ -33,6 +33,8 @@ from .journal import Journal, Line, orphans
 _log = structlog.get_logger(__name__)
 _pack = msgspec.msgpack.Encoder().encode
 _BATCH = 64
+_GATHER_SECONDS = 0.01
+"""How long entries gather for one round trip: a pipeline costs more than an entry in it."""
 _WAIT_SECONDS = 0.25
 """The longest a question to the books waits for what was answered before it."""
 _BARRIER_SECONDS = 1.0
@@ -127,6 +129,7 @@ class Ledger:
         resent = False
         while True:
             await self._wake.wait()
+            await asyncio.sleep(_GATHER_SECONDS)
             self._wake.clear()
             while self._pending or self._lost:
                 if self._lost:

@@ -66,7 +66,9 @@ class Reports:
     async def stats(self, question: Question) -> dict[str, Any]:
         """Return the body of ``GET /stats``."""
         rows = await self._rows(question, question.window)
-        recent = [line for line in await self._reader.ring("recent") if question.holds(line)]
+        ring = await self._reader.ring("recent")
+        recent = [line for line in ring if question.holds(line)]
+        recent.sort(key=lambda line: str(line["timestamp"]))  # of several processes
         row = rows.total
         summary: dict[str, Any] = {
             "api_requests": row.get("requests", 0),

@@ -56,6 +56,14 @@ def spent(tmp_path_factory: pytest.TempPathFactory) -> Any:
         farm.post(conversation(ran(rows("by"))), "ada", x_headroom_bypass="true")
         farm.post({"messages": []}, "ada")
         farm.post(b"nonsense", "ada")
+        total = sum(map(len, answers.values())) + 2
+        until(
+            "the books of both processes are written",
+            lambda: (
+                farm.get("/stats").json["summary"]["api_requests"] == total
+                and _metrics(farm)["headroom_errors_total"] == 1
+            ),
+        )
         yield farm, answers
     finally:
         farm.stop()
