@@ -188,7 +188,7 @@ class Compressor:
 
     async def _plan_in_time(self, turn: Turn, index: int, around: Surroundings) -> Plan:
         try:
-            if self.room.before(turn.deadline).remaining > 0:
+            if turn.place.ends.remaining > 0:
                 await turn.place.turn()
                 return await self._plan_one(turn, index, around)
         except Degraded:  # others had the thread until the deadline

@@ -60,11 +60,13 @@ class Room:
         """Return when waiting ends, so that an answer by ``deadline`` can be put together.
 
         That takes the event loop some rounds; a tenth of the time there is, at most
-        :data:`_SPARE_SECONDS`, is for a loop that becomes slower meanwhile.
+        :data:`_SPARE_SECONDS`, is for a loop that becomes slower meanwhile. Never more than half
+        is kept back: one slow round may have been the only one.
         """
-        spare = min(_SPARE_SECONDS, deadline.remaining / 10)
+        left = deadline.remaining
+        spare = min(_SPARE_SECONDS, left / 10)
         kept = max(spare, _ANSWER_SECONDS + _ANSWER_ROUNDS * self._round)
-        return Deadline(deadline.monotonic - kept, deadline.wall)
+        return Deadline(deadline.monotonic - min(kept, left / 2), deadline.wall)
 
     def enter(self, user: str, new_bytes: int, deadline: Deadline) -> Place:
         """Take ``new_bytes`` of messages on, to read and plan for ``user``, or none of them.
@@ -146,13 +148,16 @@ class Room:
 
 
 class Place:
-    """One request's place in a :class:`Room`; ``refused`` where there was none."""
+    """One request's place in a :class:`Room`; ``refused`` where there was none.
+
+    ``ends`` is when reading and planning must end for the answer to be there in time.
+    """
 
     def __init__(self, room: Room, user: str, size: int, deadline: Deadline) -> None:
         self._room = room
         self._user = user
         self._size = size
-        self._deadline = deadline
+        self.ends = room.before(deadline)
         self.refused = not size
         self._until: float | None = None
 
@@ -167,7 +172,7 @@ class Place:
                 return
             self.rest()
             await asyncio.sleep(0)
-        await self._room.turn(self._deadline)
+        await self._room.turn(self.ends)
         self._until = time.monotonic() + TURN_SECONDS
 
     def rest(self) -> None:

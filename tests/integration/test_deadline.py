@@ -109,7 +109,7 @@ def test_what_is_done_by_the_deadline_goes_in_compressed(bounded: Farm) -> None:
 
 @pytest.mark.parametrize(
     ("header", "least", "most"),
-    [("200", 0.1, 0.2 + MARGIN), ("60000", DEADLINE - 0.3, DEADLINE + MARGIN)],
+    [("200", 0.05, 0.2 + MARGIN), ("60000", DEADLINE - 0.4, DEADLINE + MARGIN)],
 )
 def test_the_header_shortens_the_deadline_and_never_lengthens_it(
     bounded: Farm, header: str, least: float, most: float

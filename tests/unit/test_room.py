@@ -128,6 +128,17 @@ def test_a_loop_that_comes_round_slowly_takes_on_nothing_more() -> None:
     assert running(test) == [False, True]
 
 
+def test_one_slow_round_leaves_half_of_the_time() -> None:
+    async def test() -> float:
+        room = Room()
+        room.enter("a", 100, Deadline.after(2))
+        busy(0.5)  # something was loaded
+        await asyncio.sleep(0)
+        return room.enter("b", 100, Deadline.after(2)).ends.remaining
+
+    assert 0.9 < running(test) <= 1.0
+
+
 def test_one_has_the_thread_and_gives_way_after_a_while() -> None:
     async def test() -> str:
         room = Room()
