@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
+import urllib.request
 from collections.abc import Callable
 
 import redis
@@ -14,10 +16,15 @@ from shared import keys
 
 from .servers import Servers, StartError
 
-SETTINGS = {"queue_max_blocks": "100000", "queue_max_bytes": str(2**30)}
-"""Of the farm whose queue is filled before anybody works."""
+SETTINGS = {
+    "queue_max_blocks": "100000",
+    "queue_max_bytes": str(2**30),
+    "deadline_ms": "60000",
+    "api_processes": "1",
+}
+"""Of the farm whose queue is filled before anybody works: nothing there is too long a wait."""
 _WAIT_SECONDS = 60.0
-_POLL_SECONDS = 0.005
+_POLL_SECONDS = 0.02
 
 
 def drained(servers: Servers, farm: Target, workers: int, blocks: int, seed: int) -> float:
@@ -28,6 +35,7 @@ def drained(servers: Servers, farm: Target, workers: int, blocks: int, seed: int
     Raises:
         StartError: they did not come, or did not finish.
     """
+    _until(lambda: not _seen(farm))
     with Connection(farm.url) as connection:
         for at, messages in enumerate(single_blocks(seed, blocks, LIGHT_KINDS)):
             Conversation(messages).post(connection, f"w{seed}-{at}", len(messages))
@@ -55,6 +63,13 @@ def _until(condition: Callable[[], bool]) -> None:
         if time.monotonic() > give_up:
             raise StartError("the workers did not come or did not finish")
         time.sleep(_POLL_SECONDS)
+
+
+def _seen(farm: Target) -> int:
+    """Return how many cpu workers the front end believes in: it waits for those there are."""
+    with urllib.request.urlopen(f"{farm.url}/readyz", timeout=5) as answer:
+        found: int = json.load(answer)["checks"]["cpu_workers"]
+        return found
 
 
 def _alive(client: redis.Redis) -> int:
