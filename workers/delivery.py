@@ -69,9 +69,10 @@ class Delivery:
             pipe.rpush(waiter, reply)
             pipe.expire(waiter, keys.REPLY_TTL_SECONDS)
         self._count(pipe, form, count)
-        pipe.execute()
-        if ends is not None:
-            self._queue.done(ends, "done")
+        if ends is None:
+            pipe.execute()
+        else:
+            self._queue.done_with(pipe, ends)
 
     def end(self, job_id: str, outcome: Outcome) -> None:
         """End a job whose blocks are not to be done."""

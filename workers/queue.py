@@ -12,6 +12,8 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 import structlog
+from redis.client import Pipeline
+from redis.exceptions import NoScriptError
 
 from shared import keys
 from shared.jobs import FUNCTION, Job, age_of, read_job
@@ -83,17 +85,26 @@ class PoolQueue:
 
     def done(self, job_id: str, outcome: Outcome) -> None:
         """Take a job that is through away and count its outcome."""
-        self._done(
-            keys=[
-                keys.job(job_id),
-                keys.taken(self.pool),
-                keys.leases(self.pool),
-                keys.load(self.pool),
-                keys.jobs(self.pool),
-                keys.metrics(self.pool),
-            ],
-            args=[job_id, f"jobs:{outcome}"],
-        )
+        self._done(keys=self._keys_of(job_id), args=[job_id, f"jobs:{outcome}"])
+
+    def done_with(self, pipe: Pipeline, job_id: str) -> None:
+        """Send ``pipe``, and in the same round trip take a job away that is done with it."""
+        names = self._keys_of(job_id)
+        pipe.evalsha(self._done.sha, len(names), *names, job_id, "jobs:done")
+        try:
+            pipe.execute()
+        except NoScriptError:  # this Redis does not know the script yet; all else was done
+            self.done(job_id, "done")
+
+    def _keys_of(self, job_id: str) -> list[str]:
+        return [
+            keys.job(job_id),
+            keys.taken(self.pool),
+            keys.leases(self.pool),
+            keys.load(self.pool),
+            keys.jobs(self.pool),
+            keys.metrics(self.pool),
+        ]
 
     def mark(self, job_id: str, block_key: str) -> None:
         """Note which block of a job is worked on: should the worker die, this one was it."""

@@ -32,3 +32,13 @@ def test_a_farm_that_is_hurt_keeps_its_promises(runner: Runner, name: str) -> No
     outcome = asyncio.run(runner.play(scenario))
     assert outcome.broken == []
     assert outcome.answered == outcome.requests > 20
+
+
+def test_a_flood_is_refused_in_time() -> None:
+    """Without the bounds of a front end its answers came 5 to 9 s after their deadlines."""
+    scenario = next(s for s in SCENARIOS if s.name == "4 times the load")
+    flooded = Runner(material(3, _SEED), _SECONDS, _SEED, 1000.0, least_health=_HEALTH_SECONDS)
+    outcome = asyncio.run(flooded.play(scenario))
+    assert outcome.broken == []
+    assert outcome.answered == outcome.requests > 200
+    assert outcome.degraded["overload"] > 0

@@ -12,7 +12,8 @@ from shared.scripts import script
 from shared.settings import Settings
 from workers.queue import PoolQueue
 
-from ..farm import Farm
+from ..farm import Farm, until, user
+from ..texts import conversation, ran, rows
 
 Push = Callable[..., int]
 
@@ -79,8 +80,8 @@ def test_another_users_long_wait_is_not_his(farm: Farm, pool: str, push: Push) -
 
 
 def test_who_has_nothing_waiting_goes_ahead_in_order(farm: Farm, pool: str, push: Push) -> None:
-    for job, user in (("a1", "a"), ("a2", "a"), ("b1", "b"), ("c1", "c"), ("b2", "b")):
-        assert push(f"{pool}-{job}", user, most=100) == 1
+    for job, name in (("a1", "a"), ("a2", "a"), ("b1", "b"), ("c1", "c"), ("b2", "b")):
+        assert push(f"{pool}-{job}", name, most=100) == 1
     order = [job.removeprefix(f"{pool}-") for job in _waiting(farm, pool)]
     assert order == ["a1", "b1", "c1", "a2", "b2"]
     queue = PoolQueue(farm.redis, pool, Settings())  # type: ignore[call-arg, unused-ignore]
@@ -124,3 +125,13 @@ def test_a_claim_that_no_job_serves_names_who_else_waits(farm: Farm) -> None:
     assert claim(keys=names, args=["y", 30_000, "k"]) == [1]
     assert release(keys=names[2:], args=["k", "l", "m"]) == [[b"x", b"y"], [b"x"], []]
     assert claim(keys=names, args=["z", 30_000, "k"]) == [2]
+
+
+def test_a_redis_that_forgot_the_scripts_is_told_them_again(farm: Farm) -> None:
+    for _ in range(2):
+        farm.redis.script_flush()
+        answer = farm.post(conversation(ran(rows(user()))), user()).json
+        assert answer["tokens_saved"] > 0
+        assert answer["degraded"] == []
+    until("no job is left", lambda: not farm.redis.hlen(keys.jobs("cpu")))
+    assert not farm.redis.llen(keys.taken("cpu"))

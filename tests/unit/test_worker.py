@@ -1,0 +1,82 @@
+"""A batch is what stands in the queue: nobody waits for it to fill, and it has its bounds."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from shared.jobs import Block, Job, Options
+from shared.settings import Settings
+from workers.batcher import BatchCount
+from workers.pulse import Pulse
+from workers.queue import Begun
+from workers.worker import FarmWorker
+
+
+class Standing:
+    """A queue of so many jobs; whoever would wait on it fails."""
+
+    def __init__(self, jobs: list[Job]) -> None:
+        self.jobs = jobs
+        self.asked = 0
+
+    def pop_more(self) -> str | None:
+        self.asked += 1
+        return "id" if self.jobs else None
+
+    def begin(self, job_id: str) -> Begun:
+        return Begun(job_id, self.jobs.pop(0), 0, 1500, 0.01)
+
+
+def job(chars: int) -> Job:
+    block = Block("k", "x" * chars, "tool_result", "user")
+    return Job("tag", "reply", Options(), "", "r", time.time() + 5, [block])
+
+
+def taken(queue: Standing, first: Job, **settings: int) -> int:
+    """Return how many jobs go with ``first``, nothing of a worker being there but its queue."""
+    worker = FarmWorker.__new__(FarmWorker)
+    worker._queue = queue  # type: ignore[assignment]
+    worker._settings = Settings(**settings)  # type: ignore[arg-type]
+    worker._pulse = Pulse(1.0)
+    begun = [Begun("first", first, 0, 1500, 0.0)]
+    worker._begin_more(begun, BatchCount())
+    return len(begun) - 1
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    def sleep(seconds: float) -> None:
+        raise AssertionError(f"it waited for {seconds} s")
+
+    monkeypatch.setattr(time, "sleep", sleep)
+
+
+def test_a_job_that_comes_alone_begins_after_one_look() -> None:
+    queue = Standing([])
+    assert taken(queue, job(300)) == 0
+    assert queue.asked == 1
+
+
+def test_what_stands_in_the_queue_comes_along() -> None:
+    queue = Standing([job(300) for _ in range(5)])
+    assert taken(queue, job(300)) == 5
+    assert queue.asked == 6
+
+
+def test_no_more_than_the_token_budget_holds() -> None:
+    queue = Standing([job(3000) for _ in range(50)])
+    assert taken(queue, job(3000), batch_tokens=5000) == 4
+    assert len(queue.jobs) == 46
+
+
+def test_a_job_over_the_budget_goes_alone_and_does_not_even_look() -> None:
+    queue = Standing([job(10)])
+    assert taken(queue, job(60_000), batch_tokens=5000) == 0
+    assert queue.asked == 0
+
+
+def test_no_more_jobs_than_a_batch_may_have() -> None:
+    queue = Standing([job(10) for _ in range(50)])
+    assert taken(queue, job(10), batch_max_jobs=8) == 7
