@@ -90,6 +90,7 @@ class Dispatcher:
         self._claim = state.client.register_script(script("claim"))
         self._release = state.client.register_script(script("release"))
         self._push = queues.client.register_script(script("push"))
+        self._letting_go: set[asyncio.Task[None]] = set()
 
     async def fetch(
         self,
@@ -147,7 +148,7 @@ class Dispatcher:
                     self._expect(block.key, pool, waiting, found)
         finally:
             if claimed:
-                await self._give_up(order.user, sorted(claimed), deadline)
+                self._let_go(order.user, sorted(claimed))
         await self._wait(waiting, futures, deadline, found)
 
     def _expect(self, key: str, pool: str, waiting: set[str], found: Fetched) -> None:
@@ -191,8 +192,15 @@ class Dispatcher:
             answers += zip(part, said, strict=True)
         return answers
 
-    async def _give_up(self, user: str, claimed: list[str], deadline: Deadline) -> None:
+    def _let_go(self, user: str, claimed: list[str]) -> None:
+        """Give claims up while the answer leaves; often its deadline is the reason."""
+        task = asyncio.create_task(self._give_up(user, claimed), name="give-up")
+        self._letting_go.add(task)
+        task.add_done_callback(self._letting_go.discard)
+
+    async def _give_up(self, user: str, claimed: list[str]) -> None:
         """Release claims that no job will serve, and tell who joined them meanwhile."""
+        deadline = Deadline.after(self._settings.redis_timeout)
         try:
             waiters = await self._state.ask(
                 self._release(keys=[keys.flights(user)], args=claimed), deadline, user

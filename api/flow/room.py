@@ -20,8 +20,6 @@ from shared.errors import Degraded
 
 TURN_SECONDS = 0.005
 """How long a request has the thread before others may go on."""
-MOST_SECONDS = 2.0
-"""The work at hand never takes longer than this, whatever time the requests have."""
 REQUEST_BYTES = 4096
 """What a request costs beside its new bytes, as bytes."""
 ROUNDS = 20
@@ -32,7 +30,8 @@ _SPARE_SECONDS = 0.15
 _FIRST_PACE = 2.0 * 1024 * 1024
 """Bytes a second that a core reads and plans, until this process has measured its own pace."""
 _HALF_LIFE_SECONDS = 0.3
-"""A slow round is believed in for a while: those to come may be as slow."""
+"""How long rounds are remembered: by their mean for who is taken on, because one slow round may
+have been the only one, and by the slowest for when an answer must be begun."""
 _MEMORY = 0.9
 """How much of the measured pace stays when another request is through."""
 
@@ -46,6 +45,7 @@ class Room:
         self._by_user: Counter[str] = Counter()
         self._wanting = 0
         self._round = 0.0
+        self._mean_round = 0.0
         self._measured = 0.0
         self._measuring = False
         self._since = 0.0
@@ -78,9 +78,9 @@ class Room:
         """
         self._measure()
         size = new_bytes + REQUEST_BYTES
-        most = min(deadline.remaining / (4 if user in self._by_user else 2), MOST_SECONDS)
+        most = deadline.remaining / (4 if user in self._by_user else 2)
         if self._at_hand:
-            seconds = max((self._at_hand + size) / self._pace, self._round * ROUNDS)
+            seconds = max((self._at_hand + size) / self._pace, self._mean_round * ROUNDS)
             if seconds > most:
                 return Place(self, user, 0, deadline)
         self._at_hand += size
@@ -132,8 +132,10 @@ class Room:
     def _came_round(self, since: float) -> None:
         self._measuring = False
         now = asyncio.get_running_loop().time()
-        faded = self._round * 0.5 ** ((now - self._measured) / _HALF_LIFE_SECONDS)
-        self._round, self._measured = max(now - since, faded), now
+        took, faded = now - since, _left_after(now - self._measured)
+        self._round = max(took, self._round * faded)
+        self._mean_round = self._mean_round * faded + took * (1 - _left_after(took))
+        self._measured = now
 
     def _want(self, more: int) -> None:
         self._clock()
@@ -145,6 +147,12 @@ class Room:
         if self._wanting:
             self._seconds += now - self._since
         self._since = now
+
+
+def _left_after(seconds: float) -> float:
+    """Return the weight of what was measured so long ago."""
+    weight: float = 0.5 ** (seconds / _HALF_LIFE_SECONDS)
+    return weight
 
 
 class Place:

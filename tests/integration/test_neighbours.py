@@ -147,7 +147,7 @@ def model() -> Iterator[_Model]:
 
 
 _GUARDRAIL = """
-import asyncio, json, sys
+import asyncio, json, re, sys
 import litellm
 from litellm.proxy.guardrails.guardrail_hooks.headroom import initialize_guardrail
 from litellm.secret_managers.main import get_secret
@@ -162,14 +162,16 @@ async def main():
     litellm.callbacks = [rail]
     data = {"messages": messages, "litellm_call_id": "call", "metadata": {}}
     out = await rail.apply_guardrail({"structured_messages": messages}, data, "request")
+    # What the guardrail noted of the request travels with it, under a name of LiteLLM's own.
+    request = {name: value for name, value in data.items() if name != "messages"}
     # LiteLLM's own loop: it calls the model, finds the call in its answer, has the guardrail
     # retrieve and calls the model again.
     answer = await litellm.acompletion(
-        model="openai/gpt-4o", api_base=model_url, api_key="none", litellm_call_id="call",
-        messages=out["structured_messages"], tools=out["tools"],
+        model="openai/gpt-4o", api_base=model_url, api_key="none",
+        messages=out["structured_messages"], tools=out["tools"], **request,
     )
     # The loop of the other two APIs, by the same class.
-    (digest, *_), _until = rail._issued_hashes_by_call_id["call"]
+    digest = re.search(r"(?:hash=|<<ccr:)([a-f0-9]{24})", json.dumps(out))[1]
     arguments = {"hash": digest}
     use = {"type": "tool_use", "id": "c1", "name": "headroom_retrieve", "input": arguments}
     item = {"type": "function_call", "call_id": "c1", "name": "headroom_retrieve",
@@ -180,7 +182,7 @@ async def main():
             response, "m", [], out["tools"], False, "x", {})
         assert run, response
         plan = await rail.async_build_agentic_loop_plan(
-            calls, "m", [], response, None, {}, None, False, {"litellm_call_id": "call"})
+            calls, "m", [], response, None, {}, None, False, request)
         others.append(plan.request_patch.messages[-1])
     print(json.dumps([out, answer.choices[0].message.content, others]))
 

@@ -63,8 +63,8 @@ def test_what_waits_is_one_batch_and_one_bad_text_fails_alone(
     texts = [prose(f"text {n}") for n in range(6)] + [prose(POISON)]
     with ThreadPoolExecutor(len(texts)) as pool:
         answers = [pool.submit(farm.post, conversation(ran(t)), user()) for t in texts]
-        # A stopped worker's blocking pop still takes the first.
-        until("the others wait", lambda: farm.redis.llen(keys.queue("gpu")) == len(texts) - 1)
+        # A stopped worker's blocking pop may still take the first.
+        until("they wait", lambda: farm.redis.llen(keys.queue("gpu")) >= len(texts) - 1)
         _worker(farm).signal(signal.SIGCONT)
         found = [a.result().json for a in answers]
     for answer in found[:-1]:
@@ -74,8 +74,9 @@ def test_what_waits_is_one_batch_and_one_bad_text_fails_alone(
         assert len(answer["ccr_hashes"]) == 1
     assert found[-1]["degraded"] == ["engine"]
     assert found[-1]["tokens_saved"] == 0
+    until("all are counted", lambda: _counted(farm).get("jobs:done") == len(texts))
     counted = _counted(farm)
-    assert counted["batches"] < counted["jobs:done"] == len(texts)
+    assert counted["batches"] < len(texts)
     assert counted["rows"] >= len(texts)
     assert {"tokens", "wait_ms", "inference_ms"} <= counted.keys()
     until("nothing is left", lambda: farm.redis.llen(keys.taken("gpu")) == 0)
