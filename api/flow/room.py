@@ -25,8 +25,11 @@ REQUEST_BYTES = 4096
 ROUNDS = 20
 """How often the event loop comes round before a request with something new is answered."""
 _ANSWER_SECONDS = 0.02
-_ANSWER_ROUNDS = 10
+_ANSWER_ROUNDS = 12
 _SPARE_SECONDS = 0.15
+_MUCH_SECONDS = 2.0
+_SLACK_SECONDS = 2.0
+"""What is left of a request's time after those rounds, or half of it."""
 _FIRST_PACE = 2.0 * 1024 * 1024
 """Bytes a second that a core reads and plans, until this process has measured its own pace."""
 _HALF_LIFE_SECONDS = 0.3
@@ -60,28 +63,31 @@ class Room:
         """Return when waiting ends, so that an answer by ``deadline`` can be put together.
 
         That takes the event loop some rounds; a tenth of the time there is, at most
-        :data:`_SPARE_SECONDS`, is for a loop that becomes slower meanwhile. Never more than half
-        is kept back: one slow round may have been the only one.
+        :data:`_SPARE_SECONDS`, is for a loop that becomes slower meanwhile. Of little time half is
+        kept back at most, of much a quarter: one slow round may have been the only one.
         """
         left = deadline.remaining
         spare = min(_SPARE_SECONDS, left / 10)
-        kept = max(spare, _ANSWER_SECONDS + _ANSWER_ROUNDS * self._round)
-        return Deadline(deadline.monotonic - min(kept, left / 2), deadline.wall)
+        slowest = self._round * _left_after(time.monotonic() - self._measured)
+        kept = max(spare, _ANSWER_SECONDS + _ANSWER_ROUNDS * slowest)
+        most = max(left / 4, min(left / 2, _MUCH_SECONDS / 2))
+        return Deadline(deadline.monotonic - min(kept, most), deadline.wall)
 
     def enter(self, user: str, new_bytes: int, deadline: Deadline) -> Place:
         """Take ``new_bytes`` of messages on, to read and plan for ``user``, or none of them.
 
         All that is at hand may take half of the time this request has, and a quarter for a
-        user who has a request at hand already: others find room beside a flood of his. So may
-        what costs the event loop time otherwise: taking requests and passing answers on. Where
-        nothing is at hand, anything is taken on.
+        user who has a request at hand already: others find room beside a flood of his. Nor is
+        anything taken on while the event loop, which also takes requests and passes answers
+        on, comes round too seldom. Where nothing is at hand, anything is taken on.
         """
         self._measure()
         size = new_bytes + REQUEST_BYTES
-        most = deadline.remaining / (4 if user in self._by_user else 2)
+        left = deadline.remaining
         if self._at_hand:
-            seconds = max((self._at_hand + size) / self._pace, self._mean_round * ROUNDS)
-            if seconds > most:
+            most = left / (4 if user in self._by_user else 2)
+            slow = self._mean_round * ROUNDS > left - min(left / 2, _SLACK_SECONDS)
+            if slow or (self._at_hand + size) / self._pace > most:
                 return Place(self, user, 0, deadline)
         self._at_hand += size
         self._by_user[user] += size
@@ -126,12 +132,11 @@ class Room:
         """Measure how long the event loop takes to come round."""
         if not self._measuring:
             self._measuring = True
-            loop = asyncio.get_running_loop()
-            loop.call_soon(self._came_round, loop.time())
+            asyncio.get_running_loop().call_soon(self._came_round, time.monotonic())
 
     def _came_round(self, since: float) -> None:
         self._measuring = False
-        now = asyncio.get_running_loop().time()
+        now = time.monotonic()
         took, faded = now - since, _left_after(now - self._measured)
         self._round = max(took, self._round * faded)
         self._mean_round = self._mean_round * faded + took * (1 - _left_after(took))

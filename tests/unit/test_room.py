@@ -111,9 +111,11 @@ def test_a_loop_that_comes_round_slowly_takes_on_nothing_more() -> None:
         waits = room.before(deadline)
         assert waits.wall == deadline.wall
         assert 1.5 < waits.remaining < 1.9
-        busy(0.2)  # all that takes connections and passes answers on
-        await asyncio.sleep(0)
-        assert room.before(deadline).monotonic < waits.monotonic - 0.2
+        for _ in range(4):
+            room.enter("a", 100, Deadline.after(2))
+            busy(0.2)  # all that takes connections and passes answers on
+            await asyncio.sleep(0)
+        assert room.before(deadline).monotonic < waits.monotonic - 0.1
         return [before, room.enter("c", 100, Deadline.after(2)).refused]
 
     assert running(test) == [False, True]
@@ -130,15 +132,15 @@ def test_one_slow_round_turns_nobody_away_who_has_time() -> None:
     assert not running(test)
 
 
-def test_one_slow_round_leaves_half_of_the_time() -> None:
+def test_one_slow_round_leaves_most_of_the_time() -> None:
     async def test() -> float:
         room = Room()
         room.enter("a", 100, Deadline.after(2))
         busy(0.5)  # something was loaded
         await asyncio.sleep(0)
-        return room.enter("b", 100, Deadline.after(2)).ends.remaining
+        return room.enter("b", 100, Deadline.after(8)).ends.remaining
 
-    assert 0.9 < running(test) <= 1.0
+    assert 5.9 < running(test) <= 6.0
 
 
 def test_one_has_the_thread_and_gives_way_after_a_while() -> None:
