@@ -105,10 +105,9 @@ class Ledger:
 
     async def settled(self) -> None:
         """Return when Redis has what was recorded before, or soon where it cannot have it now."""
-        if self._pending and self._up:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_WAIT_SECONDS):
-                    await self._written()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_WAIT_SECONDS):
+                await self._written()
 
     async def _written(self) -> None:
         """Return when Redis has what was recorded before, or is known to be away."""

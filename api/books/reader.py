@@ -63,9 +63,10 @@ class Reader:
     """Answers questions about the books; every front end reads the same ones.
 
     ``queues`` and ``state`` know whether Redis is there: where it is not, a question is
-    answered so at once. ``settle`` is awaited before a question: it lets what this process
-    answered before arrive in the books. Its commands go over connections of their own and trip
-    no breaker, so a question that takes too long costs nobody a compressed answer.
+    answered so at once. ``settle`` is awaited where a question begins, with its totals: it
+    lets what this process answered before arrive in the books. Its commands go over
+    connections of their own and trip no breaker, so a question that takes too long costs
+    nobody a compressed answer.
     """
 
     def __init__(
@@ -100,6 +101,8 @@ class Reader:
         Raises:
             Unavailable: Redis did not answer.
         """
+        if self._books_at.can_read():
+            await self._settle()
         return await self._sum(window.buckets)
 
     async def users(self, window: Window) -> dict[str, Row]:
@@ -210,7 +213,6 @@ class Reader:
         if not self._books_at.can_read():
             command.close()
             raise Unavailable(_AWAY)
-        await self._settle()
         try:
             async with asyncio.timeout(self._settings.redis_timeout):
                 return await command

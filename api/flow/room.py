@@ -26,6 +26,7 @@ ROUNDS = 20
 """How often the event loop comes round before a request with something new is answered."""
 _ANSWER_SECONDS = 0.02
 _ANSWER_ROUNDS = 12
+"""What putting an answer together takes, and how often the loop comes round meanwhile."""
 _SPARE_SECONDS = 0.15
 _MUCH_SECONDS = 2.0
 _SLACK_SECONDS = 2.0

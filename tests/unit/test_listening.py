@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import uvloop
@@ -45,6 +46,11 @@ def clients(sock: socket.socket, count: int) -> list[socket.socket]:
     return [socket.create_connection(sock.getsockname()) for _ in range(count)]
 
 
+def accepting(sock: socket.socket, accept: Callable[[], Any]) -> Any:
+    """Return ``sock`` with another way to accept."""
+    return Mock(wraps=sock, accept=accept, fileno=sock.fileno)
+
+
 def busy(seconds: float) -> None:
     """Keep the thread."""
     end = time.monotonic() + seconds
@@ -79,18 +85,13 @@ def test_a_loop_at_rest_takes_one_at_a_time(loop: Callable[[], Any]) -> None:
     async def test() -> None:
         sock = listening()
         taken: list[int] = []
-        accept = sock.accept
 
-        class Watched:
-            def accept(self) -> Any:
-                taken.append(len(taken))
-                return accept()
-
-            def __getattr__(self, name: str) -> Any:
-                return getattr(sock, name)
+        def accept() -> Any:
+            taken.append(len(taken))
+            return sock.accept()
 
         waiting = clients(sock, 3)
-        listener = Listener(asyncio.get_running_loop(), Watched(), Counted)  # type: ignore[arg-type]
+        listener = Listener(asyncio.get_running_loop(), accepting(sock, accept), Counted)
         listener._take()
         assert len(taken) == 1
         listener.close()
@@ -107,18 +108,14 @@ def test_out_of_files_it_waits_and_goes_on(loop: Callable[[], Any]) -> None:
         sock = listening()
         tries: list[float] = []
 
-        class Exhausted:
-            def accept(self) -> Any:
-                tries.append(time.monotonic())
-                if len(tries) < 3:
-                    raise OSError(errno.EMFILE, "too many open files")
-                return sock.accept()
-
-            def __getattr__(self, name: str) -> Any:
-                return getattr(sock, name)
+        def accept() -> Any:
+            tries.append(time.monotonic())
+            if len(tries) < 3:
+                raise OSError(errno.EMFILE, "too many open files")
+            return sock.accept()
 
         (client,) = clients(sock, 1)
-        listener = Listener(asyncio.get_running_loop(), Exhausted(), Counted)  # type: ignore[arg-type]
+        listener = Listener(asyncio.get_running_loop(), accepting(sock, accept), Counted)
         async with asyncio.timeout(20):
             await Counted.one.wait()
         assert tries[2] - tries[0] > 0.1  # it did not turn round and round meanwhile

@@ -35,7 +35,7 @@ def test_a_redis_known_to_be_paused_is_not_asked() -> None:
 
             books = Reader(settings, place, place, settle)
             with pytest.raises(Unavailable):
-                await books.ring("recent")
+                await books.totals(Window())
             assert settled, "what was answered before belongs to the answer"
             asked = len(connections)
             assert asked > 0, "nobody knew then, so it was asked"

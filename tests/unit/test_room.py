@@ -143,41 +143,34 @@ def test_one_slow_round_leaves_most_of_the_time() -> None:
     assert 5.9 < running(test) <= 6.0
 
 
-def test_one_has_the_thread_and_gives_way_after_a_while() -> None:
+def order(names: str, pieces: int, seconds: float) -> str:
+    """Return whose pieces of work of so many seconds were done one after the other."""
+
     async def test() -> str:
         room = Room()
         said: list[str] = []
 
         async def work(name: str) -> None:
             place = room.enter(name, 100, Deadline.after(5))
-            for _ in range(2):
+            for _ in range(pieces):
                 await place.turn()
                 said.append(name)
-                busy(2 * TURN_SECONDS)
+                busy(seconds)
             place.leave()
 
-        await asyncio.gather(work("a"), work("b"), work("c"))
+        await asyncio.gather(*map(work, names))
         return "".join(said)
 
-    assert running(test) == "abcabc"
+    found: str = running(test)
+    return found
+
+
+def test_one_has_the_thread_and_gives_way_after_a_while() -> None:
+    assert order("abc", 2, 2 * TURN_SECONDS) == "abcabc"
 
 
 def test_small_pieces_are_done_in_one_go() -> None:
-    async def test() -> str:
-        room = Room()
-        said: list[str] = []
-
-        async def work(name: str) -> None:
-            place = room.enter(name, 100, Deadline.after(5))
-            for _ in range(3):
-                await place.turn()
-                said.append(name)
-            place.leave()
-
-        await asyncio.gather(work("a"), work("b"))
-        return "".join(said)
-
-    assert running(test) == "aaabbb"
+    assert order("ab", 3, 0.0) == "aaabbb"
 
 
 def test_nobody_waits_for_the_thread_beyond_his_deadline() -> None:
