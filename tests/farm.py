@@ -18,6 +18,8 @@ import redis
 
 from deploy.embedded import EmbeddedValkey
 from deploy.ports import free_port
+from shared import keys
+from shared.settings import POOLS
 
 READY_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -192,6 +194,10 @@ class Farm:
             self.start_worker("cpu")
         for _ in range(gpu):
             self.start_worker("gpu")
+        if self._api_processes > 1:
+            # Each process has its own view, and none can be asked by name: one that starts when
+            # the workers are there sees them before it serves.
+            until("the workers are there", lambda: self._alive() == [cpu, gpu])
         self.start_api()
         self.until_ready(cpu=cpu, gpu=gpu)
         return self
@@ -222,8 +228,15 @@ class Farm:
             return answer is not None and wanted.items() <= answer.json["checks"].items()
 
         # Each front-end process has its own view: ask until all of them have been asked.
-        tries = 1 if int(self._settings.get("api_processes", 1)) == 1 else 20
+        tries = 1 if self._api_processes == 1 else 20
         until("ready", lambda: all(ready() for _ in range(tries)))
+
+    @property
+    def _api_processes(self) -> int:
+        return int(self._settings.get("api_processes", 1))
+
+    def _alive(self) -> list[int]:
+        return [int(self.redis.zcard(keys.workers(pool))) for pool in POOLS]
 
     def stop(self) -> None:
         """Stop everything that runs: Redis last, the others at once."""
