@@ -120,7 +120,7 @@ def against_bare(model: Path, count: int, rounds: int = 3) -> tuple[Session, lis
         rows = engine.rows
         engine.forget()
         started = time.perf_counter()
-        for part in batches([len(row) for row in rows], session.batch_tokens):
+        for part in batches([len(row) for row in rows], session.pass_tokens):
             session.forward([rows[i] for i in part])
         bare.append(sum(map(len, rows)) / (time.perf_counter() - started))
         started = time.perf_counter()

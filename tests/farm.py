@@ -204,20 +204,27 @@ class Farm:
 
     def start_redis(self) -> Process:
         """Start the Valkey (again, on the same port and data)."""
-        process = self._run(self._valkey.command, "valkey")
+        process = self.run(self._valkey.command, "valkey")
         until("valkey answers", self._ping)
         return process
 
     def start_api(self, **settings: Any) -> Process:
         """Start a front end, with settings of its own, and wait until it answers."""
-        process = self._run([sys.executable, "-m", "deploy.cli", "api"], "api", **settings)
+        process = self.run([sys.executable, "-m", "deploy.cli", "api"], "api", **settings)
         until("the front end answers", lambda: self.answer("/health"))
         return process
 
     def start_worker(self, pool: str, **settings: Any) -> Process:
         """Start a worker, with settings of its own; :meth:`until_ready` waits for it."""
         command = [sys.executable, "-m", "deploy.cli", "worker", "--pool", pool]
-        return self._run(command, f"worker-{pool}", **settings)
+        return self.run(command, f"worker-{pool}", **settings)
+
+    def run(self, command: list[str], name: str, **settings: Any) -> Process:
+        """Start a process in the farm's environment; ``name`` begins its log's name."""
+        log = self.directory / f"{name}-{len(self.parts)}.log"
+        process = Process(command, {**self.environment, **_variables(settings)}, log)
+        self.parts.append(process)
+        return process
 
     def until_ready(self, *, cpu: int = 1, gpu: int = 1) -> None:
         """Wait until the front end sees that many workers."""
@@ -262,12 +269,6 @@ class Farm:
         """Return what its processes printed."""
         texts = [p.read_text("utf-8", "replace")[-4000:] for p in self.directory.glob("*.log")]
         return "\n".join(texts)
-
-    def _run(self, command: list[str], name: str, **settings: Any) -> Process:
-        log = self.directory / f"{name}-{len(self.parts)}.log"
-        process = Process(command, {**self.environment, **_variables(settings)}, log)
-        self.parts.append(process)
-        return process
 
     def _ping(self) -> bool:
         try:

@@ -33,6 +33,16 @@ _CALLS_A_SCORING = 10
 class Batching(Protocol):
     """A text engine that scores the rows of many texts in one go."""
 
+    @property
+    def turn_tokens(self) -> int:
+        """How many tokens of text to bring to one scoring."""
+        ...
+
+    @property
+    def broken(self) -> bool:
+        """Whether the engine will never work again in this process."""
+        ...
+
     def collect(self) -> AbstractContextManager[None]:
         """Within it texts are only read."""
         ...
@@ -70,6 +80,18 @@ class BatchCount:
 def can_batch(engines: Engines) -> bool:
     """Say whether this pool's engine gains from more than one job at a time."""
     return isinstance(engines.text_engine, Batching)
+
+
+def turn_tokens(engines: Engines) -> int:
+    """Return how many tokens' worth of jobs to take at once; 0 where one job is taken."""
+    engine = engines.text_engine
+    return engine.turn_tokens if isinstance(engine, Batching) else 0
+
+
+def is_broken(engines: Engines) -> bool:
+    """Say whether this process's engine is beyond repair: a new process has to try again."""
+    engine = engines.text_engine
+    return isinstance(engine, Batching) and engine.broken
 
 
 def tokens_of(job: Job) -> int:

@@ -22,13 +22,14 @@ from rq.worker import SimpleWorker
 
 from shared import keys
 from shared.connection import BROKEN, connect, connect_state, renew
+from shared.errors import ModelError
 from shared.jobs import EngineStatus, Form, Job
 from shared.memory import keep_what_is_loaded
 from shared.settings import PoolName, Settings
 from shared.tracing import tracer
 from shared.upstream import ENGINE_VERSION
 
-from .batcher import BatchCount, can_batch, prepared, tokens_of
+from .batcher import BatchCount, can_batch, is_broken, prepared, tokens_of, turn_tokens
 from .delivery import Delivery
 from .heartbeat import Heartbeat
 from .limits import Limit
@@ -81,6 +82,9 @@ class FarmWorker(SimpleWorker):
         """Work until SIGTERM or SIGINT; the current job is finished first.
 
         ``on_ready`` is called once, when it begins to take jobs.
+
+        Raises:
+            ModelError: The model broke while it ran; a new process may do better.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
@@ -104,7 +108,11 @@ class FarmWorker(SimpleWorker):
                 self._stopping.wait(self._settings.redis_retry_seconds)
             finally:
                 self._heartbeat.hold({})
+            if is_broken(self._engines):
+                break
         self._farewell()
+        if is_broken(self._engines):
+            raise ModelError("the model broke; this worker ends so that a new one tries again")
 
     # ── the jobs of one turn ────────────────────────────────────────────────────────
 
@@ -112,8 +120,7 @@ class FarmWorker(SimpleWorker):
         """Do one job, and what else waits for an engine that batches."""
         count = BatchCount()
         begun = [self._begin(job_id, count)]
-        if can_batch(self._engines):
-            self._begin_more(begun, count)
+        self._begin_more(begun, count)
         self._heartbeat.hold({one.id: one.lease_ms for one in begun})
         jobs = [
             (one, one.job)
@@ -139,10 +146,10 @@ class FarmWorker(SimpleWorker):
         return one
 
     def _begin_more(self, begun: list[Begun], count: BatchCount) -> None:
-        """Begin waiting jobs up to the token budget; none waiting costs one round trip."""
-        settings = self._settings
+        """Begin waiting jobs that the engine can do with; none waiting costs one round trip."""
+        most = turn_tokens(self._engines)
         tokens = sum(tokens_of(one.job) for one in begun if isinstance(one.job, Job))
-        while tokens < settings.batch_tokens and len(begun) < settings.batch_max_jobs:
+        while tokens < most and len(begun) < self._settings.batch_max_jobs:
             job_id = self._queue.pop_more()
             if job_id is None:
                 return

@@ -25,7 +25,14 @@ MAX_TOKENS = 512
 
 
 class Scorer(Protocol):
-    """Runs the model."""
+    """Runs the model. ``broken`` says that it will never score again."""
+
+    broken: bool
+
+    @property
+    def turn_tokens(self) -> int:
+        """How many tokens to bring at once, at the pace it has."""
+        ...
 
     def scores(self, rows: Sequence[Row]) -> list[list[float] | Exception]:
         """Return for each row one score a token, or why that row has none."""
@@ -91,6 +98,16 @@ class KompressEngine:
             raise RuntimeError("headroom's Kompress failed around the model")
         compressed: str = result.compressed
         return compressed
+
+    @property
+    def turn_tokens(self) -> int:
+        """How many tokens of text to :meth:`collect` for one scoring."""
+        return self.scorer.turn_tokens
+
+    @property
+    def broken(self) -> bool:
+        """Whether the model will never score again in this process."""
+        return self.scorer.broken
 
     @contextmanager
     def collect(self) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import onnxruntime as ort
@@ -203,8 +204,68 @@ def test_cuda_is_not_believed(model: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert "fell back" in reason
 
 
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The session's clock; what runs on it takes no time of its own."""
+    found = SimpleNamespace(now=0.0)
+    monkeypatch.setattr("time.perf_counter", lambda: found.now)
+    return found
+
+
+def _session(model: Path, batch_tokens: int = 16_384) -> Session:
+    path = model / "onnx/kompress-fp32.onnx"
+    return Session(path, CPU, threads=1, batch_tokens=batch_tokens)
+
+
+def test_a_slow_model_takes_few_texts_at_once_and_a_fast_one_its_budget(
+    model: Path, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = _session(model)
+    assert session.turn_tokens == 16_384  # nothing is known yet
+    seconds_a_row, run = 0.5, session._run
+
+    def slowly(ids: Any, mask: Any) -> Any:
+        clock.now += seconds_a_row * len(ids)
+        return run(ids, mask)
+
+    monkeypatch.setattr(session, "_run", slowly)
+    session.scores([(1, 2, 3, 4) * 50] * 4)
+    assert session.turn_tokens == 100  # 400 tokens a second, for a quarter of one
+    seconds_a_row = 0.001
+    for _ in range(20):
+        session.scores([(1, 2, 3, 4) * 50] * 4)
+    assert session.turn_tokens == 16_384
+
+
+def test_a_pass_on_cpu_is_no_wider_than_pays_there(model: Path) -> None:
+    session = _session(model)
+    session.scores([(1, 2) * 256] * 8)
+    assert session.passes == 8
+    session.scores([(1, 2)] * 8)
+    assert session.passes == 9
+    assert _session(model, 512).pass_tokens == 512
+
+
+def test_a_text_that_fails_breaks_nothing_but_a_model_that_fails_is_broken(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, good = _session(model), (1, 2, 3)
+    bad = (1, 10_000_000)
+    failed, scores = session.scores([bad, good])
+    assert isinstance(failed, Exception)
+    assert isinstance(scores, list)
+    assert not session.broken
+
+    def lost(ids: Any, mask: Any) -> Any:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(session, "_run", lost)
+    assert all(isinstance(found, RuntimeError) for found in session.scores([good, good]))
+    assert session.broken
+
+
 def test_padding_changes_no_score(model: Path) -> None:
-    session = Session(model / "onnx/kompress-fp32.onnx", CPU, threads=1, batch_tokens=8192)
+    session = _session(model)
     rows: list[Row] = list(PROBE)
     for row, scores in zip(rows, session.forward(rows), strict=True):
         assert scores == pytest.approx(session.forward([row])[0], abs=1e-6)

@@ -11,6 +11,7 @@ from shared.settings import Settings
 from workers.batcher import BatchCount
 from workers.pulse import Pulse
 from workers.queue import Begun
+from workers.tasks import Engines
 from workers.worker import FarmWorker
 
 
@@ -34,9 +35,26 @@ def job(chars: int) -> Job:
     return Job("tag", "reply", Options(), "", "r", time.time() + 5, [block])
 
 
-def taken(queue: Standing, first: Job, **settings: int) -> int:
+class Scoring:
+    """As much of a batching engine as says how many tokens it does in a turn."""
+
+    name = "kompress"
+    marks = True
+    broken = False
+
+    def __init__(self, turn_tokens: int) -> None:
+        self.turn_tokens = turn_tokens
+
+    def compress(self, *_: object) -> str:
+        raise AssertionError
+
+    collect = score = forget = compress
+
+
+def taken(queue: Standing, first: Job, turn_tokens: int = 16_384, **settings: int) -> int:
     """Return how many jobs go with ``first``, nothing of a worker being there but its queue."""
     worker = FarmWorker.__new__(FarmWorker)
+    worker._engines = Engines("gpu", Scoring(turn_tokens))  # type: ignore[arg-type]
     worker._queue = queue  # type: ignore[assignment]
     worker._settings = Settings(**settings)  # type: ignore[arg-type]
     worker._pulse = Pulse(1.0)
@@ -65,15 +83,21 @@ def test_what_stands_in_the_queue_comes_along() -> None:
     assert queue.asked == 6
 
 
+def test_an_engine_that_does_not_batch_takes_one_job_and_does_not_even_look() -> None:
+    queue = Standing([job(10)])
+    assert taken(queue, job(300), turn_tokens=0) == 0
+    assert queue.asked == 0
+
+
 def test_no_more_than_the_token_budget_holds() -> None:
     queue = Standing([job(3000) for _ in range(50)])
-    assert taken(queue, job(3000), batch_tokens=5000) == 4
+    assert taken(queue, job(3000), turn_tokens=5000) == 4
     assert len(queue.jobs) == 46
 
 
 def test_a_job_over_the_budget_goes_alone_and_does_not_even_look() -> None:
     queue = Standing([job(10)])
-    assert taken(queue, job(60_000), batch_tokens=5000) == 0
+    assert taken(queue, job(60_000), turn_tokens=5000) == 0
     assert queue.asked == 0
 
 

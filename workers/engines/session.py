@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+import structlog
 
 from shared.errors import ModelError
 from shared.upstream import MAX_TOKENS, Row
 
+_log = structlog.get_logger(__name__)
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 OUTPUT = "final_scores"
@@ -22,32 +24,53 @@ PROBE: tuple[Row, ...] = tuple(
     tuple(1 + (7 * n + i) % 13 for i in range(length))
     for n, length in enumerate((2, 17, 64, 200, MAX_TOKENS))
 )
+_DEVICE = {CPU: "cpu", CUDA: "cuda"}
+_MOST_TOKENS = {CPU: 1024}
+"""A pass's bound whatever is asked for: on CPU a wider one is slower (docs/performance.md)."""
+_TURN_SECONDS = 0.25
 _CUDA_OPTIONS = {"arena_extend_strategy": "kSameAsRequested", "cudnn_conv_algo_search": "HEURISTIC"}
 
 
 class Session:
     """One graph on one provider. Made after any fork; one in a process.
 
-    ``batch_tokens`` bounds a pass's padded cost, ``longest row x (rows + 1)``.
+    ``batch_tokens`` bounds a pass's padded cost, ``longest row x (rows + 1)``. ``broken`` says
+    that it scores nothing any more, such as after an error that a GPU does not recover from.
     """
 
     def __init__(self, path: Path, provider: str, *, threads: int, batch_tokens: int) -> None:
         self.path = path
         self.provider = provider
         self.batch_tokens = batch_tokens
-        self.inference_ms = 0.0
+        self.pass_tokens = min(batch_tokens, _MOST_TOKENS.get(provider, batch_tokens))
         self.passes = 0
+        self.broken = False
+        self._tokens = 0.0
+        self._seconds = 0.0
         self._session = _open(path, provider, threads)
+
+    @property
+    def turn_tokens(self) -> int:
+        """How many tokens to score before any of their texts is delivered.
+
+        So many as take a quarter of a second at the pace of late, ``batch_tokens`` at most: a
+        text that is scored must not wait for many others where the model is slow.
+        """
+        if not self._seconds:
+            return self.batch_tokens
+        return min(self.batch_tokens, int(self._tokens / self._seconds * _TURN_SECONDS))
 
     def scores(self, rows: Sequence[Row]) -> list[list[float] | Exception]:
         """Return one score a token for each row; an exception for a row that fails alone."""
         started = time.perf_counter()
         done: list[list[float] | Exception] = [[] for _ in rows]
-        for part in batches([len(row) for row in rows], self.batch_tokens):
+        for part in batches([len(row) for row in rows], self.pass_tokens):
             batch = [rows[i] for i in part]
             for i, scores in zip(part, self._guarded(batch), strict=True):
                 done[i] = scores
-        self.inference_ms += (time.perf_counter() - started) * 1000
+        # The last scoring weighs half, the one before a quarter, and so on.
+        self._seconds = self._seconds / 2 + time.perf_counter() - started
+        self._tokens = self._tokens / 2 + sum(map(len, rows))
         return done
 
     def _guarded(self, rows: list[Row]) -> Sequence[list[float] | Exception]:
@@ -56,8 +79,18 @@ class Session:
             return self.forward(rows)
         except Exception as error:  # whatever ONNX Runtime raises
             if len(rows) == 1:
+                self.broken = self.broken or not self._works()
                 return [error]
             return [self._guarded([row])[0] for row in rows]
+
+    def _works(self) -> bool:
+        """Say whether what has always run still does."""
+        try:
+            self.forward(PROBE[:1])
+        except Exception as error:  # whatever ONNX Runtime raises
+            _log.error("model_broken", provider=self.provider, error=type(error).__name__)
+            return False
+        return True
 
     def forward(self, rows: Sequence[Row]) -> list[list[float]]:
         """Run one padded pass and return the scores without the padding.
@@ -79,13 +112,11 @@ class Session:
         return [found[i, : len(row)].tolist() for i, row in enumerate(rows)]
 
     def _run(self, ids: Any, mask: Any) -> Any:
-        inputs = {"input_ids": ids, "attention_mask": mask}
-        if self.provider != CUDA:
-            return self._session.run([OUTPUT], inputs)[0]
+        device = _DEVICE[self.provider]
         binding = self._session.io_binding()
-        for name, value in inputs.items():
-            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(value, "cuda", 0))
-        binding.bind_output(OUTPUT, "cuda", 0)
+        for name, value in (("input_ids", ids), ("attention_mask", mask)):
+            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(value, device, 0))
+        binding.bind_output(OUTPUT, device, 0)
         self._session.run_with_iobinding(binding)
         return binding.copy_outputs_to_cpu()[0]
 
