@@ -131,6 +131,11 @@ def engine(pool: str, worker: str) -> str:
     return f"{PREFIX}:engine:{pool}:{worker}"
 
 
+def pace(pool: str, worker: str) -> str:
+    """String, bytes of jobs that worker does in a second of work; gone as :func:`engine` is."""
+    return f"{PREFIX}:pace:{pool}:{worker}"
+
+
 def queue(pool: str) -> str:
     """List, RQ's own queue of job ids."""
     return f"rq:queue:{pool}"

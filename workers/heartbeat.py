@@ -17,6 +17,7 @@ from shared.jobs import EngineStatus, pack_status
 from shared.settings import POOLS, PoolName, Settings
 
 from .delivery import Delivery
+from .pace import Pace
 from .pulse import Pulse
 from .queue import PoolQueue
 from .reaper import Reaper
@@ -29,7 +30,7 @@ class Heartbeat:
     """Beats until it is stopped, which is after the last job: a lease is renewed to the end.
 
     ``register`` enters the worker in RQ's registry; ``prolong`` is RQ's key of it, and how
-    many seconds it lives.
+    many seconds it lives. ``pace`` is how many bytes of jobs a second of work does.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Heartbeat:
         name: str,
         status: EngineStatus | None,
         pulse: Pulse,
+        pace: Pace,
         register: Callable[[], None],
         prolong: tuple[str, int],
     ) -> None:
@@ -47,6 +49,7 @@ class Heartbeat:
         self._name = name
         self._status = status
         self._pulse = pulse
+        self._pace = pace
         self._register = register
         self._prolong = prolong
         self._redis = connect(settings)
@@ -110,6 +113,12 @@ class Heartbeat:
             pipe.set(
                 keys.engine(self._pool, self._name),
                 pack_status(self._status),
+                ex=keys.WORKER_TTL_SECONDS,
+            )
+        if self._pace.a_second is not None:
+            pipe.set(
+                keys.pace(self._pool, self._name),
+                round(self._pace.a_second),
                 ex=keys.WORKER_TTL_SECONDS,
             )
         pipe.sadd("rq:queues", keys.queue(self._pool))

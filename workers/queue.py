@@ -32,7 +32,8 @@ class Begun(NamedTuple):
     """A job that was popped and leased.
 
     ``job`` is an outcome where there is nothing to run. ``starts`` counts earlier starts,
-    ``lease_ms`` is its lease, ``waited`` the seconds it stood in the queue.
+    ``lease_ms`` is its lease, ``waited`` the seconds it stood in the queue, ``size`` its bytes
+    there.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Begun(NamedTuple):
     starts: int
     lease_ms: int
     waited: float
+    size: int = 0
 
 
 class PoolQueue:
@@ -75,7 +77,7 @@ class PoolQueue:
             args=[job_id, self._lease_ms, _MS_A_MEGABYTE, keys.JOB_TTL_SECONDS],
         )
         waited = age_of(enqueued) if enqueued else 0.0
-        return Begun(job_id, self._read(job_id, data), starts, lease, waited)
+        return Begun(job_id, self._read(job_id, data), starts, lease, waited, len(data or b""))
 
     def renew(self, leases: Mapping[str, int]) -> None:
         """Prolong the leases (milliseconds by job id) of jobs in work."""

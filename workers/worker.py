@@ -33,6 +33,7 @@ from .batcher import BatchCount, can_batch, is_broken, prepared, tokens_of, turn
 from .delivery import Delivery
 from .heartbeat import Heartbeat
 from .limits import Limit
+from .pace import Pace
 from .pulse import Pulse
 from .queue import Begun, PoolQueue
 from .tasks import Done, Engines, compress_block
@@ -40,6 +41,7 @@ from .tasks import Done, Engines, compress_block
 _log = structlog.get_logger(__name__)
 _WAIT_SECONDS = 1
 _REGISTRY_SECONDS = 60
+_PACE_KEEPS = 0.9
 
 
 class FarmWorker(SimpleWorker):
@@ -59,6 +61,7 @@ class FarmWorker(SimpleWorker):
         state = connect_state(settings) if settings.state_url else self._redis
         self._delivery = Delivery(state, self._redis, self._queue, settings)
         self._pulse = Pulse(settings.redis_timeout + settings.redis_connect_timeout)
+        self._pace = Pace(_PACE_KEEPS)
         self._limit = Limit(settings.engine_timeout_seconds, self._pulse)
         self._stopping = threading.Event()
         super().__init__(
@@ -74,6 +77,7 @@ class FarmWorker(SimpleWorker):
             self.name,
             status,
             self._pulse,
+            self._pace,
             self.register_birth,
             (self.key, self.worker_ttl + _REGISTRY_SECONDS),
         )
@@ -89,7 +93,7 @@ class FarmWorker(SimpleWorker):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         tracer.configure(self._settings, f"headroom-farm-worker-{self._pool}")
-        self._engines.warm_up()
+        self._pace.note(*self._engines.warm_up())
         keep_what_is_loaded()
         self._pulse.beat()
         self._heartbeat.start()
@@ -118,6 +122,7 @@ class FarmWorker(SimpleWorker):
 
     def _take(self, job_id: str) -> None:
         """Do one job, and what else waits for an engine that batches."""
+        started = time.perf_counter()
         count = BatchCount()
         begun = [self._begin(job_id, count)]
         self._begin_more(begun, count)
@@ -138,6 +143,8 @@ class FarmWorker(SimpleWorker):
         for one, job in jobs:
             if one.starts:
                 self._do(one, job, count, 0.0)
+        if jobs:
+            self._pace.note(sum(one.size for one, _ in jobs), time.perf_counter() - started)
 
     def _begin(self, job_id: str, count: BatchCount) -> Begun:
         self._pulse.beat()

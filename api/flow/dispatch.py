@@ -239,6 +239,7 @@ class Dispatcher:
     ) -> bool:
         """Enqueue one job; False where the pool has no room for it."""
         settings = self._settings
+        most_ms = max(_PATIENCE_MS, round(deadline.remaining * 1000 * _WAITING_SHARE))
         job_id = secrets.token_hex(12)
         data = job_data(
             Job(
@@ -266,8 +267,9 @@ class Dispatcher:
                     datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
                     pool,
                     data,
-                    max(_PATIENCE_MS, round(deadline.remaining * 1000 * _WAITING_SHARE)),
+                    most_ms,
                     keys.JOB_PREFIX,
+                    self._pools.bytes_in(pool, most_ms / 1000),
                 ],
             ),
             deadline,

@@ -1,10 +1,11 @@
-"""The worker pools as this front end sees them: who lives, and what runs free text."""
+"""The worker pools as this front end sees them: who lives, how fast, what runs free text."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -28,6 +29,7 @@ class Pools:
         self._task: asyncio.Task[None] | None = None
         self.alive: dict[str, int] = dict.fromkeys(POOLS, 0)
         self.text_engines: Counter[EngineStatus] = Counter()
+        self._paces: dict[str, float] = {}
 
     async def start(self) -> None:
         """Look once, and then again and again."""
@@ -39,6 +41,11 @@ class Pools:
         """Stop looking."""
         await end([self._task])
 
+    def bytes_in(self, pool: str, seconds: float) -> int:
+        """Return how many bytes of jobs the pool does in so long; -1 where nobody knows."""
+        pace = self._paces.get(pool)
+        return -1 if pace is None else round(pace * seconds)
+
     async def _look(self) -> None:
         oldest = time.time() - keys.WORKER_TTL_SECONDS
         redis = self._queues.client
@@ -48,12 +55,15 @@ class Pools:
             for pool in POOLS:
                 pipe.zrangebyscore(keys.workers(pool), oldest, "+inf")
             names = dict(zip(POOLS, await self._queues.ask(pipe.execute(), deadline), strict=True))
-            engines = [keys.engine("gpu", name.decode()) for name in names["gpu"]]
-            packed = await self._queues.ask(redis.mget(engines), deadline) if engines else []
+            alive = [(pool, name.decode()) for pool in POOLS for name in names[pool]]
+            asked = [keys.engine(*worker) for worker in alive] + [keys.pace(*w) for w in alive]
+            said = await self._queues.ask(redis.mget(asked), deadline) if asked else []
         except Degraded:
             return
         self.alive = {pool: len(found) for pool, found in names.items()}
-        self.text_engines = Counter(s for s in map(_read_status, packed) if s is not None)
+        statuses, paces = said[: len(alive)], said[len(alive) :]
+        self.text_engines = Counter(s for s in map(_read_status, statuses) if s is not None)
+        self._paces = dict(_paces(alive, paces))
 
 
 def _read_status(packed: Any) -> EngineStatus | None:
@@ -61,3 +71,18 @@ def _read_status(packed: Any) -> EngineStatus | None:
         return unpack_status(packed) if packed else None
     except (msgspec.DecodeError, ValueError):
         return None
+
+
+def _paces(
+    workers: Sequence[tuple[str, str]], found: Sequence[bytes | None]
+) -> Iterator[tuple[str, float]]:
+    """Yield each pool with its workers' paces together; who has none yet counts as the others."""
+    for pool in POOLS:
+        known = [
+            None if pace is None else float(pace)
+            for (its, _), pace in zip(workers, found, strict=True)
+            if its == pool
+        ]
+        paces = [pace for pace in known if pace is not None]
+        if paces:
+            yield pool, sum(paces) / len(paces) * len(known)

@@ -1,7 +1,7 @@
 -- Admit a job to its pool's queue, or refuse it.
 -- KEYS: queue, job, load, jobs
 -- ARGV: job_id, user, blocks, bytes, max_blocks, max_bytes, job_ttl_s, timestamp, origin, data,
---       most_ms, job_prefix
+--       most_ms, job_prefix, most_bytes (-1: any)
 -- Returns 1 where it was enqueued, 0 where the pool has no room for it
 --
 -- Room is given by dynamic thresholds (Choudhury and Hahne, 1998): one user may hold as much
@@ -15,7 +15,17 @@ local free_blocks, free_bytes = ARGV[5] - held[1], ARGV[6] - held[2]
 if held[1] > 0 and (held[3] + blocks > free_blocks or held[4] + bytes > free_bytes) then return 0 end
 -- Who has nothing here goes ahead of those who have, behind others like him.
 local ahead = held[3] == 0 and redis.call('HGET', KEYS[3], 'ahead')
-if ahead and not redis.call('LPOS', KEYS[1], ahead) then ahead = nil end
+local at = ahead and redis.call('LPOS', KEYS[1], ahead)
+if not at then ahead = nil end
+-- Whoever would stand behind more than the pool does in his time need not wait. Where nobody
+-- waits there is room, whatever is known of the pool: so that is learned anew.
+local most_bytes = tonumber(ARGV[13])
+if most_bytes >= 0 then
+  local place = at and at + 1 or 0
+  if held[3] > 0 then place = redis.call('LLEN', KEYS[1]) end
+  local mean = held[2] / math.max(1, redis.call('HLEN', KEYS[4]))
+  if place * mean > most_bytes then return 0 end
+end
 -- How long the next in line has waited, whoever stands behind him waits as well: longer than
 -- most_ms is no use.
 local time = redis.call('TIME')

@@ -153,7 +153,9 @@ def _kinds(farm: Farm) -> set[str]:
         name = key.decode()
         if name.startswith("farm:{u:"):
             name = "farm:u:" + name.split("}:")[1].split(":")[0]
-        elif name.startswith(("rq:job:", "rq:worker:", "farm:engine:", "farm:replies:")):
+        elif name.startswith(
+            ("rq:job:", "rq:worker:", "farm:engine:", "farm:pace:", "farm:replies:")
+        ):
             name = ":".join(name.split(":")[:2])
         elif "answer:" in name:
             name = "answer"

@@ -30,12 +30,18 @@ def push(farm: Farm, pool: str) -> Push:
     run = farm.redis.register_script(script("push"))
 
     def ask(
-        job: str, user: str, blocks: int = 1, size: int = 10, most: int = 8, ms: int = 60_000
+        job: str,
+        user: str,
+        blocks: int = 1,
+        size: int = 10,
+        most: int = 8,
+        ms: int = 60_000,
+        bytes_ahead: int = -1,
     ) -> int:
-        stamp = "2026-01-01T00:00:00Z"
+        wanted = [job, user, blocks, size, most, 1000, 60, "2026-01-01T00:00:00Z", pool, b"[]"]
         found: int = run(
             keys=[keys.queue(pool), keys.job(job), keys.load(pool), keys.jobs(pool)],
-            args=[job, user, blocks, size, most, 1000, 60, stamp, pool, b"[]", ms, keys.JOB_PREFIX],
+            args=[*wanted, ms, keys.JOB_PREFIX, bytes_ahead],
         )
         return found
 
@@ -65,6 +71,20 @@ def test_who_would_wait_too_long_is_told_so_at_once(farm: Farm, pool: str, push:
     queue = PoolQueue(farm.redis, pool, Settings())  # type: ignore[call-arg, unused-ignore]
     assert queue.pop(1) == f"{pool}-a1"
     assert push(f"{pool}-a5", "a", most=100, ms=4000) == 1
+
+
+def test_who_stands_behind_more_than_the_pool_does_in_his_time_is_told_so_at_once(
+    farm: Farm, pool: str, push: Push
+) -> None:
+    sent = [push(f"{pool}-a{n}", "a", most=100, bytes_ahead=25) for n in range(5)]
+    assert sent == [1, 1, 1, 0, 0]  # of ten bytes each
+    assert push(f"{pool}-a5", "a", most=100, bytes_ahead=30) == 1
+    others = [push(f"{pool}-{name}", name, most=100, bytes_ahead=25) for name in "bcd"]
+    assert others == [1, 1, 0]  # ahead of all but the first of a's
+    queue = PoolQueue(farm.redis, pool, Settings())  # type: ignore[call-arg, unused-ignore]
+    while queue.pop_more():
+        pass
+    assert push(f"{pool}-e", "e", most=100, bytes_ahead=0) == 1  # nobody waits
 
 
 def test_another_users_long_wait_is_not_his(farm: Farm, pool: str, push: Push) -> None:

@@ -108,7 +108,7 @@ import threading
 from workers.engines.session import Session
 from workers.tasks import Engines
 warm_up, run, warm = Engines.warm_up, Session._run, []
-Engines.warm_up = lambda self: (warm_up(self), warm.append(True))
+Engines.warm_up = lambda self: (warm_up(self), warm.append(True))[0]
 Session._run = lambda *given: threading.Event().wait() if warm else run(*given)
 from deploy.cli import main
 main(["worker", "--pool", "gpu"])

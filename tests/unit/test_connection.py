@@ -19,7 +19,7 @@ from shared.scripts import script, text_of
 from shared.settings import Settings
 
 _OF_NO_USER = {"books", "metrics", "load", "jobs", "leases", "reaped", "replies", "workers"}
-_OF_NO_USER |= {"engine", "worker_names", "queue", "taken", "job", "ping", "user_tag"}
+_OF_NO_USER |= {"engine", "pace", "worker_names", "queue", "taken", "job", "ping", "user_tag"}
 
 
 def _of_users() -> list[Any]:

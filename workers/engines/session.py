@@ -14,6 +14,8 @@ import structlog
 from shared.errors import ModelError
 from shared.upstream import MAX_TOKENS, Row
 
+from ..pace import Pace
+
 _log = structlog.get_logger(__name__)
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -28,6 +30,7 @@ _DEVICE = {CPU: "cpu", CUDA: "cuda"}
 _MOST_TOKENS = {CPU: 1024}
 """A pass's bound whatever is asked for: on CPU a wider one is slower (docs/performance.md)."""
 _TURN_SECONDS = 0.25
+_PACE_KEEPS = 0.5
 _CUDA_OPTIONS = {"arena_extend_strategy": "kSameAsRequested", "cudnn_conv_algo_search": "HEURISTIC"}
 
 
@@ -45,8 +48,7 @@ class Session:
         self.pass_tokens = min(batch_tokens, _MOST_TOKENS.get(provider, batch_tokens))
         self.passes = 0
         self.broken = False
-        self._tokens = 0.0
-        self._seconds = 0.0
+        self._pace = Pace(_PACE_KEEPS)
         self._session = _open(path, provider, threads)
 
     @property
@@ -56,9 +58,12 @@ class Session:
         So many as take a quarter of a second at the pace of late, ``batch_tokens`` at most: a
         text that is scored must not wait for many others where the model is slow.
         """
-        if not self._seconds:
-            return self.batch_tokens
-        return min(self.batch_tokens, int(self._tokens / self._seconds * _TURN_SECONDS))
+        tokens = self._pace.a_second
+        return (
+            self.batch_tokens
+            if tokens is None
+            else min(self.batch_tokens, int(tokens * _TURN_SECONDS))
+        )
 
     def scores(self, rows: Sequence[Row]) -> list[list[float] | Exception]:
         """Return one score a token for each row; an exception for a row that fails alone."""
@@ -68,9 +73,7 @@ class Session:
             batch = [rows[i] for i in part]
             for i, scores in zip(part, self._guarded(batch), strict=True):
                 done[i] = scores
-        # The last scoring weighs half, the one before a quarter, and so on.
-        self._seconds = self._seconds / 2 + time.perf_counter() - started
-        self._tokens = self._tokens / 2 + sum(map(len, rows))
+        self._pace.note(sum(map(len, rows)), time.perf_counter() - started)
         return done
 
     def _guarded(self, rows: list[Row]) -> Sequence[list[float] | Exception]:

@@ -1,0 +1,81 @@
+"""How fast a pool is: what its workers say of themselves, and what a front end makes of it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from api.flow.pools import Pools
+from shared import keys
+from shared.settings import Settings
+from workers.pace import Pace
+
+
+def test_nothing_is_known_before_the_first_turn() -> None:
+    assert Pace(0.9).a_second is None
+
+
+def test_late_turns_weigh_most_and_large_ones_more_than_small_ones() -> None:
+    pace = Pace(0.5)
+    pace.note(100, 1)
+    assert pace.a_second == 100
+    pace.note(0, 0.5)
+    assert pace.a_second == 50
+    for _ in range(20):
+        pace.note(1000, 1)
+    assert pace.a_second == pytest.approx(1000, rel=1e-4)
+
+
+class Heard:
+    """Redis, as far as the pools look at it: workers by pool, and paces by worker."""
+
+    def __init__(self, paces: dict[str, bytes | None]) -> None:
+        self.paces = paces
+        self.client = self
+
+    def pipeline(self, transaction: bool) -> Heard:
+        self.names: list[list[bytes]] = []
+        return self
+
+    def zrangebyscore(self, name: str, *_: Any) -> None:
+        pool = name.rpartition(":")[2]
+        self.names.append([w.encode() for w in self.paces if w.startswith(pool)])
+
+    def execute(self) -> list[list[bytes]]:
+        return self.names
+
+    def mget(self, names: list[str]) -> list[bytes | None]:
+        by_key = {keys.pace(w.partition("-")[0], w): pace for w, pace in self.paces.items()}
+        return [by_key.get(name) for name in names]
+
+    async def ask(self, said: Any, deadline: Any) -> Any:
+        return said
+
+
+def _looked(paces: dict[str, bytes | None]) -> Pools:
+    async def look() -> Pools:
+        pools = Pools(Settings(), Heard(paces))  # type: ignore[call-arg, arg-type, unused-ignore]
+        await pools.start()
+        await pools.stop()
+        return pools
+
+    return asyncio.run(look())
+
+
+def test_a_pool_is_as_fast_as_its_workers_together() -> None:
+    pools = _looked({"cpu-a": b"1000", "cpu-b": b"3000", "gpu-a": b"50"})
+    assert pools.alive == {"cpu": 2, "gpu": 1}
+    assert pools.bytes_in("cpu", 2.0) == 8000
+    assert pools.bytes_in("gpu", 0.5) == 25
+
+
+def test_a_worker_that_has_done_nothing_yet_counts_as_the_others() -> None:
+    pools = _looked({"cpu-a": b"1000", "cpu-b": None, "gpu-a": None})
+    assert pools.bytes_in("cpu", 1.0) == 2000
+    assert pools.bytes_in("gpu", 1.0) == -1
+
+
+def test_a_pool_without_workers_has_no_pace() -> None:
+    assert _looked({}).bytes_in("cpu", 1.0) == -1
