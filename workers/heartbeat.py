@@ -1,10 +1,12 @@
 """A worker's second thread: says that it lives, renews leases, looks for the dead.
 
-It speaks for the loop: where that hangs it is silent, and the worker counts as dead.
+It speaks for the loop: where that hangs it is silent, and the worker counts as dead. Where it
+goes on hanging the process ends, so that whoever runs it starts a new one.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -24,6 +26,10 @@ from .reaper import Reaper
 
 _log = structlog.get_logger(__name__)
 _BEATS_A_LEASE = 3
+_BEATS_TO_HANG = 20
+"""Counted, not timed: a process that was stopped for a while did not hang."""
+_HUNG = 70
+"""The exit status of a worker that ended because its loop hung (``EX_SOFTWARE``)."""
 
 
 class Heartbeat:
@@ -62,7 +68,7 @@ class Heartbeat:
         self._held: Mapping[str, int] = {}
         self._stopped = threading.Event()
         self._registered = False
-        self._hangs = False
+        self._hung = 0
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
@@ -94,11 +100,16 @@ class Heartbeat:
             self._stopped.wait(pause)
 
     def _loop_turns(self) -> bool:
-        hangs = self._pulse.stopped
-        if hangs and not self._hangs:
+        if not self._pulse.stopped:
+            self._hung = 0
+            return True
+        self._hung += 1
+        if self._hung == 1:
             _log.error("loop_hangs", pool=self._pool, worker=self._name)
-        self._hangs = hangs
-        return not hangs
+        elif self._hung > _BEATS_TO_HANG:
+            _log.error("worker_given_up", pool=self._pool, worker=self._name)
+            os._exit(_HUNG)
+        return False
 
     def _say(self) -> None:
         if not self._registered:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import secrets
+import sys
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -155,3 +158,30 @@ def test_a_redis_that_forgot_the_scripts_is_told_them_again(farm: Farm) -> None:
         assert answer["degraded"] == []
     until("no job is left", lambda: not farm.redis.hlen(keys.jobs("cpu")))
     assert not farm.redis.llen(keys.taken("cpu"))
+
+
+_SLOW = """
+import time
+from workers import worker
+done = worker.compress_block
+worker.compress_block = lambda *given: (time.sleep(0.3), done(*given))[1]
+from deploy.cli import main
+main(["worker", "--pool", "cpu"])
+"""
+
+
+def test_a_slow_pool_turns_away_whom_it_could_not_serve_in_time(
+    own_farm: Callable[..., Farm],
+) -> None:
+    farm = own_farm(deadline_ms=6000).start(cpu=0, gpu=0)
+    farm.run([sys.executable, "-c", _SLOW], "worker-cpu")
+    farm.until_ready(gpu=0)
+    for _ in range(15):  # it was fast while it warmed up
+        assert farm.post(conversation(ran(rows(user()))), user()).json["degraded"] == []
+    bodies = [conversation(ran(rows(user()))) for _ in range(30)]
+    with ThreadPoolExecutor(len(bodies)) as crowd:
+        found = list(crowd.map(lambda body: farm.post(body, user()).json, bodies))
+    reasons = Counter(reason for answer in found for reason in answer["degraded"])
+    assert reasons.keys() == {"overload"}  # nobody waits in vain
+    assert 0 < reasons["overload"] < len(bodies)
+    assert all(answer["tokens_saved"] > 0 for answer in found if not answer["degraded"])

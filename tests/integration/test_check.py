@@ -66,7 +66,7 @@ Hangs(load_settings(), Engines("cpu", None)).run()
 """
 
 
-def test_a_worker_whose_loop_hangs_is_not_healthy_though_its_process_lives(
+def test_a_worker_whose_loop_hangs_is_not_healthy_and_ends(
     farm: Farm, settings: Settings, tmp_path: Path
 ) -> None:
     apart = settings.model_copy(update={"redis_url": farm.redis_url.replace("/0", "/7")})
@@ -75,6 +75,7 @@ def test_a_worker_whose_loop_hangs_is_not_healthy_though_its_process_lives(
         "HEADROOM_REDIS_URL": apart.redis_url,
         "HEADROOM_REDIS_TIMEOUT": "0.05",
         "HEADROOM_REDIS_CONNECT_TIMEOUT": "0.05",
+        "HEADROOM_WORKER_HEARTBEAT_SECONDS": "0.5",  # it is found out before it ends
     }
     worker = Process([sys.executable, "-c", _HANGS], environment, tmp_path / "hangs.log")
     client = redis.Redis.from_url(apart.redis_url)
@@ -95,8 +96,10 @@ def test_a_worker_whose_loop_hangs_is_not_healthy_though_its_process_lives(
         until("it is found out", lambda: not healthy(), 30)
         assert worker.alive
         assert worker.log.read_text().count("loop_hangs") == 1  # neither waiting nor slow
+        assert worker.wait() == 70
     finally:
-        worker.kill()
+        if worker.alive:
+            worker.kill()
         client.close()
 
 
