@@ -24,7 +24,7 @@ from .dispatch import Dispatcher, Order, Origin
 from .facts import HEAVY_MESSAGE_BYTES, VERBATIM, Candidate, Plan, Rendered, digest, read
 from .options import RequestOptions, as_text
 from .planner import ConversationPlanner, Surroundings
-from .reading import Reading
+from .reading import Reading, to_read_here
 from .render import join, render
 from .room import Room
 from .sessions import Sessions
@@ -93,7 +93,7 @@ class Compressor:
         except Exception as error:
             return self._broken(error, origin, leave(body))
         options = RequestOptions.read(taken.envelope, self._settings)
-        place = self.room.enter(user, sum(map(len, taken.rest)), deadline)
+        place = self.room.enter(user, to_read_here(taken.rest), deadline)
         try:
             turn = await self._reading.turn(session, taken, options, deadline, place)
             turn.trace = trace

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from shared.deadline import Deadline
 from shared.errors import Degraded
 from shared.upstream import Counter, counter_for
@@ -13,6 +15,11 @@ from .options import RequestOptions
 from .room import Place
 from .sessions import Session
 from .turn import Turn
+
+
+def to_read_here(messages: Sequence[bytes]) -> int:
+    """Return the bytes of ``messages`` that this process reads itself: heavy ones are not."""
+    return sum([len(raw) for raw in messages if len(raw) <= HEAVY_MESSAGE_BYTES])
 
 
 class Reading:

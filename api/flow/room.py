@@ -75,7 +75,7 @@ class Room:
         return Deadline(deadline.monotonic - min(kept, most), deadline.wall)
 
     def enter(self, user: str, new_bytes: int, deadline: Deadline) -> Place:
-        """Take ``new_bytes`` of messages on, to read and plan for ``user``, or none of them.
+        """Take ``new_bytes`` of messages on, to read and plan here for ``user``, or none of them.
 
         All that is at hand may take half of the time this request has, and a quarter for a
         user who has a request at hand already: others find room beside a flood of his. Nor is

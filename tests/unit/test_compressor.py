@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from api.flow.aside import HEAVY_BODY_BYTES
 from api.flow.compressor import Compressor
 from api.flow.dispatch import Fetched, Order, Origin
 from api.flow.switch import Switch
@@ -82,6 +83,38 @@ def test_each_turn_decodes_only_what_is_new(monkeypatch: pytest.MonkeyPatch) -> 
     longer = [*MESSAGES, {"role": "user", "content": "and now"}]
     _compress(compressor, json.dumps({"messages": longer, "model": "claude-x"}).encode())
     assert [json.loads(raw) for raw in read] == longer[2:]
+
+
+def test_a_heavy_message_that_is_read_aside_takes_no_room_from_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    compressor = _compressor(Elsewhere())
+    heavy = [{"role": "tool", "tool_call_id": "a", "content": f"{n} {ROWS * 150}"} for n in "abc"]
+    attack = json.dumps({"messages": heavy, "model": "claude-x"}).encode()
+    assert 2_500_000 < len(attack) < HEAVY_BODY_BYTES
+
+    async def play() -> tuple[Any, Any]:
+        begun, over = asyncio.Event(), asyncio.Event()
+
+        async def read(*arguments: Any) -> None:
+            begun.set()
+            await over.wait()
+            raise Degraded("large")
+
+        monkeypatch.setattr(compressor.aside, "read", read)
+        attacked = asyncio.create_task(
+            compressor.compress("attacker", attack, Deadline.after(60), Origin("id"))
+        )
+        await begun.wait()
+        honest = await compressor.compress("u", BODY, Deadline.after(2), Origin("id"))
+        over.set()
+        return honest, await attacked
+
+    honest, attacked = asyncio.run(play())
+    assert honest.degraded == []
+    assert honest.tokens_saved > 0
+    assert "large" in attacked.degraded
+    assert compressor.room._at_hand == 0
 
 
 @pytest.mark.parametrize("step", ["_reading.turn", "_plan", "_fill", "_assemble", "_render"])
