@@ -204,23 +204,29 @@ class Farm:
 
     def start_redis(self) -> Process:
         """Start the Valkey (again, on the same port and data)."""
-        process = self.run(self._valkey.command, "valkey")
+        process = self._run(self._valkey.command, "valkey")
         until("valkey answers", self._ping)
         return process
 
     def start_api(self, **settings: Any) -> Process:
         """Start a front end, with settings of its own, and wait until it answers."""
-        process = self.run([sys.executable, "-m", "deploy.cli", "api"], "api", **settings)
+        process = self._run([sys.executable, "-m", "deploy.cli", "api"], "api", **settings)
         until("the front end answers", lambda: self.answer("/health"))
         return process
 
-    def start_worker(self, pool: str, **settings: Any) -> Process:
-        """Start a worker, with settings of its own; :meth:`until_ready` waits for it."""
-        command = [sys.executable, "-m", "deploy.cli", "worker", "--pool", pool]
-        return self.run(command, f"worker-{pool}", **settings)
+    def start_worker(self, pool: str, first: str = "", **settings: Any) -> Process:
+        """Start a worker, with settings of its own; :meth:`until_ready` waits for it.
 
-    def run(self, command: list[str], name: str, **settings: Any) -> Process:
-        """Start a process in the farm's environment; ``name`` begins its log's name."""
+        ``first`` is Python that its process runs before: what is to be wrong with it.
+        """
+        arguments = ["worker", "--pool", pool]
+        command = [sys.executable, "-m", "deploy.cli", *arguments]
+        if first:
+            script = f"{first}\nfrom deploy.cli import main\nmain({arguments})"
+            command = [sys.executable, "-c", script]
+        return self._run(command, f"worker-{pool}", **settings)
+
+    def _run(self, command: list[str], name: str, **settings: Any) -> Process:
         log = self.directory / f"{name}-{len(self.parts)}.log"
         process = Process(command, {**self.environment, **_variables(settings)}, log)
         self.parts.append(process)

@@ -41,7 +41,7 @@ class Begun(NamedTuple):
     starts: int
     lease_ms: int
     waited: float
-    size: int = 0
+    size: int
 
 
 class PoolQueue:

@@ -99,7 +99,7 @@ class FarmWorker(SimpleWorker):
         self._heartbeat.start()
         _log.info("worker_ready", pool=self._pool, worker=self.name, engines=ENGINE_VERSION)
         on_ready()
-        while not self._stopping.is_set():
+        while not (self._stopping.is_set() or is_broken(self._engines)):
             self._pulse.beat(_WAIT_SECONDS)
             try:
                 job_id = self._queue.pop(_WAIT_SECONDS)
@@ -112,8 +112,6 @@ class FarmWorker(SimpleWorker):
                 self._stopping.wait(self._settings.redis_retry_seconds)
             finally:
                 self._heartbeat.hold({})
-            if is_broken(self._engines):
-                break
         self._farewell()
         if is_broken(self._engines):
             raise ModelError("the model broke; this worker ends so that a new one tries again")

@@ -78,11 +78,7 @@ def _paces(
 ) -> Iterator[tuple[str, float]]:
     """Yield each pool with its workers' paces together; who has none yet counts as the others."""
     for pool in POOLS:
-        known = [
-            None if pace is None else float(pace)
-            for (its, _), pace in zip(workers, found, strict=True)
-            if its == pool
-        ]
-        paces = [pace for pace in known if pace is not None]
-        if paces:
-            yield pool, sum(paces) / len(paces) * len(known)
+        its = [pace for (of, _), pace in zip(workers, found, strict=True) if of == pool]
+        known = [float(pace) for pace in its if pace is not None]
+        if known:
+            yield pool, sum(known) / len(known) * len(its)

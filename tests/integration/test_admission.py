@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import sys
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -165,8 +164,6 @@ import time
 from workers import worker
 done = worker.compress_block
 worker.compress_block = lambda *given: (time.sleep(0.3), done(*given))[1]
-from deploy.cli import main
-main(["worker", "--pool", "cpu"])
 """
 
 
@@ -174,7 +171,7 @@ def test_a_slow_pool_turns_away_whom_it_could_not_serve_in_time(
     own_farm: Callable[..., Farm],
 ) -> None:
     farm = own_farm(deadline_ms=6000).start(cpu=0, gpu=0)
-    farm.run([sys.executable, "-c", _SLOW], "worker-cpu")
+    farm.start_worker("cpu", _SLOW)
     farm.until_ready(gpu=0)
     for _ in range(15):  # it was fast while it warmed up
         assert farm.post(conversation(ran(rows(user()))), user()).json["degraded"] == []

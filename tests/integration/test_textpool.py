@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -110,8 +109,6 @@ from workers.tasks import Engines
 warm_up, run, warm = Engines.warm_up, Session._run, []
 Engines.warm_up = lambda self: (warm_up(self), warm.append(True))[0]
 Session._run = lambda *given: threading.Event().wait() if warm else run(*given)
-from deploy.cli import main
-main(["worker", "--pool", "gpu"])
 """
 """A worker whose model never comes to an end."""
 
@@ -120,7 +117,7 @@ def test_a_worker_killed_while_the_model_runs_costs_no_answer(
     own_farm: Callable[..., Farm], model: Path
 ) -> None:
     farm = own_farm(model_dir=model, deadline_ms=60_000, log_level="debug").start(cpu=0, gpu=0)
-    first = farm.run([sys.executable, "-c", _WORKS_ON], "worker-gpu")
+    first = farm.start_worker("gpu", _WORKS_ON)
     second = farm.start_worker("gpu")
     farm.until_ready(cpu=0, gpu=2)
 
@@ -163,8 +160,6 @@ def run(self, ids, mask):
         lost.append(error)
         raise
 Session._run = run
-from deploy.cli import main
-main(["worker", "--pool", "gpu"])
 """
 
 
@@ -172,7 +167,7 @@ def test_a_worker_whose_model_breaks_ends_and_the_next_one_works(
     own_farm: Callable[..., Farm], model: Path
 ) -> None:
     farm = own_farm(model_dir=model).start(cpu=0, gpu=0)
-    breaks = farm.run([sys.executable, "-c", _BREAKS], "worker-gpu")
+    breaks = farm.start_worker("gpu", _BREAKS)
     farm.until_ready(cpu=0)
     good = conversation(ran(prose("good")))
     assert farm.post(good, user()).json["tokens_saved"] > 0

@@ -27,7 +27,7 @@ class Standing:
         return "id" if self.jobs else None
 
     def begin(self, job_id: str) -> Begun:
-        return Begun(job_id, self.jobs.pop(0), 0, 1500, 0.01)
+        return Begun(job_id, self.jobs.pop(0), 0, 1500, 0.01, 10)
 
 
 def job(chars: int) -> Job:
@@ -58,7 +58,7 @@ def taken(queue: Standing, first: Job, turn_tokens: int = 16_384, **settings: in
     worker._queue = queue  # type: ignore[assignment]
     worker._settings = Settings(**settings)  # type: ignore[arg-type]
     worker._pulse = Pulse(1.0)
-    begun = [Begun("first", first, 0, 1500, 0.0)]
+    begun = [Begun("first", first, 0, 1500, 0.0, 10)]
     worker._begin_more(begun, BatchCount())
     return len(begun) - 1
 

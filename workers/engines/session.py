@@ -59,11 +59,9 @@ class Session:
         text that is scored must not wait for many others where the model is slow.
         """
         tokens = self._pace.a_second
-        return (
-            self.batch_tokens
-            if tokens is None
-            else min(self.batch_tokens, int(tokens * _TURN_SECONDS))
-        )
+        if tokens is None:
+            return self.batch_tokens
+        return min(self.batch_tokens, int(tokens * _TURN_SECONDS))
 
     def scores(self, rows: Sequence[Row]) -> list[list[float] | Exception]:
         """Return one score a token for each row; an exception for a row that fails alone."""
