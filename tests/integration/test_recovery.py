@@ -139,18 +139,29 @@ def test_a_queue_emptied_from_outside_has_room_again(farm: Farm, queue: PoolQueu
         assert answer.result().status == 200
 
 
+_HOLDS = """
+import threading
+from workers.queue import PoolQueue
+PoolQueue.begin = lambda *given: threading.Event().wait()
+"""
+"""A worker that takes a job and never begins it."""
+
+
 def test_a_killed_workers_job_is_done_by_another_within_the_deadline(
     own_farm: Callable[..., Farm],
 ) -> None:
-    farm = own_farm(deadline_ms=5000).start(cpu=2, gpu=0)
-    first, second = [p for p in farm.parts if "worker-cpu" in p.log.name]
+    farm = own_farm(deadline_ms=5000).start(gpu=0)
+    (second,) = [p for p in farm.parts if "worker-cpu" in p.log.name]
     second.signal(signal.SIGSTOP)
 
     def popping() -> int:
         return sum(c["cmd"] == "blmove" and "b" in c["flags"] for c in farm.redis.client_list())
 
-    until("only the first still waits for jobs", lambda: popping() == 1)
-    first.signal(signal.SIGSTOP)
+    # A stopped worker's blocking pop would still take the job: let it time out first.
+    until("nobody waits for jobs", lambda: popping() == 0)
+    first = farm.start_worker("cpu", _HOLDS)
+    until("the first was heard of", lambda: farm.redis.zcard(keys.workers("cpu")) == 2)
+    farm.until_ready(gpu=0)  # the second counts as dead by then
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(farm.post, conversation(ran(rows(user()))), user())
         until("the first has it", lambda: farm.redis.llen(keys.taken("cpu")) == 1)
