@@ -7,6 +7,10 @@ redis.call('HINCRBY', KEYS[6], ARGV[2], 1)
 local held = redis.call('HGET', KEYS[5], ARGV[1])
 if not held then return end
 redis.call('HDEL', KEYS[5], ARGV[1])
+if redis.call('EXISTS', KEYS[5]) == 0 then -- a pool that holds nothing has no load
+  redis.call('DEL', KEYS[4])
+  return
+end
 local user, blocks, bytes = unpack(cmsgpack.unpack(held))
 for name, amount in pairs({blocks = blocks, bytes = bytes}) do
   redis.call('HINCRBY', KEYS[4], name, -amount)

@@ -124,16 +124,20 @@ def test_bytes_are_bounded_too_and_done_jobs_give_their_room_back(
     job = queue.pop(1)
     assert job is not None
     queue.done(job, "done")
-    assert farm.redis.hgetall(keys.load(pool)) == {
-        b"blocks": b"0",
-        b"bytes": b"0",
-        b"ahead": f"{pool}-big".encode(),
-    }
+    assert not farm.redis.exists(keys.load(pool), keys.jobs(pool))  # nothing held, nothing kept
     assert push(f"{pool}-b", "b", size=500) == 1
     assert push(f"{pool}-b2", "b", size=501) == 0
     assert push(f"{pool}-c", "c", size=500) == 1
     queue.done(job, "done")  # twice done is done once
     assert farm.redis.hget(keys.load(pool), "bytes") == b"1000"
+    queue.done(f"{pool}-b", "done")
+    assert farm.redis.hgetall(keys.load(pool)) == {
+        b"blocks": b"1",
+        b"bytes": b"500",
+        b"blocks:c": b"1",
+        b"bytes:c": b"500",
+        b"ahead": f"{pool}-c".encode(),
+    }
 
 
 def test_a_claim_that_no_job_serves_names_who_else_waits(farm: Farm) -> None:
