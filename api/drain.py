@@ -30,6 +30,7 @@ from gunicorn.workers import gasgi
 from shared.memory import keep_what_is_loaded
 from shared.readiness import heard, readiness, tell
 from shared.settings import Settings
+from shared.sockets import listens, stop_listening
 
 from .connection import BoundedConnection, raise_file_limit
 from .listening import Listener
@@ -112,12 +113,13 @@ class FrontEnd(gasgi.ASGIWorker):
         self.lifespan = LifespanManager(self.asgi, self.log, self.state)
         try:
             await self.lifespan.startup()
+            keep_what_is_loaded()
+            for held in self.sockets:
+                taken = Listener(self.loop, held.sock, lambda: Connection(self), self.cfg.backlog)
+                self.servers.append(taken)
         except Exception as error:
             self.log.error("The front end cannot start: %s", error)
             raise SystemExit(Arbiter.WORKER_BOOT_ERROR) from error
-        keep_what_is_loaded()
-        for held in self.sockets:
-            self.servers.append(Listener(self.loop, held.sock, lambda: Connection(self)))
         for pipe in self.app.ready_pipes:
             tell(pipe)
         while self.alive and self.ppid == os.getppid():
@@ -181,6 +183,17 @@ class Master(Arbiter):
         self._ready, pipe = readiness()
         app.ready_pipes.append(pipe)
         super().__init__(app)
+
+    def start(self) -> None:
+        """Get ready to start processes; nobody listens before the first of them serves.
+
+        Gunicorn would listen from here on, and who comes too early would wait unseen.
+        """
+        taken_over = any(listens(bind) for bind in self.address if isinstance(bind, int))
+        super().start()
+        if not taken_over:
+            for held in self.LISTENERS:
+                stop_listening(held.sock)
 
     def signal(self, sig: int, frame: FrameType | None) -> None:
         """Note a signal; to be told to go a second time is to go at once."""

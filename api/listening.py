@@ -20,7 +20,7 @@ _EXHAUSTED_SECONDS = 0.1
 
 
 class Listener:
-    """Takes connections of ``sock``; with the names of an ``asyncio.Server``.
+    """Takes connections of ``sock``, a bound one; with the names of an ``asyncio.Server``.
 
     One connection is taken when the loop comes round, and one more for each millisecond that
     it took to: others behind the same socket get their share of a burst while this process is
@@ -32,6 +32,7 @@ class Listener:
         loop: asyncio.AbstractEventLoop,
         sock: socket.socket,
         protocol: Callable[[], asyncio.BaseProtocol],
+        backlog: int,
     ) -> None:
         self._loop = loop
         self._sock = sock
@@ -41,6 +42,7 @@ class Listener:
         self._opening: set[asyncio.Task[object]] = set()
         self._closed = False
         sock.setblocking(False)
+        sock.listen(backlog)  # where it listens already, others go on doing so
         loop.add_reader(sock, self._take)
 
     def close(self) -> None:

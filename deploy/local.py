@@ -180,12 +180,15 @@ def _command(*arguments: str) -> list[str]:
 def _bound(host: str, port: int) -> socket.socket:
     """Return a socket bound to the address, not listening yet: the front end does that.
 
+    A ``port`` of 0 is a free one, chosen here: a port that the system chose is lost when the
+    socket stops listening (Linux's ``SOCK_BINDPORT_LOCK``).
+
     Raises:
         SupervisorError: it cannot be had, such as where somebody listens already.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host, port or free_port(), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 import signal
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 import structlog
 
 from shared.readiness import heard, readiness
+from shared.sockets import stop_listening
 
 _log = structlog.get_logger(__name__)
 _BACKOFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -79,9 +79,7 @@ class Part:
         self.deaths += 1
         self.restart_at = time.monotonic() + wait
         if self.listener is not None:
-            # Callers who are refused go on at once; kept waiting they would lose their deadline.
-            with contextlib.suppress(OSError):  # where nobody has listened yet
-                self.listener.shutdown(socket.SHUT_RDWR)
+            stop_listening(self.listener)
         _log.warning("part_died", part=self.name, status=self.process.returncode, restart_in=wait)
         self.process = None
         return False

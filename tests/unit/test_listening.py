@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -14,7 +16,19 @@ import pytest
 import uvloop
 
 from api.listening import Listener
+from deploy.local import _bound
+from shared.sockets import stop_listening
 
+_MASTER = """
+from sys import argv
+from api.drain import Master
+from api.server import Server
+from shared.settings import Settings
+from shared.sockets import listens
+master = Master(Server(Settings(port=0), *map(int, argv[1:])))
+master.start()
+print(listens(master.LISTENERS[0].fileno()))
+"""
 LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
 
 
@@ -70,7 +84,7 @@ def test_a_busy_loop_takes_all_that_wait_in_a_few_rounds(loop: Callable[[], Any]
     async def test() -> None:
         sock = listening()
         waiting = clients(sock, 100)
-        listener = Listener(asyncio.get_running_loop(), sock, Counted)
+        listener = Listener(asyncio.get_running_loop(), sock, Counted, 512)
         await rounds(12, each=0.03)
         assert Counted.made == 100
         listener.close()
@@ -91,7 +105,7 @@ def test_a_loop_at_rest_takes_one_at_a_time(loop: Callable[[], Any]) -> None:
             return sock.accept()
 
         waiting = clients(sock, 3)
-        listener = Listener(asyncio.get_running_loop(), accepting(sock, accept), Counted)
+        listener = Listener(asyncio.get_running_loop(), accepting(sock, accept), Counted, 512)
         listener._take()
         assert len(taken) == 1
         listener.close()
@@ -115,7 +129,7 @@ def test_out_of_files_it_waits_and_goes_on(loop: Callable[[], Any]) -> None:
             return sock.accept()
 
         (client,) = clients(sock, 1)
-        listener = Listener(asyncio.get_running_loop(), accepting(sock, accept), Counted)
+        listener = Listener(asyncio.get_running_loop(), accepting(sock, accept), Counted, 512)
         async with asyncio.timeout(20):
             await Counted.one.wait()
         assert tries[2] - tries[0] > 0.1  # it did not turn round and round meanwhile
@@ -131,7 +145,7 @@ def test_closed_it_takes_nobody_and_keeps_whom_it_took(loop: Callable[[], Any]) 
         sock = listening()
         address = sock.getsockname()
         (client,) = clients(sock, 1)
-        listener = Listener(asyncio.get_running_loop(), sock, Counted)
+        listener = Listener(asyncio.get_running_loop(), sock, Counted, 512)
         listener._take()
         listener.close()
         listener.close()
@@ -142,3 +156,51 @@ def test_closed_it_takes_nobody_and_keeps_whom_it_took(loop: Callable[[], Any]) 
         client.close()
 
     running(loop, test)
+
+
+def started(*descriptors: int) -> str:
+    """Start a front end's master, no process; return whether it listens."""
+    command = [sys.executable, "-c", _MASTER, *map(str, descriptors)]
+    return subprocess.check_output(command, pass_fds=descriptors, text=True).strip()
+
+
+def test_nobody_waits_at_a_front_end_that_only_starts() -> None:
+    """Until one of its processes serves, callers are refused and go on."""
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        assert started(sock.fileno()) == "False"
+        with pytest.raises(OSError, match="refused"):
+            socket.create_connection(sock.getsockname())
+    assert started() == "False"
+
+
+def test_a_front_end_that_takes_over_lets_callers_come() -> None:
+    with listening() as sock:
+        assert started(sock.fileno()) == "True"
+        clients(sock, 1)[0].close()
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_socket_that_nobody_listened_on_is_listened_on_again(loop: Callable[[], Any]) -> None:
+    async def test() -> None:
+        sock = listening()
+        stop_listening(sock)
+        stop_listening(sock)
+        listener = Listener(asyncio.get_running_loop(), sock, Counted, 512)
+        (client,) = clients(sock, 1)
+        async with asyncio.timeout(20):
+            await Counted.one.wait()
+        listener.close()
+        client.close()
+
+    running(loop, test)
+
+
+def test_a_supervisors_socket_keeps_its_port_when_nobody_listens() -> None:
+    with _bound("127.0.0.1", 0) as sock:
+        before = sock.getsockname()
+        sock.listen()
+        stop_listening(sock)
+        sock.listen()
+        assert sock.getsockname() == before
+        clients(sock, 1)[0].close()
