@@ -202,13 +202,24 @@ class Metrics:
             total = counters.get("engine_us", 0) / 1e6
             engine.add_metric([pool], _cumulative(ENGINE, counts), total)
         yield from gauges.values()
-        yield self._engines()
-        yield from (jobs, blocks, engine)
+        yield from (self._engines(), self._paces(), jobs, blocks, engine)
         for name, field, scale, text in _BATCHES:
             family = CounterMetricFamily(name, text, labels=["pool"])
             for pool, found in self._pools.items():
                 family.add_metric([pool], found["counters"].get(field, 0) * scale)
             yield family
+
+    def _paces(self) -> Metric:
+        """Return what admission reckons with; a pool of which nothing is known has no value."""
+        gauge = GaugeMetricFamily(
+            "headroom_pool_pace_bytes",
+            "Bytes of jobs a pool's workers do in a second of work",
+            labels=["pool"],
+        )
+        for pool in POOLS:
+            if (pace := self._workers.bytes_in(pool, 1.0)) >= 0:
+                gauge.add_metric([pool], pace)
+        return gauge
 
     def _engines(self) -> Metric:
         """Return which text engines run; why not a better one is in ``/readyz`` and the log."""

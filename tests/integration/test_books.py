@@ -240,6 +240,7 @@ def test_metrics_parse_and_agree_with_stats(spent: Any) -> None:
         "queue_depth,pool=cpu",
         "queue_oldest_seconds,pool=gpu",
         "workers_alive,pool=gpu",
+        "pool_pace_bytes,pool=cpu",
         "jobs_total,outcome=done,pool=cpu",
         "cache_hits_total",
         "cache_misses_total",
