@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from shared.deadline import Deadline
 from shared.errors import Degraded
-from shared.upstream import Counter, counter_for
+from shared.upstream import Counter
 
 from .aside import HEAVY_BODY_BYTES, Aside, TooHeavy
 from .body import Split, follow, split
+from .counters import Counters
 from .facts import HEAVY_MESSAGE_BYTES, Message, count, digest, read, unread
 from .options import RequestOptions
 from .room import Place
@@ -27,6 +28,7 @@ class Reading:
 
     def __init__(self, aside: Aside) -> None:
         self._aside = aside
+        self._counters = Counters()
 
     async def split(self, session: Session, body: bytes, deadline: Deadline) -> Split:
         """Split a body; a heavy one aside, unless it goes on where an earlier one ended.
@@ -56,10 +58,10 @@ class Reading:
 
         Raises:
             RequestError: a message is no object.
-            Degraded: the deadline came first.
+            Degraded: the deadline came first, or there is no place to count for a new model.
         """
         messages = list(taken.known)
-        counter = counter_for(options.model)
+        counter = await self._counters.of(options.model, place, deadline)
         turn = Turn(session, taken, messages, counter, options, deadline, place)
         if place.refused:
             turn.degraded.add("overload")

@@ -10,7 +10,7 @@ notes the texts that reach an engine; :class:`EngineRouter` runs the engines on 
 """
 
 from .conversation import FileCall, Lifecycle, analysis_intent, tool_calls, user_query
-from .counting import Counter, counter_for
+from .counting import Counter, counter_for, known_counter
 from .crusher import TextCrusherEngine
 from .detection import detect, remember_detection
 from .engines import Engined, EngineRouter, TextEngine
@@ -38,6 +38,7 @@ __all__ = [
     "analysis_intent",
     "counter_for",
     "detect",
+    "known_counter",
     "remember_detection",
     "retrieval_hash",
     "tool_calls",

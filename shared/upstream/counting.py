@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 import tiktoken.load
@@ -58,16 +57,33 @@ class NoCount:
 
 
 NO_COUNT = NoCount()
+_MODELS = 1024
 _counters: dict[str, Counter] = {}
+_known: dict[str, Counter] = {}
 
 
-@lru_cache(maxsize=1024)
+def known_counter(model: str) -> Counter | None:
+    """Return what :func:`counter_for` chose for ``model``; None where it has yet to."""
+    return _known.get(model)
+
+
 def counter_for(model: str) -> Counter:
     """Return the counter headroom chooses for ``model``; families share one.
 
     Where that counter needs what is not installed or not on disk, headroom finds out when it
-    first counts and gives the conversation up; here its estimator counts instead.
+    first counts and gives the conversation up; here its estimator counts instead. Choosing
+    takes seconds where a library (transformers) or a vocabulary has to be loaded.
     """
+    found = known_counter(model)
+    if found is None:
+        found = _choose(model)
+        if len(_known) >= _MODELS:
+            del _known[next(iter(_known))]
+        _known[model] = found
+    return found
+
+
+def _choose(model: str) -> Counter:
     tokenizer = get_tokenizer(model)
     try:
         tokenizer.count_text("a probe")

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,11 +14,13 @@ import pytest
 from api.flow.aside import HEAVY_BODY_BYTES
 from api.flow.compressor import Compressor
 from api.flow.dispatch import Fetched, Order, Origin
+from api.flow.room import Place
 from api.flow.switch import Switch
 from shared.deadline import Deadline
 from shared.errors import Degraded, InvalidField
 from shared.jobs import Form
 from shared.settings import Settings
+from shared.upstream import counter_for
 
 ROWS = json.dumps([{"id": i, "name": f"row {i}", "ok": i % 7 > 0} for i in range(120)])
 MESSAGES = [
@@ -83,6 +88,56 @@ def test_each_turn_decodes_only_what_is_new(monkeypatch: pytest.MonkeyPatch) -> 
     longer = [*MESSAGES, {"role": "user", "content": "and now"}]
     _compress(compressor, json.dumps({"messages": longer, "model": "claude-x"}).encode())
     assert [json.loads(raw) for raw in read] == longer[2:]
+
+
+@pytest.fixture
+def loading(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """A library that a model's counter waits for, until this is set."""
+    loaded = threading.Event()
+
+    def choose(model: str) -> Any:
+        assert loaded.wait(20)
+        return counter_for(model)
+
+    monkeypatch.setattr("api.flow.counters.counter_for", choose)
+    yield loaded
+    loaded.set()
+
+
+def test_nobody_waits_for_the_library_that_anothers_model_is_counted_with(
+    loading: threading.Event,
+) -> None:
+    compressor = _compressor(Elsewhere())
+    counter_for("claude-x")
+
+    async def play() -> tuple[Any, Any]:
+        body = BODY.replace(b"claude-x", f"new-{secrets.token_hex(4)}".encode())
+        waits = asyncio.create_task(
+            compressor.compress("u", body, Deadline.after(20), Origin("slow"))
+        )
+        await asyncio.sleep(0)
+        other = await compressor.compress("v", BODY, Deadline.after(20), Origin("id"))
+        assert not waits.done()
+        loading.set()
+        return other, await waits
+
+    for answer in asyncio.run(play()):
+        assert answer.degraded == []
+        assert answer.tokens_saved > 0
+
+
+@pytest.mark.parametrize(("refused", "reason"), [(False, "deadline"), (True, "overload")])
+def test_a_library_that_loads_too_long_costs_the_savings_alone(
+    monkeypatch: pytest.MonkeyPatch, loading: threading.Event, refused: bool, reason: str
+) -> None:
+    compressor = _compressor(Elsewhere())
+    if refused:
+        room = compressor.room
+        monkeypatch.setattr(room, "enter", lambda user, _, until: Place(room, user, 0, until))
+    body = BODY.replace(b"claude-x", f"new-{secrets.token_hex(4)}".encode())
+    answer = _compress(compressor, body, seconds=0.05)
+    assert answer.degraded == [reason]
+    assert _messages(answer) == MESSAGES
 
 
 def test_a_heavy_message_that_is_read_aside_takes_no_room_from_others(
