@@ -15,6 +15,7 @@ from headroom.transforms.kompress_compressor import KompressCompressor, Kompress
 from transformers import PreTrainedTokenizerFast
 
 from loadtest.graphs import POISON, build_model, documents, foreign_model
+from shared.errors import ModelError
 from shared.jobs import Block, Options
 from shared.models import in_directory
 from shared.settings import Settings
@@ -244,6 +245,27 @@ def test_a_pass_on_cpu_is_no_wider_than_pays_there(model: Path) -> None:
     session.scores([(1, 2)] * 8)
     assert session.passes == 9
     assert _session(model, 512).pass_tokens == 512
+
+
+def test_the_widest_pass_is_tried_at_start(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU it has the memory then, and where it cannot, the reason is told."""
+    monkeypatch.setattr("workers.engines.session._MOST_TOKENS", {})
+    widths, forward, full = [], Session.forward, False
+
+    def noted(self: Session, rows: Any) -> Any:
+        widths.append(len(rows) * max(map(len, rows)))
+        if full and widths[-1] > 8_000:
+            raise MemoryError
+        return forward(self, rows)
+
+    monkeypatch.setattr(Session, "forward", noted)
+    session, _ = choose(in_directory(model), threads=1, batch_tokens=16_384)
+    wide = len(widths)
+    session.scores([(1, 2) * 256] * 40)
+    assert max(widths[wide:]) == max(widths[:wide])
+    full = True
+    with pytest.raises(ModelError, match=r"16384 tokens a pass .* does not run: MemoryError"):
+        choose(in_directory(model), threads=1, batch_tokens=16_384)
 
 
 def test_a_text_that_fails_breaks_nothing_but_a_model_that_fails_is_broken(

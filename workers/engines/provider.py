@@ -9,6 +9,7 @@ import onnxruntime as ort
 
 from shared.errors import ModelError
 from shared.models import Model, verify
+from shared.upstream import MAX_TOKENS
 
 from .session import CPU, CUDA, PROBE, Session
 
@@ -66,12 +67,16 @@ def _on_cuda(model: Model, name: str, threads: int, batch_tokens: int) -> Sessio
 def _opened(model: Model, name: str, provider: str, threads: int, batch_tokens: int) -> Session:
     path = model.graphs[name]
     session = Session(path, provider, threads=threads, batch_tokens=batch_tokens)
+    what = name
     try:
         for row in PROBE:
             session.forward([row])
         session.forward(PROBE)
+        # The widest pass there will be: a GPU's memory for it is had now, or not at all.
+        what = f"{name} with {session.pass_tokens} tokens a pass (HEADROOM_BATCH_TOKENS)"
+        session.forward(PROBE[-1:] * max(1, session.pass_tokens // MAX_TOKENS - 1))
     except ModelError:
         raise
     except Exception as error:  # whatever ONNX Runtime raises
-        raise ModelError(f"{name} does not run: {type(error).__name__}") from error
+        raise ModelError(f"{what} does not run: {type(error).__name__}") from error
     return session
