@@ -11,22 +11,22 @@ from shared.connection import connect_async, connect_state_async
 from shared.errors import RequestError
 from shared.settings import Settings, load_settings
 
-from .access import Access
-from .books.farm import FarmReport
-from .books.ledger import Ledger
-from .books.metrics import Metrics
-from .books.pricing import Prices
-from .books.reader import Reader
-from .books.reports import Reports
-from .flow.activity import Activity
-from .flow.compressor import Compressor
-from .flow.dispatch import Dispatcher
-from .flow.guarded import Guarded
-from .flow.pools import Pools
-from .flow.replies import Replies
-from .flow.state import UserState
-from .flow.switch import Switch
-from .middleware import (
+from .accounting.ledger import Ledger
+from .accounting.pool_status import FarmReport
+from .accounting.pricing import Prices
+from .accounting.prometheus import Metrics
+from .accounting.reader import Reader
+from .accounting.reports import Reports
+from .endpoints.compress import CompressResource
+from .endpoints.dashboard import DashboardResource
+from .endpoints.health import Drain, HealthResource, LiveResource, ReadyResource
+from .endpoints.openapi import OpenApiResource
+from .endpoints.playground import PlaygroundResource
+from .endpoints.retrieve import Originals, RetrieveResource
+from .endpoints.stats import FarmResource, MetricsResource, PricingResource, StatsResource
+from .endpoints.tool_call import ToolCallResource
+from .http.auth import Access
+from .http.middleware import (
     Lifespan,
     OneSlash,
     Remainder,
@@ -34,16 +34,16 @@ from .middleware import (
     error_response,
     http_error_serializer,
 )
-from .requests import Request
-from .resources.books import FarmResource, MetricsResource, PricingResource, StatsResource
-from .resources.compress import CompressResource
-from .resources.dashboard import DashboardResource
-from .resources.health import Drain, HealthResource, LiveResource, ReadyResource
-from .resources.openapi import OpenApiResource
-from .resources.playground import PlaygroundResource
-from .resources.retrieve import Originals, RetrieveResource
-from .resources.tool_call import ToolCallResource
-from .security import SecurityHeaders, cross_origin
+from .http.request import Request
+from .http.security_headers import SecurityHeaders, cross_origin
+from .pipeline.compressor import Compressor
+from .pipeline.dispatch import Dispatcher
+from .runtime.bypass import Switch
+from .runtime.redis_guard import Guarded
+from .runtime.result_inbox import Replies
+from .runtime.session_stats import Activity
+from .runtime.user_store import UserState
+from .runtime.worker_view import Pools
 
 App = falcon.asgi.App[Request, falcon.asgi.Response]
 

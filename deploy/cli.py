@@ -142,7 +142,7 @@ def _up(arguments: argparse.Namespace) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> None:
-    from api.books.archive import Archive
+    from api.accounting.export import Archive
 
     archive = Archive(_settings(arguments))
     text = archive.csv() if arguments.format == "csv" else archive.json()
@@ -150,14 +150,14 @@ def _export(arguments: argparse.Namespace) -> None:
 
 
 def _import(arguments: argparse.Namespace) -> None:
-    from api.books.archive import Archive
+    from api.accounting.export import Archive
 
     count = Archive(_settings(arguments)).restore(arguments.file.read())
     print(f"restored {count} requests")
 
 
 def _api(arguments: argparse.Namespace) -> None:
-    from api.server import serve
+    from api.server.server import serve
 
     serve(_settings(arguments), listen_fd=arguments.listen_fd, ready_fd=arguments.ready_fd)
 

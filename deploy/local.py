@@ -27,8 +27,8 @@ from shared.errors import SupervisorError
 from shared.settings import Settings, load_settings
 
 from .embedded import EmbeddedValkey
-from .part import Part
 from .ports import free_port
+from .process import Part
 
 _log = structlog.get_logger(__name__)
 _STOP_SECONDS = 8.0

@@ -15,7 +15,7 @@ from shared.errors import FarmError
 
 from .demo import demo
 from .local import LOCAL
-from .part import die_with_parent
+from .process import die_with_parent
 
 _STOP_SECONDS = 15
 

@@ -16,11 +16,11 @@ from decimal import Decimal
 
 import msgspec
 
-from api.books.entry import Entry, Request, answered
-from api.books.journal import Line
-from api.books.ledger import Ledger
-from api.books.pricing import Price
-from api.flow.answer import Answer
+from api.accounting.ledger import Ledger
+from api.accounting.pricing import Price
+from api.accounting.usage_record import Entry, Request, answered
+from api.accounting.wal import Line
+from api.pipeline.result import Answer
 from shared.connection import BROKEN
 from shared.settings import load_settings
 

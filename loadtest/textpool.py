@@ -41,7 +41,7 @@ from shared.upstream import EngineRouter, KompressEngine, counter_for
 from workers.batcher import BatchCount, prepared
 from workers.engines import kompress
 from workers.engines.session import CPU, CUDA, OUTPUT, PROBE, Session, batches
-from workers.limits import Limit
+from workers.runtime.limits import Limit
 from workers.tasks import Engines, compress_block
 
 from .graphs import build_base_model, build_model

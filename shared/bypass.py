@@ -1,6 +1,6 @@
 """The emergency switch: while its key is there, every conversation goes through verbatim.
 
-``headroom-farm bypass`` turns it, front ends watch it (``api/flow/switch.py``). The key is all
+``headroom-farm bypass`` turns it, front ends watch it (``api/runtime/bypass.py``). The key is all
 there is to it: any value means on, so an operator with nothing but a Redis client can set it.
 """
 

@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     port: int = Field(8788, ge=0, le=65535)
     data_dir: Path = Path(".data")
 
-    # Who may ask (see api/access.py).
+    # Who may ask (see api/http/auth.py).
     tokens_file: Path | None = None
     trusted_peers: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = ()
 

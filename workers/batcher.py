@@ -19,7 +19,7 @@ import structlog
 from shared.jobs import Job
 from shared.upstream import counter_for
 
-from .limits import Limit
+from .runtime.limits import Limit
 from .tasks import Engines
 
 _log = structlog.get_logger(__name__)

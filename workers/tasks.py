@@ -16,7 +16,7 @@ from shared.settings import PoolName
 from shared.tracing import trace_id
 from shared.upstream import Engined, EngineRouter, TextEngine, counter_for
 
-from .limits import Limit
+from .runtime.limits import Limit
 
 _log = structlog.get_logger(__name__)
 

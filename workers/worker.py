@@ -1,7 +1,7 @@
 """A worker process: RQ's worker with a loop that costs four round trips a job.
 
 Stock RQ spends 60-odd commands and a fork, or 2-5 ms in-process, on a job; blocks here take
-a few milliseconds, so the loop is this module's own, over :class:`workers.queue.PoolQueue`.
+a few milliseconds, so the loop is this module's own, over :class:`workers.runtime.queue.PoolQueue`.
 Jobs, queues and worker registration stay RQ's, and ``rq info`` shows them.
 """
 
@@ -23,19 +23,19 @@ from rq.worker import SimpleWorker
 from shared import keys
 from shared.connection import BROKEN, connect, connect_state, renew
 from shared.errors import ModelError
+from shared.gc_freeze import keep_what_is_loaded
 from shared.jobs import EngineStatus, Form, Job
-from shared.memory import keep_what_is_loaded
 from shared.settings import PoolName, Settings
 from shared.tracing import tracer
 from shared.upstream import ENGINE_VERSION
 
 from .batcher import BatchCount, can_batch, is_broken, prepared, tokens_of, turn_tokens
-from .delivery import Delivery
-from .heartbeat import Heartbeat
-from .limits import Limit
-from .pace import Pace
-from .pulse import Pulse
-from .queue import Begun, PoolQueue
+from .runtime.delivery import Delivery
+from .runtime.heartbeat import Heartbeat
+from .runtime.limits import Limit
+from .runtime.pace import Pace
+from .runtime.queue import Begun, PoolQueue
+from .runtime.watchdog import Pulse
 from .tasks import Done, Engines, compress_block
 
 _log = structlog.get_logger(__name__)

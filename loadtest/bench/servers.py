@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from deploy.embedded import EmbeddedValkey
-from deploy.part import die_with_parent
 from deploy.ports import free_port
+from deploy.process import die_with_parent
 from loadtest.target import Target
 
 _READY_SECONDS = 60.0

@@ -16,8 +16,8 @@ from typing import Any
 import psutil
 from redis.asyncio import Redis
 
-from deploy.part import die_with_parent
 from deploy.ports import free_port
+from deploy.process import die_with_parent
 from shared import keys
 from shared.settings import POOLS
 

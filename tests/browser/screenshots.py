@@ -22,11 +22,11 @@ from typing import Any
 import msgspec
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from api.books.entry import Entry, Request, answered
-from api.books.journal import Line
-from api.books.ledger import Ledger
-from api.books.pricing import Price
-from api.flow.answer import Answer
+from api.accounting.ledger import Ledger
+from api.accounting.pricing import Price
+from api.accounting.usage_record import Entry, Request, answered
+from api.accounting.wal import Line
+from api.pipeline.result import Answer
 from loadtest.material import collect
 from shared.jobs import engines_of
 from shared.settings import Settings

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from api.drain import drain_limit, hang_limit
+from api.server.drain import drain_limit, hang_limit
 from shared import keys
 from shared.settings import Settings
 

@@ -40,7 +40,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
 def processes(farm: Farm) -> dict[str, list[int]]:
     """Return the ids of all the farm's processes by part, without the front end's own child.
 
-    That child is there to be ended by what is too heavy (api/flow/aside.py).
+    That child is there to be ended by what is too heavy (api/pipeline/offload.py).
     """
     return {part.log.name: [part.pid, *part.children()] for part in farm.parts}
 

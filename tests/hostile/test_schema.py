@@ -8,7 +8,7 @@ import schemathesis
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import negative_data_rejection, positive_data_acceptance
 
-from api.schemas import document
+from api.http.openapi import document
 from shared.settings import Settings
 
 from ..farm import Farm, request, user

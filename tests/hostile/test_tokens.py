@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from api import access
+from api.http import auth as access
 from shared import keys
 
 from ..farm import Answer, Farm, post, request, user

@@ -12,7 +12,7 @@ import pytest
 from shared import keys
 from shared.scripts import script
 from shared.settings import Settings
-from workers.queue import PoolQueue
+from workers.runtime.queue import PoolQueue
 
 from ..farm import Farm, until, user
 from ..texts import conversation, ran, rows

@@ -16,9 +16,9 @@ import pytest
 import redis
 from prometheus_client.parser import text_string_to_metric_families
 
-from api.books.entry import Entry
-from api.books.journal import Line
-from api.books.ledger import Ledger
+from api.accounting.ledger import Ledger
+from api.accounting.usage_record import Entry
+from api.accounting.wal import Line
 from shared import keys
 from shared.settings import Settings
 
@@ -467,7 +467,7 @@ def test_an_older_answer_that_arrives_late_does_not_replace_a_newer_one(
 def test_a_redis_that_comes_back_without_the_last_entries_gets_them_again(
     own_farm: Callable[..., Farm], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.books.ledger._BARRIER_SECONDS", 3600.0)
+    monkeypatch.setattr("api.accounting.ledger._BARRIER_SECONDS", 3600.0)
     farm = own_farm()
     server = farm.start_redis()
     settings = Settings(
@@ -529,7 +529,7 @@ def test_what_is_found_lost_while_a_batch_is_sent_is_sent_again(
     own_farm: Callable[..., Farm], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The barrier must not put lines in front of a batch whose end takes as many off."""
-    monkeypatch.setattr("api.books.ledger._BARRIER_SECONDS", 3600.0)
+    monkeypatch.setattr("api.accounting.ledger._BARRIER_SECONDS", 3600.0)
     farm = own_farm()
     farm.start_redis()
     settings = Settings(redis_url=farm.redis_url, data_dir=farm.directory / "own")

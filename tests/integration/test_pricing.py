@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.books.pricing import Price, Prices
+from api.accounting.pricing import Price, Prices
 from shared.settings import Settings
 
 from ..farm import Farm, request, until, user

@@ -16,7 +16,7 @@ import pytest
 from shared import keys
 from shared.jobs import Job, unpack_form
 from shared.settings import Settings
-from workers.queue import Begun, PoolQueue
+from workers.runtime.queue import Begun, PoolQueue
 
 from ..farm import Answer, Farm, until, user
 from ..texts import conversation, ran, rows
@@ -141,7 +141,7 @@ def test_a_queue_emptied_from_outside_has_room_again(farm: Farm, queue: PoolQueu
 
 _HOLDS = """
 import threading
-from workers.queue import PoolQueue
+from workers.runtime.queue import PoolQueue
 PoolQueue.begin = lambda *given: threading.Event().wait()
 """
 """A worker that takes a job and never begins it."""
@@ -176,7 +176,7 @@ def test_a_killed_workers_job_is_done_by_another_within_the_deadline(
 def test_native_code_that_never_returns_ends_its_worker() -> None:
     program = """
 import itertools
-from workers.limits import EngineTimeout, Limit
+from workers.runtime.limits import EngineTimeout, Limit
 limit = Limit(1)
 def loop():
     while True:

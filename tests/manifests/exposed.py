@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from api.books.metrics import Metrics
-from api.books.reader import Rows
+from api.accounting.prometheus import Metrics
+from api.accounting.reader import Rows
 from shared.breaker import Reading
 from shared.jobs import EngineStatus
 from shared.settings import Settings

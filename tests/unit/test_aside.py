@@ -13,12 +13,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from api.flow import aside as module
-from api.flow.aside import Aside, TooHeavy
-from api.flow.body import MAX_MESSAGES, leave, split
-from api.flow.facts import count, digest, read
-from api.flow.options import RequestOptions
-from api.flow.planner import ConversationPlanner
+from api.pipeline import offload as module
+from api.pipeline.message import count, digest, read
+from api.pipeline.offload import Aside, TooHeavy
+from api.pipeline.options import RequestOptions
+from api.pipeline.plan import ConversationPlanner
+from api.pipeline.split import MAX_MESSAGES, leave, split
 from shared.deadline import Deadline
 from shared.errors import BodyTooComplex, Degraded, InvalidField, MalformedBody
 from shared.settings import Settings
@@ -163,7 +163,9 @@ def test_users_take_turns(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_child_ends_with_its_parent() -> None:
     child = subprocess.Popen(
-        [sys.executable, "-m", "api.flow.apart"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-m", "api.pipeline.offload_child"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     with child:
         assert child.stdin is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from api.background import end
+from api.runtime.tasks import end
 
 
 def test_a_task_that_loses_a_cancellation_is_told_again() -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.flow.body import Split, Trail, split
-from api.flow.facts import Message, digest
+from api.pipeline.message import Message, digest
+from api.pipeline.split import Split, Trail, split
 from shared.errors import InvalidField, MalformedBody
 
 _json = st.recursive(

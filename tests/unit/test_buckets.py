@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from api.books.window import Window
+from api.accounting.time_range import Window
 from shared.buckets import quantile
 
 BOUNDS = (1.0, 2.0, 4.0)

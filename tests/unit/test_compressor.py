@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from api.flow.aside import HEAVY_BODY_BYTES
-from api.flow.compressor import Compressor
-from api.flow.dispatch import Fetched, Order, Origin
-from api.flow.room import Place
-from api.flow.switch import Switch
+from api.pipeline.compressor import Compressor
+from api.pipeline.dispatch import Fetched, Order, Origin
+from api.pipeline.offload import HEAVY_BODY_BYTES
+from api.runtime.admission import Place
+from api.runtime.bypass import Switch
 from shared.deadline import Deadline
 from shared.errors import Degraded, InvalidField
 from shared.jobs import Form
@@ -76,8 +76,8 @@ def test_a_turn_with_nothing_new_asks_nobody() -> None:
 
 
 def test_each_turn_decodes_only_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
-    from api.flow import reading as module
-    from api.flow import turn
+    from api.pipeline import context as turn
+    from api.pipeline import message_reader as module
 
     compressor = _compressor(Elsewhere())
     _compress(compressor)
@@ -99,7 +99,7 @@ def loading(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
         assert loaded.wait(20)
         return counter_for(model)
 
-    monkeypatch.setattr("api.flow.counters.counter_for", choose)
+    monkeypatch.setattr("api.runtime.token_counters.counter_for", choose)
     yield loaded
     loaded.set()
 

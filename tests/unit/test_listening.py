@@ -15,14 +15,14 @@ from unittest.mock import Mock
 import pytest
 import uvloop
 
-from api.listening import Listener
+from api.server.accept import Listener
 from deploy.local import _bound
 from shared.sockets import stop_listening
 
 _MASTER = """
 from sys import argv
-from api.drain import Master
-from api.server import Server
+from api.server.drain import Master
+from api.server.server import Server
 from shared.settings import Settings
 from shared.sockets import listens
 master = Master(Server(Settings(port=0), *map(int, argv[1:])))

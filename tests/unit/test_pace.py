@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from api.flow.pools import Pools
+from api.runtime.worker_view import Pools
 from shared import keys
 from shared.settings import Settings
-from workers.pace import Pace
+from workers.runtime.pace import Pace
 
 
 def test_nothing_is_known_before_the_first_turn() -> None:

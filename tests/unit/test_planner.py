@@ -7,8 +7,8 @@ import json.decoder
 from pathlib import Path
 from typing import Any
 
-from api.flow.facts import Message, count, digest, read
-from api.flow.planner import ConversationPlanner, PlanOptions, Surroundings
+from api.pipeline.message import Message, count, digest, read
+from api.pipeline.plan import ConversationPlanner, PlanOptions, Surroundings
 from shared.upstream import counter_for
 
 COUNTER = counter_for("claude-x")

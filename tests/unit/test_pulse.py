@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from workers.limits import Limit
-from workers.pulse import Pulse
+from workers.runtime.limits import Limit
+from workers.runtime.watchdog import Pulse
 
 MARGIN = 10.0
 

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from api.books.reader import Reader
-from api.books.window import Window
-from api.flow.guarded import Guarded
+from api.accounting.reader import Reader
+from api.accounting.time_range import Window
+from api.runtime.redis_guard import Guarded
 from shared.breaker import Breaker
 from shared.connection import connect_async
 from shared.errors import Unavailable

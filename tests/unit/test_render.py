@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from api.flow.facts import Candidate, Plan, Replacement, count, digest, read
-from api.flow.render import join, render
+from api.pipeline.message import Candidate, Plan, Replacement, count, digest, read
+from api.pipeline.render import join, render
 from shared.jobs import Form
 from shared.upstream import counter_for
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from api.requests import SMALL_BODY_BYTES, Intake, read_body
+from api.http.request import SMALL_BODY_BYTES, Intake, read_body
 from shared.errors import BodyTooLarge, BrokenCoding, MalformedBody, Unavailable
 from shared.settings import Settings
 

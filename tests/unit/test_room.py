@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from api.flow.room import REQUEST_BYTES, TURN_SECONDS, Room
+from api.runtime.admission import REQUEST_BYTES, TURN_SECONDS, Room
 from shared.deadline import Deadline
 from shared.errors import Degraded
 

@@ -10,7 +10,7 @@ import falcon.testing
 import pytest
 from pydantic import ValidationError
 
-from api.security import SecurityHeaders, cross_origin
+from api.http.security_headers import SecurityHeaders, cross_origin
 from shared.settings import Settings
 
 PORTAL = "https://portal.example.com"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from api.flow.body import split
-from api.flow.facts import Message, digest
-from api.flow.sessions import Sessions
+from api.pipeline.message import Message, digest
+from api.pipeline.session_memory import Sessions
+from api.pipeline.split import split
 from shared.jobs import Form
 
 

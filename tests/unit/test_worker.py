@@ -9,8 +9,8 @@ import pytest
 from shared.jobs import Block, Job, Options
 from shared.settings import Settings
 from workers.batcher import BatchCount
-from workers.pulse import Pulse
-from workers.queue import Begun
+from workers.runtime.queue import Begun
+from workers.runtime.watchdog import Pulse
 from workers.tasks import Engines
 from workers.worker import FarmWorker
 

@@ -14,7 +14,7 @@ import structlog
 from shared.errors import ModelError
 from shared.upstream import MAX_TOKENS, Row
 
-from ..pace import Pace
+from ..runtime.pace import Pace
 
 _log = structlog.get_logger(__name__)
 CPU = "CPUExecutionProvider"

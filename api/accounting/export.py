@@ -1,0 +1,160 @@
+"""The books as a file, and back: what ``headroom-farm export`` and ``import`` do."""
+
+from __future__ import annotations
+
+import csv
+import io
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from shared import keys
+from shared.connection import BROKEN, connect
+from shared.errors import ArchiveError
+from shared.settings import Settings
+
+from .usage_record import money
+
+_FORMAT = "headroom-farm-books"
+_VERSION = 1
+_ROW = ("requests", "compressed", "before", "after", "saved", "cost", "without", "input_cost")
+
+
+class Export(msgspec.Struct, frozen=True):
+    """An export. ``lifetime`` and ``history`` are for readers, ``keys`` is what is restored."""
+
+    format: str
+    version: int
+    exported_at: str
+    lifetime: dict[str, Any]
+    history: list[dict[str, Any]]
+    keys: dict[str, Any]
+
+
+class Archive:
+    """Reads all of the ledger, or writes all of it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._redis = connect(settings)
+
+    def json(self) -> str:
+        """Return the books as JSON.
+
+        Raises:
+            ArchiveError: Redis cannot be read.
+        """
+        kept = self._dump()
+        life = kept.get("life", {})
+        total = {n[2:]: int(v) for n, v in life.items() if n.startswith("t\x1f")}
+        lifetime = {name: total.get(name, 0) for name in ("requests", "compressed")} | {
+            "tokens_saved": total.get("saved", 0),
+            "compression_savings_usd": str(money(total.get("cost", 0))),
+            "total_input_tokens": total.get("after", 0),
+            "total_input_cost_usd": str(money(total.get("input_cost", 0))),
+        }
+        export = Export(
+            format=_FORMAT,
+            version=_VERSION,
+            exported_at=datetime.now(UTC).isoformat(),
+            lifetime=lifetime,
+            history=[msgspec.json.decode(line) for line in kept.get("history", [])],
+            keys=kept,
+        )
+        return msgspec.json.format(msgspec.json.encode(export), indent=1).decode() + "\n"
+
+    def csv(self) -> str:
+        """Return a line an hour and one for the lifetime; money in USD.
+
+        Raises:
+            ArchiveError: Redis cannot be read.
+        """
+        kept = self._dump()
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        names = ("saved_usd", "without_headroom_usd", "input_cost_usd")
+        writer.writerow(["bucket", *_ROW[:5], *names])
+        hours = sorted(n for n in kept if n.startswith("hour:") and n.count(":") == 1)
+        for bucket in [*hours, "life"]:
+            row = kept.get(bucket, {})
+            amounts = [int(row.get(f"t\x1f{name}", 0)) for name in _ROW]
+            label = "lifetime" if bucket == "life" else bucket.removeprefix("hour:")
+            writer.writerow([label, *amounts[:5], *[money(amount) for amount in amounts[5:]]])
+        return out.getvalue()
+
+    def restore(self, data: bytes) -> int:
+        """Write an export's books into a Redis that has none; return how many requests.
+
+        Raises:
+            ArchiveError: it is no export, or there are books already. Nothing was changed.
+        """
+        try:
+            export = msgspec.json.decode(data, type=Export)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise ArchiveError("this is not an export of the books") from None
+        if export.format != _FORMAT or export.version != _VERSION:
+            raise ArchiveError(f"this is not a {_FORMAT} export of version {_VERSION}")
+        try:
+            self._load(export.keys)
+        except BROKEN as error:
+            raise ArchiveError(f"the books cannot be written: {type(error).__name__}") from None
+        return int(export.lifetime["requests"])
+
+    def _dump(self) -> dict[str, Any]:
+        """Return every part by name, all read at one moment."""
+        prefix = keys.books("")
+        pattern = f"{prefix.replace('{', '[{]')}*"
+        try:
+            found = list(self._redis.scan_iter(match=pattern, count=1000))
+            names = [key.decode().removeprefix(prefix) for key in found]
+            wanted = sorted(n for n in names if not n.startswith("answer:") and n != "barrier")
+            pipe = self._redis.pipeline(transaction=True)
+            for name in wanted:
+                _read(pipe, name)
+            values = pipe.execute()
+        except BROKEN as error:
+            raise ArchiveError(f"the books cannot be read: {type(error).__name__}") from None
+        return {name: _plain(v) for name, v in zip(wanted, values, strict=True) if v}
+
+    def _load(self, kept: dict[str, Any]) -> None:
+        life = keys.books("life")
+        with self._redis.pipeline(transaction=True) as pipe:
+            pipe.watch(life)  # type: ignore[no-untyped-call]
+            if pipe.exists(life):
+                raise ArchiveError("this Redis has books already")
+            pipe.multi()
+            for name, value in kept.items():
+                _write(pipe, name, value)
+            pipe.execute()
+
+
+def _read(pipe: Any, name: str) -> None:
+    key = keys.books(name)
+    if name in ("recent", "history"):
+        pipe.lrange(key, 0, -1)
+    elif name.startswith("names:"):
+        pipe.smembers(key)
+    elif name == "buckets":
+        pipe.zrange(key, 0, -1, withscores=True)
+    else:
+        pipe.hgetall(key)
+
+
+def _write(pipe: Any, name: str, value: Any) -> None:
+    key = keys.books(name)
+    if name in ("recent", "history"):
+        pipe.rpush(key, *value)
+    elif name.startswith("names:"):
+        pipe.sadd(key, *value)
+    elif name == "buckets":
+        pipe.zadd(key, dict(value))
+    else:
+        pipe.hset(key, mapping=value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {_plain(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | set | tuple):
+        return [_plain(item) for item in value]
+    return value.decode() if isinstance(value, bytes) else value

@@ -1,0 +1,330 @@
+"""Step 7: account. Each answered request is written into Redis once, and is not lost.
+
+An entry goes to the local journal before its answer leaves, and to Redis at once and
+with others that come meanwhile; it leaves the journal when Redis has it on disk. Entries carry
+their writer's name and a number, and Redis keeps the last number of each writer, so sending
+again what may have been lost is always safe.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import structlog
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, ResponseError
+
+from shared import keys
+from shared.breaker import cause_of
+from shared.connection import BROKEN, connect_async, renew_async
+from shared.scripts import script
+from shared.settings import Settings
+
+from ..runtime.tasks import end
+from .usage_record import RINGS, Entry
+from .wal import Journal, Line, orphans
+
+_log = structlog.get_logger(__name__)
+_pack = msgspec.msgpack.Encoder().encode
+_BATCH = 64
+_GATHER_SECONDS = 0.01
+"""How long entries gather for one round trip: a pipeline costs more than an entry in it."""
+_WAIT_SECONDS = 0.25
+"""The longest a question to the books waits for what was answered before it."""
+_BARRIER_SECONDS = 1.0
+_AOF_MS = 2000
+_ADOPT_SECONDS = 10.0
+_STOP_SECONDS = 2.0
+USER_HOURS = timedelta(hours=50)
+"""How long users' hours are kept, and the detail of users and models by the hour."""
+DETAIL_DAYS = timedelta(days=33)
+"""How long the detail of users and models is kept by the day."""
+_TRANSFORMS = 300
+PARTS = ("", ":users", ":detail")
+"""A bucket's hashes: totals with a row a model, a row a user, and the detail of both."""
+
+
+class Ledger:
+    """This process's pen: one writer, entries in order."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._directory = settings.data_dir / "ledger"
+        self._journal = Journal(self._directory, settings.books_buffer_bytes)
+        self._redis = connect_async(settings, blocking_seconds=_AOF_MS / 1000)
+        self._sha: str = self._redis.register_script(script("account")).sha
+        self._seq = 0
+        self._pending: deque[Line] = deque()
+        self._unsure: deque[Line] = deque()
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._wake = asyncio.Event()
+        self._up = True
+        self._lost = False
+        self._tasks: list[asyncio.Task[None]] = []
+        self.dropped = 0
+
+    async def start(self) -> None:
+        """Begin to write, first of all what earlier processes left behind."""
+        self._journal.open()
+        self._tasks = [
+            asyncio.create_task(self._write_on(), name="ledger"),
+            asyncio.create_task(self._confirm_on(), name="ledger-barrier"),
+            asyncio.create_task(self._adopt_on(), name="ledger-orphans"),
+        ]
+
+    async def stop(self) -> None:
+        """Write what is pending as far as that is quickly done; the journal keeps the rest."""
+        with contextlib.suppress(*BROKEN):
+            async with asyncio.timeout(_STOP_SECONDS):
+                await self._written()
+                await self._confirm()
+        await end(self._tasks)
+        clean = not self._pending and not self._unsure
+        self._journal.close(clean=clean)
+        if clean:
+            with contextlib.suppress(*BROKEN):
+                await self._redis.hdel(keys.books("writers"), self._journal.writer)
+        await self._redis.aclose()
+
+    def record(self, entry: Entry) -> None:
+        """Keep ``entry``: in the journal now, in Redis soon."""
+        line = Line(self._seq + 1, entry)
+        if not self._journal.append(line):
+            self.dropped += 1
+            _log.error("ledger_entry_dropped", dropped=self.dropped)
+            return
+        self._seq += 1
+        self._pending.append(line)
+        self._wake.set()
+
+    async def settled(self) -> None:
+        """Return when Redis has what was recorded before, or soon where it cannot have it now."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_WAIT_SECONDS):
+                await self._written()
+
+    async def _written(self) -> None:
+        """Return when Redis has what was recorded before, or is known to be away."""
+        if self._pending and self._up:
+            written = asyncio.get_running_loop().create_future()
+            self._waiting.append((self._seq, written))
+            await written
+
+    @property
+    def backlog(self) -> int:
+        """Entries of this process that Redis does not have."""
+        return len(self._pending)
+
+    # ── writing ─────────────────────────────────────────────────────────────────────
+
+    async def _write_on(self) -> None:
+        """Send what is pending; the only task that moves lines to and from ``_unsure``'s end."""
+        resent = False
+        while True:
+            await self._wake.wait()
+            await asyncio.sleep(_GATHER_SECONDS)
+            self._wake.clear()
+            while self._pending or self._lost:
+                if self._lost:
+                    self._again()
+                batch = [self._pending[i] for i in range(min(_BATCH, len(self._pending)))]
+                try:
+                    taken = await self.send(self._journal.writer, batch, anyway=resent)
+                except BROKEN as error:
+                    await self._back_off(error)
+                    continue
+                resent, self._lost = not taken, self._lost or not taken
+                if not taken:
+                    continue
+                self._up = True
+                for line in batch:
+                    self._pending.popleft()
+                    self._unsure.append(line)
+                self._release(batch[-1].seq)
+
+    async def _back_off(self, error: BaseException) -> None:
+        """Redis is away: let nobody wait, and send again what it may have lost."""
+        if self._up:
+            _log.warning("ledger_waits", error=type(error).__name__, entries=self.backlog)
+        self._up = False
+        self._release(self._seq)
+        self._lost = True
+        with contextlib.suppress(*BROKEN):
+            await renew_async(self._redis)
+        await asyncio.sleep(self._settings.redis_retry_seconds)
+
+    def _release(self, seq: int) -> None:
+        """Let go who waits for entries up to number ``seq``."""
+        while self._waiting and self._waiting[0][0] <= seq:
+            _, written = self._waiting.popleft()
+            if not written.done():
+                written.set_result(None)
+
+    def _again(self) -> None:
+        """Put the lines that Redis may have lost back in front, in order.
+
+        Those it has it passes over.
+        """
+        self._lost = False
+        self._pending.extendleft(reversed(self._unsure))
+        self._unsure.clear()
+
+    async def send(self, writer: str, lines: list[Line], *, anyway: bool = False) -> bool:
+        """Write lines of ``writer``, in order; those it wrote before are passed over.
+
+        Return False where Redis misses lines before these and so took none, unless ``anyway``.
+
+        Raises:
+            RedisError, OSError, TimeoutError: some or all may not be written.
+        """
+        results = await self._run(writer, lines, anyway)
+        if any(isinstance(result, NoScriptError) for result in results):
+            await self._redis.script_load(script("account"))
+            results = await self._run(writer, lines, anyway)
+        for line, result in zip(lines, results, strict=True):
+            if isinstance(result, ResponseError) and _is_of_the_entry(result):
+                self.dropped += 1
+                _log.error("ledger_entry_refused", seq=line.seq, dropped=self.dropped)
+            elif isinstance(result, Exception):
+                raise result
+        return -1 not in results
+
+    async def _run(self, writer: str, lines: list[Line], anyway: bool) -> list[Any]:
+        pipe = self._redis.pipeline(transaction=False)
+        for line in lines:
+            names, arguments = self._command(line.entry)
+            pipe.evalsha(
+                self._sha,
+                len(names),
+                *names,
+                writer,
+                line.seq,
+                *arguments,
+                "anyway" if anyway else "",
+            )
+        async with asyncio.timeout(self._settings.redis_timeout):
+            results: list[Any] = await pipe.execute(raise_on_error=False)
+        return results
+
+    def _command(self, entry: Entry) -> tuple[list[str], list[bytes]]:
+        """Return the script's keys and its arguments that hang on the entry."""
+        settings = self._settings
+        at = datetime.fromtimestamp(entry.at, UTC)
+        hour, day = hour_of(at), day_of(at)
+        names = ("writers", f"answer:{entry.answer}", "recent", "history", "buckets")
+        sets = ("names:users", "names:models", "names:transforms")
+        rows = [f"{name}{part}" for name in ("life", hour, day) for part in PARTS]
+        kept = at + timedelta(days=settings.books_days)
+        hours, days = min(kept, at + USER_HOURS), min(kept, at + DETAIL_DAYS)
+        ends = [kept, hours, hours, kept, kept, days]
+        limits = {
+            "now": time.time(),
+            "ends": [end.timestamp() for end in ends],
+            "users": settings.books_max_users,
+            "models": settings.books_max_models,
+            "transforms": _TRANSFORMS,
+            **RINGS,
+            "answer_ttl": keys.ANSWER_TTL_SECONDS,
+        }
+        return [keys.books(n) for n in (*names, *sets, *rows)], [_pack(entry), _pack(limits)]
+
+    # ── being sure ──────────────────────────────────────────────────────────────────
+
+    async def _confirm_on(self) -> None:
+        while True:
+            await asyncio.sleep(_BARRIER_SECONDS)
+            if self._unsure:
+                with contextlib.suppress(*BROKEN):
+                    await self._confirm()
+
+    async def _confirm(self) -> None:
+        """Drop from the journal what Redis has on disk; what it lost is sent again.
+
+        Raises:
+            RedisError, OSError, TimeoutError: nothing is known.
+        """
+        if not self._unsure:
+            return
+        sent, journalled = self._unsure[-1].seq, self._seq
+        below = self._journal.rotate()
+        has = await self._durable(self._journal.writer)
+        if has is None:
+            return
+        if has < sent:
+            self._lost = True
+            self._wake.set()
+            return
+        while self._unsure and self._unsure[0].seq <= has:
+            self._unsure.popleft()
+        if has >= journalled:
+            self._journal.forget(below)
+
+    async def _durable(self, writer: str) -> int | None:
+        """Return the last number of ``writer`` that Redis has on disk, None where unknown."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.set(keys.books("barrier"), writer)
+        pipe.execute_command("WAITAOF", 1, 0, _AOF_MS)
+        pipe.hget(keys.books("writers"), writer)
+        async with asyncio.timeout(_AOF_MS / 1000 + self._settings.redis_timeout):
+            stored, synced, last = await pipe.execute(raise_on_error=False)
+        for result in (stored, last):
+            if isinstance(result, Exception):
+                raise result
+        if isinstance(synced, RedisConnectionError):
+            raise synced
+        # An error here: no append-only file, or a Redis that cannot tell. As good as it gets.
+        if not isinstance(synced, Exception) and synced[0] < 1:
+            return None
+        return int(last or 0)
+
+    # ── taking over ─────────────────────────────────────────────────────────────────
+
+    async def _adopt_on(self) -> None:
+        while True:
+            with contextlib.suppress(*BROKEN):
+                await self._adopt()
+            await asyncio.sleep(_ADOPT_SECONDS)
+
+    async def _adopt(self) -> None:
+        """Write what processes that are gone left behind."""
+        for orphan in orphans(self._directory):
+            try:
+                for start in range(0, len(orphan.lines), _BATCH):
+                    await self.send(
+                        orphan.writer, orphan.lines[start : start + _BATCH], anyway=True
+                    )
+                last = orphan.lines[-1].seq if orphan.lines else 0
+                has = await self._durable(orphan.writer) if orphan.lines else 0
+            except BaseException:
+                orphan.leave()
+                raise
+            if has is None or has < last:
+                orphan.leave()
+                continue
+            orphan.bury()
+            await self._redis.hdel(keys.books("writers"), orphan.writer)
+            if orphan.lines:
+                _log.info("ledger_taken_over", writer=orphan.writer, entries=len(orphan.lines))
+
+
+def hour_of(at: datetime) -> str:
+    """Return the name of the hour's bucket (UTC)."""
+    return f"hour:{at:%Y%m%d%H}"
+
+
+def day_of(at: datetime) -> str:
+    """Return the name of the day's bucket (UTC)."""
+    return f"day:{at:%Y%m%d}"
+
+
+def _is_of_the_entry(error: ResponseError) -> bool:
+    """Say whether Redis refuses this entry, rather than every write at the moment."""
+    if cause_of(error) is not None:
+        return False
+    return "script:" in str(error) or "not an integer" in str(error)

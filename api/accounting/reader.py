@@ -1,0 +1,299 @@
+"""Reads the books: counters of whole buckets, never single requests.
+
+A bucket carries a revision, so one that did not change since it was last read is not read
+again; most of a month's days never do. One user or model is asked for by its fields alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from shared import keys
+from shared.connection import BROKEN, connect_async, connect_state_async
+from shared.errors import Unavailable
+from shared.jobs import age_of
+from shared.scripts import script
+from shared.settings import Settings
+
+from ..runtime.redis_guard import Guarded
+from .time_range import Window
+from .usage_record import RINGS, part_of
+
+Row = dict[str, int]
+SERIES_FIELDS = ("requests", "compressed", "compressed_before", "saved", "before", "cost")
+_MEMO_ROWS = 40_000
+"""Rows of users and models that are kept: a month of 1000 users, some 30 MB."""
+_SUMS = 8
+_AWAY = "the books cannot be read at the moment"
+_SEPARATOR = "\x1f"
+
+
+@dataclass(slots=True)
+class Rows:
+    """Counters of a stretch of time: of all and by model, or by user."""
+
+    total: Row = field(default_factory=dict)
+    models: dict[str, Row] = field(default_factory=dict)
+    users: dict[str, Row] = field(default_factory=dict)
+    best: int = 0
+    best_detail: str = ""
+
+    @property
+    def size(self) -> int:
+        """How many rows it has."""
+        return 1 + len(self.models) + len(self.users)
+
+    def add(self, other: Rows) -> None:
+        """Add another stretch's counters."""
+        _add(self.total, other.total)
+        for mine, theirs in ((self.models, other.models), (self.users, other.users)):
+            for name, row in theirs.items():
+                _add(mine.setdefault(name, {}), row)
+        if other.best > self.best:
+            self.best, self.best_detail = other.best, other.best_detail
+
+
+class Reader:
+    """Answers questions about the books; every front end reads the same ones.
+
+    ``queues`` and ``state`` know whether Redis is there: where it is not, a question is
+    answered so at once. ``settle`` is awaited where a question begins, with its totals: it
+    lets what this process answered before arrive in the books. Its commands go over
+    connections of their own and trip no breaker, so a question that takes too long costs
+    nobody a compressed answer.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        queues: Guarded,
+        state: Guarded,
+        settle: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._settings = settings
+        self._settle = settle
+        self._books_at = queues
+        self._users_at = state
+        self._redis = connect_async(settings)
+        self._read = self._redis.register_script(script("rows"))
+        self._state = connect_state_async(settings) if settings.state_url else self._redis
+        self._memo: OrderedDict[str, tuple[bytes, Rows]] = OrderedDict()
+        self._kept = 0
+        self._sums: OrderedDict[str, tuple[list[tuple[str, bytes]], Rows]] = OrderedDict()
+
+    async def start(self) -> None:
+        """Nothing: connections open when they are needed."""
+
+    async def stop(self) -> None:
+        """Close the connections."""
+        await self._redis.aclose()
+        await self._state.aclose()
+
+    async def totals(self, window: Window) -> Rows:
+        """Return the counters of ``window``, of all and by model; not to be changed.
+
+        Raises:
+            Unavailable: Redis did not answer.
+        """
+        if self._books_at.can_read():
+            await self._settle()
+        return await self._sum(window.buckets)
+
+    async def users(self, window: Window) -> dict[str, Row]:
+        """Return the counters of ``window`` by user; not to be changed.
+
+        Raises:
+            Unavailable: Redis did not answer.
+        """
+        return (await self._sum([f"{bucket}:users" for bucket in window.buckets])).users
+
+    async def one(self, window: Window, who: str, known: Row) -> Rows:
+        """Return the counters of ``window`` of one user or model, as a total.
+
+        ``who`` is a row's prefix; ``known`` has the names of the counters there are: a total
+        of the same window. The detail is whole only where ``window.detailed``.
+
+        Raises:
+            Unavailable: Redis did not answer.
+        """
+        names = [n for n in known if part_of(n) == "row"]
+        details = [n for n in known if part_of(n) == "detail"]
+        buckets = window.buckets
+        rows = await self._fields(
+            [bucket + _part(who) for bucket in buckets],
+            [f"{who}{_SEPARATOR}{n}" for n in ("best", "best_detail", *names)],
+        )
+        more = await self._fields(
+            [f"{bucket}:detail" for bucket in buckets], [f"{who}{_SEPARATOR}{n}" for n in details]
+        )
+        total = Rows()
+        for (best, text, *row), detail in zip(rows, more, strict=True):
+            counted = zip([*names, *details], [*row, *detail], strict=True)
+            counters = {name: int(amount) for name, amount in counted if amount is not None}
+            total.add(Rows(counters, best=int(best or 0), best_detail=(text or b"").decode()))
+        return total
+
+    async def series(self, buckets: Sequence[str], who: str = "t") -> list[Row]:
+        """Return each bucket's counters (:data:`SERIES_FIELDS`); ``who`` is a row's prefix."""
+        found = await self._fields(
+            [bucket + _part(who) for bucket in buckets],
+            [f"{who}{_SEPARATOR}{name}" for name in SERIES_FIELDS],
+        )
+        return [
+            {name: int(value or 0) for name, value in zip(SERIES_FIELDS, values, strict=True)}
+            for values in found
+        ]
+
+    async def ring(self, name: str) -> list[dict[str, Any]]:
+        """Return the ``recent`` or ``history`` ring, oldest first."""
+        found = await self._ask(self._redis.lrange(keys.books(name), -RINGS[name], -1))
+        return [msgspec.json.decode(item) for item in found]
+
+    async def sessions(self, limit: int) -> tuple[int, list[dict[str, Any]]]:
+        """Return how many sessions there are and the ``limit`` most recent of them."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.time()
+        pipe.zcard(keys.SESSIONS)
+        pipe.zrevrange(keys.SESSIONS, 0, limit - 1, withscores=True)
+        (seconds, micros), count, newest = await self._ask(pipe.execute())
+        now = seconds + micros / 1e6
+        users = [(item[0].decode("utf-8", "replace"), float(item[1])) for item in newest]
+        tags = [keys.user_tag(user) for user, _ in users]
+        if not all(self._users_at.can_read(tag) for tag in tags):
+            raise Unavailable(_AWAY)
+        pipe = self._state.pipeline(transaction=False)
+        for tag in tags:
+            pipe.hlen(keys.cache(tag))
+            pipe.hmget(keys.session(tag), "hits", "misses", "saved")
+        found = await self._ask(pipe.execute())
+        return count, [
+            {
+                "user_id": user,
+                "last_active_seconds_ago": round(max(0.0, now - at), 3),
+                "cache_entries": found[2 * i],
+                "cache_hits": int(found[2 * i + 1][0] or 0),
+                "cache_misses": int(found[2 * i + 1][1] or 0),
+                "tokens_saved_from_cache": int(found[2 * i + 1][2] or 0),
+            }
+            for i, (user, at) in enumerate(users)
+        ]
+
+    async def pool(self, pool: str, now: float) -> dict[str, Any]:
+        """Return a pool's queue depth, the oldest job's age, live workers, load and counters."""
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.lrange(keys.queue(pool), 0, -1)
+        pipe.zcount(keys.workers(pool), now - keys.WORKER_TTL_SECONDS, "+inf")
+        pipe.hgetall(keys.metrics(pool))
+        pipe.hmget(keys.load(pool), "blocks", "bytes")
+        waiting, alive, counted, load = await self._ask(pipe.execute())
+        # Newcomers go ahead, so the first need not be the oldest; the pool's bound bounds this.
+        pipe = self._redis.pipeline(transaction=False)
+        for job_id in waiting:
+            pipe.hget(keys.job(job_id.decode()), "enqueued_at")
+        stamps = await self._ask(pipe.execute()) if waiting else []
+        age = max((age_of(stamp) for stamp in stamps if stamp), default=0.0)
+        counters = {name.decode(): float(value) for name, value in counted.items()}
+        blocks, size = (max(0, int(held or 0)) for held in load)
+        return {
+            "depth": len(waiting),
+            "oldest": age,
+            "alive": alive,
+            "blocks": blocks,
+            "bytes": size,
+            "counters": counters,
+        }
+
+    async def _ask(self, command: Any) -> Any:
+        if not self._books_at.can_read():
+            command.close()
+            raise Unavailable(_AWAY)
+        try:
+            async with asyncio.timeout(self._settings.redis_timeout):
+                return await command
+        except BROKEN:
+            raise Unavailable(_AWAY) from None
+
+    async def _fields(self, names: list[str], fields: list[str]) -> list[list[bytes | None]]:
+        """Return the same ``fields`` of each of the hashes, by one command."""
+        if not names or not fields:
+            return [[] for _ in names]
+        command = self._read(keys=[keys.books(name) for name in names], args=fields)
+        found: list[list[bytes | None]] = await self._ask(command)
+        return found
+
+    async def _sum(self, names: list[str]) -> Rows:
+        """Return the sum of these hashes; that of all but the last is kept, they rarely change."""
+        revisions = await self._fields(names, ["rev"])
+        found = [(n, r) for n, (r,) in zip(names, revisions, strict=True) if r is not None]
+        if len(found) < 2:
+            return await self._bucket(*found[0]) if found else Rows()
+        total = Rows()
+        total.add(await self._past(found[:-1]))
+        total.add(await self._bucket(*found[-1]))
+        return total
+
+    async def _past(self, found: list[tuple[str, bytes]]) -> Rows:
+        """Return the sum of hashes, by name and revision, that rarely change."""
+        first = found[0][0]
+        if first not in self._sums or self._sums[first][0] != found:
+            total = Rows()
+            for name, revision in found:
+                total.add(await self._bucket(name, revision))
+                await asyncio.sleep(0)  # a year has many users: let answers leave in between
+            self._sums[first] = found, total
+        self._sums.move_to_end(first)
+        while len(self._sums) > _SUMS:
+            self._sums.popitem(last=False)
+        return self._sums[first][1]
+
+    async def _bucket(self, name: str, revision: bytes) -> Rows:
+        """Return one hash's counters, as they were at ``revision`` or later."""
+        known, rows = self._memo.get(name, (b"", Rows()))
+        if known != revision:
+            fields = await self._ask(self._redis.hgetall(keys.books(name)))
+            if b"rev" not in fields:  # it ended between two commands
+                return Rows()
+            rows = self._remember(name, fields)
+        return rows
+
+    def _remember(self, name: str, fields: dict[bytes, bytes]) -> Rows:
+        old = self._memo.pop(name, None)
+        rows = _parse(fields)
+        self._memo[name] = fields[b"rev"], rows
+        self._kept += rows.size - (old[1].size if old else 0)
+        while self._kept > _MEMO_ROWS:
+            self._kept -= self._memo.popitem(last=False)[1][1].size
+        return rows
+
+
+def _part(who: str) -> str:
+    """Return the hash of a bucket that a row's prefix is in."""
+    return ":users" if who.startswith("u") else ""
+
+
+def _parse(fields: dict[bytes, bytes]) -> Rows:
+    rows = Rows()
+    for packed, value in fields.items():
+        kind, *rest = packed.decode("utf-8", "replace").split(_SEPARATOR)
+        if kind == "t":
+            rows.total[rest[0]] = int(value)
+        elif kind in ("m", "u"):
+            if not rest[1].startswith("best"):
+                named = rows.models if kind == "m" else rows.users
+                named.setdefault(rest[0], {})[rest[1]] = int(value)
+        elif kind == "best":
+            rows.best = int(value)
+        elif kind == "best_detail":
+            rows.best_detail = value.decode("utf-8", "replace")
+    return rows
+
+
+def _add(mine: Row, theirs: Row) -> None:
+    for name, amount in theirs.items():
+        mine[name] = mine.get(name, 0) + amount

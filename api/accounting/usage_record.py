@@ -1,0 +1,205 @@
+"""One line of the ledger: what an answered request changes in the books.
+
+Money is counted in whole units of 1e-10 USD: tokens times a price of four decimals per
+million tokens is a whole number of them, so sums in Redis are exact.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Literal
+
+import msgspec
+
+from shared.buckets import REQUEST, bucket_of
+
+from ..pipeline.result import Answer
+from .pricing import Price
+
+RINGS = {"recent": 100, "history": 1000}
+"""How many of the last requests each ring shows; Redis may hold a tenth more."""
+_NAME_CHARS = 256
+_PROVIDERS = (
+    ("claude", "anthropic"),
+    ("gpt", "openai"),
+    ("o1", "openai"),
+    ("o3", "openai"),
+    ("o4", "openai"),
+    ("gemini", "google"),
+)
+
+_DETAIL = ("hits", "misses", "e:", "d:")
+_OF_ALL_ONLY = ("l:", "x:", "err", "latency_us", "retrievals")
+
+Row = list[tuple[str, str]]
+"""Counters and what is added to each, as decimal digits (64 bits, signed)."""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """What is added to the books, by the one script that writes them.
+
+    ``row`` goes to the totals and to the user's and the model's row, ``detail`` to the
+    totals and to the user's and the model's detail, which is kept for less long, ``more`` to
+    the totals only; ``answer`` names the request (empty: nothing is known twice), ``best``
+    is its saving in hundredths of a per cent, ``at`` the time in epoch seconds.
+    """
+
+    at: float
+    row: Row
+    more: Row
+    detail: Row = []
+    answer: str = ""
+    user: str = ""
+    model: str = ""
+    recent: str = ""
+    history: str = ""
+    best: int = 0
+    best_detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the caller said of a request, and how long its answer took in seconds."""
+
+    id: str
+    user: str
+    seconds: float
+
+
+def answered(request: Request, answer: Answer, price: Price) -> Entry:
+    """Return the entry of an answered request."""
+    now = time.time()
+    user, model = _name(request.user), _name(answer.model)
+    saved = answer.tokens_saved
+    rate = price.units_per_token
+    row = {
+        "requests": 1,
+        "before": answer.tokens_before,
+        "after": answer.tokens_after,
+        "input_cost": answer.tokens_after * rate,
+    }
+    if saved:
+        row |= {
+            "compressed": 1,
+            "compressed_before": answer.tokens_before,
+            "saved": saved,
+            "cost": saved * rate,
+            "without": answer.tokens_before * rate,
+        }
+    else:
+        row[f"n:{answer.reason}"] = 1
+    percent = round(answer.ratio * 10_000)
+    recent = _recent(request, answer, price, now, user=user, model=model)
+    return Entry(
+        at=now,
+        row=_row(row),
+        detail=_row(_detail(answer)),
+        more=_row(_more(request, answer)),
+        answer=blake2b(f"{request.user}\0{request.id}".encode(), digest_size=16).hexdigest(),
+        user=user,
+        model=model,
+        recent=_json(recent),
+        history=_json(_history(recent))[:-1] if saved else "",
+        best=percent,
+        best_detail=f"{answer.tokens_before} to {answer.tokens_after} tokens ({model})",
+    )
+
+
+def part_of(counter: str) -> Literal["row", "detail", "more"]:
+    """Return the part of an :class:`Entry` that a counter is in."""
+    if counter.startswith(_DETAIL):
+        return "detail"
+    return "more" if counter.startswith(_OF_ALL_ONLY) else "row"
+
+
+def refused(kind: str) -> Entry:
+    """Return the entry of a request that was answered with an error of type ``kind``."""
+    return Entry(at=time.time(), row=[], more=[("errors", "1"), (f"err:{kind}", "1")])
+
+
+def retrieved() -> Entry:
+    """Return the entry of an original that was had back."""
+    return Entry(at=time.time(), row=[], more=[("retrievals", "1")])
+
+
+def money(units: int) -> Decimal:
+    """Return units of 1e-10 USD as USD."""
+    return Decimal(units).scaleb(-10)
+
+
+def provider_of(model: str) -> str:
+    """Return whose model it is, by its name."""
+    bare = model.rpartition("/")[2].lower()
+    return next((name for prefix, name in _PROVIDERS if bare.startswith(prefix)), "unknown")
+
+
+def _detail(answer: Answer) -> dict[str, int]:
+    detail = {"hits": answer.cache_hits, "misses": answer.cache_misses}
+    for name, (blocks, saved) in answer.engines.items():
+        detail[f"e:{name}:blocks"] = blocks
+        detail[f"e:{name}:saved"] = saved
+    for reason in answer.degraded:
+        detail[f"d:{reason}"] = 1
+    return detail
+
+
+def _more(request: Request, answer: Answer) -> dict[str, int]:
+    more = {"latency_us": round(request.seconds * 1e6)}
+    more[f"l:{bucket_of(request.seconds, REQUEST)}"] = 1
+    for transform, count in Counter(map(_without_path, answer.transforms)).items():
+        more[f"x:{transform}"] = count
+    if "internal" in answer.degraded:
+        more |= {"errors": 1, "err:internal": 1}
+    return more
+
+
+def _without_path(transform: str) -> str:
+    """Return the transform as everybody may read it: headroom's name of a stale read ends with
+    the file's path."""
+    return ":".join(transform.split(":", 2)[:2]) if transform.startswith("read_") else transform
+
+
+def _row(amounts: dict[str, int]) -> Row:
+    return [(name, str(amount)) for name, amount in amounts.items() if amount]
+
+
+def _recent(
+    request: Request, answer: Answer, price: Price, now: float, *, user: str, model: str
+) -> dict[str, object]:
+    saved = answer.tokens_saved
+    return {
+        "request_id": request.id,
+        "timestamp": datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds"),
+        "provider": provider_of(answer.model),
+        "model": model,
+        "input_tokens_original": answer.tokens_before,
+        "input_tokens_optimized": answer.tokens_after,
+        "tokens_saved": saved,
+        "savings_percent": round(answer.ratio * 100, 2),
+        "cost_saved_usd": float(money(saved * price.units_per_token)),
+        "cost_per_mtok": float(price.per_mtok),
+        "cost_is_fallback": price.fallback,
+        "tags": {"user-id": user},
+        "total_latency_ms": round(request.seconds * 1000, 3),
+        "reason": answer.reason,
+    }
+
+
+def _history(recent: dict[str, object]) -> dict[str, object]:
+    names = ("timestamp", "model", "tokens_saved", "cost_saved_usd", "cost_per_mtok", "tags")
+    return {name: recent[name] for name in names}
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _name(text: str) -> str:
+    """Return a name as the books write it: of bounded length, without their separator."""
+    clean = text.encode("utf-8", "replace").decode()
+    return "".join(c if c.isprintable() else " " for c in clean)[:_NAME_CHARS]

@@ -1,0 +1,116 @@
+"""``POST /v1/compress``: a conversation in, the same conversation with fewer tokens out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import falcon
+import falcon.asgi
+import msgspec
+import structlog
+
+from shared.deadline import Deadline
+from shared.errors import RequestError
+from shared.settings import Settings
+from shared.tracing import trace_id, tracer
+
+from ..accounting.ledger import Ledger
+from ..accounting.pricing import Prices
+from ..accounting.usage_record import Request, answered, refused
+from ..http.request import ARRIVED, Intake, trace_of, user_of
+from ..pipeline.compressor import Compressor
+from ..pipeline.dispatch import Origin
+from ..pipeline.result import Answer
+
+_log = structlog.get_logger(__name__)
+_encode = msgspec.json.Encoder().encode
+_MIN_DEADLINE_MS = 10
+
+
+class CompressResource:
+    """The main endpoint. Whatever breaks behind it, a well-formed request gets 200."""
+
+    def __init__(
+        self, settings: Settings, compressor: Compressor, ledger: Ledger, prices: Prices
+    ) -> None:
+        self._settings = settings
+        self._intake = Intake(settings)
+        self._compressor = compressor
+        self._ledger = ledger
+        self._prices = prices
+
+    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Compress the body's conversation by the deadline."""
+        started = time.perf_counter()
+        seconds = self._seconds(req.get_header("x-headroom-deadline-ms"))
+        deadline = Deadline.after(seconds, req.scope.get(ARRIVED))
+        try:
+            async with self._intake.body(req) as body:
+                # A caller who gives up ends his request, not its entry in the books.
+                answer = await asyncio.shield(self._answer(req, body, deadline, started))
+        except RequestError as error:
+            self._ledger.record(refused(error.type))
+            raise
+        resp.content_type = falcon.MEDIA_JSON
+        resp.data = write(answer)
+
+    async def _answer(
+        self, req: falcon.asgi.Request, body: bytes, deadline: Deadline, started: float
+    ) -> Answer:
+        user: str = user_of(req)
+        request_id: str = req.context.request_id
+        parent = trace_of(req)
+        with tracer.span("compress", parent, request_id=request_id) as trace:
+            answer = await self._compressor.compress(
+                user,
+                body,
+                deadline,
+                Origin(request_id, trace),
+                bypass=(req.get_header("x-headroom-bypass") or "").lower() == "true",
+            )
+        seconds = time.perf_counter() - started
+        entry = answered(
+            Request(request_id, user, seconds), answer, self._prices.price_of(answer.model)
+        )
+        self._ledger.record(entry)
+        _log.info(
+            "compressed",
+            request_id=request_id,
+            trace_id=trace_id(parent),
+            model=answer.model,
+            messages=answer.messages,
+            changed=answer.changed,
+            tokens_before=answer.tokens_before,
+            tokens_saved=answer.tokens_saved,
+            cache_hits=answer.cache_hits,
+            cache_misses=answer.cache_misses,
+            degraded=answer.degraded,
+            ms=round(seconds * 1000, 2),
+        )
+        return answer
+
+    def _seconds(self, header: str | None) -> float:
+        """Return the time there is; the header may only shorten the setting's."""
+        limit = self._settings.deadline_ms
+        if header and header.isascii() and header.isdigit():
+            limit = min(limit, max(_MIN_DEADLINE_MS, int(header[:9])))
+        return limit / 1000
+
+
+def write(answer: Answer, **more: Any) -> bytes:
+    """Return the answer's body; the messages go in as the bytes they are, ``more`` at the end."""
+    rest = _encode(
+        {
+            "tokens_before": answer.tokens_before,
+            "tokens_after": answer.tokens_after,
+            "tokens_saved": answer.tokens_saved,
+            "compression_ratio": float(answer.ratio),
+            "transforms_applied": answer.transforms,
+            "ccr_hashes": answer.hashes,
+            "degraded": answer.degraded,
+            **more,
+        }
+    )
+    return b"".join([b'{"messages":[', b",".join(answer.pieces), b"],", rest[1:]])

@@ -1,0 +1,99 @@
+"""``/health``, ``/livez``, ``/readyz``: is the process there, and can it serve."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+import falcon
+import falcon.asgi
+import msgspec
+
+from shared.upstream import ENGINE_VERSION
+
+from ..accounting.pricing import Prices
+from ..runtime.bypass import Switch
+from ..runtime.redis_guard import Guarded
+from ..runtime.worker_view import Pools
+
+SERVICE = "headroom-farm"
+
+
+class Drain:
+    """Whether this process was told to go (see api/server/drain.py)."""
+
+    asked = False
+
+
+class HealthResource:
+    """200 while the process lives."""
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Say that the process lives."""
+        resp.media = {"status": "ok", "service": SERVICE}
+
+
+class LiveResource:
+    """200 while the process lives, in the words headroom's own clients look for."""
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Say that the process lives."""
+        resp.media = {
+            "status": "healthy",
+            "alive": True,
+            "service": SERVICE,
+            "version": ENGINE_VERSION,
+        }
+
+
+class ReadyResource:
+    """200 where this process can have blocks compressed, 503 with the reason elsewhere."""
+
+    def __init__(
+        self,
+        places: Mapping[str, Guarded],
+        pools: Pools,
+        prices: Prices,
+        switch: Switch,
+        started: float,
+        drain: Drain,
+    ) -> None:
+        self._prices = prices
+        self._switch = switch
+        self._places = places
+        self._pools = pools
+        self._started = started
+        self._drain = drain
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Check Redis and both pools."""
+        await asyncio.gather(*[place.check() for place in self._places.values()])
+        away = [name for name, place in self._places.items() if not place.serves]
+        alive = self._pools.alive
+        checks = {
+            **{name: place.condition for name, place in self._places.items()},
+            **{f"{pool}_workers": count for pool, count in alive.items()},
+        }
+        bypass = self._switch.bypass
+        # What goes through verbatim needs neither Redis nor a worker.
+        serves = bypass is not None or (not away and any(alive.values()))
+        ready = serves and not self._drain.asked
+        resp.status = falcon.HTTP_200 if ready else falcon.HTTP_503
+        resp.media = {
+            "status": "ready" if ready else "not_ready",
+            "db": self._prices.state,
+            "uptime_seconds": round(time.monotonic() - self._started, 3),
+            "checks": checks,
+            "bypass": msgspec.to_builtins(bypass),
+            "breakers": [
+                reading._asdict() for place in self._places.values() for reading in place.readings
+            ],
+            "text_engines": [
+                {**status._asdict(), "workers": count}
+                for status, count in self._pools.text_engines.items()
+            ],
+        }
+        if not ready:
+            reason = away[0] if away else "no_workers"
+            resp.media["reason"] = "draining" if self._drain.asked else reason

@@ -1,0 +1,93 @@
+"""``/v1/retrieve``: the original behind a marker, for the user it was stored for."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import falcon.asgi
+
+from shared import keys
+from shared.deadline import Deadline
+from shared.errors import (
+    Degraded,
+    Expired,
+    InvalidField,
+    Unavailable,
+    UnknownHash,
+)
+from shared.settings import Settings
+
+from ..accounting.ledger import Ledger
+from ..accounting.usage_record import retrieved
+from ..http.request import read_json, sandbox_of, user_of
+from ..runtime.user_store import UserState
+
+_HASH = re.compile("[a-f0-9]{12,24}")
+BODY_BYTES = 65_536
+
+
+class Originals:
+    """Looks originals up for the user who asks."""
+
+    def __init__(self, settings: Settings, state: UserState, ledger: Ledger) -> None:
+        self._settings = settings
+        self._state = state
+        self._ledger = ledger
+
+    async def find(self, req: falcon.asgi.Request, digest: object) -> dict[str, Any]:
+        """Return the contract's fields of the original under ``digest``.
+
+        Raises:
+            InvalidField: there is no hash.
+            UnknownHash, Expired: there is no original (any more).
+            Unavailable: Redis is away.
+        """
+        if not isinstance(digest, str) or not digest:
+            raise InvalidField("'hash' is required")
+        deadline = Deadline.after(self._settings.deadline_ms / 1000)
+        sandbox = sandbox_of(req)
+        user, digest = keys.user_tag(sandbox or user_of(req)), digest.lower()
+        kept = self._settings.ccr_ttl_seconds
+        unknown = f"unknown: this user has no original under this hash (originals live {kept} s)"
+        if not _HASH.fullmatch(digest):
+            raise UnknownHash(unknown)
+        try:
+            found = await self._state.retrieve(user, digest, deadline)
+            if found is None and await self._state.was_kept(user, digest, deadline):
+                raise Expired(f"expired: kept {kept} s after the last answer that named it")
+        except Degraded:
+            raise Unavailable("originals cannot be read at the moment") from None
+        if found is None:
+            raise UnknownHash(unknown)
+        original, count = found
+        if sandbox is None:
+            self._ledger.record(retrieved())
+        return {
+            "hash": original.hash,
+            "original_content": original.content,
+            "original_tokens": original.tokens,
+            "original_item_count": original.items,
+            "compressed_item_count": original.compressed_items,
+            "tool_name": original.tool_name,
+            "retrieval_count": count,
+        }
+
+
+class RetrieveResource:
+    """Answers with an original; another user's hash is as unknown as one never made."""
+
+    def __init__(self, originals: Originals) -> None:
+        self._originals = originals
+
+    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Retrieve by ``{"hash": "..."}``."""
+        body = await read_json(req, BODY_BYTES)
+        digest = body.get("hash") if isinstance(body, dict) else None
+        resp.media = await self._originals.find(req, digest)
+
+    async def on_get_hash(
+        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, digest: str
+    ) -> None:
+        """Retrieve by the hash in the path; a ``query`` is taken and changes nothing."""
+        resp.media = await self._originals.find(req, digest)

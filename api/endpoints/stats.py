@@ -1,0 +1,114 @@
+"""The books over HTTP: savings, sessions, prices, and metrics for Prometheus."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+import falcon
+import falcon.asgi
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from shared.errors import InvalidField
+
+from ..accounting.pool_status import FarmReport
+from ..accounting.pricing import Prices
+from ..accounting.prometheus import Metrics
+from ..accounting.reports import MAX_SESSIONS_SHOWN, Question, Reports
+from ..accounting.time_range import Window
+from ..runtime.redis_guard import Guarded
+from ..runtime.worker_view import Pools
+
+
+class StatsResource:
+    """What was saved, in time, by user and by model."""
+
+    def __init__(self, reports: Reports) -> None:
+        self._reports = reports
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Answer ``/stats``."""
+        resp.media = await self._reports.stats(_question(req))
+
+    async def on_get_insights(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Answer ``/stats/insights``."""
+        resp.media = await self._reports.insights(_question(req))
+
+    async def on_get_history(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Answer ``/stats-history``."""
+        resp.media = await self._reports.history(_question(req))
+
+    async def on_get_sessions(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Answer ``/sessions``; ``?limit=`` shows that many, the most recent first."""
+        limit = req.get_param("limit") or "100"
+        if not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= MAX_SESSIONS_SHOWN):
+            raise InvalidField(f"'limit' must be a whole number from 1 to {MAX_SESSIONS_SHOWN}")
+        resp.media = await self._reports.sessions(int(limit))
+
+
+class FarmResource:
+    """How the pools and the front ends do."""
+
+    def __init__(
+        self,
+        report: FarmReport,
+        places: Mapping[str, Guarded],
+        pools: Pools,
+        started: float,
+    ) -> None:
+        self._report = report
+        self._places = places
+        self._pools = pools
+        self._started = started
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Answer ``/stats/farm``, whatever is broken."""
+        body = await self._report.read(_question(req).window)
+        resp.media = {
+            **body,
+            "stores": {name: place.condition for name, place in self._places.items()},
+            "uptime_seconds": round(time.monotonic() - self._started, 3),
+            "text_engines": [
+                {**status._asdict(), "workers": count}
+                for status, count in self._pools.text_engines.items()
+            ],
+        }
+
+
+class PricingResource:
+    """What models' input costs, and where that is known from."""
+
+    def __init__(self, prices: Prices) -> None:
+        self._prices = prices
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Answer ``/pricing``; ``?model=`` says what one model costs, and by which row."""
+        body = self._prices.snapshot()
+        model = req.get_param("model")
+        if model is not None:
+            price = self._prices.price_of(model)
+            body["asked"] = {
+                "model": model,
+                "row": price.row,
+                "per_mtok": float(price.per_mtok),
+                "fallback": price.fallback,
+            }
+        resp.media = body
+
+
+class MetricsResource:
+    """The farm for Prometheus."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Answer ``/metrics``, whatever is broken."""
+        resp.content_type = CONTENT_TYPE_LATEST
+        resp.data = await self._metrics.text()
+
+
+def _question(req: falcon.asgi.Request) -> Question:
+    window = Window.parse(req.get_param("range"), req.get_param("since"), req.get_param("until"))
+    daily = req.get_param_as_bool("daily") or False
+    return Question(window, req.get_param("user"), req.get_param("model"), daily)

@@ -1,1 +1,0 @@
-"""The request's way, step by step; nothing here knows HTTP."""

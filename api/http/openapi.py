@@ -1,0 +1,301 @@
+"""The OpenAPI 3.1 document. The bodies' schemas are here and not in a model layer: a
+request's messages are never turned into objects, so there is no model to derive from."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from shared.settings import Settings
+
+from . import response_schemas as shapes
+from .response_schemas import Schema
+
+_OPTIONS: dict[str, Any] = {
+    "protect_recent": {"type": ["integer", "null"], "minimum": 0, "default": 4},
+    "min_tokens_to_compress": {"type": ["integer", "null"], "minimum": 0, "default": 250},
+    "target_ratio": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1},
+    "compress_user_messages": {"type": ["boolean", "null"], "default": False},
+    "mode": {"type": ["string", "null"], "enum": ["ccr", "marker-free", None]},
+}
+_MESSAGE = {"type": "object", "additionalProperties": True}
+_REQUEST = {
+    "type": "object",
+    "required": ["messages"],
+    "properties": {
+        "messages": {"type": "array", "items": _MESSAGE},
+        "model": {"type": ["string", "null"]},
+        "config": {"type": ["object", "null"], "properties": _OPTIONS},
+        **_OPTIONS,
+    },
+}
+_ANSWER: dict[str, Any] = {
+    "type": "object",
+    "required": [
+        "messages",
+        "tokens_before",
+        "tokens_after",
+        "tokens_saved",
+        "compression_ratio",
+        "transforms_applied",
+        "ccr_hashes",
+        "degraded",
+    ],
+    "properties": {
+        "messages": {"type": "array", "items": _MESSAGE},
+        "tokens_before": {"type": "integer", "minimum": 0},
+        "tokens_after": {"type": "integer", "minimum": 0},
+        "tokens_saved": {"type": "integer", "minimum": 0},
+        "compression_ratio": {"type": "number", "minimum": 0, "maximum": 1},
+        "transforms_applied": {"type": "array", "items": {"type": "string"}},
+        "ccr_hashes": {
+            "type": "array",
+            "items": {"type": "string", "pattern": "^[a-f0-9]{12,24}$"},
+        },
+        "degraded": {"type": "array", "items": {"type": "string"}},
+    },
+}
+
+
+def _json(description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+_DENIED = {
+    "401": _json("no valid bearer token, where one is needed", shapes.ERROR),
+    "403": _json("the token lacks the scope", shapes.ERROR),
+}
+_BODY = {
+    "408": _json("the request did not arrive in time", shapes.ERROR),
+    "413": _json("the body is too large, as it comes or decoded, or too complex", shapes.ERROR),
+    "415": _json("the content type is not JSON, or the encoding unknown", shapes.ERROR),
+}
+_CODING: dict[str, Any] = {
+    "name": "content-encoding",
+    "in": "header",
+    "required": False,
+    "description": "how the body is encoded",
+    "schema": {"type": "string", "enum": ["identity", "gzip", "zstd", "deflate"]},
+}
+
+
+def _header(name: str, description: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "header",
+        "required": False,
+        "description": description,
+        "schema": {"type": "string"},
+    }
+
+
+_TRACED = {
+    **_ANSWER,
+    "properties": {**_ANSWER["properties"], "trace": {"type": "object"}},
+}
+_PAGE = {
+    "get": {
+        "summary": "The dashboard",
+        "responses": {
+            "200": {
+                "description": "a page",
+                "content": {"text/html": {"schema": {"type": "string"}}},
+            }
+        },
+    }
+}
+
+
+def _probe(summary: str, **answers: tuple[str, Schema]) -> dict[str, Any]:
+    """Describe a probe; ``_200=("it is", HEALTH)`` is what it answers with that status."""
+    responses = {code.strip("_"): _json(*answer) for code, answer in answers.items()}
+    return {"get": {"summary": summary, "responses": responses}}
+
+
+_SANDBOX = _header(
+    "x-headroom-playground", "the page that asks: 1 to 64 letters, digits or hyphens"
+)
+
+
+def _retrieve(path: str | None) -> dict[str, Any]:
+    operation: dict[str, Any] = {
+        "summary": "The original behind a marker, for the user it was stored for",
+        "parameters": [_header("x-maas-username", "whose original it is"), _SANDBOX],
+        "responses": {
+            "200": _json("the original", shapes.ORIGINAL),
+            "400": _json("no hash", shapes.ERROR),
+            **_DENIED,
+            "404": _json("unknown_hash or expired", shapes.ERROR),
+            **({} if path else _BODY),
+            "503": _json("Redis is away", shapes.ERROR),
+        },
+    }
+    hashed = {"type": "string", "pattern": "^[A-Fa-f0-9]{12,24}$"}
+    if path:
+        operation["parameters"].append(
+            {"name": path, "in": "path", "required": True, "schema": hashed}
+        )
+    else:
+        wanted = {"type": "object", "required": ["hash"], "properties": {"hash": hashed}}
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": wanted}},
+        }
+    return operation
+
+
+_TOOL_CALL: dict[str, Any] = {
+    "summary": "The result of the model's headroom_retrieve call (Anthropic or OpenAI)",
+    "parameters": [_header("x-maas-username", "whose original it is")],
+    "requestBody": {
+        "required": True,
+        "content": {"application/json": {"schema": {"type": "object"}}},
+    },
+    "responses": {
+        "200": _json("the tool result; a miss says so in its text", shapes.TOOL_RESULT),
+        "400": _json("not one call of headroom_retrieve", shapes.ERROR),
+        **_DENIED,
+        **_BODY,
+        "503": _json("Redis is away", shapes.ERROR),
+    },
+}
+
+
+_NARROW = {
+    "range": "hour, day, week, month or all",
+    "since": "ISO 8601 or epoch seconds",
+    "until": "ISO 8601 or epoch seconds",
+    "user": "one user only",
+    "model": "one model only",
+}
+
+
+def _books(
+    summary: str, answer: Schema, *parameters: str, narrowed: bool = False
+) -> dict[str, Any]:
+    named = {**dict.fromkeys(parameters, ""), **(_NARROW if narrowed else {})}
+    return {
+        "get": {
+            "summary": summary,
+            "parameters": [
+                {
+                    "name": name,
+                    "in": "query",
+                    "required": False,
+                    "description": text,
+                    "schema": {"type": "string"},
+                }
+                for name, text in named.items()
+            ],
+            "responses": {
+                "200": _json("the books", answer),
+                "400": _json("a parameter is wrong", shapes.ERROR),
+                **_DENIED,
+                "503": _json("Redis is away", shapes.ERROR),
+            },
+        }
+    }
+
+
+def document(settings: Settings) -> dict[str, Any]:
+    """Return the OpenAPI document of this service as it is set up."""
+    responses = {
+        "200": _json("the conversation", _ANSWER),
+        "400": _json("the body is not what it should be", shapes.ERROR),
+        **_DENIED,
+        **_BODY,
+        "503": _json("large bodies take all the room there is", shapes.ERROR),
+    }
+    compress = {
+        "summary": "Compress a conversation",
+        "description": (
+            "Answers by the deadline with the same messages, tool output shortened. "
+            "Whatever fails inside leaves its text as it came and is named in 'degraded'."
+        ),
+        "parameters": [
+            _header("x-maas-username", "whose conversation it is"),
+            _header("x-headroom-user-id", "the same, for other clients"),
+            _header("x-headroom-deadline-ms", f"below {settings.deadline_ms}"),
+            _header("x-headroom-bypass", "'true' returns the messages untouched"),
+            _header("x-request-id", "returned as given"),
+            _CODING,
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": {"schema": _REQUEST}},
+        },
+        "responses": responses,
+    }
+    playground = {
+        "summary": "Compress a conversation outside the books, and say how it was done",
+        "parameters": [{**_SANDBOX, "required": True}],
+        "requestBody": compress["requestBody"],
+        "responses": {**responses, "200": _json("the conversation and its way", _TRACED)},
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "headroom-farm",
+            "version": version("headroom-farm"),
+            "description": "Compresses coding agents' conversations with headroom's engines.",
+        },
+        "paths": {
+            "/v1/compress": {"post": compress},
+            "/v1/playground": {"post": playground},
+            "/v1/retrieve": {"post": _retrieve(None)},
+            "/v1/retrieve/tool_call": {"post": _TOOL_CALL},
+            "/v1/retrieve/{hash}": {"get": _retrieve("hash")},
+            "/stats": _books("What was saved", shapes.STATS, narrowed=True),
+            "/stats/insights": _books(
+                "By engine, model, user, hour, and day where asked for",
+                shapes.INSIGHTS,
+                "daily",
+                narrowed=True,
+            ),
+            "/stats/farm": _books(
+                "How the pools and the front ends do", shapes.FARM, "range", "since", "until"
+            ),
+            "/stats-history": _books(
+                "Lifetime, requests that saved, by the hour", shapes.HISTORY, narrowed=True
+            ),
+            "/sessions": _books("Who is active, and what his cache did", shapes.SESSIONS, "limit"),
+            "/pricing": _books(
+                "What models' input costs, and by what source", shapes.PRICING, "model"
+            ),
+            "/metrics": {
+                "get": {
+                    "summary": "The farm for Prometheus",
+                    "responses": {
+                        "200": {
+                            "description": "exposition text",
+                            "content": {"text/plain": {"schema": {"type": "string"}}},
+                        },
+                        **_DENIED,
+                    },
+                }
+            },
+            "/health": _probe("Is the process there", _200=("it is", shapes.HEALTH)),
+            "/livez": _probe("Is the process there", _200=("it is", shapes.LIVE)),
+            "/readyz": _probe(
+                "Can it serve",
+                _200=("it can", shapes.READY),
+                _503=("it cannot, and why", shapes.NOT_READY),
+            ),
+            "/openapi.json": _probe(
+                "This document",
+                _200=("the document", shapes.shape(openapi=shapes.TEXT, paths={"type": "object"})),
+            ),
+            "/": _PAGE,
+            "/dashboard": _PAGE,
+        },
+        "components": {
+            "securitySchemes": {
+                "token": {
+                    "type": "http",
+                    "scheme": "bearer",
+                    "description": "needed where the operator has set tokens, but for probes",
+                }
+            }
+        },
+        "security": [{}, {"token": []}],
+    }

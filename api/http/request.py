@@ -1,0 +1,186 @@
+"""What every endpoint reads of a request in the same way: whose it is, and its body."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import falcon
+import falcon.asgi
+import msgspec
+from falcon.request import RequestOptions
+
+from shared.errors import BodyTooLarge, InvalidField, MalformedBody, NotJson, Unavailable
+from shared.settings import Settings
+
+from .content_encoding import PIECE_BYTES, decoder_for
+
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+"""W3C Trace Context, level 1."""
+_PAGE = re.compile("[A-Za-z0-9-]{1,64}")
+SMALL_BODY_BYTES = 1 << 20
+ARRIVED = "headroom_farm.arrived"
+"""In a request's ASGI scope: ``time.monotonic()`` when its head was here."""
+AsgiEvent = Mapping[str, Any]
+
+
+def user_of(req: falcon.asgi.Request) -> str:
+    """Return whose request this is, as :class:`api.http.auth.Access` found it."""
+    user: str = req.context.user
+    return user
+
+
+def sandbox_of(req: falcon.asgi.Request) -> str | None:
+    """Return the user whose sandbox in the playground is asked for, None where none is.
+
+    It is a user of its own for each page and asker: no header can name it, because a user's
+    name has no control characters (:mod:`api.http.auth`).
+
+    Raises:
+        InvalidField: the header names no sandbox.
+    """
+    page = req.get_header("x-headroom-playground")
+    if page is None:
+        return None
+    if not _PAGE.fullmatch(page):
+        raise InvalidField("'x-headroom-playground' must be 1 to 64 letters, digits or hyphens")
+    return f"playground\t{page}\t{user_of(req)}"
+
+
+def trace_of(req: falcon.asgi.Request) -> str:
+    """Return the request's W3C ``traceparent``, empty where it has none that is valid."""
+    given = req.get_header("traceparent") or ""
+    return given if _TRACEPARENT.fullmatch(given) else ""
+
+
+class _Arrival:
+    """Receives a body's events, and notes whether its end was among them."""
+
+    def __init__(
+        self, receive: Callable[[], Awaitable[AsgiEvent]], first: AsgiEvent | None
+    ) -> None:
+        self._receive = receive
+        self.whole = first is not None and _ends(first)
+
+    async def __call__(self) -> AsgiEvent:
+        event = await self._receive()
+        self.whole = self.whole or _ends(event)
+        return event
+
+
+def _ends(event: AsgiEvent) -> bool:
+    return bool(event["type"] == "http.request" and not event.get("more_body", False))
+
+
+class Request(falcon.asgi.Request):
+    """A request that tells a body that ended from one that was cut off.
+
+    Falcon's stream ends alike in both, and a body in chunks has no length to hold against it:
+    ``context.arrival.whole`` says whether the server saw its last chunk.
+    """
+
+    def __init__(
+        self,
+        scope: dict[str, Any],
+        receive: Any,
+        first_event: Any = None,
+        options: RequestOptions | None = None,
+    ) -> None:
+        arrival = _Arrival(receive, first_event)
+        super().__init__(scope, arrival, first_event=first_event, options=options)
+        self.context.arrival = arrival
+
+
+class Intake:
+    """Reads request bodies: within a size after decoding, and a memory for all.
+
+    ``HEADROOM_BODIES_BYTES`` bounds what the large bodies of this process's requests in
+    work may take together. A body that finds no room is refused at once; small ones always
+    have it, so large ones keep nobody else out.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._limit = settings.max_body_bytes
+        self._room = settings.bodies_bytes
+
+    @asynccontextmanager
+    async def body(self, req: falcon.asgi.Request) -> AsyncIterator[bytes]:
+        """Give the body, decoded; its room is taken until the request is answered.
+
+        Raises:
+            Unavailable: large bodies take all the room there is.
+            NotJson, UnsupportedCoding, BrokenCoding, BodyTooLarge, MalformedBody:
+                as :func:`read_body`.
+        """
+        taken = 0
+
+        def take(size: int) -> None:
+            nonlocal taken
+            if size <= max(taken, SMALL_BODY_BYTES):
+                return
+            if size - taken > self._room:
+                raise Unavailable("too many large bodies at the moment")
+            self._room -= size - taken
+            taken = size
+
+        try:
+            yield await read_body(req, self._limit, take)
+        finally:
+            self._room += taken
+
+
+async def read_body(
+    req: falcon.asgi.Request,
+    limit: int,
+    take: Callable[[int], None] = lambda size: None,
+) -> bytes:
+    """Return the body, decoded, of at most ``limit`` bytes.
+
+    ``take`` is told its size as it grows, and may raise.
+
+    Raises:
+        NotJson: the content type is something else.
+        UnsupportedCoding, BrokenCoding: so is the content encoding, or it is broken.
+        BodyTooLarge: there is more, as it comes or decoded.
+        MalformedBody: it was cut off.
+    """
+    kind = (req.content_type or falcon.MEDIA_JSON).split(";", 1)[0].strip().lower()
+    if kind != falcon.MEDIA_JSON and not kind.endswith("+json"):
+        raise NotJson("the content type must be application/json")
+    decoder = decoder_for(req.get_header("content-encoding"))
+    announced = req.content_length or 0
+    if announced > limit:
+        raise BodyTooLarge(f"the body is over {limit} bytes")
+    take(announced)
+    pieces: list[bytes] = []
+    came = size = 0
+    async for chunk in req.stream:
+        came += len(chunk)
+        for piece in decoder.feed(chunk):
+            size += len(piece)
+            if size > limit:
+                raise BodyTooLarge(f"the body is over {limit} bytes")
+            take(size)
+            pieces.append(piece)
+            if len(piece) == PIECE_BYTES:  # more of the same chunk may follow
+                await asyncio.sleep(0)
+    if came < announced or (req.content_length is None and not req.context.arrival.whole):
+        raise MalformedBody("the body ended early")
+    decoder.finish()
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+async def read_json(req: falcon.asgi.Request, limit: int) -> Any:
+    """Return the body decoded.
+
+    Raises:
+        MalformedBody: it is not JSON.
+        NotJson, UnsupportedCoding, BrokenCoding, BodyTooLarge: as :func:`read_body`.
+    """
+    try:
+        return msgspec.json.decode(await read_body(req, limit))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise MalformedBody("the body is not valid JSON") from None

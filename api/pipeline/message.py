@@ -1,0 +1,214 @@
+"""What is remembered of a message, so that no turn looks at it twice."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Literal
+
+import msgspec
+
+from shared.errors import InvalidField, MalformedBody
+from shared.jobs import Form, Shape, ToolCall
+from shared.upstream import Counter, FileCall, Lifecycle, analysis_intent, tool_calls, user_query
+
+HEAVY_MESSAGE_BYTES = 64 * 1024
+"""Above it a message is no longer looked into on the event loop (:mod:`api.pipeline.offload`): the
+worst texts found cost 1 to 2.5 µs a character, so what is below costs a tenth of a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A text of a message that an engine may shrink.
+
+    ``index`` is its content block, None for a string content; ``parts`` says that a
+    tool_result's content was a list of texts. The text itself is not kept.
+    """
+
+    key: str
+    index: int | None
+    parts: bool
+    shape: Shape
+    role: str
+    call: ToolCall | None
+    pool: str
+    transforms: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """A new text for a place of a message, decided without an engine."""
+
+    index: int | None
+    parts: bool
+    shape: Shape
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to happen to a message: what is known already, and what engines may do.
+
+    ``originals`` are the hashes that the replacements' markers carry.
+    """
+
+    candidates: tuple[Candidate, ...] = ()
+    replacements: tuple[Replacement, ...] = ()
+    originals: tuple[str, ...] = ()
+    transforms: tuple[str, ...] = ()
+    code: bool = False
+
+
+VERBATIM = Plan()
+"""The plan of a message that leaves as it came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A message as it leaves, made by ``plan`` from ``forms``; ``data`` is None for its own bytes.
+
+    ``shown`` are the CCR hashes its text carries, ``stored`` all kept in Redis for it,
+    ``engines`` what made its new texts.
+    """
+
+    plan: Plan
+    forms: tuple[Form | None, ...]
+    data: bytes | None
+    tokens: int
+    transforms: tuple[str, ...]
+    shown: tuple[str, ...]
+    stored: tuple[str, ...]
+    engines: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Message:
+    """The facts of one raw message. ``size`` is in bytes.
+
+    ``calls`` are the tool calls it makes, ``answers`` the ids whose results it holds;
+    ``query`` and ``analysis`` are headroom's reading of a user message (None elsewhere).
+    ``unread`` says why nothing of this is known: it was ``refused`` as too heavy, or there
+    was no ``time`` for it, and then the next turn tries again.
+    """
+
+    digest: bytes
+    size: int
+    role: str
+    calls: dict[str, ToolCall]
+    files: dict[str, FileCall]
+    answers: tuple[str, ...]
+    query: str
+    analysis: bool | None
+    tokens: dict[str, int]
+    plan: Plan = VERBATIM
+    plan_key: object = None
+    rendered: Rendered | None = None
+    unread: Literal["", "time", "refused"] = ""
+
+
+def unread(name: bytes, size: int, counter: Counter, why: Literal["time", "refused"]) -> Message:
+    """Return the facts of a message that nobody looks into: it leaves as it came."""
+    return Message(name, size, "", {}, {}, (), "", None, {counter.id: size // 4}, unread=why)
+
+
+_any = msgspec.json.Decoder()
+_lifecycle = Lifecycle()
+
+
+def digest(raw: bytes) -> bytes:
+    """Return the digest that names a raw message (16 bytes)."""
+    return blake2b(raw, digest_size=16).digest()
+
+
+def decode(raw: bytes) -> dict[str, Any]:
+    """Decode one raw message.
+
+    Raises:
+        MalformedBody: it is not JSON after all (its strings were not looked at before).
+        InvalidField: it is not an object.
+    """
+    try:
+        message = _any.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        message = _decode_leniently(raw)
+    if not isinstance(message, dict):
+        raise InvalidField("every message must be an object")
+    return message
+
+
+def _decode_leniently(raw: bytes) -> Any:
+    try:
+        return json.loads(raw)
+    except RecursionError:
+        raise MalformedBody("the body is nested too deeply") from None
+    except ValueError:
+        raise MalformedBody("the body is not valid JSON") from None
+
+
+def read(raw: bytes, name: bytes) -> tuple[Message, dict[str, Any]]:
+    """Read the facts of a message never seen before; also return it decoded."""
+    message = decode(raw)
+    role = message.get("role")
+    role = role if isinstance(role, str) else ""
+    is_user = role == "user"
+    makes_calls = role == "assistant" and _well_formed_calls(message)
+    return (
+        Message(
+            digest=name,
+            size=len(raw),
+            role=role,
+            calls=tool_calls(message) if makes_calls else {},
+            files=_lifecycle.file_calls(message) if makes_calls else {},
+            answers=_answered(message),
+            query=user_query(message) if is_user else "",
+            analysis=analysis_intent(message) if is_user else None,
+            tokens={},
+        ),
+        message,
+    )
+
+
+def count(facts: Message, message: dict[str, Any], counter: Counter) -> int:
+    """Return and remember the message's tokens; a message headroom cannot count is size/4."""
+    known = facts.tokens.get(counter.id)
+    if known is None:
+        known = facts.tokens[counter.id] = count_message(message, counter, facts.size)
+    return known
+
+
+def count_message(message: dict[str, Any], counter: Counter, size: int) -> int:
+    """Count a message's tokens; odd shapes that headroom's counter rejects are size/4."""
+    try:
+        return counter.message(message)
+    except (TypeError, AttributeError, ValueError, KeyError, RecursionError):
+        return size // 4
+
+
+def _well_formed_calls(message: dict[str, Any]) -> bool:
+    """Say whether headroom can read the message's calls (it trusts their types)."""
+    calls = message.get("tool_calls") or []
+    if not isinstance(calls, list):
+        return False
+    functions = [c.get("function", {}) for c in calls if isinstance(c, dict)]
+    if not all(isinstance(f, dict) for f in functions):
+        return False
+    content = message.get("content")
+    used = content if isinstance(content, list) else []
+    named = [c for c in [*calls, *used] if isinstance(c, dict)]
+    return all(_plain(c.get("id")) and _plain(c.get("name")) for c in named) and all(
+        _plain(f.get("name")) for f in functions
+    )
+
+
+def _plain(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _answered(message: dict[str, Any]) -> tuple[str, ...]:
+    """Return the ids of the tool calls whose results this message holds."""
+    found = [message.get("tool_call_id"), message.get("tool_use_id")]
+    content = message.get("content")
+    if isinstance(content, list):
+        found += [block.get("tool_use_id") for block in content if isinstance(block, dict)]
+    return tuple(i for i in found if isinstance(i, str) and i)

@@ -1,0 +1,131 @@
+"""Step 1: take a body apart and look at each message once, what is heavy aside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shared.deadline import Deadline
+from shared.errors import Degraded
+from shared.upstream import Counter
+
+from ..runtime.admission import Place
+from ..runtime.token_counters import Counters
+from .context import Turn
+from .message import HEAVY_MESSAGE_BYTES, Message, count, digest, read, unread
+from .offload import HEAVY_BODY_BYTES, Aside, TooHeavy
+from .options import RequestOptions
+from .session_memory import Session
+from .split import Split, follow, split
+
+
+def to_read_here(messages: Sequence[bytes]) -> int:
+    """Return the bytes of ``messages`` that this process reads itself: heavy ones are not."""
+    return sum([len(raw) for raw in messages if len(raw) <= HEAVY_MESSAGE_BYTES])
+
+
+class Reading:
+    """Reads requests into turns."""
+
+    def __init__(self, aside: Aside) -> None:
+        self._aside = aside
+        self._counters = Counters()
+
+    async def split(self, session: Session, body: bytes, deadline: Deadline) -> Split:
+        """Split a body; a heavy one aside, unless it goes on where an earlier one ended.
+
+        Raises:
+            RequestError: the body is the caller's mistake.
+            Degraded: it holds more than is taken apart, or that took too long.
+        """
+        if len(body) <= HEAVY_BODY_BYTES:
+            return split(body, session.trails)
+        found = follow(body, session.trails, HEAVY_BODY_BYTES)
+        if found is None:
+            found = await self._aside.split(session.user, body, deadline)
+        return found
+
+    async def turn(
+        self,
+        session: Session,
+        taken: Split,
+        options: RequestOptions,
+        deadline: Deadline,
+        place: Place,
+    ) -> Turn:
+        """Read the messages that are new to the session, and count the others' tokens anew
+        where they were counted for another model. Without a place only what the session
+        knows is looked up, and the next turn reads the rest.
+
+        Raises:
+            RequestError: a message is no object.
+            Degraded: the deadline came first, or there is no place to count for a new model.
+        """
+        messages = list(taken.known)
+        counter = await self._counters.of(options.model, place, deadline)
+        turn = Turn(session, taken, messages, counter, options, deadline, place)
+        if place.refused:
+            turn.degraded.add("overload")
+            messages[:] = _known(session, taken, counter)
+            return turn
+        for raw in taken.rest:
+            await place.turn()
+            name = digest(raw)
+            facts = session.messages.get(name)
+            if facts is None:
+                if len(raw) > HEAVY_MESSAGE_BYTES:
+                    facts = await self._heavy(turn, name, raw)
+                else:
+                    facts, turn.decoded[len(messages)] = read(raw, name)
+                if facts.unread != "time":
+                    session.remember_message(facts)
+            messages.append(facts)
+            _in_time(deadline)
+        for index, facts in enumerate(messages):
+            if counter.id not in facts.tokens or facts.unread == "time":
+                await place.turn()
+                messages[index] = await self._counted(turn, index, counter)
+                _in_time(deadline)
+        return turn
+
+    async def _counted(self, turn: Turn, index: int, counter: Counter) -> Message:
+        """Return a message's facts with its tokens, which it may not have been read for yet."""
+        facts = turn.messages[index]
+        if facts.unread == "refused":
+            facts.tokens[counter.id] = facts.size // 4
+        elif facts.size <= HEAVY_MESSAGE_BYTES:
+            count(facts, turn.message(index), counter)
+        else:
+            found = await self._heavy(turn, facts.digest, turn.raw(index))
+            if facts.unread == "time":
+                return found
+            facts.tokens[counter.id] = found.tokens[counter.id]
+        return facts
+
+    async def _heavy(self, turn: Turn, name: bytes, raw: bytes) -> Message:
+        turn.place.rest()
+        try:
+            return await self._aside.read(turn.session.user, raw, turn.counter, turn.deadline)
+        except TooHeavy:
+            return unread(name, len(raw), turn.counter, "refused")
+        except Degraded:
+            return unread(name, len(raw), turn.counter, "time")
+
+
+def _known(session: Session, taken: Split, counter: Counter) -> list[Message]:
+    """Return the messages' facts without reading any: what is new stays unread."""
+    found: list[tuple[bytes, int, Message | None]]
+    found = [(facts.digest, facts.size, facts) for facts in taken.known]
+    for raw in taken.rest:
+        name = digest(raw)
+        found.append((name, len(raw), session.messages.get(name)))
+    return [
+        facts
+        if facts is not None and counter.id in facts.tokens
+        else unread(name, size, counter, "time")
+        for name, size, facts in found
+    ]
+
+
+def _in_time(deadline: Deadline) -> None:
+    if deadline.remaining <= 0:
+        raise Degraded("deadline")

@@ -1,0 +1,212 @@
+"""What is too big for the event loop is read aside: in one process of its own, within limits.
+
+A front end is one thread, and headroom's rules are regular expressions over whatever text a
+client sends: a text of megabytes, or one made for it, holds the thread for seconds, and
+no thread helps because an expression keeps the interpreter's lock. So bodies over
+:data:`HEAVY_BODY_BYTES` are split, and messages over ``HEAVY_MESSAGE_BYTES`` read, counted
+and planned, in a child process that ends itself after :data:`LIMIT_SECONDS` of one task or
+beyond :data:`MEMORY_BYTES`. What it cannot do stays verbatim.
+
+Tasks run one after the other, users in turn: a user has one task waiting or running.
+The child starts with the first task, ends when its pipe closes, and is started again at
+most every :data:`RESTART_SECONDS`, so that killing it does not become the work.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import pickle
+import struct
+import sys
+import time
+from array import array
+from typing import Any, NamedTuple
+from weakref import WeakValueDictionary
+
+import structlog
+
+from shared.deadline import Deadline
+from shared.errors import Degraded, RequestError
+from shared.jobs import Detection, Original
+from shared.upstream import Counter
+
+from ..runtime.tasks import end
+from .message import Message, Plan
+from .plan import Context
+from .split import Envelope, Split
+
+_log = structlog.get_logger(__name__)
+HEAVY_BODY_BYTES = 4 * 1024 * 1024
+LIMIT_SECONDS = 2.0
+_ANSWER_SECONDS = 0.25
+"""Kept back from the deadline: an answer with something heavy in it takes longer to write."""
+MEMORY_BYTES = 1 << 30
+"""What one task may add to the child's memory."""
+RESTART_SECONDS = 5.0
+LENGTH = struct.Struct("<Q")
+
+
+class TooHeavy(Degraded):
+    """The child ended over it: it would again."""
+
+    def __init__(self) -> None:
+        super().__init__("large")
+
+
+class Apart(NamedTuple):
+    """A split body without its slices. ``body`` is None where it is the one that was sent."""
+
+    body: bytes | None
+    envelope: Envelope
+    head: int
+    starts: array[int]
+    ends: array[int]
+
+    def of(self, sent: bytes) -> Split:
+        """Return the split of the body that was ``sent``."""
+        body = sent if self.body is None else self.body
+        spans = list(zip(self.starts, self.ends, strict=True))
+        return Split(body, self.envelope, self.head, spans, [body[a:b] for a, b in spans])
+
+
+class PlannedAside(NamedTuple):
+    """A plan made aside, with the texts of its candidates by key and what they are."""
+
+    plan: Plan
+    originals: list[Original]
+    texts: dict[str, str]
+    detections: dict[str, Detection]
+
+
+class Aside:
+    """The child process and the way to it."""
+
+    def __init__(self) -> None:
+        self._child: asyncio.subprocess.Process | None = None
+        self._started = -RESTART_SECONDS
+        self._one = asyncio.Lock()
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def split(self, user: str, body: bytes, deadline: Deadline) -> Split:
+        """Split a heavy body, as :func:`api.pipeline.split.split` does.
+
+        Raises:
+            MalformedBody, InvalidField: as there.
+            TooHeavy: the child ended over it.
+            Degraded: there was no time.
+        """
+        apart: Apart = await self._ask(user, deadline, "split", body)
+        return apart.of(body)
+
+    async def read(self, user: str, raw: bytes, counter: Counter, deadline: Deadline) -> Message:
+        """Read a heavy message's facts, tokens included.
+
+        Raises:
+            MalformedBody, InvalidField, TooHeavy, Degraded: as :meth:`split`.
+        """
+        message: Message = await self._ask(user, deadline, "read", raw, counter)
+        return message
+
+    async def plan(
+        self, user: str, raw: bytes, context: Context, deadline: Deadline
+    ) -> PlannedAside:
+        """Plan a heavy message.
+
+        Raises:
+            TooHeavy, Degraded: as :meth:`split`.
+        """
+        planned: PlannedAside = await self._ask(user, deadline, "plan", raw, context)
+        return planned
+
+    async def start(self) -> None:
+        """Nothing yet: the child starts with its first task."""
+
+    async def stop(self) -> None:
+        """End the child and what waits for it."""
+        await end(self._tasks)
+        await self._end()
+
+    async def _ask(self, user: str, deadline: Deadline, name: str, *arguments: Any) -> Any:
+        given_up = asyncio.Event()
+        # Not ended with its caller: a half-read answer would be the next one's.
+        task = asyncio.create_task(self._in_turn(user, given_up, name, arguments))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(_retrieve)
+        try:
+            async with asyncio.timeout(max(0.0, deadline.remaining - _ANSWER_SECONDS)):
+                return await asyncio.shield(task)
+        except TimeoutError:
+            raise Degraded("large") from None
+        finally:
+            given_up.set()
+
+    async def _in_turn(
+        self, user: str, given_up: asyncio.Event, name: str, arguments: tuple[Any, ...]
+    ) -> Any:
+        turn = self._turns.setdefault(user, asyncio.Lock())
+        async with turn, self._one:
+            if given_up.is_set():
+                raise Degraded("large")
+            kind, value = await self._exchange(name, arguments)
+        if kind == "error" and isinstance(value, RequestError):
+            raise value
+        if kind != "done":
+            _log.warning("aside_failed", task=name, error=str(value))
+            raise TooHeavy
+        return value
+
+    async def _exchange(self, name: str, arguments: tuple[Any, ...]) -> tuple[str, Any]:
+        child = await self._running()
+        if child.stdin is None or child.stdout is None:
+            raise Degraded("large")
+        frame = pickle.dumps((name, arguments), pickle.HIGHEST_PROTOCOL)
+        try:
+            child.stdin.write(LENGTH.pack(len(frame)))
+            child.stdin.write(frame)
+            await child.stdin.drain()
+            (length,) = LENGTH.unpack(await child.stdout.readexactly(LENGTH.size))
+            answer: tuple[str, Any] = pickle.loads(  # noqa: S301 - our own child's
+                await child.stdout.readexactly(length)
+            )
+        except (OSError, EOFError, asyncio.IncompleteReadError):
+            await self._end()
+            raise TooHeavy from None
+        except BaseException:
+            await self._end()
+            raise
+        if answer[0] == "leaving":  # it has grown and asks to be replaced
+            await self._end()
+            self._started = -RESTART_SECONDS
+            return "done", answer[1]
+        return answer
+
+    async def _running(self) -> asyncio.subprocess.Process:
+        if self._child is None:
+            if time.monotonic() - self._started < RESTART_SECONDS:
+                raise Degraded("large")
+            self._started = time.monotonic()
+            self._child = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "api.pipeline.offload_child",
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+            )
+            _log.info("aside_started", pid=self._child.pid)
+        return self._child
+
+    async def _end(self) -> None:
+        child, self._child = self._child, None
+        if child is not None:
+            with contextlib.suppress(ProcessLookupError):
+                child.kill()
+            await child.wait()
+
+
+def _retrieve(task: asyncio.Task[Any]) -> None:
+    """Take the outcome of a task whose caller may have gone, so that nobody warns of it."""
+    if not task.cancelled():
+        task.exception()

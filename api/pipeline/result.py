@@ -1,0 +1,94 @@
+"""What a request comes to: the answer, and what the books want to know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from .context import Turn
+from .message import Rendered
+from .options import RequestOptions
+from .split import Split
+
+
+@dataclass(slots=True)
+class Answer:
+    """What the caller gets. ``pieces`` are the inside of the ``messages`` array.
+
+    ``reason`` says why nothing was saved (empty where something was), ``engines`` which
+    made how many messages smaller and by how many tokens (``several`` where a message
+    met more than one), ``saved_by_cache`` the tokens saved by forms known before.
+    """
+
+    pieces: list[bytes]
+    messages: int
+    changed: int
+    tokens_before: int
+    tokens_after: int
+    transforms: list[str]
+    hashes: list[str]
+    model: str
+    degraded: list[str]
+    cache_hits: int = 0
+    cache_misses: int = 0
+    reason: str = ""
+    engines: dict[str, tuple[int, int]] = field(default_factory=dict)
+    saved_by_cache: int = 0
+
+    @property
+    def tokens_saved(self) -> int:
+        """Tokens removed, never negative."""
+        return self.tokens_before - self.tokens_after
+
+    @property
+    def ratio(self) -> float:
+        """Saved over before: 0.0 nothing, 1.0 everything."""
+        return self.tokens_saved / self.tokens_before if self.tokens_before else 0.0
+
+
+def untouched(
+    taken: Split, options: RequestOptions, tokens: int, reason: str, degraded: Sequence[str] = ()
+) -> Answer:
+    """Return the messages as they came and the ``reason``; ``degraded`` where it is a failure."""
+    spans = taken.spans
+    return Answer(
+        pieces=[taken.body[spans[0][0] : spans[-1][1]]] if spans else [],
+        messages=len(spans),
+        changed=0,
+        tokens_before=tokens,
+        tokens_after=tokens,
+        transforms=[f"farm:verbatim:{name}" for name in degraded],
+        hashes=[],
+        model=options.model,
+        degraded=list(degraded),
+        reason=reason,
+    )
+
+
+def saved_by_engine(turn: Turn, rendered: list[Rendered]) -> tuple[dict[str, tuple[int, int]], int]:
+    """Return what each engine saved, and what of it forms saved that were known before."""
+    engines: dict[str, tuple[int, int]] = {}
+    by_cache = 0
+    name = turn.counter.id
+    for message, item in zip(turn.messages, rendered, strict=True):
+        if item.data is None:
+            continue
+        saved = message.tokens[name] - item.tokens
+        engine = item.engines[0] if len(item.engines) == 1 else "several"
+        blocks, total = engines.get(engine, (0, 0))
+        engines[engine] = (blocks + 1, total + saved)
+        candidates = item.plan.candidates
+        if candidates and not any(c.key in turn.fresh for c in candidates):
+            by_cache += saved
+    return engines, by_cache
+
+
+def reason_for_nothing(turn: Turn, transforms: Iterable[str]) -> str:
+    """Say why nothing was saved."""
+    if turn.degraded:
+        return min(turn.degraded)
+    if any(plan.candidates for plan in turn.plans):
+        return "no_gain"
+    if any(":protected" in t or ":excluded" in t for t in transforms):
+        return "protected"
+    return "nothing_to_compress"

@@ -1,0 +1,123 @@
+"""What this front end remembers of each user, bounded in bytes over all of them.
+
+Everything a request may find without asking Redis hangs off its user's :class:`Session`:
+nothing is shared between users, not even facts of equal messages.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from shared import keys
+from shared.jobs import Form
+
+from .message import Message
+from .split import Split, Trail
+
+_MESSAGE_BYTES = 1200
+"""Measured cost of a remembered message without its texts (facts, plan, dict entries)."""
+_TRAILS = 16
+"""Conversations remembered per user: an agent's sub-agents run side by side."""
+
+
+class Session:
+    """One user's memory in this process."""
+
+    __slots__ = ("forms", "messages", "refreshed", "size", "tag", "trails", "user")
+
+    def __init__(self, user: str) -> None:
+        self.user = user
+        self.tag = keys.user_tag(user)
+        self.messages: OrderedDict[bytes, Message] = OrderedDict()
+        self.forms: OrderedDict[str, Form] = OrderedDict()
+        self.trails: list[Trail] = []
+        self.refreshed: dict[str, float] = {}
+        self.size = 0
+
+    def remember_form(self, key: str, form: Form) -> None:
+        """Keep a finished block's form."""
+        if key not in self.forms:
+            self.size += len(form.text or "") + 200
+        self.forms[key] = form
+
+    def remember_message(self, message: Message) -> None:
+        """Keep a message's facts."""
+        self.messages[message.digest] = message
+        self.size += _MESSAGE_BYTES
+
+    def remember_trail(self, split: Split, messages: list[Message]) -> None:
+        """Keep the body as the newest of its conversation."""
+        if not split.head or not messages:
+            return
+        prefix = split.body[: split.spans[-1][1]]
+        self.trails = [t for t in self.trails if not prefix.startswith(t.prefix)][-_TRAILS + 1 :]
+        self.trails.append(Trail(prefix, split.head, messages, split.spans))
+
+    @property
+    def cost(self) -> int:
+        """Bytes this session is charged with."""
+        return self.size + sum(len(t.prefix) for t in self.trails)
+
+    def shrink(self) -> None:
+        """Forget the older half of everything."""
+        self.trails = self.trails[len(self.trails) // 2 + 1 :]
+        for _ in range(len(self.messages) // 2 + 1):
+            if self.messages:
+                self.messages.popitem(last=False)
+        for _ in range(len(self.forms) // 2 + 1):
+            if self.forms:
+                self.forms.popitem(last=False)
+        self.refreshed = {}
+        self.size = len(self.messages) * _MESSAGE_BYTES + sum(
+            len(f.text or "") + 200 for f in self.forms.values()
+        )
+
+
+class Sessions:
+    """All users' memories, least recently used first."""
+
+    def __init__(self, max_users: int, max_bytes: int) -> None:
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._max_users = max_users
+        self._max_bytes = max_bytes
+        self._costs: dict[str, int] = {}
+        self._total = 0
+
+    def of(self, user: str) -> Session:
+        """Return ``user``'s session, the most recently used from now on."""
+        session = self._sessions.get(user)
+        if session is None:
+            session = self._sessions[user] = Session(user)
+        else:
+            self._sessions.move_to_end(user)
+        return session
+
+    def settle(self, session: Session) -> None:
+        """Account for what ``session`` grew by, and forget where the bound is passed."""
+        self._charge(session)
+        while self._total > self._max_bytes and len(self._sessions) > 1:
+            self._drop(next(iter(self._sessions)))
+        if self._total > self._max_bytes:
+            session.shrink()
+            self._charge(session)
+        while len(self._sessions) > self._max_users:
+            self._drop(next(iter(self._sessions)))
+
+    def _charge(self, session: Session) -> None:
+        if session.user not in self._sessions:
+            return
+        cost = session.cost
+        self._total += cost - self._costs.get(session.user, 0)
+        self._costs[session.user] = cost
+
+    def _drop(self, user: str) -> None:
+        del self._sessions[user]
+        self._total -= self._costs.pop(user, 0)
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes all sessions are charged with."""
+        return self._total
+
+    def __len__(self) -> int:
+        return len(self._sessions)

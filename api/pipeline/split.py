@@ -1,0 +1,257 @@
+"""Step 1: split a request body into raw message slices.
+
+A conversation grows turn by turn, and nearly all of a body was here before. So the last
+bodies of a user are remembered (:class:`Trail`): where a new body starts with the very
+bytes of an old one up to its last message, only what follows is parsed. Either way a
+message is a slice of the body and leaves as the bytes it came in.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import msgspec
+
+from shared.errors import BodyTooComplex, Degraded, InvalidField, MalformedBody
+
+from .message import Message
+
+_TOKEN = b'"' + secrets.token_hex(16).encode() + b'"'
+"""Stands for the remembered messages while the rest is parsed; no caller can guess it."""
+
+MAX_MESSAGES = 20_000
+"""More are not looked at: no model reads a conversation of as many, and each is remembered."""
+_FIELD_BYTES = 64 * 1024
+"""What an option or the model's name may take; none needs a hundredth of it."""
+_PLACES_TRIED = 4
+_SPACE = b" \t\r\n,"
+
+
+class _Unopened(msgspec.Struct, forbid_unknown_fields=False):
+    """A request body with nothing of it turned into objects yet: that may cost a lot."""
+
+    messages: msgspec.Raw = msgspec.Raw(b"")
+    model: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    config: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    protect_recent: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    min_tokens_to_compress: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    target_ratio: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    compress_user_messages: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    mode: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+
+@dataclass(slots=True)
+class Envelope:
+    """What stands beside the messages. Absent options are ``UNSET``."""
+
+    model: Any = None
+    config: Any = None
+    protect_recent: Any = msgspec.UNSET
+    min_tokens_to_compress: Any = msgspec.UNSET
+    target_ratio: Any = msgspec.UNSET
+    compress_user_messages: Any = msgspec.UNSET
+    mode: Any = msgspec.UNSET
+
+
+_FIELDS = tuple(f.name for f in fields(Envelope))
+
+
+@dataclass(slots=True)
+class Trail:
+    """One conversation's last body: its bytes up to the last message's end, and its facts.
+
+    ``head`` is the length up to and including the array's ``[``.
+    """
+
+    prefix: bytes
+    head: int
+    messages: list[Message]
+    spans: list[tuple[int, int]]
+
+
+@dataclass(slots=True)
+class Split:
+    """A body taken apart. ``spans[i]`` are message i's offsets into ``body``.
+
+    ``known`` are the facts of the first messages, from the trail that matched. ``rest``
+    are the raw bytes of the others. ``head`` is 0 where the body cannot start a trail.
+    """
+
+    body: bytes
+    envelope: Envelope
+    head: int
+    spans: list[tuple[int, int]]
+    rest: list[bytes]
+    known: list[Message] = field(default_factory=list)
+
+
+_unopened = msgspec.json.Decoder(_Unopened)
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises on bytes it cannot read; the standard library may still read them."""
+_array = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def split(body: bytes, trails: Sequence[Trail]) -> Split:
+    """Split ``body``; ``trails`` are tried longest first.
+
+    Raises:
+        MalformedBody: the body is not JSON, or not a JSON object.
+        InvalidField: ``messages`` is missing or not a list, or an option is of absurd size.
+        Degraded: there are more than :data:`MAX_MESSAGES`.
+    """
+    found = follow(body, trails)
+    if found is not None:
+        return found
+    try:
+        unopened = _unopened.decode(body)
+        envelope = _open(unopened)
+    except _UNREADABLE:
+        return _lenient(body)
+    return _whole(body, unopened.messages, envelope)
+
+
+def follow(body: bytes, trails: Sequence[Trail], news: int | None = None) -> Split | None:
+    """Split a body that goes on where a trail ended; None where none does.
+
+    With ``news``, only where at most that many bytes follow the trail.
+    """
+    for trail in sorted(trails, key=lambda t: len(t.prefix), reverse=True):
+        if news is not None and len(body) - len(trail.prefix) > news:
+            return None
+        if body.startswith(trail.prefix):
+            found = _continue(body, trail)
+            if found is not None:
+                return found
+    return None
+
+
+def leave(body: bytes) -> Split:
+    """Take ``body`` as it is, for an answer that changes nothing: its messages as one slice.
+
+    The cost is one look at each byte, whatever the body holds.
+
+    Raises:
+        BodyTooComplex: not even that can be had.
+        InvalidField: ``messages`` is missing or not a list.
+    """
+    try:
+        unopened = _unopened.decode(body)
+        envelope = _open(unopened)
+    except _UNREADABLE:
+        raise BodyTooComplex("the body is too large for what it holds") from None
+    raw = _list(unopened.messages)
+    start = body.find(raw)
+    inside = raw[1:-1]
+    blank = len(inside) - len(inside.lstrip())
+    spans = [(start + 1 + blank, start + 1 + len(inside.rstrip()))] if inside.strip() else []
+    return Split(body, envelope, 0, spans, [])
+
+
+def _open(unopened: _Unopened) -> Envelope:
+    """Decode what stands beside the messages."""
+    found = Envelope()
+    for name in _FIELDS:
+        raw = getattr(unopened, name)
+        if raw is msgspec.UNSET:
+            continue
+        if len(bytes(raw)) > _FIELD_BYTES:
+            raise InvalidField(f"'{name}' is over {_FIELD_BYTES} bytes")
+        setattr(found, name, msgspec.json.decode(raw))
+    return found
+
+
+def _list(messages: msgspec.Raw) -> bytes:
+    raw = bytes(messages)
+    if raw[:1] != b"[":
+        raise InvalidField("'messages' must be a list")
+    return raw
+
+
+def _bounded(count: int) -> None:
+    if count > MAX_MESSAGES:
+        raise Degraded("large")
+
+
+def _continue(body: bytes, trail: Trail) -> Split | None:
+    """Parse only what follows the trail; None where the rest does not fit it."""
+    end = len(trail.prefix)
+    short = body[: trail.head] + _TOKEN + body[end:]
+    try:
+        unopened = _unopened.decode(short)
+        envelope = _open(unopened)
+        raws = _array.decode(unopened.messages)
+    except _UNREADABLE:
+        return None
+    if not raws or bytes(raws[0]) != _TOKEN:
+        return None
+    _bounded(len(trail.spans) + len(raws))
+    rest = [bytes(raw) for raw in raws[1:]]
+    spans = trail.spans + _walk(body, end, rest)
+    return Split(body, envelope, trail.head, spans, rest, trail.messages)
+
+
+def _whole(body: bytes, messages: msgspec.Raw, envelope: Envelope) -> Split:
+    raw = _list(messages)
+    items = _array.decode(raw)
+    _bounded(len(items))
+    rest = [bytes(item) for item in items]
+    start = _place(body, raw)
+    return Split(body, envelope, start + 1, _walk(body, start + 1, rest), rest)
+
+
+def _place(body: bytes, raw: bytes) -> int:
+    """Return where the messages' array stands; another field may hold the same bytes.
+
+    A wrong place holds the same bytes and only costs the next turn its trail, so few are tried.
+    """
+    start = body.find(raw)
+    for _ in range(_PLACES_TRIED):
+        other = body.find(raw, start + 1)
+        if other == -1:
+            break
+        trial = body[:start] + _TOKEN + body[start + len(raw) :]
+        try:
+            if bytes(_unopened.decode(trial).messages) == _TOKEN:
+                return start
+        except _UNREADABLE:
+            pass
+        start = other
+    return start
+
+
+def _walk(body: bytes, position: int, items: list[bytes]) -> list[tuple[int, int]]:
+    """Return the offsets of consecutive array items, the first at or after ``position``."""
+    spans = []
+    for item in items:
+        while body[position] in _SPACE:
+            position += 1
+        spans.append((position, position + len(item)))
+        position += len(item)
+    return spans
+
+
+def _lenient(body: bytes) -> Split:
+    """Take a body that only the standard library reads: lone surrogates, NaN, 1e400.
+
+    It is rare, so its messages are simply written again, value for value.
+    """
+    try:
+        parsed = json.loads(body)
+    except RecursionError:
+        raise MalformedBody("the body is nested too deeply") from None
+    except ValueError:  # JSONDecodeError and UnicodeDecodeError, whose texts quote the body
+        raise MalformedBody("the body is not valid JSON") from None
+    if not isinstance(parsed, dict):
+        raise MalformedBody("the body must be a JSON object")
+    messages = parsed.pop("messages", None)
+    if not isinstance(messages, list):
+        raise InvalidField("'messages' must be a list")
+    _bounded(len(messages))
+    known = {k: v for k, v in parsed.items() if k in _FIELDS}
+    rest = [json.dumps(m, separators=(",", ":")).encode("ascii") for m in messages]
+    rewritten = b"[" + b",".join(rest) + b"]"
+    return Split(rewritten, Envelope(**known), 0, _walk(rewritten, 1, rest), rest)

@@ -1,0 +1,56 @@
+"""Watches the emergency switch (``shared/bypass.py``) for this front-end process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import structlog
+
+from shared import keys
+from shared.bypass import Bypass, read
+from shared.deadline import Deadline
+from shared.errors import Degraded
+from shared.settings import Settings
+
+from .redis_guard import Guarded
+from .tasks import end, every
+
+_log = structlog.get_logger(__name__)
+
+
+class Switch:
+    """Whether everything goes through verbatim; looked up once a heartbeat.
+
+    With Redis away the last known state stands, but an end that was set comes by itself.
+    """
+
+    def __init__(self, settings: Settings, queues: Guarded) -> None:
+        self._settings = settings
+        self._queues = queues
+        self._task: asyncio.Task[None] | None = None
+        self.bypass: Bypass | None = None
+
+    async def start(self) -> None:
+        """Look once, then go on looking."""
+        await self._look()
+        seconds = self._settings.worker_heartbeat_seconds
+        self._task = asyncio.create_task(every(seconds, self._look), name="bypass")
+
+    async def stop(self) -> None:
+        """Stop looking."""
+        await end([self._task])
+
+    async def _look(self) -> None:
+        before, known = self.bypass, self.bypass
+        deadline = Deadline.after(2 * self._settings.redis_timeout)
+        try:
+            known = read(await self._queues.ask(self._queues.client.get(keys.BYPASS), deadline))
+        except Degraded:
+            if known is not None and 0 < known.until <= time.time():
+                known = None
+        self.bypass = known
+        if known is not None and before is None:
+            _log.warning("bypass_on", reason=known.reason, since=known.since, until=known.until)
+        elif known is None and before is not None:
+            _log.warning("bypass_off")

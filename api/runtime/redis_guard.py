@@ -1,0 +1,174 @@
+"""A Redis behind a breaker: every command ends by its deadline, and one failure spares the others.
+
+In a Cluster each node has a breaker of its own, so that the users of one node that is gone
+do not cost the others their answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from typing import Any
+
+import structlog
+
+from shared import keys
+from shared.breaker import Breaker, Cause, Reading, cause_of
+from shared.cluster import AsyncCluster
+from shared.connection import BROKEN, renew_async
+from shared.deadline import Deadline
+from shared.errors import Degraded
+from shared.settings import Settings
+
+from .tasks import end
+
+_log = structlog.get_logger(__name__)
+_ONE = ""
+"""The name of a server's only node."""
+
+
+class Guarded:
+    """One place of the farm's state, called ``name``, as this front end sees it."""
+
+    def __init__(self, client: Any, settings: Settings, name: str = "redis") -> None:
+        self.client = client
+        self.name = name
+        self._settings = settings
+        self._breakers: dict[str, Breaker] = {_ONE: self._breaker()}
+        self._gone: Counter[Cause] = Counter()
+        self._tripped = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Look whether Redis is there, and keep looking."""
+        await self.check()
+        self._task = asyncio.create_task(self._watch(), name=f"{self.name}-probe")
+
+    async def stop(self) -> None:
+        """Close the connections."""
+        await end([self._task])
+        await self.client.aclose()
+
+    async def ask(self, command: Any, deadline: Deadline, user: str = "") -> Any:
+        """Await one command within the deadline; a failure keeps others from trying.
+
+        ``user`` is the tag of the user whose keys it touches, where these are a user's.
+
+        Raises:
+            Degraded: Redis did not answer in time.
+        """
+        breaker = self._of(user)
+        if not breaker.admits:
+            command.close()
+            raise Degraded("redis")
+        try:
+            async with asyncio.timeout(min(deadline.remaining, self._settings.redis_timeout)):
+                return await command
+        except BROKEN as error:
+            # Where the deadline ended it, nothing is known of Redis.
+            ours = isinstance(error, TimeoutError) and deadline.remaining <= 0
+            cause = None if ours else cause_of(error)
+            _log.warning("redis_failed", place=self.name, error=type(error).__name__, cause=cause)
+            if cause is not None:
+                await self._failed(breaker, cause)
+            raise Degraded("redis") from None
+
+    def can_read(self, user: str = "") -> bool:
+        """Say whether it is there for who only reads, as the probes found it.
+
+        ``user`` is the tag of the user whose keys he wants, where these are a user's.
+        """
+        return self._of(user).admits_reading
+
+    # ── how it is ───────────────────────────────────────────────────────────────────
+
+    @property
+    def readings(self) -> list[Reading]:
+        """What each node's breaker says."""
+        return [
+            Reading(self.name, node, breaker.state, breaker.cause)
+            for node, breaker in self._breakers.items()
+        ]
+
+    @property
+    def trips(self) -> Counter[Cause]:
+        """How often breakers opened since this process started, by cause."""
+        return sum((b.trips for b in self._breakers.values()), self._gone.copy())
+
+    @property
+    def serves(self) -> bool:
+        """Whether somebody can be served: one node is there."""
+        return any(breaker.admits for breaker in self._breakers.values())
+
+    @property
+    def condition(self) -> str:
+        """``ok``, or what is wrong: the cause, and how many nodes of a Cluster are there."""
+        causes = [b.cause for b in self._breakers.values() if b.cause is not None]
+        if not causes:
+            return "ok"
+        if not isinstance(self.client, AsyncCluster) or not self.serves:
+            return causes[0]
+        there = len(self._breakers) - len(causes)
+        return f"{there} of {len(self._breakers)} nodes, {causes[0]}"
+
+    async def check(self) -> None:
+        """Probe every node that may be probed now."""
+        nodes = self._nodes()
+        for node in [name for name in self._breakers if name not in nodes]:
+            self._gone += self._breakers.pop(node).trips
+        for node in nodes:
+            self._breakers.setdefault(node, self._breaker())
+        await asyncio.gather(*[self._probe(node, key) for node, key in nodes.items()])
+
+    async def _watch(self) -> None:
+        pause = min(self._settings.worker_heartbeat_seconds, self._settings.redis_retry_seconds)
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._tripped.wait()
+            self._tripped.clear()
+            await self.check()
+
+    async def _probe(self, node: str, key: str) -> None:
+        """Write a key that lies on this node: reading is not enough to go on."""
+        breaker = self._breakers[node]
+        if not breaker.probe():
+            return
+        try:
+            async with asyncio.timeout(self._settings.redis_timeout):
+                await self.client.set(key, b"", ex=keys.PING_TTL_SECONDS)
+        except asyncio.CancelledError:
+            if not breaker.admits:
+                breaker.failed(breaker.cause or "unreachable")
+            raise
+        except BROKEN as error:
+            await self._failed(breaker, cause_of(error) or "unreachable")
+        else:
+            if not breaker.admits:
+                _log.info("redis_back", place=self.name, node=node)
+            breaker.answered()
+
+    async def _failed(self, breaker: Breaker, cause: Cause) -> None:
+        if breaker.failed(cause):
+            self._tripped.set()
+        if cause == "read_only":  # the address may lead to another server by now
+            await renew_async(self.client)
+
+    # ── nodes ───────────────────────────────────────────────────────────────────────
+
+    def _breaker(self) -> Breaker:
+        return Breaker(self._settings.redis_retry_seconds)
+
+    def _of(self, user: str) -> Breaker:
+        """Return the breaker of the node that has this user's keys."""
+        if not isinstance(self.client, AsyncCluster):
+            return self._breakers[_ONE]
+        node = self.client.node_of(keys.cache(user)) or _ONE
+        return self._breakers.setdefault(node, self._breaker())
+
+    def _nodes(self) -> dict[str, str]:
+        """Return for every node a key that lies there; before a Cluster is known, any."""
+        if not isinstance(self.client, AsyncCluster):
+            return {_ONE: keys.ping(0)}
+        return self.client.key_on_each(keys.ping) or {_ONE: keys.ping(0)}

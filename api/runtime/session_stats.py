@@ -1,0 +1,76 @@
+"""What session caches did for users, written down a few times a second, off the requests' way.
+
+All of it may be lost (``docs/architecture.md``, state in Redis), so no answer waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import structlog
+
+from shared import keys
+from shared.deadline import Deadline
+from shared.errors import Degraded
+from shared.settings import Settings
+
+from .tasks import end, every
+from .user_store import Noted, UserState
+
+_log = structlog.get_logger(__name__)
+_EVERY_SECONDS = 0.25
+_TOUCH_SECONDS = 30.0
+"""How often the keys of an active user are prolonged."""
+
+
+class Activity:
+    """Gathers what requests note of their users, and writes it for all of them together."""
+
+    def __init__(self, settings: Settings, users: UserState) -> None:
+        self._settings = settings
+        self._users = users
+        self._noted: dict[str, Noted] = {}
+        self._touched: dict[str, float] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def note(self, user: str, hits: int, misses: int, saved: int) -> None:
+        """Note one request of ``user``: his blocks known and unknown, tokens the known saved."""
+        noted = self._noted.setdefault(user, Noted(keys.user_tag(user)))
+        noted.at = time.time()
+        noted.hits += hits
+        noted.misses += misses
+        noted.saved += saved
+
+    async def start(self) -> None:
+        """Begin to write."""
+        self._task = asyncio.create_task(every(_EVERY_SECONDS, self._write), name="activity")
+
+    async def stop(self) -> None:
+        """Write what is left, if Redis is there."""
+        await end([self._task])
+        await self._write()
+
+    async def _write(self) -> None:
+        """Write and forget what was noted."""
+        if not self._noted:
+            return
+        noted, self._noted = self._noted, {}
+        deadline = Deadline.after(self._settings.redis_timeout)
+        try:
+            await self._users.note(noted, deadline)
+            due = self._due(noted)
+            if due:
+                await self._users.touch(due, deadline)
+        except Degraded:
+            _log.warning("sessions_not_noted", users=len(noted))
+
+    def _due(self, noted: dict[str, Noted]) -> dict[str, str]:
+        """Return the users whose keys are to be prolonged again, with their tags."""
+        now = time.monotonic()
+        before = now - _TOUCH_SECONDS
+        if len(self._touched) > 2 * self._settings.max_user_sessions:
+            self._touched.clear()
+        due = {u: n.tag for u, n in noted.items() if self._touched.get(u, -1e9) < before}
+        self._touched.update(dict.fromkeys(due, now))
+        return due

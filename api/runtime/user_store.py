@@ -1,0 +1,131 @@
+"""A user's state in Redis, but for the blocks in work: his originals and his session."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from shared import keys
+from shared.deadline import Deadline
+from shared.jobs import Original, unpack_original
+from shared.originals import keep
+from shared.settings import Settings
+
+from .redis_guard import Guarded
+
+_AT_ONCE = 8
+"""Users written for at once: each takes a connection."""
+
+
+@dataclass(slots=True)
+class Noted:
+    """What one user's session cache did: blocks known and unknown, tokens the known saved.
+
+    ``at`` is when it did so last, in epoch seconds.
+    """
+
+    tag: str
+    at: float = 0.0
+    hits: int = 0
+    misses: int = 0
+    saved: int = 0
+
+
+class UserState:
+    """Reads and writes what belongs to one user, by his tag, or to a few.
+
+    Every method raises ``Degraded`` where Redis does not answer in
+    time. ``state`` holds the users' own keys, ``queues`` the list of all sessions.
+    """
+
+    def __init__(self, settings: Settings, state: Guarded, queues: Guarded) -> None:
+        self._settings = settings
+        self._state = state
+        self._queues = queues
+
+    async def keep(
+        self, user: str, originals: Iterable[Original], refresh: Iterable[str], deadline: Deadline
+    ) -> None:
+        """Store ``originals`` and prolong those already stored under ``refresh`` hashes."""
+        pipe = self._state.client.pipeline(transaction=False)
+        keep(pipe, user, originals, refresh, self._settings.original_ttl)
+        await self._state.ask(pipe.execute(), deadline, user)
+
+    async def retrieve(
+        self, user: str, digest: str, deadline: Deadline
+    ) -> tuple[Original, int] | None:
+        """Return an original of ``user`` and how often it was retrieved, and prolong its life."""
+        ttl = self._settings.original_ttl
+        redis = self._state.client
+        packed = await self._state.ask(redis.get(keys.original(user, digest)), deadline, user)
+        if packed is None:
+            return None
+        pipe = redis.pipeline(transaction=False)
+        pipe.incr(keys.reads(user, digest))
+        pipe.expire(keys.reads(user, digest), ttl)
+        pipe.expire(keys.original(user, digest), ttl)
+        count, *_ = await self._state.ask(pipe.execute(), deadline, user)
+        return unpack_original(packed), count
+
+    async def was_kept(self, user: str, digest: str, deadline: Deadline) -> bool:
+        """Say whether ``user`` once had an original under ``digest``."""
+        asked = self._state.client.zscore(keys.tombstones(user), digest)
+        return await self._state.ask(asked, deadline, user) is not None
+
+    async def touch(self, users: Mapping[str, str], deadline: Deadline) -> None:
+        """Prolong the sessions of ``users`` (tags by name), ending the oldest beyond the bound."""
+        settings = self._settings
+        await self._together([self._prolong(user, deadline) for user in users.values()])
+        pipe = self._queues.client.pipeline(transaction=False)
+        pipe.zremrangebyscore(keys.SESSIONS, "-inf", time.time() - settings.session_ttl)
+        pipe.zcard(keys.SESSIONS)
+        *_, count = await self._queues.ask(pipe.execute(), deadline)
+        if count > settings.max_user_sessions:
+            await self._end_oldest(count - settings.max_user_sessions, deadline)
+
+    async def _end_oldest(self, count: int, deadline: Deadline) -> None:
+        popped = self._queues.client.zpopmin(keys.SESSIONS, count)
+        for name, _ in await self._queues.ask(popped, deadline):
+            tag = keys.user_tag(name.decode("utf-8", "surrogatepass"))
+            gone = self._state.client.unlink(keys.cache(tag), keys.ages(tag), keys.session(tag))
+            await self._state.ask(gone, deadline, tag)
+
+    async def note(self, users: Mapping[str, Noted], deadline: Deadline) -> None:
+        """Write down what the session caches of ``users``, by name, did."""
+        settings = self._settings
+        await self._together([self._add(noted, deadline) for noted in users.values()])
+        pipe = self._queues.client.pipeline(transaction=False)
+        pipe.zadd(keys.SESSIONS, {name: noted.at for name, noted in users.items()})
+        pipe.expire(keys.SESSIONS, settings.session_ttl)
+        await self._queues.ask(pipe.execute(), deadline)
+
+    # ── one user, beside others: each has a node, and a failure, of his own ─────────
+
+    async def _prolong(self, user: str, deadline: Deadline) -> None:
+        pipe = self._state.client.pipeline(transaction=False)
+        for key in (keys.cache(user), keys.ages(user), keys.session(user)):
+            pipe.expire(key, self._settings.session_ttl)
+        await self._state.ask(pipe.execute(), deadline, user)
+
+    async def _add(self, noted: Noted, deadline: Deadline) -> None:
+        pipe = self._state.client.pipeline(transaction=False)
+        counters = keys.session(noted.tag)
+        amounts = {"hits": noted.hits, "misses": noted.misses, "saved": noted.saved}
+        for field, amount in amounts.items():
+            if amount:
+                pipe.hincrby(counters, field, amount)
+        pipe.expire(counters, self._settings.session_ttl)
+        await self._state.ask(pipe.execute(), deadline, noted.tag)
+
+    async def _together(self, writes: Sequence[Coroutine[Any, Any, None]]) -> None:
+        """Run all of ``writes``, a few at a time; raise the first failure when all are through."""
+        failed: list[BaseException] = []
+        for start in range(0, len(writes), _AT_ONCE):
+            part = writes[start : start + _AT_ONCE]
+            outcomes = await asyncio.gather(*part, return_exceptions=True)
+            failed += [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
+        if failed:
+            raise failed[0]

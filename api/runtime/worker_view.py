@@ -1,0 +1,84 @@
+"""The worker pools as this front end sees them: who lives, how fast, what runs free text."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from shared import keys
+from shared.deadline import Deadline
+from shared.errors import Degraded
+from shared.jobs import EngineStatus, unpack_status
+from shared.settings import POOLS, Settings
+
+from .redis_guard import Guarded
+from .tasks import end, every
+
+
+class Pools:
+    """Looks at the workers' heartbeats once in a while."""
+
+    def __init__(self, settings: Settings, queues: Guarded) -> None:
+        self._settings = settings
+        self._queues = queues
+        self._task: asyncio.Task[None] | None = None
+        self.alive: dict[str, int] = dict.fromkeys(POOLS, 0)
+        self.text_engines: Counter[EngineStatus] = Counter()
+        self._paces: dict[str, float] = {}
+
+    async def start(self) -> None:
+        """Look once, and then again and again."""
+        await self._look()
+        seconds = self._settings.worker_heartbeat_seconds
+        self._task = asyncio.create_task(every(seconds, self._look), name="pools")
+
+    async def stop(self) -> None:
+        """Stop looking."""
+        await end([self._task])
+
+    def bytes_in(self, pool: str, seconds: float) -> int:
+        """Return how many bytes of jobs the pool does in so long; -1 where nobody knows."""
+        pace = self._paces.get(pool)
+        return -1 if pace is None else round(pace * seconds)
+
+    async def _look(self) -> None:
+        oldest = time.time() - keys.WORKER_TTL_SECONDS
+        redis = self._queues.client
+        deadline = Deadline.after(2 * self._settings.redis_timeout)
+        try:
+            pipe = redis.pipeline(transaction=False)
+            for pool in POOLS:
+                pipe.zrangebyscore(keys.workers(pool), oldest, "+inf")
+            names = dict(zip(POOLS, await self._queues.ask(pipe.execute(), deadline), strict=True))
+            alive = [(pool, name.decode()) for pool in POOLS for name in names[pool]]
+            asked = [keys.engine(*worker) for worker in alive] + [keys.pace(*w) for w in alive]
+            said = await self._queues.ask(redis.mget(asked), deadline) if asked else []
+        except Degraded:
+            return
+        self.alive = {pool: len(found) for pool, found in names.items()}
+        statuses, paces = said[: len(alive)], said[len(alive) :]
+        self.text_engines = Counter(s for s in map(_read_status, statuses) if s is not None)
+        self._paces = dict(_paces(alive, paces))
+
+
+def _read_status(packed: Any) -> EngineStatus | None:
+    try:
+        return unpack_status(packed) if packed else None
+    except (msgspec.DecodeError, ValueError):
+        return None
+
+
+def _paces(
+    workers: Sequence[tuple[str, str]], found: Sequence[bytes | None]
+) -> Iterator[tuple[str, float]]:
+    """Yield each pool with its workers' paces together; who has none yet counts as the others."""
+    for pool in POOLS:
+        its = [pace for (of, _), pace in zip(workers, found, strict=True) if of == pool]
+        known = [float(pace) for pace in its if pace is not None]
+        if known:
+            yield pool, sum(known) / len(known) * len(its)

@@ -1,0 +1,1 @@
+"""Gunicorn's side: the server, its processes, their connections and their end."""

@@ -1,0 +1,166 @@
+"""A client's connection, with the bounds that gunicorn's own has not.
+
+Gunicorn's asyncio protocol waits without end for the first request's head, for a body that
+trickles, and for a client that does not read its answer. Here a head, and then its body,
+must arrive within ``HEADROOM_READ_TIMEOUT_SECONDS`` each (408), and an answer must move
+within the same time or the connection is dropped. A process serves
+``HEADROOM_MAX_CONNECTIONS`` at once: one more is closed before it says anything. What
+gunicorn refuses itself (a head that is no HTTP) gets the contract's error body and headers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import time
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+
+from gunicorn.asgi.protocol import ASGIProtocol
+
+from ..http.middleware import error_body
+from ..http.request import ARRIVED
+from ..http.security_headers import ANSWER_HEADERS
+
+_STEP_BYTES = 32 * 1024
+"""What a client that reads slowly must take of its answer in the time there is."""
+
+
+class BoundedConnection(ASGIProtocol):
+    """One connection of a worker whose ``app`` is a :class:`~api.server.Server`."""
+
+    _read_timer: asyncio.TimerHandle | None = None
+    _begun = False
+    _arrived = 0.0
+    _answering = False
+    _write_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Start the first request's time."""
+        super().connection_made(transport)
+        if self.worker.nr_conns > self.worker.app.settings.max_connections:
+            self._close_transport()
+        else:
+            self._start_read_timer()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came, whatever it is."""
+        try:
+            super().data_received(data)
+        except Exception:  # a length of 5000 digits, say: what is unforeseen is no request
+            self._send_error_response(400, "")
+            self._close_transport()
+
+    def _feed_callback_parser(self, data: bytes) -> Any:
+        """Parse what came, or what came early, behind the request before; a head's first
+        bytes start its time."""
+        if self._read_timer is None and not self._callback_parser.is_complete:
+            self._start_read_timer()
+        self._begun = True
+        return super()._feed_callback_parser(data)
+
+    def _on_headers_complete(self) -> Any:
+        self._start_read_timer()
+        self._arrived = time.monotonic()
+        return super()._on_headers_complete()
+
+    def _build_http_scope(self, *arguments: Any) -> dict[str, Any]:
+        """Say when the request's head was here: a busy loop comes to it later."""
+        scope: dict[str, Any] = super()._build_http_scope(*arguments)
+        scope[ARRIVED] = self._arrived
+        return scope
+
+    def _on_message_complete(self) -> None:
+        self._stop_read_timer()
+        super()._on_message_complete()
+
+    def _send_response_start(self, *arguments: Any, **more: Any) -> None:
+        self._answering = True
+        super()._send_response_start(*arguments, **more)
+
+    def pause_writing(self) -> None:
+        """The client reads slower than the answer is written: it may, but it must read."""
+        super().pause_writing()
+        self._watch_write()
+
+    def resume_writing(self) -> None:
+        """The client read on."""
+        self._stop_write_timer()
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the timers with the connection."""
+        self._stop_read_timer()
+        self._stop_write_timer()
+        super().connection_lost(exc)
+
+    @property
+    def _patience(self) -> float:
+        seconds: float = self.worker.app.settings.read_timeout_seconds
+        return seconds
+
+    def _start_read_timer(self) -> None:
+        self._stop_read_timer()
+        self._begun = self._answering = False
+        self._read_timer = self.worker.loop.call_later(self._patience, self._read_late)
+
+    def _read_late(self) -> None:
+        """End a request that does not arrive; who has said nothing yet is told nothing."""
+        self._read_timer = None
+        if self._closed:
+            return
+        receiver = self._body_receiver
+        if not self._answering and (self._begun or receiver is not None):
+            self._send_error_response(408, f"the request did not arrive in {self._patience:g} s")
+        self._close_transport()
+        if receiver is not None:
+            receiver.signal_disconnect()
+        self._request_ready.set()
+
+    def _stop_read_timer(self) -> None:
+        if self._read_timer is not None:
+            self._read_timer.cancel()
+            self._read_timer = None
+
+    def _watch_write(self) -> None:
+        waiting = self.transport.get_write_buffer_size()
+        self._write_timer = self.worker.loop.call_later(self._patience, self._write_late, waiting)
+
+    def _write_late(self, before: int) -> None:
+        if self.transport.get_write_buffer_size() > before - _STEP_BYTES:
+            self.transport.abort()
+        else:
+            self._watch_write()
+
+    def _stop_write_timer(self) -> None:
+        if self._write_timer is not None:
+            self._write_timer.cancel()
+            self._write_timer = None
+
+    def _send_error_response(
+        self, status: int, message: str, extra_headers: Iterable[tuple[str, str]] = ()
+    ) -> None:
+        """Refuse in the contract's form; the text never quotes the request."""
+        phrase = HTTPStatus(status).phrase
+        kind = phrase.lower().replace(" ", "_").replace("-", "_")
+        said = message if status == 408 else "this is no request that can be served"
+        body = error_body(kind, said)
+        headers = [
+            ("content-type", "application/json"),
+            ("content-length", str(len(body))),
+            ("connection", "close"),
+            *ANSWER_HEADERS,
+            *extra_headers,
+        ]
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers)
+        self._safe_write(f"HTTP/1.1 {status} {phrase}\r\n{lines}\r\n".encode("latin-1") + body)
+
+
+def raise_file_limit(connections: int) -> None:
+    """Let this process open as many files as the system allows: connections are files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * connections
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))

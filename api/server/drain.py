@@ -1,0 +1,225 @@
+"""How a front end ends: it drains, so that no request is cut before its deadline.
+
+Gunicorn's asyncio worker, left alone, waits for idle keep-alive connections as if they were
+requests, is killed by its master while it does, and on SIGHUP leaves before its successor
+serves. Here, from the first SIGTERM (or SIGINT) on:
+
+1. ``/readyz`` says 503 ``draining`` and every answer carries ``Connection: close``; for
+   ``HEADROOM_DRAIN_SECONDS`` new connections are still served, for load balancers to notice.
+2. The listening socket is let go. Requests go on to their deadlines; a connection that has
+   been idle for :data:`IDLE_POLLS` looks at it, a second, is closed.
+3. The application's parts close, and the process ends.
+
+A second SIGTERM ends it at once. SIGHUP puts new processes behind the same listening socket,
+and tells the old ones to drain when the new ones serve.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from types import FrameType
+from typing import Any
+
+from gunicorn.arbiter import Arbiter
+from gunicorn.asgi.lifespan import LifespanManager
+from gunicorn.workers import gasgi
+
+from shared.gc_freeze import keep_what_is_loaded
+from shared.readiness import heard, readiness, tell
+from shared.settings import Settings
+from shared.sockets import listens, stop_listening
+
+from .accept import Listener
+from .connection import BoundedConnection, raise_file_limit
+
+_POLL_SECONDS = 0.05
+_NOTIFY_SECONDS = 1.0
+IDLE_POLLS = 20
+"""A client that is about to use a connection has used it in this time, a second. Counted in
+looks and not by the clock: a process that had no processor for a second has read nothing."""
+_CLOSING_SECONDS = 6
+"""What a process may take beyond its last request's deadline: gunicorn's tick of a second,
+idle connections, and closing the ledger and the connections to Redis and Postgres."""
+_HANG_SECONDS = 60
+_START_SECONDS = 30.0
+
+
+def drain_limit(settings: Settings) -> int:
+    """Return the seconds after SIGTERM within which a front end is gone by itself."""
+    return round(settings.drain_seconds) + settings.deadline_ms // 1000 + _CLOSING_SECONDS + 1
+
+
+def hang_limit(settings: Settings) -> int:
+    """Return gunicorn's ``timeout``: how long a process may show no life, and a body no byte.
+
+    It is longer than any deadline, so gunicorn ends no request before that.
+    """
+    return max(_HANG_SECONDS, settings.deadline_ms // 1000 + _HANG_SECONDS // 2)
+
+
+class Connection(BoundedConnection):
+    """A client's connection that its process knows of."""
+
+    _decided: tuple[Any, bool] = (None, False)
+
+    def connection_made(self, transport: Any) -> None:
+        """Note it."""
+        self.worker.connections.add(self)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget it."""
+        self.worker.connections.discard(self)
+        super().connection_lost(exc)
+
+    @property
+    def idle(self) -> bool:
+        """Whether it waits for a request's head."""
+        return bool(self._awaiting_request)
+
+    def close(self) -> None:
+        """Close it in good order."""
+        self._keepalive_timeout()
+
+    def _will_close(self, request: Any, response_requires_close: bool) -> bool:
+        """Say whether the connection closes after an answer: as the answer's head announced.
+
+        It is asked again when the answer is through; draining may have begun between.
+        """
+        if self._decided[0] is not request:
+            self._decided = (request, self.worker.app.drain.asked)
+        closes: bool = super()._will_close(request, response_requires_close)
+        return self._decided[1] or closes
+
+
+class FrontEnd(gasgi.ASGIWorker):
+    """One front-end process. ``self.app`` is the :class:`~api.server.Server`."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.connections: set[Connection] = set()
+        self._draining: asyncio.Task[None] | None = None
+
+    def init_process(self) -> None:
+        """Serve with connections that are bounded and can be drained."""
+        raise_file_limit(self.app.settings.max_connections)
+        super().init_process()
+
+    async def _serve(self) -> None:
+        """Serve until told to end: gunicorn's own, with listeners that keep up."""
+        self.lifespan = LifespanManager(self.asgi, self.log, self.state)
+        try:
+            await self.lifespan.startup()
+            keep_what_is_loaded()
+            for held in self.sockets:
+                taken = Listener(self.loop, held.sock, lambda: Connection(self), self.cfg.backlog)
+                self.servers.append(taken)
+        except Exception as error:
+            self.log.error("The front end cannot start: %s", error)
+            raise SystemExit(Arbiter.WORKER_BOOT_ERROR) from error
+        for pipe in self.app.ready_pipes:
+            tell(pipe)
+        while self.alive and self.ppid == os.getppid():
+            self.notify()
+            await asyncio.sleep(_NOTIFY_SECONDS)
+        await self._shutdown()
+
+    def handle_exit_signal(self) -> None:
+        """Begin to drain (SIGTERM); told twice is told once, for gunicorn repeats itself.
+
+        The worker stays ``alive`` until its connections are gone: gunicorn cuts those of a
+        worker that is not, whatever it announced on them.
+        """
+        if not self.app.drain.asked:
+            self.app.drain.asked = True
+            self._draining = self.loop.create_task(self._drain(), name="drain")
+
+    async def _drain(self) -> None:
+        await self._until(lambda: False, self.app.settings.drain_seconds)
+        await self._let_go()
+        self.alive = False
+
+    async def _shutdown(self) -> None:
+        """Close the parts; where the master died, end first what runs: others want the port."""
+        if not self.app.drain.asked:
+            await self._let_go()
+        if self.lifespan and not self._quick_shutdown:
+            await self.lifespan.shutdown()
+
+    async def _let_go(self) -> None:
+        """Let the socket go and finish what runs."""
+        settings: Settings = self.app.settings
+        for server in self.servers:
+            server.close()
+        looks: dict[Connection, tuple[int, int]] = {}
+
+        def gone() -> bool:
+            for one in list(self.connections):
+                requests, idle = looks.get(one, (-1, 0))
+                same = one.idle and one.req_count == requests
+                looks[one] = (one.req_count, idle + 1 if same else 0)
+                if idle >= IDLE_POLLS:
+                    one.close()
+            return not self.connections
+
+        await self._until(gone, settings.deadline_ms / 1000 + 1)
+
+    async def _until(self, over: Any, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self._quick_shutdown and time.monotonic() < end and not over():
+            self.notify()
+            await asyncio.sleep(_POLL_SECONDS)
+
+
+class Master(Arbiter):
+    """Starts the front-end processes of one command, and ends them."""
+
+    def __init__(self, app: Any) -> None:
+        self._told = False
+        self._wanted = 0
+        self._ready, pipe = readiness()
+        app.ready_pipes.append(pipe)
+        super().__init__(app)
+
+    def start(self) -> None:
+        """Get ready to start processes; nobody listens before the first of them serves.
+
+        Gunicorn would listen from here on, and who comes too early would wait unseen.
+        """
+        taken_over = any(listens(bind) for bind in self.address if isinstance(bind, int))
+        super().start()
+        if not taken_over:
+            for held in self.LISTENERS:
+                stop_listening(held.sock)
+
+    def signal(self, sig: int, frame: FrameType | None) -> None:
+        """Note a signal; to be told to go a second time is to go at once."""
+        if sig in (signal.SIGTERM, signal.SIGINT):
+            if self._told:
+                self.kill_workers(signal.SIGKILL)
+                os._exit(128 + sig)
+            self._told = True
+            sig = signal.SIGTERM
+        super().signal(sig, frame)
+
+    def reload(self) -> None:
+        """Replace the processes (SIGHUP); the old ones drain when the new ones serve."""
+        while heard(self._ready, 4096):
+            pass  # said by processes that were started one by one
+        self._wanted = self.cfg.workers
+        try:
+            super().reload()
+        finally:
+            self._wanted = 0
+
+    def manage_workers(self) -> None:
+        """Keep the number of processes; while they are replaced, wait for the new ones."""
+        end = time.monotonic() + _START_SECONDS
+        while self._wanted > 0 and time.monotonic() < end:
+            self.reap_workers()
+            self._wanted -= heard(self._ready, self._wanted)
+            time.sleep(_POLL_SECONDS)
+        super().manage_workers()

@@ -1,0 +1,69 @@
+"""The front end's server: gunicorn with its asyncio worker, made to drain."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gunicorn.app.base import BaseApplication
+
+from shared import logs
+from shared.settings import Settings
+from shared.tracing import tracer
+
+from ..app import App, create_app
+from ..endpoints.health import Drain
+from .drain import FrontEnd, Master, drain_limit, hang_limit
+
+
+class Server(BaseApplication):
+    """Serves the application until it is told to stop.
+
+    It listens on ``settings.host:settings.port``, or on the socket ``listen_fd`` that its
+    supervisor made. Each process that serves writes a byte to ``ready_fd``.
+    """
+
+    def __init__(
+        self, settings: Settings, listen_fd: int | None = None, ready_fd: int | None = None
+    ) -> None:
+        self.settings = settings
+        self.drain = Drain()
+        self.ready_pipes = [] if ready_fd is None else [ready_fd]
+        self._bind = (
+            f"{settings.host}:{settings.port}" if listen_fd is None else f"fd://{listen_fd}"
+        )
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Set gunicorn up: its timeouts detect hangs and are never a request's limit."""
+        settings = self.settings
+        options: dict[str, Any] = {
+            "bind": self._bind,
+            "workers": settings.api_processes,
+            "worker_class": FrontEnd,
+            "backlog": 4096,
+            "keepalive": 75,
+            "timeout": hang_limit(settings),
+            "graceful_timeout": drain_limit(settings),
+            "loglevel": "warning",
+            "proc_name": "headroom-farm-api",
+            "control_socket_disable": True,
+            # gunicorn_h1c, where something else installed it, cut large bodies off (0.6.10).
+            "http_parser": "python",
+        }
+        for key, value in options.items():
+            self.cfg.set(key, value)
+
+    def load(self) -> App:
+        """Return the application, made in each process after the fork."""
+        logs.configure(self.settings)
+        tracer.configure(self.settings, "headroom-farm-api")
+        return create_app(self.settings, self.drain)
+
+    def run(self) -> None:
+        """Serve until SIGTERM or SIGINT."""
+        Master(self).run()
+
+
+def serve(settings: Settings, *, listen_fd: int | None = None, ready_fd: int | None = None) -> None:
+    """Serve until SIGTERM or SIGINT; :class:`Server` says what the descriptors are."""
+    Server(settings, listen_fd, ready_fd).run()

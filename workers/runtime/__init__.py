@@ -1,0 +1,1 @@
+"""What runs a worker's queue: jobs, leases, heartbeats, time limits, delivery."""

@@ -1,0 +1,107 @@
+"""What happens with a finished block: it is stored for its user and sent to whoever waits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from redis.client import Pipeline
+
+from shared import keys
+from shared.buckets import ENGINE, bucket_of
+from shared.connection import BROKEN
+from shared.jobs import Form, Job, Reply, pack_form, pack_reply, unpack_form
+from shared.originals import keep
+from shared.scripts import script
+from shared.settings import Settings
+
+from ..batcher import BatchCount
+from ..tasks import Done
+from .queue import Outcome, PoolQueue
+
+_log = structlog.get_logger(__name__)
+_NOT_KEPT = ("failed", "refused")
+
+
+class Delivery:
+    """Delivers one pool's blocks and ends its jobs.
+
+    ``state`` is where the users' caches and originals are, ``redis`` where the queues are.
+    """
+
+    def __init__(self, state: Any, redis: Any, queue: PoolQueue, settings: Settings) -> None:
+        self._state = state
+        self._redis = redis
+        self._queue = queue
+        self._settings = settings
+        self._finish = state.register_script(script("finish"))
+
+    def known(self, job: Job) -> dict[str, Form]:
+        """Return the forms of the job's blocks that the session cache has already."""
+        names = [block.key for block in job.blocks]
+        try:
+            found: Any = self._state.hmget(keys.cache(job.user), names) if names else []
+        except BROKEN:
+            if self._state is self._redis:
+                raise
+            return {}
+        return {key: unpack_form(form) for key, form in zip(names, found, strict=True) if form}
+
+    def deliver(self, job: Job, done: Done, count: BatchCount, ends: str | None = None) -> None:
+        """Store originals and form, end the flight, and answer everybody who waits.
+
+        ``count`` goes with it into the pool's counters, and starts again at zero. ``ends``
+        is the id of a job that is done with this block.
+        """
+        form = done.form
+        waiters = {job.reply.encode()}
+        try:
+            waiters.update(self._store(job.user, done))
+        except BROKEN as error:
+            if self._state is self._redis:
+                raise
+            # The queues may be well: one node without its users must not stop the pool.
+            _log.warning("state_failed", error=type(error).__name__)
+            form = Form(None, outcome="unstored")
+        reply = pack_reply(Reply(job.user, done.block.key, pack_form(form)))
+        pipe = self._redis.pipeline(transaction=False)
+        for waiter in waiters:
+            pipe.rpush(waiter, reply)
+            pipe.expire(waiter, keys.REPLY_TTL_SECONDS)
+        self._count(pipe, form, count)
+        if ends is None:
+            pipe.execute()
+        else:
+            self._queue.done_with(pipe, ends)
+
+    def end(self, job_id: str, outcome: Outcome) -> None:
+        """End a job whose blocks are not to be done."""
+        self._queue.done(job_id, outcome)
+
+    def _store(self, user: str, done: Done) -> list[bytes]:
+        """Keep the block in its user's state; return the reply lists that wait for it."""
+        settings = self._settings
+        if done.originals:
+            pipe = self._state.pipeline(transaction=False)
+            keep(pipe, user, done.originals, (), settings.original_ttl)
+            pipe.execute()
+        # Not in the pipeline: there redis-py would first ask whether the script is known.
+        waiters: list[bytes] = self._finish(
+            keys=[keys.cache(user), keys.ages(user), keys.flights(user)],
+            args=[
+                settings.session_ttl,
+                settings.max_cache_entries,
+                done.block.key,
+                b"" if done.form.outcome in _NOT_KEPT else pack_form(done.form),
+            ],
+        )
+        return waiters
+
+    def _count(self, pipe: Pipeline, form: Form, count: BatchCount) -> None:
+        """Count a finished block, for ``/metrics``."""
+        counters = keys.metrics(self._queue.pool)
+        pipe.hincrby(counters, f"blocks:{form.outcome}", 1)
+        pipe.hincrby(counters, f"engine:{bucket_of(form.engine_ms / 1000, ENGINE)}", 1)
+        pipe.hincrby(counters, "engine_us", round(form.engine_ms * 1000))
+        for name, value in count.take().items():
+            pipe.hincrbyfloat(counters, name, value)

@@ -1,0 +1,136 @@
+"""A worker's second thread: says that it lives, renews leases, looks for the dead.
+
+It speaks for the loop: where that hangs it is silent, and the worker counts as dead. Where it
+goes on hanging the process ends, so that whoever runs it starts a new one.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+import structlog
+
+from shared import keys
+from shared.connection import BROKEN, connect, connect_state, renew
+from shared.jobs import EngineStatus, pack_status
+from shared.settings import POOLS, PoolName, Settings
+
+from .delivery import Delivery
+from .pace import Pace
+from .queue import PoolQueue
+from .reaper import Reaper
+from .watchdog import Pulse
+
+_log = structlog.get_logger(__name__)
+_BEATS_A_LEASE = 3
+_BEATS_TO_HANG = 20
+"""Counted, not timed: a process that was stopped for a while did not hang."""
+_HUNG = 70
+"""The exit status of a worker that ended because its loop hung (``EX_SOFTWARE``)."""
+
+
+class Heartbeat:
+    """Beats until it is stopped, which is after the last job: a lease is renewed to the end.
+
+    ``register`` enters the worker in RQ's registry; ``prolong`` is RQ's key of it, and how
+    many seconds it lives. ``pace`` is how many bytes of jobs a second of work does.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        pool: PoolName,
+        name: str,
+        status: EngineStatus | None,
+        pulse: Pulse,
+        pace: Pace,
+        register: Callable[[], None],
+        prolong: tuple[str, int],
+    ) -> None:
+        self._settings = settings
+        self._pool = pool
+        self._name = name
+        self._status = status
+        self._pulse = pulse
+        self._pace = pace
+        self._register = register
+        self._prolong = prolong
+        self._redis = connect(settings)
+        state = connect_state(settings) if settings.state_url else self._redis
+        self._queues = {each: PoolQueue(self._redis, each, settings) for each in POOLS}
+        self._reapers = [
+            Reaper(queue, Delivery(state, self._redis, queue, settings))
+            for queue in self._queues.values()
+        ]
+        self._held: Mapping[str, int] = {}
+        self._stopped = threading.Event()
+        self._registered = False
+        self._hung = 0
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Begin to beat."""
+        self._thread.start()
+
+    def hold(self, leases: Mapping[str, int]) -> None:
+        """Renew these leases (milliseconds by job id) from now on, and no others."""
+        self._held = dict(leases)
+
+    def stop(self) -> None:
+        """Stop beating."""
+        self._stopped.set()
+        self._thread.join(2.0)
+
+    def _run(self) -> None:
+        settings = self._settings
+        pause = min(settings.worker_heartbeat_seconds, settings.lease_seconds / _BEATS_A_LEASE)
+        while not self._stopped.is_set():
+            if self._loop_turns():
+                try:
+                    self._queues[self._pool].renew(self._held)
+                    self._say()
+                    for reaper in self._reapers:
+                        reaper.reap()
+                except BROKEN as error:
+                    _log.warning("heartbeat_failed", pool=self._pool, error=type(error).__name__)
+                    renew(self._redis)
+            self._stopped.wait(pause)
+
+    def _loop_turns(self) -> bool:
+        if not self._pulse.stopped:
+            self._hung = 0
+            return True
+        self._hung += 1
+        if self._hung == 1:
+            _log.error("loop_hangs", pool=self._pool, worker=self._name)
+        elif self._hung > _BEATS_TO_HANG:
+            _log.error("worker_given_up", pool=self._pool, worker=self._name)
+            os._exit(_HUNG)
+        return False
+
+    def _say(self) -> None:
+        if not self._registered:
+            self._register()
+            self._registered = True
+        now = time.time()
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.zadd(keys.workers(self._pool), {self._name: now})
+        pipe.zremrangebyscore(keys.workers(self._pool), "-inf", now - 10 * keys.WORKER_TTL_SECONDS)
+        pipe.expire(*self._prolong)
+        if self._status is not None:
+            pipe.set(
+                keys.engine(self._pool, self._name),
+                pack_status(self._status),
+                ex=keys.WORKER_TTL_SECONDS,
+            )
+        if self._pace.a_second is not None:
+            pipe.set(
+                keys.pace(self._pool, self._name),
+                round(self._pace.a_second),
+                ex=keys.WORKER_TTL_SECONDS,
+            )
+        pipe.sadd("rq:queues", keys.queue(self._pool))
+        pipe.execute()

@@ -1,0 +1,55 @@
+"""What becomes of a job whose worker died.
+
+It is started again once, by whoever is there, alone and block by block. Where that worker
+dies too, the block it was at is quarantined: it stays verbatim for its user's session, and
+nobody works on it again. The job's other blocks stay verbatim this once.
+"""
+
+from __future__ import annotations
+
+import structlog
+
+from shared.jobs import Block, Form, Job
+
+from ..batcher import BatchCount
+from ..tasks import Done
+from .delivery import Delivery
+from .queue import PoolQueue
+
+_log = structlog.get_logger(__name__)
+QUARANTINED = Form(None, outcome="quarantined")
+
+
+class Reaper:
+    """Looks after one pool's jobs; any worker of any pool may be it."""
+
+    def __init__(self, queue: PoolQueue, delivery: Delivery) -> None:
+        self._queue = queue
+        self._delivery = delivery
+
+    def reap(self) -> None:
+        """Start the jobs of dead workers again, or answer for those that died twice."""
+        for job_id in self._queue.reap():
+            self._bury(job_id)
+
+    def _bury(self, job_id: str) -> None:
+        job = self._queue.begin(job_id).job
+        if not isinstance(job, Job):
+            self._delivery.end(job_id, job)
+            return
+        culprit = self._queue.marked(job_id)
+        known = self._delivery.known(job)
+        for block in job.blocks:
+            form = known.get(block.key) or self._verdict(block, culprit)
+            self._delivery.deliver(job, Done(block, form, []), BatchCount())
+        self._delivery.end(job_id, "dead")
+        _log.error(
+            "job_died_twice",
+            pool=self._queue.pool,
+            request_id=job.request_id,
+            blocks=len(job.blocks),
+            quarantined=culprit,
+        )
+
+    def _verdict(self, block: Block, culprit: str | None) -> Form:
+        return QUARANTINED if block.key == culprit else Form(None, outcome="failed")
