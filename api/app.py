@@ -25,7 +25,7 @@ from .endpoints.playground import PlaygroundResource
 from .endpoints.retrieve import Originals, RetrieveResource
 from .endpoints.stats import FarmResource, MetricsResource, PricingResource, StatsResource
 from .endpoints.tool_call import ToolCallResource
-from .http.auth import Access
+from .http.auth import Authenticator
 from .http.middleware import (
     Lifespan,
     OneSlash,
@@ -38,12 +38,12 @@ from .http.request import Request
 from .http.security_headers import SecurityHeaders, cross_origin
 from .pipeline.compressor import Compressor
 from .pipeline.dispatch import Dispatcher
-from .runtime.bypass import Switch
-from .runtime.redis_guard import Guarded
-from .runtime.result_inbox import Replies
-from .runtime.session_stats import Activity
-from .runtime.user_store import UserState
-from .runtime.worker_view import Pools
+from .runtime.bypass import BypassSwitch
+from .runtime.redis_guard import RedisGuard
+from .runtime.result_inbox import ResultInbox
+from .runtime.session_stats import SessionStats
+from .runtime.user_store import UserStore
+from .runtime.worker_view import WorkerView
 
 App = falcon.asgi.App[Request, falcon.asgi.Response]
 
@@ -54,17 +54,17 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     ``drain`` tells it when its process is on its way out.
     """
     settings = settings or load_settings()
-    queues = Guarded(connect_async(settings), settings)
+    queues = RedisGuard(connect_async(settings), settings)
     places = {"redis": queues}
     if settings.state_url is not None:
-        places["state"] = Guarded(connect_state_async(settings), settings, "state")
+        places["state"] = RedisGuard(connect_state_async(settings), settings, "state")
     state = places.get("state", queues)
-    users = UserState(settings, state, queues)
-    pools = Pools(settings, queues)
-    replies = Replies(settings, state)
+    users = UserStore(settings, state, queues)
+    pools = WorkerView(settings, queues)
+    replies = ResultInbox(settings, state)
     dispatcher = Dispatcher(settings, state, queues, pools, replies)
-    activity = Activity(settings, users)
-    switch = Switch(settings, queues)
+    activity = SessionStats(settings, users)
+    switch = BypassSwitch(settings, queues)
     compressor = Compressor(settings, dispatcher, users, activity, switch)
     started = time.monotonic()
     prices = Prices(settings)
@@ -77,7 +77,7 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     app.add_middleware(RequestId())
     app.add_middleware([SecurityHeaders(settings), *cross_origin(settings), Remainder()])
     app.add_middleware(OneSlash())
-    app.add_middleware(Access(settings))
+    app.add_middleware(Authenticator(settings))
     app.add_middleware(
         Lifespan(
             compressor,

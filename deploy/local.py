@@ -28,7 +28,7 @@ from shared.settings import Settings, load_settings
 
 from .embedded import EmbeddedValkey
 from .ports import free_port
-from .process import Part
+from .process import SupervisedProcess
 
 _log = structlog.get_logger(__name__)
 _STOP_SECONDS = 8.0
@@ -47,11 +47,11 @@ class Farm:
 
     settings: Settings
     embedded_redis: bool
-    parts: list[Part] = field(default_factory=list)
+    parts: list[SupervisedProcess] = field(default_factory=list)
     stopping: bool = False
     roll_asked: bool = False
     _rolling: Iterator[None] | None = None
-    _passing: list[Part] = field(default_factory=list)  # on their way in or out
+    _passing: list[SupervisedProcess] = field(default_factory=list)  # on their way in or out
 
     def run(self) -> None:
         """Run the farm until SIGINT or SIGTERM; SIGHUP replaces its parts one by one.
@@ -92,19 +92,23 @@ class Farm:
             valkey = EmbeddedValkey(settings.data_dir / "valkey", free_port())
             valkey.prepare()
             settings = self.settings = settings.model_copy(update={"redis_url": valkey.url})
-            self.parts.append(Part("valkey", valkey.command, environment, says_ready=0))
+            self.parts.append(
+                SupervisedProcess("valkey", valkey.command, environment, says_ready=0)
+            )
         # The parts read the same environment; what options changed is put over it.
         known = load_settings()
         for name, value in settings:
             if value != getattr(known, name):
                 environment[f"HEADROOM_{name.upper()}"] = str(value)
         self.parts.append(
-            Part("api", _command("api"), environment, listener, settings.api_processes)
+            SupervisedProcess("api", _command("api"), environment, listener, settings.api_processes)
         )
         for pool, count in (("cpu", settings.cpu_workers), ("gpu", settings.gpu_workers)):
             for number in range(count):
                 command = _command("worker", "--pool", pool)
-                self.parts.append(Part(f"{pool}-worker-{number}", command, environment))
+                self.parts.append(
+                    SupervisedProcess(f"{pool}-worker-{number}", command, environment)
+                )
 
     def _supervise(self) -> None:
         url = f"http://{self.settings.host}:{self.settings.port}"

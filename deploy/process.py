@@ -23,7 +23,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 @dataclass(slots=True)
-class Part:
+class SupervisedProcess:
     """One process of the farm. ``restart_at`` is when a dead one is started again.
 
     ``listener`` is the socket a front end is given: its supervisor holds it, so callers who
@@ -91,9 +91,11 @@ class Part:
             self._missing -= heard(self._pipe, self._missing)
         return not self._missing and self.alive
 
-    def successor(self) -> Part:
+    def successor(self) -> SupervisedProcess:
         """Return the part that is to take this one's place, not started."""
-        return Part(self.name, self.command, self.environment, self.listener, self.says_ready)
+        return SupervisedProcess(
+            self.name, self.command, self.environment, self.listener, self.says_ready
+        )
 
     @property
     def alive(self) -> bool:

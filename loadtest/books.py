@@ -18,9 +18,9 @@ import msgspec
 
 from api.accounting.ledger import Ledger
 from api.accounting.pricing import Price
-from api.accounting.usage_record import Entry, Request, answered
+from api.accounting.usage_record import AnsweredRequest, UsageRecord, answered
 from api.accounting.wal import Line
-from api.pipeline.result import Answer
+from api.pipeline.result import CompressionResult
 from shared.connection import BROKEN
 from shared.settings import load_settings
 
@@ -44,11 +44,11 @@ _PATHS = (
 )
 
 
-def _entry(chance: random.Random, number: int, at: float) -> Entry:
+def _entry(chance: random.Random, number: int, at: float) -> UsageRecord:
     before = chance.randrange(500, 150_000)
     saved = chance.choice((0, before // 3, before // 2))
     engines = dict.fromkeys(("log", "diff", "smart_crusher", "text"), (1, saved))
-    answer = Answer(
+    answer = CompressionResult(
         pieces=[],
         messages=9,
         changed=4,
@@ -63,7 +63,7 @@ def _entry(chance: random.Random, number: int, at: float) -> Entry:
         reason="" if saved else "no_gain",
         engines=engines,
     )
-    request = Request(f"r{number}", f"user-{chance.randrange(1000)}", chance.random() / 10)
+    request = AnsweredRequest(f"r{number}", f"user-{chance.randrange(1000)}", chance.random() / 10)
     entry = answered(request, answer, Price(Decimal("3.0000"), False))
     return msgspec.structs.replace(entry, at=at, answer="")
 

@@ -40,7 +40,7 @@ from shared.settings import load_settings
 from shared.upstream import EngineRouter, KompressEngine, counter_for
 from workers.batcher import BatchCount, prepared
 from workers.engines import kompress
-from workers.engines.session import CPU, CUDA, OUTPUT, PROBE, Session, batches
+from workers.engines.session import CPU, CUDA, OUTPUT, PROBE, ModelSession, batches
 from workers.runtime.limits import Limit
 from workers.tasks import Engines, compress_block
 
@@ -132,13 +132,13 @@ def at(url: str, users: int, requests: int) -> str:
     return f"| {users} | {p50:.0f} | {p95:.0f} | {rate:.1f} | {requests} | {shorter} | {why} |"
 
 
-def against_bare(model: Path, count: int, rounds: int = 3) -> tuple[Session, list[str]]:
+def against_bare(model: Path, count: int, rounds: int = 3) -> tuple[ModelSession, list[str]]:
     """Return the session, and lines comparing the engine with it: medians of alternating rounds."""
     settings = load_settings().model_copy(update={"model_dir": model})
     engine, status = kompress(settings)
     assert isinstance(engine, KompressEngine)
     session = engine.scorer
-    assert isinstance(session, Session)
+    assert isinstance(session, ModelSession)
     engines = Engines("gpu", engine)
     limit = Limit(_LIMIT_SECONDS)
     ours, bare = [], []
@@ -168,7 +168,7 @@ def against_bare(model: Path, count: int, rounds: int = 3) -> tuple[Session, lis
     ]
 
 
-def kernels(session: Session, directory: Path) -> list[str]:
+def kernels(session: ModelSession, directory: Path) -> list[str]:
     """Return lines saying what ran one batch of ``session``'s graph, by a profile of it."""
     options = ort.SessionOptions()
     options.enable_profiling = True

@@ -38,7 +38,7 @@ def engines_of(transforms: Iterable[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-Outcome = Literal["compressed", "unchanged", "failed", "refused", "unstored", "quarantined"]
+BlockOutcome = Literal["compressed", "unchanged", "failed", "refused", "unstored", "quarantined"]
 """What became of a block."""
 
 
@@ -122,7 +122,7 @@ class Form(msgspec.Struct, frozen=True):
     transforms: tuple[str, ...] = ()
     shown: tuple[str, ...] = ()
     stored: tuple[str, ...] = ()
-    outcome: Outcome = "unchanged"
+    outcome: BlockOutcome = "unchanged"
     engine_ms: float = 0.0
 
 

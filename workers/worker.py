@@ -35,7 +35,7 @@ from .runtime.heartbeat import Heartbeat
 from .runtime.limits import Limit
 from .runtime.pace import Pace
 from .runtime.queue import Begun, PoolQueue
-from .runtime.watchdog import Pulse
+from .runtime.watchdog import Watchdog
 from .tasks import Done, Engines, compress_block
 
 _log = structlog.get_logger(__name__)
@@ -60,7 +60,7 @@ class FarmWorker(SimpleWorker):
         self._queue = PoolQueue(self._redis, self._pool, settings)
         state = connect_state(settings) if settings.state_url else self._redis
         self._delivery = Delivery(state, self._redis, self._queue, settings)
-        self._pulse = Pulse(settings.redis_timeout + settings.redis_connect_timeout)
+        self._pulse = Watchdog(settings.redis_timeout + settings.redis_connect_timeout)
         self._pace = Pace(_PACE_KEEPS)
         self._limit = Limit(settings.engine_timeout_seconds, self._pulse)
         self._stopping = threading.Event()

@@ -27,8 +27,8 @@ from shared.scripts import script
 from shared.settings import Settings
 
 from ..runtime.tasks import end
-from .usage_record import RINGS, Entry
-from .wal import Journal, Line, orphans
+from .usage_record import RINGS, UsageRecord
+from .wal import Line, WriteAheadLog, orphans
 
 _log = structlog.get_logger(__name__)
 _pack = msgspec.msgpack.Encoder().encode
@@ -56,7 +56,7 @@ class Ledger:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._directory = settings.data_dir / "ledger"
-        self._journal = Journal(self._directory, settings.books_buffer_bytes)
+        self._journal = WriteAheadLog(self._directory, settings.books_buffer_bytes)
         self._redis = connect_async(settings, blocking_seconds=_AOF_MS / 1000)
         self._sha: str = self._redis.register_script(script("account")).sha
         self._seq = 0
@@ -92,7 +92,7 @@ class Ledger:
                 await self._redis.hdel(keys.books("writers"), self._journal.writer)
         await self._redis.aclose()
 
-    def record(self, entry: Entry) -> None:
+    def record(self, entry: UsageRecord) -> None:
         """Keep ``entry``: in the journal now, in Redis soon."""
         line = Line(self._seq + 1, entry)
         if not self._journal.append(line):
@@ -212,7 +212,7 @@ class Ledger:
             results: list[Any] = await pipe.execute(raise_on_error=False)
         return results
 
-    def _command(self, entry: Entry) -> tuple[list[str], list[bytes]]:
+    def _command(self, entry: UsageRecord) -> tuple[list[str], list[bytes]]:
         """Return the script's keys and its arguments that hang on the entry."""
         settings = self._settings
         at = datetime.fromtimestamp(entry.at, UTC)

@@ -19,7 +19,7 @@ from .ledger import Ledger
 from .pricing import Prices
 from .reader import Reader, Row
 from .reports import named
-from .time_range import Window
+from .time_range import TimeRange
 
 _QUANTILES = (("p50_ms", 0.5), ("p95_ms", 0.95), ("p99_ms", 0.99))
 
@@ -36,7 +36,7 @@ class FarmReport:
         self._requests: dict[str, Any] = {}
         self._at: float | None = None
 
-    async def read(self, window: Window) -> dict[str, Any]:
+    async def read(self, window: TimeRange) -> dict[str, Any]:
         """Return the farm as it is; requests are those of ``window``, jobs all there ever were.
 
         ``at`` is when the counters were read: they only grow, so two answers give a rate.

@@ -25,13 +25,13 @@ from shared.buckets import BEYOND, ENGINE, REQUEST
 from shared.errors import Unavailable
 from shared.settings import POOLS, Settings
 
-from ..runtime.bypass import Switch
-from ..runtime.redis_guard import Guarded
-from ..runtime.worker_view import Pools
+from ..runtime.bypass import BypassSwitch
+from ..runtime.redis_guard import RedisGuard
+from ..runtime.worker_view import WorkerView
 from .ledger import Ledger
 from .pricing import Prices
 from .reader import Reader, Row
-from .time_range import Window
+from .time_range import TimeRange
 
 _PLAIN = (
     ("headroom_requests", "requests", "Requests answered with a conversation"),
@@ -68,9 +68,9 @@ class Metrics:
         reader: Reader,
         ledger: Ledger,
         prices: Prices,
-        pools: Pools,
-        places: Sequence[Guarded],
-        switch: Switch,
+        pools: WorkerView,
+        places: Sequence[RedisGuard],
+        switch: BypassSwitch,
     ) -> None:
         self._switch = switch
         self._workers = pools
@@ -87,7 +87,7 @@ class Metrics:
         """Return the exposition text."""
         up = 1
         try:
-            self._total = (await self._reader.totals(Window())).total
+            self._total = (await self._reader.totals(TimeRange())).total
             now = time.time()
             self._pools = {pool: await self._reader.pool(pool, now) for pool in POOLS}
         except Unavailable:

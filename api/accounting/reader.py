@@ -21,8 +21,8 @@ from shared.jobs import age_of
 from shared.scripts import script
 from shared.settings import Settings
 
-from ..runtime.redis_guard import Guarded
-from .time_range import Window
+from ..runtime.redis_guard import RedisGuard
+from .time_range import TimeRange
 from .usage_record import RINGS, part_of
 
 Row = dict[str, int]
@@ -36,7 +36,7 @@ _SEPARATOR = "\x1f"
 
 @dataclass(slots=True)
 class Rows:
-    """Counters of a stretch of time: of all and by model, or by user."""
+    """TokenCounters of a stretch of time: of all and by model, or by user."""
 
     total: Row = field(default_factory=dict)
     models: dict[str, Row] = field(default_factory=dict)
@@ -72,8 +72,8 @@ class Reader:
     def __init__(
         self,
         settings: Settings,
-        queues: Guarded,
-        state: Guarded,
+        queues: RedisGuard,
+        state: RedisGuard,
         settle: Callable[[], Awaitable[None]],
     ) -> None:
         self._settings = settings
@@ -95,7 +95,7 @@ class Reader:
         await self._redis.aclose()
         await self._state.aclose()
 
-    async def totals(self, window: Window) -> Rows:
+    async def totals(self, window: TimeRange) -> Rows:
         """Return the counters of ``window``, of all and by model; not to be changed.
 
         Raises:
@@ -105,7 +105,7 @@ class Reader:
             await self._settle()
         return await self._sum(window.buckets)
 
-    async def users(self, window: Window) -> dict[str, Row]:
+    async def users(self, window: TimeRange) -> dict[str, Row]:
         """Return the counters of ``window`` by user; not to be changed.
 
         Raises:
@@ -113,7 +113,7 @@ class Reader:
         """
         return (await self._sum([f"{bucket}:users" for bucket in window.buckets])).users
 
-    async def one(self, window: Window, who: str, known: Row) -> Rows:
+    async def one(self, window: TimeRange, who: str, known: Row) -> Rows:
         """Return the counters of ``window`` of one user or model, as a total.
 
         ``who`` is a row's prefix; ``known`` has the names of the counters there are: a total

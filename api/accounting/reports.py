@@ -12,7 +12,7 @@ from shared.settings import Settings
 
 from .ledger import USER_HOURS, day_of, hour_of
 from .reader import Reader, Row, Rows
-from .time_range import Window
+from .time_range import TimeRange
 from .usage_record import money
 
 MAX_SESSIONS_SHOWN = 500
@@ -22,7 +22,7 @@ MAX_SESSIONS_SHOWN = 500
 class Question:
     """What a reader of the books wants to see: a stretch of time, of one user or model."""
 
-    window: Window
+    window: TimeRange
     user: str | None = None
     model: str | None = None
     daily: bool = False
@@ -125,7 +125,7 @@ class Reports:
         ``total_tokens_saved`` and ``compression_savings_usd`` of a line of ``history`` are
         the running totals of the ledger, as in headroom's own savings file.
         """
-        total = (await self._rows(question, Window())).total
+        total = (await self._rows(question, TimeRange())).total
         lines = [line for line in await self._reader.ring("history") if question.holds(line)]
         for line in lines:
             line["compression_savings_usd"] = float(money(int(line.pop("total_cost_units"))))
@@ -152,7 +152,7 @@ class Reports:
             "sessions": shown,
         }
 
-    async def _rows(self, question: Question, window: Window) -> Rows:
+    async def _rows(self, question: Question, window: TimeRange) -> Rows:
         """Return what ``question`` is about as a total."""
         rows = await self._reader.totals(window)
         if question.everybody:

@@ -24,7 +24,7 @@ _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class TimeRange:
     """From ``since`` to ``until`` (UTC), widened to whole buckets; without them, everything.
 
     Up to 48 hours, not longer ago than these, it is hours, beyond that days.
@@ -35,7 +35,7 @@ class Window:
     resolution: str = "all"
 
     @classmethod
-    def parse(cls, named: str | None, since: str | None, until: str | None) -> Window:
+    def parse(cls, named: str | None, since: str | None, until: str | None) -> TimeRange:
         """Read query parameters: a range's name, or ISO 8601 times or epoch seconds.
 
         Raises:

@@ -18,7 +18,7 @@ import msgspec
 
 from shared.buckets import REQUEST, bucket_of
 
-from ..pipeline.result import Answer
+from ..pipeline.result import CompressionResult
 from .pricing import Price
 
 RINGS = {"recent": 100, "history": 1000}
@@ -37,10 +37,10 @@ _DETAIL = ("hits", "misses", "e:", "d:")
 _OF_ALL_ONLY = ("l:", "x:", "err", "latency_us", "retrievals")
 
 Row = list[tuple[str, str]]
-"""Counters and what is added to each, as decimal digits (64 bits, signed)."""
+"""TokenCounters and what is added to each, as decimal digits (64 bits, signed)."""
 
 
-class Entry(msgspec.Struct, frozen=True):
+class UsageRecord(msgspec.Struct, frozen=True):
     """What is added to the books, by the one script that writes them.
 
     ``row`` goes to the totals and to the user's and the model's row, ``detail`` to the
@@ -63,7 +63,7 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class AnsweredRequest:
     """What the caller said of a request, and how long its answer took in seconds."""
 
     id: str
@@ -71,7 +71,7 @@ class Request:
     seconds: float
 
 
-def answered(request: Request, answer: Answer, price: Price) -> Entry:
+def answered(request: AnsweredRequest, answer: CompressionResult, price: Price) -> UsageRecord:
     """Return the entry of an answered request."""
     now = time.time()
     user, model = _name(request.user), _name(answer.model)
@@ -95,7 +95,7 @@ def answered(request: Request, answer: Answer, price: Price) -> Entry:
         row[f"n:{answer.reason}"] = 1
     percent = round(answer.ratio * 10_000)
     recent = _recent(request, answer, price, now, user=user, model=model)
-    return Entry(
+    return UsageRecord(
         at=now,
         row=_row(row),
         detail=_row(_detail(answer)),
@@ -111,20 +111,20 @@ def answered(request: Request, answer: Answer, price: Price) -> Entry:
 
 
 def part_of(counter: str) -> Literal["row", "detail", "more"]:
-    """Return the part of an :class:`Entry` that a counter is in."""
+    """Return the part of an :class:`UsageRecord` that a counter is in."""
     if counter.startswith(_DETAIL):
         return "detail"
     return "more" if counter.startswith(_OF_ALL_ONLY) else "row"
 
 
-def refused(kind: str) -> Entry:
+def refused(kind: str) -> UsageRecord:
     """Return the entry of a request that was answered with an error of type ``kind``."""
-    return Entry(at=time.time(), row=[], more=[("errors", "1"), (f"err:{kind}", "1")])
+    return UsageRecord(at=time.time(), row=[], more=[("errors", "1"), (f"err:{kind}", "1")])
 
 
-def retrieved() -> Entry:
+def retrieved() -> UsageRecord:
     """Return the entry of an original that was had back."""
-    return Entry(at=time.time(), row=[], more=[("retrievals", "1")])
+    return UsageRecord(at=time.time(), row=[], more=[("retrievals", "1")])
 
 
 def money(units: int) -> Decimal:
@@ -138,7 +138,7 @@ def provider_of(model: str) -> str:
     return next((name for prefix, name in _PROVIDERS if bare.startswith(prefix)), "unknown")
 
 
-def _detail(answer: Answer) -> dict[str, int]:
+def _detail(answer: CompressionResult) -> dict[str, int]:
     detail = {"hits": answer.cache_hits, "misses": answer.cache_misses}
     for name, (blocks, saved) in answer.engines.items():
         detail[f"e:{name}:blocks"] = blocks
@@ -148,7 +148,7 @@ def _detail(answer: Answer) -> dict[str, int]:
     return detail
 
 
-def _more(request: Request, answer: Answer) -> dict[str, int]:
+def _more(request: AnsweredRequest, answer: CompressionResult) -> dict[str, int]:
     more = {"latency_us": round(request.seconds * 1e6)}
     more[f"l:{bucket_of(request.seconds, REQUEST)}"] = 1
     for transform, count in Counter(map(_without_path, answer.transforms)).items():
@@ -169,7 +169,13 @@ def _row(amounts: dict[str, int]) -> Row:
 
 
 def _recent(
-    request: Request, answer: Answer, price: Price, now: float, *, user: str, model: str
+    request: AnsweredRequest,
+    answer: CompressionResult,
+    price: Price,
+    now: float,
+    *,
+    user: str,
+    model: str,
 ) -> dict[str, object]:
     saved = answer.tokens_saved
     return {

@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from .usage_record import Entry
+from .usage_record import UsageRecord
 
 _log = structlog.get_logger(__name__)
 
@@ -27,14 +27,14 @@ class Line(msgspec.Struct, frozen=True):
     """An entry and its number among its writer's."""
 
     seq: int
-    entry: Entry
+    entry: UsageRecord
 
 
 _decode = msgspec.json.Decoder(Line).decode
 _encode = msgspec.json.Encoder().encode
 
 
-class Journal:
+class WriteAheadLog:
     """This process's own segments. Errors of the disk are logged, never raised."""
 
     def __init__(self, directory: Path, limit: int) -> None:

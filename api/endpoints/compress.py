@@ -18,11 +18,11 @@ from shared.tracing import trace_id, tracer
 
 from ..accounting.ledger import Ledger
 from ..accounting.pricing import Prices
-from ..accounting.usage_record import Request, answered, refused
+from ..accounting.usage_record import AnsweredRequest, answered, refused
 from ..http.request import ARRIVED, Intake, trace_of, user_of
 from ..pipeline.compressor import Compressor
 from ..pipeline.dispatch import Origin
-from ..pipeline.result import Answer
+from ..pipeline.result import CompressionResult
 
 _log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -58,7 +58,7 @@ class CompressResource:
 
     async def _answer(
         self, req: falcon.asgi.Request, body: bytes, deadline: Deadline, started: float
-    ) -> Answer:
+    ) -> CompressionResult:
         user: str = user_of(req)
         request_id: str = req.context.request_id
         parent = trace_of(req)
@@ -72,7 +72,7 @@ class CompressResource:
             )
         seconds = time.perf_counter() - started
         entry = answered(
-            Request(request_id, user, seconds), answer, self._prices.price_of(answer.model)
+            AnsweredRequest(request_id, user, seconds), answer, self._prices.price_of(answer.model)
         )
         self._ledger.record(entry)
         _log.info(
@@ -99,7 +99,7 @@ class CompressResource:
         return limit / 1000
 
 
-def write(answer: Answer, **more: Any) -> bytes:
+def write(answer: CompressionResult, **more: Any) -> bytes:
     """Return the answer's body; the messages go in as the bytes they are, ``more`` at the end."""
     rest = _encode(
         {

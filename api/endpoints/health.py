@@ -13,9 +13,9 @@ import msgspec
 from shared.upstream import ENGINE_VERSION
 
 from ..accounting.pricing import Prices
-from ..runtime.bypass import Switch
-from ..runtime.redis_guard import Guarded
-from ..runtime.worker_view import Pools
+from ..runtime.bypass import BypassSwitch
+from ..runtime.redis_guard import RedisGuard
+from ..runtime.worker_view import WorkerView
 
 SERVICE = "headroom-farm"
 
@@ -52,10 +52,10 @@ class ReadyResource:
 
     def __init__(
         self,
-        places: Mapping[str, Guarded],
-        pools: Pools,
+        places: Mapping[str, RedisGuard],
+        pools: WorkerView,
         prices: Prices,
-        switch: Switch,
+        switch: BypassSwitch,
         started: float,
         drain: Drain,
     ) -> None:

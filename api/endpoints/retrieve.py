@@ -21,7 +21,7 @@ from shared.settings import Settings
 from ..accounting.ledger import Ledger
 from ..accounting.usage_record import retrieved
 from ..http.request import read_json, sandbox_of, user_of
-from ..runtime.user_store import UserState
+from ..runtime.user_store import UserStore
 
 _HASH = re.compile("[a-f0-9]{12,24}")
 BODY_BYTES = 65_536
@@ -30,7 +30,7 @@ BODY_BYTES = 65_536
 class Originals:
     """Looks originals up for the user who asks."""
 
-    def __init__(self, settings: Settings, state: UserState, ledger: Ledger) -> None:
+    def __init__(self, settings: Settings, state: UserStore, ledger: Ledger) -> None:
         self._settings = settings
         self._state = state
         self._ledger = ledger

@@ -15,9 +15,9 @@ from ..accounting.pool_status import FarmReport
 from ..accounting.pricing import Prices
 from ..accounting.prometheus import Metrics
 from ..accounting.reports import MAX_SESSIONS_SHOWN, Question, Reports
-from ..accounting.time_range import Window
-from ..runtime.redis_guard import Guarded
-from ..runtime.worker_view import Pools
+from ..accounting.time_range import TimeRange
+from ..runtime.redis_guard import RedisGuard
+from ..runtime.worker_view import WorkerView
 
 
 class StatsResource:
@@ -52,8 +52,8 @@ class FarmResource:
     def __init__(
         self,
         report: FarmReport,
-        places: Mapping[str, Guarded],
-        pools: Pools,
+        places: Mapping[str, RedisGuard],
+        pools: WorkerView,
         started: float,
     ) -> None:
         self._report = report
@@ -109,6 +109,6 @@ class MetricsResource:
 
 
 def _question(req: falcon.asgi.Request) -> Question:
-    window = Window.parse(req.get_param("range"), req.get_param("since"), req.get_param("until"))
+    window = TimeRange.parse(req.get_param("range"), req.get_param("since"), req.get_param("until"))
     daily = req.get_param_as_bool("daily") or False
     return Question(window, req.get_param("user"), req.get_param("model"), daily)

@@ -109,7 +109,7 @@ def _read(path: Path) -> tuple[Tenant, ...]:
     return tuple(tenants)
 
 
-class Access:
+class Authenticator:
     """Middleware: lets a request through or not, and notes its user for the resources."""
 
     def __init__(self, settings: Settings) -> None:
@@ -177,7 +177,7 @@ def _named(req: falcon.asgi.Request) -> str:
     nobody becomes another by writing a name differently.
 
     Raises:
-        InvalidUser: as :meth:`Access.process_request`.
+        InvalidUser: as :meth:`Authenticator.process_request`.
     """
     given = req.get_header("x-maas-username") or req.get_header("x-headroom-user-id") or ""
     try:

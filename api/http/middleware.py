@@ -76,7 +76,7 @@ class Remainder:
                     return
 
 
-class Part(Protocol):
+class LifespanPart(Protocol):
     """What runs, or holds connections, as long as the process serves."""
 
     async def start(self) -> None:
@@ -89,7 +89,7 @@ class Part(Protocol):
 class Lifespan:
     """Starts and stops this process's parts with the server."""
 
-    def __init__(self, compressor: Compressor, parts: Sequence[Part]) -> None:
+    def __init__(self, compressor: Compressor, parts: Sequence[LifespanPart]) -> None:
         self._compressor = compressor
         self._parts = parts
 

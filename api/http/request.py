@@ -28,7 +28,7 @@ AsgiEvent = Mapping[str, Any]
 
 
 def user_of(req: falcon.asgi.Request) -> str:
-    """Return whose request this is, as :class:`api.http.auth.Access` found it."""
+    """Return whose request this is, as :class:`api.http.auth.Authenticator` found it."""
     user: str = req.context.user
     return user
 

@@ -16,19 +16,19 @@ from shared.jobs import Block
 from shared.settings import Settings
 from shared.upstream import counter_for, detect
 
-from ..runtime.admission import Room
-from ..runtime.bypass import Switch
-from ..runtime.session_stats import Activity
-from ..runtime.user_store import UserState
-from .context import Turn
+from ..runtime.admission import AdmissionControl
+from ..runtime.bypass import BypassSwitch
+from ..runtime.session_stats import SessionStats
+from ..runtime.user_store import UserStore
+from .context import RequestContext
 from .dispatch import Dispatcher, Order, Origin
 from .message import HEAVY_MESSAGE_BYTES, VERBATIM, Candidate, Plan, Rendered, digest, read
-from .message_reader import Reading, to_read_here
-from .offload import Aside, PlannedAside, TooHeavy
+from .message_reader import MessageReader, to_read_here
+from .offload import Offload, OffloadedPlan, TooHeavy
 from .options import RequestOptions, as_text
-from .plan import ConversationPlanner, Surroundings
+from .plan import ConversationContext, ConversationPlanner
 from .render import join, render
-from .result import Answer, reason_for_nothing, saved_by_engine, untouched
+from .result import CompressionResult, reason_for_nothing, saved_by_engine, untouched
 from .session_memory import Sessions
 from .split import Split, leave
 from .trace import Trace
@@ -51,18 +51,18 @@ class Compressor:
         self,
         settings: Settings,
         dispatcher: Dispatcher,
-        state: UserState,
-        activity: Activity,
-        switch: Switch,
+        state: UserStore,
+        activity: SessionStats,
+        switch: BypassSwitch,
     ) -> None:
         self._settings = settings
         self._switch = switch
         self._dispatcher = dispatcher
         self._state = state
         self._activity = activity
-        self.aside = Aside()
-        self._reading = Reading(self.aside)
-        self.room = Room()
+        self.aside = Offload()
+        self._reading = MessageReader(self.aside)
+        self.room = AdmissionControl()
         self._planner = ConversationPlanner()
         self.sessions = Sessions(settings.max_user_sessions, settings.memo_bytes)
 
@@ -75,7 +75,7 @@ class Compressor:
         *,
         bypass: bool = False,
         trace: Trace | None = None,
-    ) -> Answer:
+    ) -> CompressionResult:
         """Compress the conversation in ``body`` for ``user`` by the deadline.
 
         ``trace`` is filled with the request's way.
@@ -120,7 +120,7 @@ class Compressor:
         self._activity.note(user, answer.cache_hits, answer.cache_misses, answer.saved_by_cache)
         return answer
 
-    def _broken(self, error: Exception, origin: Origin, taken: Split) -> Answer:
+    def _broken(self, error: Exception, origin: Origin, taken: Split) -> CompressionResult:
         """Leave the messages as they came because of a defect of ours."""
         _log.error(
             "compress_failed",
@@ -130,7 +130,7 @@ class Compressor:
         )
         return self._left(taken, "internal")
 
-    def _left(self, taken: Split, reason: str) -> Answer:
+    def _left(self, taken: Split, reason: str) -> CompressionResult:
         """Leave the messages as they came; their tokens are a guess by size."""
         options = RequestOptions.read(taken.envelope, self._settings)
         tokens = sum(end - start for start, end in taken.spans) // 4
@@ -147,7 +147,7 @@ class Compressor:
         around = self._planner.surroundings([facts], options, counter)
         self._planner.plan(0, facts, message, around)
 
-    async def _shrink(self, turn: Turn, origin: Origin) -> Answer:
+    async def _shrink(self, turn: RequestContext, origin: Origin) -> CompressionResult:
         await self._plan(turn)
         turn.mark("plan")
         await self._fill(turn, origin)
@@ -156,7 +156,7 @@ class Compressor:
         turn.mark("assemble")
         return answer
 
-    def _tokens_before(self, turn: Turn) -> int:
+    def _tokens_before(self, turn: RequestContext) -> int:
         if not turn.messages:
             return 0
         name = turn.counter.id
@@ -164,7 +164,7 @@ class Compressor:
 
     # ── 2: plan ─────────────────────────────────────────────────────────────────────
 
-    async def _plan(self, turn: Turn) -> None:
+    async def _plan(self, turn: RequestContext) -> None:
         """Plan every message; past the deadline the rest stays as it came."""
         if turn.place.refused:
             turn.plans = [m.plan if m.rendered is not None else VERBATIM for m in turn.messages]
@@ -186,7 +186,9 @@ class Compressor:
             turn.plans.append(plan)
         turn.place.rest()
 
-    async def _plan_in_time(self, turn: Turn, index: int, around: Surroundings) -> Plan:
+    async def _plan_in_time(
+        self, turn: RequestContext, index: int, around: ConversationContext
+    ) -> Plan:
         try:
             if turn.place.ends.remaining > 0:
                 await turn.place.turn()
@@ -196,7 +198,9 @@ class Compressor:
         turn.degraded.add("deadline")
         return VERBATIM
 
-    async def _plan_one(self, turn: Turn, index: int, around: Surroundings) -> Plan:
+    async def _plan_one(
+        self, turn: RequestContext, index: int, around: ConversationContext
+    ) -> Plan:
         message = turn.messages[index]
         if message.size > HEAVY_MESSAGE_BYTES:
             planned = await self._plan_heavy(turn, index, around)
@@ -213,8 +217,8 @@ class Compressor:
         return plan
 
     async def _plan_heavy(
-        self, turn: Turn, index: int, around: Surroundings
-    ) -> PlannedAside | None:
+        self, turn: RequestContext, index: int, around: ConversationContext
+    ) -> OffloadedPlan | None:
         turn.place.rest()
         message = turn.messages[index]
         context = around.context(index, message)
@@ -228,7 +232,7 @@ class Compressor:
 
     # ── 3, 4, 5: look up, enqueue, wait ─────────────────────────────────────────────
 
-    async def _fill(self, turn: Turn, origin: Origin) -> None:
+    async def _fill(self, turn: RequestContext, origin: Origin) -> None:
         """Get the forms this session does not know yet, as far as the deadline allows."""
         session = turn.session
         unknown = {
@@ -273,7 +277,9 @@ class Compressor:
             if key in turn.texts:  # stored by the worker a moment ago
                 session.refreshed.update(dict.fromkeys(form.stored, now))
 
-    async def _reread_heavy(self, turn: Turn, unknown: dict[str, tuple[int, Candidate]]) -> None:
+    async def _reread_heavy(
+        self, turn: RequestContext, unknown: dict[str, tuple[int, Candidate]]
+    ) -> None:
         """Have the texts of heavy messages that an earlier turn planned, or do without."""
         wanted = {i for key, (i, _) in unknown.items() if key not in turn.texts}
         heavy = [i for i in wanted if turn.messages[i].size > HEAVY_MESSAGE_BYTES]
@@ -286,7 +292,9 @@ class Compressor:
         for key in [k for k, (i, _) in unknown.items() if i in heavy and k not in turn.texts]:
             del unknown[key]
 
-    async def _blocks(self, turn: Turn, wanted: list[tuple[int, Candidate]]) -> list[Block]:
+    async def _blocks(
+        self, turn: RequestContext, wanted: list[tuple[int, Candidate]]
+    ) -> list[Block]:
         """Make blocks of texts that nobody works on yet; then this request has done its reading."""
         blocks = []
         for index, candidate in wanted:
@@ -301,7 +309,7 @@ class Compressor:
 
     # ── 6: assemble ─────────────────────────────────────────────────────────────────
 
-    async def _assemble(self, turn: Turn) -> Answer:
+    async def _assemble(self, turn: RequestContext) -> CompressionResult:
         turn.place.leave()
         rendered = self._render(turn)
         stored = {h for item in rendered if item.stored for h in item.stored}
@@ -317,7 +325,7 @@ class Compressor:
         transforms += [f"farm:verbatim:{reason}" for reason in degraded]
         before = self._tokens_before(turn)
         engines, by_cache = saved_by_engine(turn, rendered)
-        return Answer(
+        return CompressionResult(
             pieces=pieces,
             messages=len(rendered),
             changed=changed,
@@ -334,7 +342,7 @@ class Compressor:
             saved_by_cache=by_cache,
         )
 
-    def _render(self, turn: Turn) -> list[Rendered]:
+    def _render(self, turn: RequestContext) -> list[Rendered]:
         forms = turn.session.forms
         rendered = []
         for index, (message, plan) in enumerate(zip(turn.messages, turn.plans, strict=True)):
@@ -347,7 +355,7 @@ class Compressor:
             rendered.append(item)
         return rendered
 
-    async def _keep(self, turn: Turn, stored: Iterable[str]) -> bool:
+    async def _keep(self, turn: RequestContext, stored: Iterable[str]) -> bool:
         """Store the originals that markers of this answer name, and prolong the others."""
         session = turn.session
         now = time.monotonic()
@@ -364,7 +372,7 @@ class Compressor:
             return not fresh or all(h in session.refreshed for h in late)
         return True
 
-    def _without_unstored(self, turn: Turn, rendered: list[Rendered]) -> None:
+    def _without_unstored(self, turn: RequestContext, rendered: list[Rendered]) -> None:
         """Let the messages whose markers would lead nowhere leave as they came."""
         refreshed = turn.session.refreshed
         for index, (message, plan) in enumerate(zip(turn.messages, turn.plans, strict=True)):
@@ -373,7 +381,7 @@ class Compressor:
                 rendered[index] = render(message, VERBATIM, b"", (), turn.counter)
 
 
-def _switched(taken: Split, options: RequestOptions, tokens: int) -> Answer:
+def _switched(taken: Split, options: RequestOptions, tokens: int) -> CompressionResult:
     """Leave the messages as they came because an operator wants it so."""
     answer = untouched(taken, options, tokens, BYPASS_SWITCH)
     answer.transforms = [f"farm:verbatim:{BYPASS_SWITCH}"]

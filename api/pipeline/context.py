@@ -9,7 +9,7 @@ from shared.deadline import Deadline
 from shared.jobs import Detection, Original
 from shared.upstream import Counter
 
-from ..runtime.admission import Place
+from ..runtime.admission import Admission
 from .message import Candidate, Message, Plan, decode
 from .options import RequestOptions
 from .session_memory import Session
@@ -18,7 +18,7 @@ from .trace import Trace
 
 
 @dataclass(slots=True)
-class Turn:
+class RequestContext:
     """One request while it is worked on. ``trace`` is there where somebody asked to see its way."""
 
     session: Session
@@ -27,7 +27,7 @@ class Turn:
     counter: Counter
     options: RequestOptions
     deadline: Deadline
-    place: Place
+    place: Admission
     decoded: dict[int, dict[str, Any]] = field(default_factory=dict)
     plans: list[Plan] = field(default_factory=list)
     query: str = ""

@@ -29,9 +29,9 @@ from shared.jobs import (
 from shared.scripts import script
 from shared.settings import POOLS, Settings
 
-from ..runtime.redis_guard import Guarded
-from ..runtime.result_inbox import Awaited, Replies
-from ..runtime.worker_view import Pools
+from ..runtime.redis_guard import RedisGuard
+from ..runtime.result_inbox import Awaited, ResultInbox
+from ..runtime.worker_view import WorkerView
 
 _CLAIMS_A_CALL = 256
 """Blocks asked for in one script call: others' commands wait while one runs."""
@@ -80,7 +80,12 @@ class Dispatcher:
     """This process's way to the session caches, the queues and the pools behind them."""
 
     def __init__(
-        self, settings: Settings, state: Guarded, queues: Guarded, pools: Pools, replies: Replies
+        self,
+        settings: Settings,
+        state: RedisGuard,
+        queues: RedisGuard,
+        pools: WorkerView,
+        replies: ResultInbox,
     ) -> None:
         self._settings = settings
         self._state = state

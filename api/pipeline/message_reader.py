@@ -8,11 +8,11 @@ from shared.deadline import Deadline
 from shared.errors import Degraded
 from shared.upstream import Counter
 
-from ..runtime.admission import Place
-from ..runtime.token_counters import Counters
-from .context import Turn
+from ..runtime.admission import Admission
+from ..runtime.token_counters import TokenCounters
+from .context import RequestContext
 from .message import HEAVY_MESSAGE_BYTES, Message, count, digest, read, unread
-from .offload import HEAVY_BODY_BYTES, Aside, TooHeavy
+from .offload import HEAVY_BODY_BYTES, Offload, TooHeavy
 from .options import RequestOptions
 from .session_memory import Session
 from .split import Split, follow, split
@@ -23,12 +23,12 @@ def to_read_here(messages: Sequence[bytes]) -> int:
     return sum([len(raw) for raw in messages if len(raw) <= HEAVY_MESSAGE_BYTES])
 
 
-class Reading:
+class MessageReader:
     """Reads requests into turns."""
 
-    def __init__(self, aside: Aside) -> None:
+    def __init__(self, aside: Offload) -> None:
         self._aside = aside
-        self._counters = Counters()
+        self._counters = TokenCounters()
 
     async def split(self, session: Session, body: bytes, deadline: Deadline) -> Split:
         """Split a body; a heavy one aside, unless it goes on where an earlier one ended.
@@ -50,8 +50,8 @@ class Reading:
         taken: Split,
         options: RequestOptions,
         deadline: Deadline,
-        place: Place,
-    ) -> Turn:
+        place: Admission,
+    ) -> RequestContext:
         """Read the messages that are new to the session, and count the others' tokens anew
         where they were counted for another model. Without a place only what the session
         knows is looked up, and the next turn reads the rest.
@@ -62,7 +62,7 @@ class Reading:
         """
         messages = list(taken.known)
         counter = await self._counters.of(options.model, place, deadline)
-        turn = Turn(session, taken, messages, counter, options, deadline, place)
+        turn = RequestContext(session, taken, messages, counter, options, deadline, place)
         if place.refused:
             turn.degraded.add("overload")
             messages[:] = _known(session, taken, counter)
@@ -87,7 +87,7 @@ class Reading:
                 _in_time(deadline)
         return turn
 
-    async def _counted(self, turn: Turn, index: int, counter: Counter) -> Message:
+    async def _counted(self, turn: RequestContext, index: int, counter: Counter) -> Message:
         """Return a message's facts with its tokens, which it may not have been read for yet."""
         facts = turn.messages[index]
         if facts.unread == "refused":
@@ -101,7 +101,7 @@ class Reading:
             facts.tokens[counter.id] = found.tokens[counter.id]
         return facts
 
-    async def _heavy(self, turn: Turn, name: bytes, raw: bytes) -> Message:
+    async def _heavy(self, turn: RequestContext, name: bytes, raw: bytes) -> Message:
         turn.place.rest()
         try:
             return await self._aside.read(turn.session.user, raw, turn.counter, turn.deadline)

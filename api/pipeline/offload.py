@@ -33,7 +33,7 @@ from shared.upstream import Counter
 
 from ..runtime.tasks import end
 from .message import Message, Plan
-from .plan import Context
+from .plan import MessageContext
 from .split import Envelope, Split
 
 _log = structlog.get_logger(__name__)
@@ -54,7 +54,7 @@ class TooHeavy(Degraded):
         super().__init__("large")
 
 
-class Apart(NamedTuple):
+class OffloadTask(NamedTuple):
     """A split body without its slices. ``body`` is None where it is the one that was sent."""
 
     body: bytes | None
@@ -70,7 +70,7 @@ class Apart(NamedTuple):
         return Split(body, self.envelope, self.head, spans, [body[a:b] for a, b in spans])
 
 
-class PlannedAside(NamedTuple):
+class OffloadedPlan(NamedTuple):
     """A plan made aside, with the texts of its candidates by key and what they are."""
 
     plan: Plan
@@ -79,7 +79,7 @@ class PlannedAside(NamedTuple):
     detections: dict[str, Detection]
 
 
-class Aside:
+class Offload:
     """The child process and the way to it."""
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class Aside:
             TooHeavy: the child ended over it.
             Degraded: there was no time.
         """
-        apart: Apart = await self._ask(user, deadline, "split", body)
+        apart: OffloadTask = await self._ask(user, deadline, "split", body)
         return apart.of(body)
 
     async def read(self, user: str, raw: bytes, counter: Counter, deadline: Deadline) -> Message:
@@ -110,14 +110,14 @@ class Aside:
         return message
 
     async def plan(
-        self, user: str, raw: bytes, context: Context, deadline: Deadline
-    ) -> PlannedAside:
+        self, user: str, raw: bytes, context: MessageContext, deadline: Deadline
+    ) -> OffloadedPlan:
         """Plan a heavy message.
 
         Raises:
             TooHeavy, Degraded: as :meth:`split`.
         """
-        planned: PlannedAside = await self._ask(user, deadline, "plan", raw, context)
+        planned: OffloadedPlan = await self._ask(user, deadline, "plan", raw, context)
         return planned
 
     async def start(self) -> None:

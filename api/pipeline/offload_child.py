@@ -21,8 +21,8 @@ from shared.errors import RequestError
 from shared.upstream import Counter, detect
 
 from .message import Message, count, digest, read
-from .offload import LENGTH, LIMIT_SECONDS, MEMORY_BYTES, Apart, PlannedAside
-from .plan import Context, ConversationPlanner
+from .offload import LENGTH, LIMIT_SECONDS, MEMORY_BYTES, OffloadedPlan, OffloadTask
+from .plan import ConversationPlanner, MessageContext
 from .split import split
 
 _GROWN_BYTES = 256 * 1024 * 1024
@@ -30,12 +30,12 @@ _GROWN_BYTES = 256 * 1024 * 1024
 _planner = ConversationPlanner()
 
 
-def _split(body: bytes) -> Apart:
+def _split(body: bytes) -> OffloadTask:
     found = split(body, ())
     starts = array("q", (start for start, _ in found.spans))
     ends = array("q", (end for _, end in found.spans))
     own = None if found.body is body else found.body
-    return Apart(own, found.envelope, found.head, starts, ends)
+    return OffloadTask(own, found.envelope, found.head, starts, ends)
 
 
 def _read(raw: bytes, counter: Counter) -> Message:
@@ -44,11 +44,11 @@ def _read(raw: bytes, counter: Counter) -> Message:
     return facts
 
 
-def _plan(raw: bytes, context: Context) -> PlannedAside:
+def _plan(raw: bytes, context: MessageContext) -> OffloadedPlan:
     facts, message = read(raw, digest(raw))
     plan, originals, texts = _planner.plan_in(context, facts, message)
     detections = {key: detect(text) for key, text in texts.items()}
-    return PlannedAside(plan, originals, texts, detections)
+    return OffloadedPlan(plan, originals, texts, detections)
 
 
 _TASKS: dict[str, Callable[..., Any]] = {"split": _split, "read": _read, "plan": _plan}

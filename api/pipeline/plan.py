@@ -38,7 +38,7 @@ class PlanOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class MessageContext:
     """What one message is planned in: of the conversation, what it has to do with."""
 
     options: PlanOptions
@@ -49,7 +49,7 @@ class Context:
     analysis: bool
 
 
-class Surroundings:
+class ConversationContext:
     """What a conversation's messages are read against: options, calls, stale reads, intent."""
 
     def __init__(
@@ -95,10 +95,10 @@ class Surroundings:
         code = (index >= self.first_recent, self.analysis) if plan.code else None
         return (self.base, calls, stale, code)
 
-    def context(self, index: int, message: Message) -> Context:
+    def context(self, index: int, message: Message) -> MessageContext:
         """Return what message ``index`` is planned in."""
         answers = message.answers
-        return Context(
+        return MessageContext(
             self.options,
             self.counter,
             {i: self.calls[i] for i in answers if i in self.calls},
@@ -127,12 +127,12 @@ class ConversationPlanner:
 
     def surroundings(
         self, messages: list[Message], options: PlanOptions, counter: Counter
-    ) -> Surroundings:
+    ) -> ConversationContext:
         """Read what the conversation's messages are planned against."""
-        return Surroundings(messages, options, counter, self._lifecycle)
+        return ConversationContext(messages, options, counter, self._lifecycle)
 
     def plan(
-        self, index: int, message: Message, decoded: dict[str, Any], around: Surroundings
+        self, index: int, message: Message, decoded: dict[str, Any], around: ConversationContext
     ) -> tuple[Plan, list[Original], dict[str, str]]:
         """Plan message ``index``.
 
@@ -142,7 +142,7 @@ class ConversationPlanner:
         return self.plan_in(around.context(index, message), message, decoded)
 
     def plan_in(
-        self, context: Context, message: Message, decoded: dict[str, Any]
+        self, context: MessageContext, message: Message, decoded: dict[str, Any]
     ) -> tuple[Plan, list[Original], dict[str, str]]:
         """Plan a message in its context; returns as :meth:`plan`."""
         try:
@@ -152,7 +152,7 @@ class ConversationPlanner:
             return Plan(transforms=("farm:verbatim:unplanned",)), [], {}
 
     def _plan(
-        self, context: Context, message: Message, decoded: dict[str, Any]
+        self, context: MessageContext, message: Message, decoded: dict[str, Any]
     ) -> tuple[Plan, list[Original], dict[str, str]]:
         reads = list(context.stale.values())
         originals: list[Original] = []
@@ -191,7 +191,7 @@ class _Draft:
         self,
         message: Message,
         transforms: tuple[str, ...],
-        context: Context,
+        context: MessageContext,
     ) -> None:
         self._message = message
         self._context = context

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from .context import Turn
+from .context import RequestContext
 from .message import Rendered
 from .options import RequestOptions
 from .split import Split
 
 
 @dataclass(slots=True)
-class Answer:
+class CompressionResult:
     """What the caller gets. ``pieces`` are the inside of the ``messages`` array.
 
     ``reason`` says why nothing was saved (empty where something was), ``engines`` which
@@ -48,10 +48,10 @@ class Answer:
 
 def untouched(
     taken: Split, options: RequestOptions, tokens: int, reason: str, degraded: Sequence[str] = ()
-) -> Answer:
+) -> CompressionResult:
     """Return the messages as they came and the ``reason``; ``degraded`` where it is a failure."""
     spans = taken.spans
-    return Answer(
+    return CompressionResult(
         pieces=[taken.body[spans[0][0] : spans[-1][1]]] if spans else [],
         messages=len(spans),
         changed=0,
@@ -65,7 +65,9 @@ def untouched(
     )
 
 
-def saved_by_engine(turn: Turn, rendered: list[Rendered]) -> tuple[dict[str, tuple[int, int]], int]:
+def saved_by_engine(
+    turn: RequestContext, rendered: list[Rendered]
+) -> tuple[dict[str, tuple[int, int]], int]:
     """Return what each engine saved, and what of it forms saved that were known before."""
     engines: dict[str, tuple[int, int]] = {}
     by_cache = 0
@@ -83,7 +85,7 @@ def saved_by_engine(turn: Turn, rendered: list[Rendered]) -> tuple[dict[str, tup
     return engines, by_cache
 
 
-def reason_for_nothing(turn: Turn, transforms: Iterable[str]) -> str:
+def reason_for_nothing(turn: RequestContext, transforms: Iterable[str]) -> str:
     """Say why nothing was saved."""
     if turn.degraded:
         return min(turn.degraded)

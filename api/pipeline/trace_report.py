@@ -7,14 +7,14 @@ from typing import Any
 from shared.jobs import Form, engines_of
 from shared.upstream import detect
 
-from .context import Turn
+from .context import RequestContext
 from .message import HEAVY_MESSAGE_BYTES, Candidate, Rendered
 from .trace import Trace
 
 _KEPT = ("protected", "excluded", "verbatim")
 
 
-def observe(trace: Trace, turn: Turn, rendered: list[Rendered]) -> None:
+def observe(trace: Trace, turn: RequestContext, rendered: list[Rendered]) -> None:
     """Write into ``trace`` what the turn's messages leave as.
 
     A block's ``source`` says where its form is from: ``front_end`` (known to this process),
@@ -41,7 +41,7 @@ def _kept_because(item: Rendered) -> list[str]:
     return [t for t in item.transforms if any(word in t for word in _KEPT)]
 
 
-def _block(trace: Trace, turn: Turn, index: int, candidate: Candidate) -> dict[str, Any]:
+def _block(trace: Trace, turn: RequestContext, index: int, candidate: Candidate) -> dict[str, Any]:
     form = turn.session.forms.get(candidate.key)
     fresh = candidate.key in turn.fresh
     source = None
@@ -65,7 +65,9 @@ def _block(trace: Trace, turn: Turn, index: int, candidate: Candidate) -> dict[s
     }
 
 
-def _reading(turn: Turn, index: int, candidate: Candidate, form: Form | None) -> dict[str, Any]:
+def _reading(
+    turn: RequestContext, index: int, candidate: Candidate, form: Form | None
+) -> dict[str, Any]:
     """Return what the detector said and the text's tokens; a heavy text is not looked at again."""
     found = turn.detections.get(candidate.key)
     before = after = None

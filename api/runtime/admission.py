@@ -40,7 +40,7 @@ _MEMORY = 0.9
 """How much of the measured pace stays when another request is through."""
 
 
-class Room:
+class AdmissionControl:
     """The reading and planning at hand in this process."""
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class Room:
         most = max(left / 4, min(left / 2, _MUCH_SECONDS / 2))
         return Deadline(deadline.monotonic - min(kept, most), deadline.wall)
 
-    def enter(self, user: str, new_bytes: int, deadline: Deadline) -> Place:
+    def enter(self, user: str, new_bytes: int, deadline: Deadline) -> Admission:
         """Take ``new_bytes`` of messages on, to read and plan here for ``user``, or none of them.
 
         All that is at hand may take half of the time this request has, and a quarter for a
@@ -89,10 +89,10 @@ class Room:
             most = left / (4 if user in self._by_user else 2)
             slow = self._mean_round * ROUNDS > left - min(left / 2, _SLACK_SECONDS)
             if slow or (self._at_hand + size) / self._pace > most:
-                return Place(self, user, 0, deadline)
+                return Admission(self, user, 0, deadline)
         self._at_hand += size
         self._by_user[user] += size
-        return Place(self, user, size, deadline)
+        return Admission(self, user, size, deadline)
 
     def leave(self, user: str, size: int) -> None:
         """Have done with a request's work."""
@@ -161,13 +161,13 @@ def _left_after(seconds: float) -> float:
     return weight
 
 
-class Place:
-    """One request's place in a :class:`Room`; ``refused`` where there was none.
+class Admission:
+    """One request's place in a :class:`AdmissionControl`; ``refused`` where there was none.
 
     ``ends`` is when reading and planning must end for the answer to be there in time.
     """
 
-    def __init__(self, room: Room, user: str, size: int, deadline: Deadline) -> None:
+    def __init__(self, room: AdmissionControl, user: str, size: int, deadline: Deadline) -> None:
         self._room = room
         self._user = user
         self._size = size

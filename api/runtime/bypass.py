@@ -13,19 +13,19 @@ from shared.deadline import Deadline
 from shared.errors import Degraded
 from shared.settings import Settings
 
-from .redis_guard import Guarded
+from .redis_guard import RedisGuard
 from .tasks import end, every
 
 _log = structlog.get_logger(__name__)
 
 
-class Switch:
+class BypassSwitch:
     """Whether everything goes through verbatim; looked up once a heartbeat.
 
     With Redis away the last known state stands, but an end that was set comes by itself.
     """
 
-    def __init__(self, settings: Settings, queues: Guarded) -> None:
+    def __init__(self, settings: Settings, queues: RedisGuard) -> None:
         self._settings = settings
         self._queues = queues
         self._task: asyncio.Task[None] | None = None

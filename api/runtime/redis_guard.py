@@ -28,7 +28,7 @@ _ONE = ""
 """The name of a server's only node."""
 
 
-class Guarded:
+class RedisGuard:
     """One place of the farm's state, called ``name``, as this front end sees it."""
 
     def __init__(self, client: Any, settings: Settings, name: str = "redis") -> None:

@@ -1,7 +1,7 @@
 """Where finished blocks come back to this front end.
 
 One connection receives all of them: workers push each to the list that its job names, and
-:class:`Replies` hands it to whoever waits. So thousands of waits cost one blocking command
+:class:`ResultInbox` hands it to whoever waits. So thousands of waits cost one blocking command
 and nothing polls. What was popped when the connection broke is lost on its way; the session
 caches have it, and there it is looked for when Redis answers again.
 """
@@ -26,7 +26,7 @@ from shared.jobs import Form, unpack_form, unpack_reply
 from shared.scripts import script
 from shared.settings import Settings
 
-from .redis_guard import Guarded
+from .redis_guard import RedisGuard
 from .tasks import end
 
 _log = structlog.get_logger(__name__)
@@ -35,10 +35,10 @@ _GLANCE_SECONDS = 0.05
 Awaited = dict[str, asyncio.Future[Form]]
 
 
-class Replies:
+class ResultInbox:
     """This process's reply list, and who waits for what."""
 
-    def __init__(self, settings: Settings, state: Guarded) -> None:
+    def __init__(self, settings: Settings, state: RedisGuard) -> None:
         self._settings = settings
         self._state = state
         self._claim = state.client.register_script(script("claim"))

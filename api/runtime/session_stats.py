@@ -16,7 +16,7 @@ from shared.errors import Degraded
 from shared.settings import Settings
 
 from .tasks import end, every
-from .user_store import Noted, UserState
+from .user_store import SessionActivity, UserStore
 
 _log = structlog.get_logger(__name__)
 _EVERY_SECONDS = 0.25
@@ -24,19 +24,19 @@ _TOUCH_SECONDS = 30.0
 """How often the keys of an active user are prolonged."""
 
 
-class Activity:
+class SessionStats:
     """Gathers what requests note of their users, and writes it for all of them together."""
 
-    def __init__(self, settings: Settings, users: UserState) -> None:
+    def __init__(self, settings: Settings, users: UserStore) -> None:
         self._settings = settings
         self._users = users
-        self._noted: dict[str, Noted] = {}
+        self._noted: dict[str, SessionActivity] = {}
         self._touched: dict[str, float] = {}
         self._task: asyncio.Task[None] | None = None
 
     def note(self, user: str, hits: int, misses: int, saved: int) -> None:
         """Note one request of ``user``: his blocks known and unknown, tokens the known saved."""
-        noted = self._noted.setdefault(user, Noted(keys.user_tag(user)))
+        noted = self._noted.setdefault(user, SessionActivity(keys.user_tag(user)))
         noted.at = time.time()
         noted.hits += hits
         noted.misses += misses
@@ -65,7 +65,7 @@ class Activity:
         except Degraded:
             _log.warning("sessions_not_noted", users=len(noted))
 
-    def _due(self, noted: dict[str, Noted]) -> dict[str, str]:
+    def _due(self, noted: dict[str, SessionActivity]) -> dict[str, str]:
         """Return the users whose keys are to be prolonged again, with their tags."""
         now = time.monotonic()
         before = now - _TOUCH_SECONDS

@@ -13,16 +13,16 @@ from shared.deadline import Deadline
 from shared.errors import Degraded
 from shared.upstream import Counter, counter_for, known_counter
 
-from .admission import Place
+from .admission import Admission
 
 
-class Counters:
-    """Counters by model. One thread chooses, for headroom's registry is made for one."""
+class TokenCounters:
+    """TokenCounters by model. One thread chooses, for headroom's registry is made for one."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="counters")
 
-    async def of(self, model: str, place: Place, deadline: Deadline) -> Counter:
+    async def of(self, model: str, place: Admission, deadline: Deadline) -> Counter:
         """Return the counter of ``model``.
 
         Raises:

@@ -14,14 +14,14 @@ from shared.jobs import Original, unpack_original
 from shared.originals import keep
 from shared.settings import Settings
 
-from .redis_guard import Guarded
+from .redis_guard import RedisGuard
 
 _AT_ONCE = 8
 """Users written for at once: each takes a connection."""
 
 
 @dataclass(slots=True)
-class Noted:
+class SessionActivity:
     """What one user's session cache did: blocks known and unknown, tokens the known saved.
 
     ``at`` is when it did so last, in epoch seconds.
@@ -34,14 +34,14 @@ class Noted:
     saved: int = 0
 
 
-class UserState:
+class UserStore:
     """Reads and writes what belongs to one user, by his tag, or to a few.
 
     Every method raises ``Degraded`` where Redis does not answer in
     time. ``state`` holds the users' own keys, ``queues`` the list of all sessions.
     """
 
-    def __init__(self, settings: Settings, state: Guarded, queues: Guarded) -> None:
+    def __init__(self, settings: Settings, state: RedisGuard, queues: RedisGuard) -> None:
         self._settings = settings
         self._state = state
         self._queues = queues
@@ -93,7 +93,7 @@ class UserState:
             gone = self._state.client.unlink(keys.cache(tag), keys.ages(tag), keys.session(tag))
             await self._state.ask(gone, deadline, tag)
 
-    async def note(self, users: Mapping[str, Noted], deadline: Deadline) -> None:
+    async def note(self, users: Mapping[str, SessionActivity], deadline: Deadline) -> None:
         """Write down what the session caches of ``users``, by name, did."""
         settings = self._settings
         await self._together([self._add(noted, deadline) for noted in users.values()])
@@ -110,7 +110,7 @@ class UserState:
             pipe.expire(key, self._settings.session_ttl)
         await self._state.ask(pipe.execute(), deadline, user)
 
-    async def _add(self, noted: Noted, deadline: Deadline) -> None:
+    async def _add(self, noted: SessionActivity, deadline: Deadline) -> None:
         pipe = self._state.client.pipeline(transaction=False)
         counters = keys.session(noted.tag)
         amounts = {"hits": noted.hits, "misses": noted.misses, "saved": noted.saved}

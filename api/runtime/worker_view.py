@@ -16,14 +16,14 @@ from shared.errors import Degraded
 from shared.jobs import EngineStatus, unpack_status
 from shared.settings import POOLS, Settings
 
-from .redis_guard import Guarded
+from .redis_guard import RedisGuard
 from .tasks import end, every
 
 
-class Pools:
+class WorkerView:
     """Looks at the workers' heartbeats once in a while."""
 
-    def __init__(self, settings: Settings, queues: Guarded) -> None:
+    def __init__(self, settings: Settings, queues: RedisGuard) -> None:
         self._settings = settings
         self._queues = queues
         self._task: asyncio.Task[None] | None = None

@@ -24,9 +24,9 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from api.accounting.ledger import Ledger
 from api.accounting.pricing import Price
-from api.accounting.usage_record import Entry, Request, answered
+from api.accounting.usage_record import AnsweredRequest, UsageRecord, answered
 from api.accounting.wal import Line
-from api.pipeline.result import Answer
+from api.pipeline.result import CompressionResult
 from loadtest.material import collect
 from shared.jobs import engines_of
 from shared.settings import Settings
@@ -125,7 +125,7 @@ def _post(farm: Farm, seed: int, stop: threading.Event) -> None:
         number += _LOAD
 
 
-def _answers(farm: Farm) -> list[tuple[Answer, float]]:
+def _answers(farm: Farm) -> list[tuple[CompressionResult, float]]:
     """Have real tool output compressed, outside the books; return answers and seconds."""
     found = []
     for sample in collect(limit_chars=_CHARS)[:150]:
@@ -137,7 +137,7 @@ def _answers(farm: Farm) -> list[tuple[Answer, float]]:
         engine = names[0] if len(names) == 1 else "several"
         found.append(
             (
-                Answer(
+                CompressionResult(
                     pieces=[],
                     messages=len(answer["messages"]),
                     changed=1 if saved else 0,
@@ -157,7 +157,7 @@ def _answers(farm: Farm) -> list[tuple[Answer, float]]:
     return found
 
 
-async def _month(farm: Farm, answers: list[tuple[Answer, float]]) -> None:
+async def _month(farm: Farm, answers: list[tuple[CompressionResult, float]]) -> None:
     """Write the answers into an empty ledger, as a month of working days has them."""
     settings = Settings(redis_url=farm.redis_url, data_dir=farm.directory / "filler")  # type: ignore[call-arg]
     ledger, chance, now = Ledger(settings), random.Random(7), time.time()
@@ -180,11 +180,13 @@ def _moment(chance: random.Random, now: float) -> float:
             return at
 
 
-def _entry(chance: random.Random, number: int, at: float, answer: Answer, spent: float) -> Entry:
+def _entry(
+    chance: random.Random, number: int, at: float, answer: CompressionResult, spent: float
+) -> UsageRecord:
     model = chance.choices(list(_MODELS), weights=(9, 3, 4, 5, 2))[0]
     user = _USERS[min(int(chance.expovariate(0.13)), len(_USERS) - 1)]
     answer.model = model
-    request = Request(f"{number:08x}", user, spent)
+    request = AnsweredRequest(f"{number:08x}", user, spent)
     entry = answered(request, answer, Price(Decimal(_MODELS[model]), False))
     now = msgspec.json.decode(entry.recent)["timestamp"]
     then = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")

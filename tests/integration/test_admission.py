@@ -1,4 +1,4 @@
-"""Room in a pool: given atomically, to each user as much as is still free."""
+"""AdmissionControl in a pool: given atomically, to each user as much as is still free."""
 
 from __future__ import annotations
 

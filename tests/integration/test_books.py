@@ -17,7 +17,7 @@ import redis
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.accounting.ledger import Ledger
-from api.accounting.usage_record import Entry
+from api.accounting.usage_record import UsageRecord
 from api.accounting.wal import Line
 from shared import keys
 from shared.settings import Settings
@@ -442,14 +442,14 @@ def test_an_older_answer_that_arrives_late_does_not_replace_a_newer_one(
         settings = Settings(redis_url=farm.redis_url, data_dir=farm.directory / "other")
         first, second = Ledger(settings), Ledger(settings)
         row = [("requests", "1"), ("saved", "5")]
-        old = Entry(at=1000.0, row=row, more=[], answer="a", user="ada", model="m")
-        new = Entry(at=1001.0, row=[("requests", "1"), ("saved", "7")], more=[], answer="a",
+        old = UsageRecord(at=1000.0, row=row, more=[], answer="a", user="ada", model="m")
+        new = UsageRecord(at=1001.0, row=[("requests", "1"), ("saved", "7")], more=[], answer="a",
                     user="ada", model="m")  # fmt: skip
         await first.send("w1", [Line(1, new)])
         await second.send("w2", [Line(1, old)])
         await second.send("w2", [Line(1, old)])
         await first.send("w1", [Line(1, new)])
-        error = Entry(at=1002.0, row=[], more=[("errors", "1")])
+        error = UsageRecord(at=1002.0, row=[], more=[("errors", "1")])
         assert await first.send("w1", [Line(2, error)])
         assert await first.send("w1", [Line(2, error)])
         # A Redis that lost line 3 takes no line 4, until there is nothing better.
@@ -474,8 +474,8 @@ def test_a_redis_that_comes_back_without_the_last_entries_gets_them_again(
         redis_url=farm.redis_url, data_dir=farm.directory / "own", redis_retry_seconds=0.05
     )
 
-    def entry(number: int) -> Entry:
-        return Entry(at=1000.0, row=[], more=[("errors", "1")], answer=f"a{number}")
+    def entry(number: int) -> UsageRecord:
+        return UsageRecord(at=1000.0, row=[], more=[("errors", "1")], answer=f"a{number}")
 
     async def play() -> None:
         ledger = Ledger(settings)
@@ -503,7 +503,7 @@ def test_a_question_waits_for_what_was_answered_before_it_but_not_long(
     farm = own_farm()
     server = farm.start_redis()
     settings = Settings(redis_url=farm.redis_url, data_dir=farm.directory / "own")
-    entry = Entry(at=1000.0, row=[], more=[("errors", "1")])
+    entry = UsageRecord(at=1000.0, row=[], more=[("errors", "1")])
 
     async def play() -> None:
         ledger = Ledger(settings)
@@ -551,11 +551,11 @@ def test_what_is_found_lost_while_a_batch_is_sent_is_sent_again(
     async def play() -> None:
         ledger = Slow()
         await ledger.start()
-        ledger.record(Entry(at=1000.0, row=[], more=[("errors", "1")]))
+        ledger.record(UsageRecord(at=1000.0, row=[], more=[("errors", "1")]))
         await ledger.settled()
         ledger.has.clear()
         ledger.tell.clear()
-        ledger.record(Entry(at=1000.0, row=[], more=[("errors", "1")]))
+        ledger.record(UsageRecord(at=1000.0, row=[], more=[("errors", "1")]))
         await ledger.has.wait()
         farm.redis.flushall()
         await ledger._confirm()  # it finds the first lost, while the second is on its way
@@ -574,7 +574,7 @@ def test_running_totals_of_a_free_model_and_of_sums_beyond_a_double(
     farm = own_farm()
     farm.start_redis()
     row = [(name, str(n)) for name, n in (("saved", 5), ("cost", cost)) if n]
-    entry = Entry(at=1000.0, row=row, more=[], user="ada", model="free", history="{")
+    entry = UsageRecord(at=1000.0, row=row, more=[], user="ada", model="free", history="{")
 
     async def write() -> None:
         ledger = Ledger(Settings(redis_url=farm.redis_url, data_dir=farm.directory / "own"))

@@ -104,11 +104,11 @@ def test_who_has_gone_is_dropped_and_counted(own_farm: Callable[..., Farm], mode
 
 _WORKS_ON = """
 import threading
-from workers.engines.session import Session
+from workers.engines.session import ModelSession
 from workers.tasks import Engines
-warm_up, run, warm = Engines.warm_up, Session._run, []
+warm_up, run, warm = Engines.warm_up, ModelSession._run, []
 Engines.warm_up = lambda self: (warm_up(self), warm.append(True))[0]
-Session._run = lambda *given: threading.Event().wait() if warm else run(*given)
+ModelSession._run = lambda *given: threading.Event().wait() if warm else run(*given)
 """
 """A worker whose model never comes to an end."""
 
@@ -150,8 +150,8 @@ def test_a_worker_killed_while_the_model_runs_costs_no_answer(
 
 
 _BREAKS = """
-from workers.engines.session import Session
-real, lost = Session._run, []
+from workers.engines.session import ModelSession
+real, lost = ModelSession._run, []
 def run(self, ids, mask):
     try:
         assert not lost
@@ -159,7 +159,7 @@ def run(self, ids, mask):
     except Exception as error:  # as after an error that a GPU does not recover from
         lost.append(error)
         raise
-Session._run = run
+ModelSession._run = run
 """
 
 

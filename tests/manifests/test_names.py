@@ -29,7 +29,17 @@ COMPOSE: Any = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 # Of headroom's MCP server, of LiteLLM, and the tool both offer a model.
 OTHERS = {"HEADROOM_PROXY_URL", "HEADROOM_API_KEY", "headroom_retrieve"}
 # What a path in backticks may start from.
-PLACES = ("", "tests", "api", "api/pipeline", "loadtest")
+PLACES = (
+    "",
+    "tests",
+    "api",
+    "api/pipeline",
+    "api/runtime",
+    "api/accounting",
+    "workers",
+    "workers/runtime",
+    "loadtest",
+)
 KINDS = {
     "deploy": "Deployment",
     "deployment": "Deployment",

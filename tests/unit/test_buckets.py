@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from api.accounting.time_range import Window
+from api.accounting.time_range import TimeRange
 from shared.buckets import quantile
 
 BOUNDS = (1.0, 2.0, 4.0)
@@ -32,12 +32,12 @@ def test_quantiles_are_prometheus_ones(
 
 
 def test_days_are_the_windows_own_or_all_that_are_kept() -> None:
-    month = Window.parse(None, "2026-03-01T05:00:00Z", "2026-03-31T12:00:00Z").days(400)
+    month = TimeRange.parse(None, "2026-03-01T05:00:00Z", "2026-03-31T12:00:00Z").days(400)
     assert (month[0], month[-1], len(month)) == (
         datetime(2026, 3, 1, tzinfo=UTC),
         datetime(2026, 3, 31, tzinfo=UTC),
         31,
     )
-    assert len(Window.parse(None, "2026-03-01T05:00:00Z", "2026-03-31T12:00:00Z").days(7)) == 7
-    assert Window.parse("day", None, None).days(400) == []  # made of hours
-    assert len(Window().days(400)) == 400
+    assert len(TimeRange.parse(None, "2026-03-01T05:00:00Z", "2026-03-31T12:00:00Z").days(7)) == 7
+    assert TimeRange.parse("day", None, None).days(400) == []  # made of hours
+    assert len(TimeRange().days(400)) == 400

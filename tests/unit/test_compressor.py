@@ -14,8 +14,8 @@ import pytest
 from api.pipeline.compressor import Compressor
 from api.pipeline.dispatch import Fetched, Order, Origin
 from api.pipeline.offload import HEAVY_BODY_BYTES
-from api.runtime.admission import Place
-from api.runtime.bypass import Switch
+from api.runtime.admission import Admission
+from api.runtime.bypass import BypassSwitch
 from shared.deadline import Deadline
 from shared.errors import Degraded, InvalidField
 from shared.jobs import Form
@@ -51,7 +51,7 @@ class Elsewhere:
 
 
 def _compressor(elsewhere: Elsewhere) -> Compressor:
-    switch = Switch(Settings(), elsewhere)  # type: ignore[arg-type, unused-ignore]
+    switch = BypassSwitch(Settings(), elsewhere)  # type: ignore[arg-type, unused-ignore]
     return Compressor(Settings(), elsewhere, elsewhere, elsewhere, switch)  # type: ignore[arg-type, call-arg, unused-ignore]
 
 
@@ -133,7 +133,7 @@ def test_a_library_that_loads_too_long_costs_the_savings_alone(
     compressor = _compressor(Elsewhere())
     if refused:
         room = compressor.room
-        monkeypatch.setattr(room, "enter", lambda user, _, until: Place(room, user, 0, until))
+        monkeypatch.setattr(room, "enter", lambda user, _, until: Admission(room, user, 0, until))
     body = BODY.replace(b"claude-x", f"new-{secrets.token_hex(4)}".encode())
     answer = _compress(compressor, body, seconds=0.05)
     assert answer.degraded == [reason]

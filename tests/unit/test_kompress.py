@@ -23,7 +23,7 @@ from shared.upstream import MAX_TOKENS, EngineRouter, KompressEngine, Row, count
 from shared.upstream.originals import JobStore
 from workers.engines import TEXT_ENGINES, text_engine, threads
 from workers.engines.provider import choose
-from workers.engines.session import CPU, PROBE, Session, batches
+from workers.engines.session import CPU, PROBE, ModelSession, batches
 from workers.engines.tokenizer import Tokenizer
 
 from ..texts import events, prose
@@ -213,9 +213,9 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return found
 
 
-def _session(model: Path, batch_tokens: int = 16_384) -> Session:
+def _session(model: Path, batch_tokens: int = 16_384) -> ModelSession:
     path = model / "onnx/kompress-fp32.onnx"
-    return Session(path, CPU, threads=1, batch_tokens=batch_tokens)
+    return ModelSession(path, CPU, threads=1, batch_tokens=batch_tokens)
 
 
 def test_a_slow_model_takes_few_texts_at_once_and_a_fast_one_its_budget(
@@ -250,15 +250,15 @@ def test_a_pass_on_cpu_is_no_wider_than_pays_there(model: Path) -> None:
 def test_the_widest_pass_is_tried_at_start(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a GPU it has the memory then, and where it cannot, the reason is told."""
     monkeypatch.setattr("workers.engines.session._MOST_TOKENS", {})
-    widths, forward, full = [], Session.forward, False
+    widths, forward, full = [], ModelSession.forward, False
 
-    def noted(self: Session, rows: Any) -> Any:
+    def noted(self: ModelSession, rows: Any) -> Any:
         widths.append(len(rows) * max(map(len, rows)))
         if full and widths[-1] > 8_000:
             raise MemoryError
         return forward(self, rows)
 
-    monkeypatch.setattr(Session, "forward", noted)
+    monkeypatch.setattr(ModelSession, "forward", noted)
     session, _ = choose(in_directory(model), threads=1, batch_tokens=16_384)
     wide = len(widths)
     session.scores([(1, 2) * 256] * 40)

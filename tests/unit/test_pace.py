@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from api.runtime.worker_view import Pools
+from api.runtime.worker_view import WorkerView
 from shared import keys
 from shared.settings import Settings
 from workers.runtime.pace import Pace
@@ -54,9 +54,9 @@ class Heard:
         return said
 
 
-def _looked(paces: dict[str, bytes | None]) -> Pools:
-    async def look() -> Pools:
-        pools = Pools(Settings(), Heard(paces))  # type: ignore[call-arg, arg-type, unused-ignore]
+def _looked(paces: dict[str, bytes | None]) -> WorkerView:
+    async def look() -> WorkerView:
+        pools = WorkerView(Settings(), Heard(paces))  # type: ignore[call-arg, arg-type, unused-ignore]
         await pools.start()
         await pools.stop()
         return pools

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from api.accounting.reader import Reader
-from api.accounting.time_range import Window
-from api.runtime.redis_guard import Guarded
+from api.accounting.time_range import TimeRange
+from api.runtime.redis_guard import RedisGuard
 from shared.breaker import Breaker
 from shared.connection import connect_async
 from shared.errors import Unavailable
@@ -27,7 +27,7 @@ def test_a_redis_known_to_be_paused_is_not_asked() -> None:
         async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
             settings = Settings(redis_url=f"redis://127.0.0.1:{port}", redis_timeout=0.1)
-            place = Guarded(connect_async(settings), settings)
+            place = RedisGuard(connect_async(settings), settings)
             settled: list[None] = []
 
             async def settle() -> None:
@@ -35,7 +35,7 @@ def test_a_redis_known_to_be_paused_is_not_asked() -> None:
 
             books = Reader(settings, place, place, settle)
             with pytest.raises(Unavailable):
-                await books.totals(Window())
+                await books.totals(TimeRange())
             assert settled, "what was answered before belongs to the answer"
             asked = len(connections)
             assert asked > 0, "nobody knew then, so it was asked"
@@ -44,8 +44,8 @@ def test_a_redis_known_to_be_paused_is_not_asked() -> None:
             probed = len(connections)
             for question in (
                 books.ring("recent"),
-                books.totals(Window()),
-                books.users(Window()),
+                books.totals(TimeRange()),
+                books.users(TimeRange()),
                 books.sessions(5),
                 books.pool("cpu", 0.0),
             ):

@@ -10,7 +10,7 @@ from shared.jobs import Block, Job, Options
 from shared.settings import Settings
 from workers.batcher import BatchCount
 from workers.runtime.queue import Begun
-from workers.runtime.watchdog import Pulse
+from workers.runtime.watchdog import Watchdog
 from workers.tasks import Engines
 from workers.worker import FarmWorker
 
@@ -57,7 +57,7 @@ def taken(queue: Standing, first: Job, turn_tokens: int = 16_384, **settings: in
     worker._engines = Engines("gpu", Scoring(turn_tokens))  # type: ignore[arg-type]
     worker._queue = queue  # type: ignore[assignment]
     worker._settings = Settings(**settings)  # type: ignore[arg-type]
-    worker._pulse = Pulse(1.0)
+    worker._pulse = Watchdog(1.0)
     begun = [Begun("first", first, 0, 1500, 0.0, 10)]
     worker._begin_more(begun, BatchCount())
     return len(begun) - 1

@@ -11,7 +11,7 @@ from shared.errors import ModelError
 from shared.models import Model, verify
 from shared.upstream import MAX_TOKENS
 
-from .session import CPU, CUDA, PROBE, Session
+from .session import CPU, CUDA, PROBE, ModelSession
 
 # The int8 file's 8-bit kernel is verified on CPU only; there it is the fastest and smallest.
 _ORDER = {
@@ -22,7 +22,7 @@ _TOLERANCE = 0.02
 """How far a score on CUDA may lie from CPU's: half precision, on scores from 0 to 1."""
 
 
-def choose(model: Model, *, threads: int, batch_tokens: int) -> tuple[Session, str]:
+def choose(model: Model, *, threads: int, batch_tokens: int) -> tuple[ModelSession, str]:
     """Return the session to use, warmed up, and why it is not on CUDA ("" where it is).
 
     Raises:
@@ -53,7 +53,7 @@ def _present(model: Model, provider: str) -> Iterator[str]:
     return (name for name in _ORDER[provider] if name in model.graphs)
 
 
-def _on_cuda(model: Model, name: str, threads: int, batch_tokens: int) -> Session:
+def _on_cuda(model: Model, name: str, threads: int, batch_tokens: int) -> ModelSession:
     """Open ``name`` on CUDA and hold its scores against the same graph's on CPU."""
     session = _opened(model, name, CUDA, threads, batch_tokens)
     reference = _opened(model, name, CPU, threads, batch_tokens)
@@ -64,9 +64,11 @@ def _on_cuda(model: Model, name: str, threads: int, batch_tokens: int) -> Sessio
     return session
 
 
-def _opened(model: Model, name: str, provider: str, threads: int, batch_tokens: int) -> Session:
+def _opened(
+    model: Model, name: str, provider: str, threads: int, batch_tokens: int
+) -> ModelSession:
     path = model.graphs[name]
-    session = Session(path, provider, threads=threads, batch_tokens=batch_tokens)
+    session = ModelSession(path, provider, threads=threads, batch_tokens=batch_tokens)
     what = name
     try:
         for row in PROBE:

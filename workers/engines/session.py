@@ -34,7 +34,7 @@ _PACE_KEEPS = 0.5
 _CUDA_OPTIONS = {"arena_extend_strategy": "kSameAsRequested", "cudnn_conv_algo_search": "HEURISTIC"}
 
 
-class Session:
+class ModelSession:
     """One graph on one provider. Made after any fork; one in a process.
 
     ``batch_tokens`` bounds a pass's padded cost, ``longest row x (rows + 1)``. ``broken`` says

@@ -17,7 +17,7 @@ from shared.settings import Settings
 
 from ..batcher import BatchCount
 from ..tasks import Done
-from .queue import Outcome, PoolQueue
+from .queue import JobOutcome, PoolQueue
 
 _log = structlog.get_logger(__name__)
 _NOT_KEPT = ("failed", "refused")
@@ -74,7 +74,7 @@ class Delivery:
         else:
             self._queue.done_with(pipe, ends)
 
-    def end(self, job_id: str, outcome: Outcome) -> None:
+    def end(self, job_id: str, outcome: JobOutcome) -> None:
         """End a job whose blocks are not to be done."""
         self._queue.done(job_id, outcome)
 

@@ -22,7 +22,7 @@ from .delivery import Delivery
 from .pace import Pace
 from .queue import PoolQueue
 from .reaper import Reaper
-from .watchdog import Pulse
+from .watchdog import Watchdog
 
 _log = structlog.get_logger(__name__)
 _BEATS_A_LEASE = 3
@@ -45,7 +45,7 @@ class Heartbeat:
         pool: PoolName,
         name: str,
         status: EngineStatus | None,
-        pulse: Pulse,
+        pulse: Watchdog,
         pace: Pace,
         register: Callable[[], None],
         prolong: tuple[str, int],

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from rq.timeouts import UnixSignalDeathPenalty
 
-from .watchdog import Pulse
+from .watchdog import Watchdog
 
 _GRACE_SECONDS = 2.0
 """What a call gets beyond its timeout before its process is ended."""
@@ -29,9 +29,9 @@ class Limit:
     is told how long each call may take.
     """
 
-    def __init__(self, seconds: int, pulse: Pulse | None = None) -> None:
+    def __init__(self, seconds: int, pulse: Watchdog | None = None) -> None:
         self._seconds = seconds
-        self._pulse = pulse or Pulse(0.0)
+        self._pulse = pulse or Watchdog(0.0)
 
     def __call__(self, call: Callable[[], T]) -> T:
         """Return what ``call`` returns.

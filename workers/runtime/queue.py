@@ -24,7 +24,7 @@ _log = structlog.get_logger(__name__)
 _MS_A_MEGABYTE = 1000
 """What a job's size adds to its lease: an engine may keep the heartbeat's thread waiting."""
 _REAPS_A_LEASE = 3
-Outcome = Literal["done", "gone", "refused", "expired", "dead"]
+JobOutcome = Literal["done", "gone", "refused", "expired", "dead"]
 """What became of a job, as ``/metrics`` counts it."""
 
 
@@ -37,7 +37,7 @@ class Begun(NamedTuple):
     """
 
     id: str
-    job: Job | Outcome
+    job: Job | JobOutcome
     starts: int
     lease_ms: int
     waited: float
@@ -85,7 +85,7 @@ class PoolQueue:
             pairs = [item for pair in leases.items() for item in pair]
             self._renew(keys=[keys.leases(self.pool)], args=pairs)
 
-    def done(self, job_id: str, outcome: Outcome) -> None:
+    def done(self, job_id: str, outcome: JobOutcome) -> None:
         """Take a job that is through away and count its outcome."""
         self._done(keys=self._keys_of(job_id), args=[job_id, f"jobs:{outcome}"])
 
@@ -136,7 +136,7 @@ class PoolQueue:
         )
         return [job_id.decode() for job_id in dead]
 
-    def _read(self, job_id: str, data: bytes | None) -> Job | Outcome:
+    def _read(self, job_id: str, data: bytes | None) -> Job | JobOutcome:
         """Return the job, or why there is none: it is gone, or foreign and not for us to run."""
         if data is None:
             return "gone"

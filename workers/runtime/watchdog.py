@@ -8,7 +8,7 @@ _COMMANDS = 10
 """Redis commands that may each take their whole time between two beats."""
 
 
-class Pulse:
+class Watchdog:
     """The loop beats, and says how long it may now be silent; the heartbeat's thread looks.
 
     ``redis_seconds`` is the most that one command may take, connecting included. Beyond what

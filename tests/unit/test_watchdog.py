@@ -7,7 +7,7 @@ import time
 import pytest
 
 from workers.runtime.limits import Limit
-from workers.runtime.watchdog import Pulse
+from workers.runtime.watchdog import Watchdog
 
 MARGIN = 10.0
 
@@ -21,7 +21,7 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_a_loop_that_is_silent_for_longer_than_it_said_has_stopped(now: list[float]) -> None:
-    pulse = Pulse(MARGIN / 10)
+    pulse = Watchdog(MARGIN / 10)
     for allowed in (0.0, 12.0):
         pulse.beat(allowed)
         now[0] += allowed + MARGIN - 0.1
@@ -33,7 +33,7 @@ def test_a_loop_that_is_silent_for_longer_than_it_said_has_stopped(now: list[flo
 
 
 def test_an_engine_may_use_all_its_time_and_no_more_counts_after_it(now: list[float]) -> None:
-    pulse = Pulse(MARGIN / 10)
+    pulse = Watchdog(MARGIN / 10)
     limit = Limit(20, pulse)
     with limit.watched(3):
         now[0] += 3 * 20 + MARGIN
@@ -46,7 +46,7 @@ def test_an_engine_may_use_all_its_time_and_no_more_counts_after_it(now: list[fl
 
 
 def test_a_call_under_a_limit_is_a_beat(now: list[float]) -> None:
-    pulse = Pulse(MARGIN / 10)
+    pulse = Watchdog(MARGIN / 10)
     now[0] += MARGIN + 1
     assert pulse.stopped
     assert Limit(20, pulse)(lambda: pulse.stopped) is False

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from api.pipeline.message import Message, count, digest, read
-from api.pipeline.plan import ConversationPlanner, PlanOptions, Surroundings
+from api.pipeline.plan import ConversationContext, ConversationPlanner, PlanOptions
 from shared.upstream import counter_for
 
 COUNTER = counter_for("claude-x")
@@ -30,7 +30,7 @@ class Talk:
             self.facts.append(facts)
         self.planner = ConversationPlanner()
 
-    def around(self, options: PlanOptions = OPTIONS) -> Surroundings:
+    def around(self, options: PlanOptions = OPTIONS) -> ConversationContext:
         return self.planner.surroundings(self.facts, options, COUNTER)
 
     def plan(self, index: int, options: PlanOptions = OPTIONS) -> Any:

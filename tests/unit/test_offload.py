@@ -15,7 +15,7 @@ import pytest
 
 from api.pipeline import offload as module
 from api.pipeline.message import count, digest, read
-from api.pipeline.offload import Aside, TooHeavy
+from api.pipeline.offload import Offload, TooHeavy
 from api.pipeline.options import RequestOptions
 from api.pipeline.plan import ConversationPlanner
 from api.pipeline.split import MAX_MESSAGES, leave, split
@@ -30,7 +30,7 @@ SLOW = "\n" * 3_000_000
 """Minutes of headroom's detection."""
 
 
-Work = Callable[[Aside], Coroutine[Any, Any, Any]]
+Work = Callable[[Offload], Coroutine[Any, Any, Any]]
 Run = Callable[[Work], Any]
 
 
@@ -38,7 +38,7 @@ Run = Callable[[Work], Any]
 def run() -> Iterator[Run]:
     """Run work with an aside that all tests share: its child takes a second to start."""
     with asyncio.Runner() as runner:
-        aside = Aside()
+        aside = Offload()
         yield lambda work: runner.run(work(aside))
         runner.run(aside.stop())
 
@@ -73,7 +73,7 @@ def test_a_message_is_read_and_planned_as_on_the_loop(run: Run) -> None:
     around = planner.surroundings([facts], options, counter)
     plan, originals, texts = planner.plan(0, facts, message, around)
 
-    async def work(aside: Aside) -> None:
+    async def work(aside: Offload) -> None:
         assert await aside.read("u", raw, counter, soon()) == facts
         planned = await aside.plan("u", raw, around.context(0, facts), soon())
         assert (planned.plan, planned.originals, planned.texts) == (plan, originals, texts)
@@ -84,7 +84,7 @@ def test_a_message_is_read_and_planned_as_on_the_loop(run: Run) -> None:
 
 
 def test_the_callers_mistake_comes_back_as_his(run: Run) -> None:
-    async def work(aside: Aside) -> None:
+    async def work(aside: Offload) -> None:
         with pytest.raises(MalformedBody):
             await aside.split("u", b'{"messages":[', soon())
         with pytest.raises(InvalidField):
@@ -101,7 +101,7 @@ def test_a_task_over_its_time_ends_the_child_and_not_at_once_another(
     options = RequestOptions("claude-x").plan_options(Settings())
     around = ConversationPlanner().surroundings([facts], options, counter_for("claude-x"))
 
-    async def work(aside: Aside) -> None:
+    async def work(aside: Offload) -> None:
         monkeypatch.setattr(module, "RESTART_SECONDS", 60.0)
         with pytest.raises(TooHeavy):
             await aside.plan("u", raw, around.context(0, facts), soon())
@@ -117,7 +117,7 @@ def test_a_task_over_its_time_ends_the_child_and_not_at_once_another(
 def test_what_no_memory_holds_is_too_heavy(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = b'{"messages":[{"role":"user","content":[' + b",".join([b'{"":0}'] * 6_000_000) + b"]}]}"
 
-    async def work(aside: Aside) -> None:
+    async def work(aside: Offload) -> None:
         monkeypatch.setattr(module, "RESTART_SECONDS", 0.0)
         with pytest.raises(TooHeavy):
             await aside.read("u", bomb[13:-2], counter_for("m"), soon())
@@ -129,7 +129,7 @@ def test_who_gives_up_spoils_no_other_answer(run: Run, monkeypatch: pytest.Monke
     first = json.dumps(conversation(ran(events("first")))).encode()
     second = json.dumps(conversation(ran(events("second")))).encode()
 
-    async def work(aside: Aside) -> None:
+    async def work(aside: Offload) -> None:
         monkeypatch.setattr(module, "RESTART_SECONDS", 0.0)
         await aside.split("u", second, soon())  # the child is there
         with pytest.raises(Degraded):
@@ -145,14 +145,14 @@ def test_who_gives_up_spoils_no_other_answer(run: Run, monkeypatch: pytest.Monke
 def test_users_take_turns(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[str] = []
 
-    async def exchange(aside: Aside, name: str, arguments: tuple[Any, ...]) -> Any:
+    async def exchange(aside: Offload, name: str, arguments: tuple[Any, ...]) -> Any:
         served.append(arguments[0])
         await asyncio.sleep(0)
-        return "done", module.Apart(None, None, 0, module.array("q"), module.array("q"))  # type: ignore[arg-type]
+        return "done", module.OffloadTask(None, None, 0, module.array("q"), module.array("q"))  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Aside, "_exchange", exchange)
+    monkeypatch.setattr(Offload, "_exchange", exchange)
 
-    async def work(aside: Aside) -> None:
+    async def work(aside: Offload) -> None:
         bodies = [(f"greedy{n}".encode(), "greedy") for n in range(5)] + [(b"other", "other")]
         await asyncio.gather(*[aside.split(user, body, soon()) for body, user in bodies])
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from api.runtime.admission import REQUEST_BYTES, TURN_SECONDS, Room
+from api.runtime.admission import REQUEST_BYTES, TURN_SECONDS, AdmissionControl
 from shared.deadline import Deadline
 from shared.errors import Degraded
 
@@ -29,7 +29,7 @@ def busy(seconds: float) -> None:
 
 def test_whoever_comes_alone_is_taken_on_whatever_he_brings() -> None:
     async def test() -> None:
-        room = Room()
+        room = AdmissionControl()
         assert not room.enter("u", 64 * MEGABYTE, Deadline.after(0.1)).refused
 
     running(test)
@@ -37,7 +37,7 @@ def test_whoever_comes_alone_is_taken_on_whatever_he_brings() -> None:
 
 def test_no_more_is_taken_on_than_fits_in_half_of_the_time() -> None:
     async def test() -> None:
-        room = Room()
+        room = AdmissionControl()
         first = room.enter("a", MEGABYTE // 2, Deadline.after(1))
         assert room.enter("b", MEGABYTE, Deadline.after(1)).refused
         assert not room.enter("c", MEGABYTE // 4, Deadline.after(1)).refused
@@ -49,7 +49,7 @@ def test_no_more_is_taken_on_than_fits_in_half_of_the_time() -> None:
 
 def test_one_users_flood_leaves_room_for_another() -> None:
     async def test() -> None:
-        room = Room()
+        room = AdmissionControl()
         flood = [room.enter("flood", 20_000, Deadline.after(1)) for _ in range(100)]
         assert sum(place.refused for place in flood) > 50
         assert not room.enter("other", 20_000, Deadline.after(1)).refused
@@ -59,7 +59,7 @@ def test_one_users_flood_leaves_room_for_another() -> None:
 
 def test_all_room_is_given_back() -> None:
     async def test() -> None:
-        room = Room()
+        room = AdmissionControl()
         for _ in range(3):
             places = [room.enter("u", 30_000, Deadline.after(1)) for _ in range(200)]
             assert any(place.refused for place in places)
@@ -75,7 +75,7 @@ def test_all_room_is_given_back() -> None:
 
 def test_a_process_that_proves_slow_takes_on_less() -> None:
     async def test() -> bool:
-        room = Room()
+        room = AdmissionControl()
         for _ in range(40):
             place = room.enter("u", 100, Deadline.after(5))
             await place.turn()
@@ -89,7 +89,7 @@ def test_a_process_that_proves_slow_takes_on_less() -> None:
 
 def test_waiting_for_something_else_does_not_count_as_slow() -> None:
     async def test() -> bool:
-        room = Room()
+        room = AdmissionControl()
         for _ in range(5):
             place = room.enter("u", 100, Deadline.after(5))
             await place.turn()
@@ -104,7 +104,7 @@ def test_waiting_for_something_else_does_not_count_as_slow() -> None:
 
 def test_a_loop_that_comes_round_slowly_takes_on_nothing_more() -> None:
     async def test() -> list[bool]:
-        room = Room()
+        room = AdmissionControl()
         room.enter("a", 100, Deadline.after(2))
         before = room.enter("b", 100, Deadline.after(2)).refused
         deadline = Deadline.after(2)
@@ -123,7 +123,7 @@ def test_a_loop_that_comes_round_slowly_takes_on_nothing_more() -> None:
 
 def test_one_slow_round_turns_nobody_away_who_has_time() -> None:
     async def test() -> bool:
-        room = Room()
+        room = AdmissionControl()
         room.enter("a", 100, Deadline.after(8))
         busy(0.15)  # a text that an expression takes long over
         await asyncio.sleep(0)
@@ -134,7 +134,7 @@ def test_one_slow_round_turns_nobody_away_who_has_time() -> None:
 
 def test_one_slow_round_leaves_most_of_the_time() -> None:
     async def test() -> float:
-        room = Room()
+        room = AdmissionControl()
         room.enter("a", 100, Deadline.after(2))
         busy(0.5)  # something was loaded
         await asyncio.sleep(0)
@@ -147,7 +147,7 @@ def order(names: str, pieces: int, seconds: float) -> str:
     """Return whose pieces of work of so many seconds were done one after the other."""
 
     async def test() -> str:
-        room = Room()
+        room = AdmissionControl()
         said: list[str] = []
 
         async def work(name: str) -> None:
@@ -175,7 +175,7 @@ def test_small_pieces_are_done_in_one_go() -> None:
 
 def test_nobody_waits_for_the_thread_beyond_his_deadline() -> None:
     async def test() -> None:
-        room = Room()
+        room = AdmissionControl()
         holder = room.enter("a", 100, Deadline.after(5))
         await holder.turn()
         late = room.enter("b", 100, Deadline.after(0.05))
@@ -191,7 +191,7 @@ def test_nobody_waits_for_the_thread_beyond_his_deadline() -> None:
 
 def test_who_is_cancelled_while_waiting_holds_nothing() -> None:
     async def test() -> None:
-        room = Room()
+        room = AdmissionControl()
         holder = room.enter("a", 100, Deadline.after(5))
         await holder.turn()
         place = room.enter("b", 100, Deadline.after(5))
