@@ -11,13 +11,33 @@ from .options import RequestOptions
 from .split import Split
 
 
+@dataclass(frozen=True, slots=True)
+class CacheShares:
+    """Tokens of a request's messages, split by what the provider has in its prompt cache.
+
+    ``read`` counts the tokens that the provider has from the conversation's last request,
+    ``new`` all others; ``before`` is without the farm, ``after`` with it, so that
+    ``read_before + new_before`` is the original's size. ``marked`` says whether the new
+    tokens are written to the cache at a price (Anthropic's ``cache_control``),
+    ``ttl_seconds`` how long the provider keeps them after their last use (300 or 3600).
+    """
+
+    read_before: int
+    new_before: int
+    read_after: int
+    new_after: int
+    marked: bool = True
+    ttl_seconds: int = 300
+
+
 @dataclass(slots=True)
 class CompressionResult:
     """What the caller gets. ``pieces`` are the inside of the ``messages`` array.
 
     ``reason`` says why nothing was saved (empty where something was), ``engines`` which
     made how many messages smaller and by how many tokens (``several`` where a message
-    met more than one), ``saved_by_cache`` the tokens saved by forms known before.
+    met more than one), ``saved_by_cache`` the tokens saved by forms known before, ``cache``
+    what of the messages the provider has cached (None: not known, all count as new).
     """
 
     pieces: list[bytes]
@@ -34,6 +54,7 @@ class CompressionResult:
     reason: str = ""
     engines: dict[str, tuple[int, int]] = field(default_factory=dict)
     saved_by_cache: int = 0
+    cache: CacheShares | None = None
 
     @property
     def tokens_saved(self) -> int:
