@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .PHONY: run test lint bench chaos clean
 
 run: $(VENV)/.run
-	$(BIN)/python -m deploy.run $(if $(ONCE),--once --port 0,--port $(PORT))
+	$(BIN)/python -P -m deploy.run $(if $(ONCE),--once --port 0,--port $(PORT))
 
 # In the order of pyproject's testpaths, long files first: xdist's own order, the files with most
 # tests first, ends with the longest on one core, and starts a farm of tests/hostile again and again.
@@ -22,11 +22,11 @@ lint: $(VENV)/.test
 
 # The farm beside its peers, all on free ports; BENCH=--quick for two minutes.
 bench: $(VENV)/.bench
-	$(BIN)/python -m loadtest.bench $(BENCH)
+	$(BIN)/python -P -m loadtest.bench $(BENCH)
 
 # Every fault it promises to stand, under load: about eight minutes. ARGS="--list" names them.
 chaos: $(VENV)/.test
-	$(BIN)/python -m loadtest.chaos $(ARGS)
+	$(BIN)/python -P -m loadtest.chaos $(ARGS)
 
 clean:
 	rm -rf $(VENV) .data build *.egg-info .mypy_cache .ruff_cache .hypothesis

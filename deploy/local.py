@@ -12,7 +12,6 @@ import json
 import os
 import signal
 import socket
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -24,6 +23,7 @@ import structlog
 
 from shared import logs
 from shared.errors import SupervisorError
+from shared.python_command import python_module
 from shared.settings import Settings, load_settings
 
 from .embedded import EmbeddedValkey
@@ -101,11 +101,17 @@ class Farm:
             if value != getattr(known, name):
                 environment[f"HEADROOM_{name.upper()}"] = str(value)
         self.parts.append(
-            SupervisedProcess("api", _command("api"), environment, listener, settings.api_processes)
+            SupervisedProcess(
+                "api",
+                python_module("deploy.cli", "api"),
+                environment,
+                listener,
+                settings.api_processes,
+            )
         )
         for pool, count in (("cpu", settings.cpu_workers), ("gpu", settings.gpu_workers)):
             for number in range(count):
-                command = _command("worker", "--pool", pool)
+                command = python_module("deploy.cli", "worker", "--pool", pool)
                 self.parts.append(
                     SupervisedProcess(f"{pool}-worker-{number}", command, environment)
                 )
@@ -175,10 +181,6 @@ class Farm:
                 part.ask_to_end()
             for part in group:
                 part.end(give_up)
-
-
-def _command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "deploy.cli", *arguments]
 
 
 def _bound(host: str, port: int) -> socket.socket:

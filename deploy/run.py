@@ -12,6 +12,7 @@ import urllib.error
 from types import FrameType
 
 from shared.errors import FarmError
+from shared.python_command import python_module
 
 from .demo import demo
 from .local import LOCAL
@@ -25,7 +26,7 @@ def run(port: int, *, once: bool) -> int:
 
     With ``once`` the farm keeps its data in a temporary directory.
     """
-    command = [sys.executable, "-m", "deploy.cli", "up", "--port", str(port)]
+    command = python_module("deploy.cli", "up", "--port", str(port))
     scratch = tempfile.TemporaryDirectory(prefix="headroom-farm-") if once else None
     if scratch:
         command += ["--data-dir", scratch.name]

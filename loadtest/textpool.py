@@ -196,7 +196,7 @@ def requests_table(model: Path, users: list[int], requests: int, data: Path) -> 
     """Start a farm on ``model``, print what its worker runs and the table's rows, stop it."""
     command = ["up", "--port", "0", "--data-dir", str(data), "--cpu-workers", "1"]
     farm = subprocess.Popen(
-        [sys.executable, "-m", "deploy.cli", *command, "--gpu-workers", "1"],
+        [sys.executable, "-P", "-m", "deploy.cli", *command, "--gpu-workers", "1"],
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "HEADROOM_MODEL_DIR": str(model), "HEADROOM_LOG_LEVEL": "warning"},

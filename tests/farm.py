@@ -19,6 +19,7 @@ import redis
 from deploy.embedded import EmbeddedValkey
 from deploy.ports import free_port
 from shared import keys
+from shared.python_command import python_module
 from shared.settings import POOLS
 
 READY_SECONDS = 60.0
@@ -58,11 +59,22 @@ def user() -> str:
 class Process:
     """One process of a farm; its output goes to ``log``."""
 
-    def __init__(self, command: list[str], environment: Mapping[str, str], log: Path) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        environment: Mapping[str, str],
+        log: Path,
+        working_directory: Path | None = None,
+    ) -> None:
         self.log = log
         with log.open("ab") as file:
             self._process = subprocess.Popen(
-                command, env=dict(environment), stdin=subprocess.DEVNULL, stdout=file, stderr=file
+                command,
+                env=dict(environment),
+                cwd=working_directory,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
             )
 
     @property
@@ -210,7 +222,7 @@ class Farm:
 
     def start_api(self, **settings: Any) -> Process:
         """Start a front end, with settings of its own, and wait until it answers."""
-        process = self._run([sys.executable, "-m", "deploy.cli", "api"], "api", **settings)
+        process = self._run(python_module("deploy.cli", "api"), "api", **settings)
         until("the front end answers", lambda: self.answer("/health"))
         return process
 
@@ -220,10 +232,10 @@ class Farm:
         ``first`` is Python that its process runs before: what is to be wrong with it.
         """
         arguments = ["worker", "--pool", pool]
-        command = [sys.executable, "-m", "deploy.cli", *arguments]
+        command = python_module("deploy.cli", *arguments)
         if first:
             script = f"{first}\nfrom deploy.cli import main\nmain({arguments})"
-            command = [sys.executable, "-c", script]
+            command = [sys.executable, "-P", "-c", script]
         return self._run(command, f"worker-{pool}", **settings)
 
     def _run(self, command: list[str], name: str, **settings: Any) -> Process:

@@ -18,7 +18,6 @@ import asyncio
 import contextlib
 import pickle
 import struct
-import sys
 import time
 from array import array
 from typing import Any, NamedTuple
@@ -29,6 +28,7 @@ import structlog
 from shared.deadline import Deadline
 from shared.errors import Degraded, RequestError
 from shared.jobs import Detection, Original
+from shared.python_command import python_module
 from shared.upstream import Counter
 
 from ..runtime.tasks import end
@@ -189,9 +189,7 @@ class Offload:
                 raise Degraded("large")
             self._started = time.monotonic()
             self._child = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "api.pipeline.offload_child",
+                *python_module("api.pipeline.offload_child"),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
             )

@@ -129,7 +129,7 @@ class Servers:
             **{f"HEADROOM_{key.upper()}": value for key, value in (settings or {}).items()},
         }
         command = [
-            *(sys.executable, "-m", "deploy.cli", "up", "--host", "127.0.0.1"),
+            *(sys.executable, "-P", "-m", "deploy.cli", "up", "--host", "127.0.0.1"),
             *("--port", str(port), "--cpu-workers", str(cpu), "--gpu-workers", str(gpu)),
             *("--data-dir", str(directory / "data")),
         ]
@@ -141,7 +141,7 @@ class Servers:
     def worker(self, farm: Target, pool: str) -> Service:
         """Start one more worker of ``farm``; its caller stops it."""
         environment = {**os.environ, "HEADROOM_REDIS_URL": farm.redis_url}
-        command = [sys.executable, "-m", "deploy.cli", "worker", "--pool", pool]
+        command = [sys.executable, "-P", "-m", "deploy.cli", "worker", "--pool", pool]
         number = len(self._services)
         return self._start(
             Service(f"worker-{number}", command, self._directory / farm.name, environment)
@@ -170,7 +170,7 @@ class Servers:
     def _peer(self, name: str) -> Target:
         port = free_port()
         directory = self._directory / name
-        command = [sys.executable, "-m", f"loadtest.peers.{name}", "--port", str(port)]
+        command = [sys.executable, "-P", "-m", f"loadtest.peers.{name}", "--port", str(port)]
         service = self._start(
             Service(name, [*command, "--data-dir", str(directory / "data")], directory)
         )

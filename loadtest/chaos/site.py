@@ -165,7 +165,7 @@ class Site:
         options += ["--cpu-workers", self.counts["cpu"], "--gpu-workers", self.counts["gpu"]]
         with self.log.open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "deploy.cli", "up", *map(str, options)],
+                [sys.executable, "-P", "-m", "deploy.cli", "up", *map(str, options)],
                 env=self._environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -40,7 +40,7 @@ class Dashboard:
         """Start another front end on the same Redis and return its URL."""
         given = {f"HEADROOM_{name.upper()}": str(value) for name, value in settings.items()}
         environment = {**self.farm.environment, "HEADROOM_PORT": str(port), **given}
-        command = [sys.executable, "-m", "deploy.cli", "api"]
+        command = [sys.executable, "-P", "-m", "deploy.cli", "api"]
         log = self.farm.directory / f"api-{port}.log"
         self.extra.append(Process(command, environment, log))
         self.farm.parts.append(self.extra[-1])

@@ -415,7 +415,7 @@ def _count(farm: Farm) -> int:
 
 
 def _cli(farm: Farm, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-m", "deploy.cli", *arguments]
+    command = [sys.executable, "-P", "-m", "deploy.cli", *arguments]
     return subprocess.run(command, env=farm.environment, input=stdin, capture_output=True)
 
 

@@ -31,7 +31,7 @@ def switched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
 
 def command(farm: Farm, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "deploy.cli", *arguments],
+        [sys.executable, "-P", "-m", "deploy.cli", *arguments],
         env=farm.environment,
         capture_output=True,
         text=True,

@@ -131,7 +131,7 @@ def test_a_farm_without_the_provider_or_without_a_pool_is_not_whole(
 
 
 def test_a_failed_check_ends_with_a_status_and_one_line() -> None:
-    command = [sys.executable, "-m", "deploy.cli", "check", "api", "--port", str(free_port())]
+    command = [sys.executable, "-P", "-m", "deploy.cli", "check", "api", "--port", str(free_port())]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith("headroom-farm: no answer from")

@@ -100,7 +100,7 @@ class Rig:
         given = {**self.of(name, self.front), **settings}
         environment = {f"HEADROOM_{k.upper()}": str(v) for k, v in given.items()}
         return subprocess.run(
-            [sys.executable, "-m", "deploy.cli", *arguments],
+            [sys.executable, "-P", "-m", "deploy.cli", *arguments],
             env={**self.farm.environment, **environment},
             capture_output=True,
             text=True,

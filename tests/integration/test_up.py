@@ -6,29 +6,32 @@ import contextlib
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
+from api.pipeline.offload import HEAVY_BODY_BYTES
 from deploy.ports import free_port
+from shared.python_command import python_module
 
 from ..farm import Process, post, request, until, user
 from ..texts import conversation, prose, ran, rows
 
-COMMAND = [sys.executable, "-m", "deploy.cli"]
+COMMAND = python_module("deploy.cli")
 
 
 class Up:
     """A running ``headroom-farm up``."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, working_directory: Path | None = None) -> None:
         self.data = directory / "data"
         self.url = f"http://127.0.0.1:{(port := free_port())}"
         options = ["--port", str(port), "--data-dir", str(self.data)]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("HEADROOM_")}
-        self.process = Process([*COMMAND, "up", *options], environment, directory / "up.log")
+        self.process = Process(
+            [*COMMAND, "up", *options], environment, directory / "up.log", working_directory
+        )
         line = f"ready {self.url}\n"
         until("it says ready", lambda: line in self.process.log.read_text())
 
@@ -187,7 +190,7 @@ def test_the_demo_says_what_is_wrong(url: str, said: str) -> None:
 
 
 def test_the_run_of_make_shows_every_kind_saved_and_ends() -> None:
-    command = [sys.executable, "-m", "deploy.run", "--port", "0", "--once"]
+    command = python_module("deploy.run", "--port", "0", "--once")
     environment = {**os.environ, "http_proxy": "http://127.0.0.1:9"}  # must not matter
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
     assert done.returncode == 0, done.stderr
@@ -202,3 +205,23 @@ def test_a_wrong_variable_is_said_so(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert "deadline_ms" in done.stderr
+
+
+def test_parts_import_nothing_from_working_directory(tmp_path: Path) -> None:
+    strange, imported = tmp_path / "strange", tmp_path / "imported"
+    strange.mkdir()
+    tell = f"open({str(imported)!r}, 'a').write(__name__ + ' ')\n"
+    for module in ("inspect", "pickle", "multiprocessing"):
+        (strange / f"{module}.py").write_text(tell)
+    for package in ("api", "deploy", "shared", "workers"):
+        (strange / package).mkdir()
+        (strange / package / "__init__.py").write_text(tell)
+    up = Up(tmp_path, strange)
+    try:
+        assert up.compresses()
+        heavy = ran(" ".join(f"{number:07d}" for number in range(HEAVY_BODY_BYTES // 8)), "h")
+        assert post(up.url, conversation(heavy), {"x-maas-username": user()}).status == 200
+        assert any("offload" in line or "spawn_main" in line for line in up.parts().values())
+    finally:
+        up.process.stop()
+    assert not imported.exists(), imported.read_text()

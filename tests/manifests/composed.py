@@ -13,6 +13,7 @@ from typing import Any
 from deploy.check import _get
 from deploy.local import Farm
 from deploy.ports import free_port
+from shared.python_command import python_module
 from shared.settings import Settings
 
 from ..farm import Process
@@ -31,8 +32,8 @@ def local_commands() -> list[list[str]]:
     farm._plan()
     commands = []
     for part in farm.parts:
-        assert part.command[:3] == [sys.executable, "-m", "deploy.cli"]
-        commands.append(["headroom-farm", *part.command[3:]])
+        assert part.command[:4] == python_module("deploy.cli")
+        commands.append(["headroom-farm", *part.command[4:]])
         if part.listener is not None:
             part.listener.close()
     return commands
@@ -59,7 +60,7 @@ class Composed:
 
         options = f"--port {self._redis_port} --bind 127.0.0.1 --dir {folder}/data"
         self._program("valkey-server", f'exec {get_binary_path()} "$@" {options}')
-        self._program("headroom-farm", f'exec {sys.executable} -m deploy.cli "$@"')
+        self._program("headroom-farm", f'exec {sys.executable} -P -m deploy.cli "$@"')
         script = folder / "bin/cli.py"
         script.write_text(_VALKEY_CLI.format(port=self._redis_port))
         self._program("valkey-cli", f'exec {sys.executable} {script} "$@"')

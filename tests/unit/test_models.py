@@ -76,7 +76,7 @@ def _command(home: Path, endpoint: str, *arguments: str) -> subprocess.Completed
     for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):  # the suite's process pins them
         environment.pop(name, None)
     return subprocess.run(
-        [sys.executable, "-m", "deploy.cli", "models", *arguments],
+        [sys.executable, "-P", "-m", "deploy.cli", "models", *arguments],
         env=environment,
         capture_output=True,
         text=True,

@@ -163,7 +163,7 @@ def test_users_take_turns(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_child_ends_with_its_parent() -> None:
     child = subprocess.Popen(
-        [sys.executable, "-m", "api.pipeline.offload_child"],
+        [sys.executable, "-P", "-m", "api.pipeline.offload_child"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
