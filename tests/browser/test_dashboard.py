@@ -154,7 +154,8 @@ def test_filters_sorting_search_and_export(visit: Open, dashboard: Dashboard) ->
 
     with page.expect_download() as started:
         page.get_by_role("button", name="Download Recent activity as CSV").click()
-    written = list(csv.reader(started.value.path().open(newline="", encoding="utf-8")))
+    with started.value.path().open(newline="", encoding="utf-8") as file:
+        written = list(csv.reader(file))
     recent = answer(dashboard, "/stats")["recent_requests"]
     assert {line[-1] for line in written[1:]} == {one["request_id"] for one in recent}
     assert sum(int(line[5]) for line in written[1:]) == sum(one["tokens_saved"] for one in recent)

@@ -46,7 +46,7 @@ def test_a_run_is_played_written_down_and_judged(farm: Farm, tmp_path: Path) -> 
         timeout=120,
         check=False,
     )
-    rows = list(csv.DictReader((tmp_path / "run_stats.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "run_stats.csv").read_text().splitlines()))
     total = rows[-1]
     assert total["Name"] == "Aggregated"
     assert int(total["Request Count"]) > 0, ended.stderr

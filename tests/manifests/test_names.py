@@ -22,7 +22,9 @@ from .kustomize import Object, in_python
 
 DOCUMENTS = sorted(
     str(path.relative_to(ROOT))
-    for path in (*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("loadtest/*.md"))
+    for folder in (".", "docs", "loadtest", "changes")
+    for path in ROOT.glob(f"{folder}/*.md")
+    if path.name != "template.md"
 )
 OPERATORS = ["README.md", *(f"docs/{name}.md" for name in ("deploy", "runbook", "integration"))]
 COMPOSE: Any = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -77,6 +79,17 @@ def commands(name: str, program: str) -> list[list[str]]:
         said = re.search(rf"(?:^|-- |=\S+ |\(|; ){re.escape(program)}(?: (.*))?$", line)
         if said:
             found.append(shlex.split(said[1] or ""))
+    return found
+
+
+def anchors(text: str) -> set[str]:
+    """Return the anchors of a document's headings, as GitHub makes them."""
+    found: set[str] = set()
+    code = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    for title in re.findall(r"^#+ (.+)$", code, re.MULTILINE):
+        made = re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+        repeats = sum(1 for each in found if re.fullmatch(rf"{re.escape(made)}(-\d+)?", each))
+        found.add(f"{made}-{repeats}" if repeats else made)
     return found
 
 
@@ -159,16 +172,27 @@ def test_files_are_there(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_links_lead_to_pages_and_their_sections(name: str) -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", page(name)):
+def test_relative_links_and_anchors_resolve(name: str) -> None:
+    text = re.sub(r"^```.*?^```$|`[^`\n]*`", "", page(name), flags=re.DOTALL | re.MULTILINE)
+    assert not re.search(r"\]\[|^\[[^\]]+\]: ", text, re.MULTILINE), "links are written inline"
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
         path, _, anchor = target.partition("#")
-        if "://" not in target:
-            file = (ROOT / name).parent / path if path else ROOT / name
-            assert file.exists(), target
-        if anchor:
-            titles = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
-            made = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
-            assert anchor in made, target
+        if "://" in target:
+            continue
+        file = ((ROOT / name).parent / path).resolve() if path else ROOT / name
+        assert file.is_relative_to(ROOT), target
+        assert file.exists(), target
+        assert not anchor or anchor in anchors(file.read_text()), target
+
+
+def test_no_document_is_left_out() -> None:
+    """Every Markdown file of the project is one of those that these tests read."""
+    hidden = re.compile(r"(^|/)(\.|node_modules/|build/)")
+    found = {str(path.relative_to(ROOT)) for path in ROOT.rglob("*.md")}
+    assert {name for name in found if not hidden.search(name)} == {
+        *DOCUMENTS,
+        "changes/template.md",
+    }
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

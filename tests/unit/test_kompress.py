@@ -195,6 +195,7 @@ def test_a_broken_graph_gives_way_to_the_next(tmp_path: Path) -> None:
     assert session.path.name == "kompress-fp32.onnx"
 
 
+@pytest.mark.filterwarnings("ignore:Specified provider 'CUDAExecutionProvider':UserWarning")
 def test_cuda_is_not_believed(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wheel that lists CUDA and falls back, as onnxruntime-gpu does without a GPU."""
     real = ort.get_available_providers()
