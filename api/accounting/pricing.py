@@ -12,7 +12,7 @@ import logging
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_EVEN, Decimal
+from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
 from typing import Any
 
 import psycopg
@@ -27,12 +27,17 @@ from ..runtime.tasks import end
 _log = structlog.get_logger(__name__)
 logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # says what this module says
 _STEP = Decimal("0.0001")
+_HIGHEST = Decimal(10_000)
+"""USD per million tokens; a row above it is an error. It keeps sums of costs within 64 bits."""
 _CONNECT_SECONDS = 5
 _COLUMNS = {
     "input_cost_per_mtok": "SELECT model, input_cost_per_mtok FROM model_pricing",
-    "prompt_cost_per_1k": "SELECT model, prompt_cost_per_1k * 1000 FROM model_pricing",
+    "prompt_cost_per_1k": "SELECT model, prompt_cost_per_1k FROM model_pricing",
 }
-"""The column that tells a schema, newest first, and how it is read as USD per million."""
+"""The column that tells a schema, newest first, and how it is read."""
+_UNITS = {"input_cost_per_mtok": 1, "prompt_cost_per_1k": 1000}
+"""What a column's value is multiplied by for USD per million tokens: in this process, where
+one row that overflows costs that row and not the whole query."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,8 @@ class Prices:
         self._read_at: float | None = None
         self._column: str | None = None
         self._error: str | None = None
+        self.ignored = 0
+        """Rows of the last reading that were skipped: no model name, or no usable price."""
 
     async def start(self) -> None:
         """Begin to read, in the background; without a database there is nothing to do."""
@@ -125,6 +132,7 @@ class Prices:
             "refreshed_at": datetime.fromtimestamp(read_at, UTC).isoformat() if read_at else None,
             "age_seconds": None if age is None else round(age, 3),
             "last_error": self._error,
+            "ignored_rows": self.ignored,
         }
 
     def _find(self, model: str) -> Price:
@@ -144,13 +152,15 @@ class Prices:
             try:
                 async with asyncio.timeout(_CONNECT_SECONDS + 2 * self._timeout_ms / 1000):
                     rows = await self._read()
+                self._succeeded(rows)
             except (psycopg.Error, PoolTimeout, OSError, TimeoutError) as error:
                 self._failed(type(error).__name__)
-            else:
-                self._succeeded(rows)
+            except Exception as error:  # another team's table must not end the refresh
+                _log.exception("prices_refresh_failed")
+                self._failed(type(error).__name__)
             await asyncio.sleep(self._refresh_seconds)
 
-    async def _read(self) -> list[tuple[str, Decimal]]:
+    async def _read(self) -> list[tuple[Any, Any]]:
         assert self._pool is not None  # noqa: S101 - started
         async with self._pool.connection() as connection, connection.cursor() as cursor:
             await cursor.execute(
@@ -164,14 +174,18 @@ class Prices:
             await cursor.execute(_COLUMNS[self._column])
             return await cursor.fetchall()
 
-    def _succeeded(self, rows: list[tuple[str, Decimal]]) -> None:
-        good = {
-            model: _rounded(price)
-            for model, price in rows
-            if model and price is not None and price.is_finite() and price >= 0
-        }
-        if len(good) < len(rows):
-            _log.warning("prices_ignored", rows=len(rows) - len(good))
+    def _succeeded(self, rows: list[tuple[Any, Any]]) -> None:
+        """Replace the prices by those of ``rows``; skip, count and log rows that are unusable."""
+        good: dict[str, Decimal] = {}
+        unit = _UNITS[self._column or "input_cost_per_mtok"]
+        for model, value in rows:
+            price = _usable(value, unit)
+            if isinstance(model, str) and model and price is not None:
+                good[model] = price
+        ignored = len(rows) - len(good)
+        if ignored != self.ignored and ignored:
+            _log.warning("prices_ignored", rows=ignored)
+        self.ignored = ignored
         if self._error is not None or self._read_at is None:
             _log.info("prices_read", models=len(good), schema=self._column)
         self._rows, self._known = good, {}
@@ -181,6 +195,15 @@ class Prices:
         if self._error != error:  # once per change, without the server's text
             _log.warning("prices_not_read", error=error, kept=len(self._rows))
         self._error = error
+
+
+def _usable(value: object, unit: int) -> Decimal | None:
+    """Return ``value`` times ``unit`` as a price, None unless from 0 to :data:`_HIGHEST`."""
+    try:
+        price = Decimal(str(value)) * unit  # by way of text: a float's shortest decimal form
+    except InvalidOperation:
+        return None
+    return _rounded(price) if price.is_finite() and 0 <= price <= _HIGHEST else None
 
 
 def _rounded(price: Decimal) -> Decimal:

@@ -147,6 +147,11 @@ class Metrics:
             yield GaugeMetricFamily(
                 "headroom_prices_age_seconds", "Time since prices were read", self._prices.age
             )
+            yield GaugeMetricFamily(
+                "headroom_prices_ignored_rows",
+                "Rows of the price table that have no usable price",
+                self._prices.ignored,
+            )
         yield CounterMetricFamily(
             "headroom_ledger_dropped",
             "Entries this front end could not keep",

@@ -196,5 +196,6 @@ PRICING = shape(
     db=TEXT,
     refreshed_at=maybe(TEXT),
     age_seconds=maybe(NUMBER),
+    ignored_rows=COUNT,
 )
 PRICING["properties"]["asked"] = shape(model=TEXT, row=maybe(TEXT), per_mtok=NUMBER, fallback=FLAG)

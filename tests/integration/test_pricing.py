@@ -95,12 +95,70 @@ def test_the_old_schema(postgres: Postgres) -> None:
     assert odd.fallback
 
 
-def test_bad_prices_are_ignored(postgres: Postgres) -> None:
-    postgres.make(NEW, {"minus": "-1", "nan": "'NaN'", "good": "2"})
-    minus, nan, good = asyncio.run(_read(_settings(postgres.dsn), "minus", "nan", "good"))
-    assert minus.fallback
-    assert nan.fallback
-    assert good.per_mtok == 2
+@pytest.mark.parametrize("column", ["float8", "float4", "numeric", "text", "int8"])
+def test_skips_bad_rows_of_any_column_type(postgres: Postgres, column: str) -> None:
+    bad = {"minus": "-1", "large": "1e30"} if column != "int8" else {"minus": "-1"}
+    if column in ("float8", "float4", "numeric", "text"):
+        bad |= {"nan": "'NaN'", "infinite": "'Infinity'"}
+    if column == "text":
+        bad |= {"word": "'cheap'", "empty": "''"}
+    postgres.make(_table(column), {**bad, "unknown": "NULL", "good": "2"})
+
+    async def play() -> None:
+        async with _running(_settings(postgres.dsn)) as prices:
+            await _until("prices", lambda: prices.state == "ok")
+            assert prices.price_of("good") == Price(Decimal("2.0000"), False, "good")
+            assert all(prices.price_of(name).fallback for name in (*bad, "unknown"))
+            assert prices.ignored == len(bad) + 1
+            assert prices.snapshot()["ignored_rows"] == len(bad) + 1
+            postgres.execute("UPDATE model_pricing SET input_cost_per_mtok = 3")
+            await _until("the next refresh", lambda: prices.price_of("good").per_mtok == 3)
+            assert prices.ignored == 0
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("column", ["float8", "numeric", "text"])
+def test_skips_overflowing_row_of_old_schema(postgres: Postgres, column: str) -> None:
+    schema = OLD.replace("prompt_cost_per_1k NUMERIC(10,6)", f"prompt_cost_per_1k {column}")
+    postgres.make(OLD, {})
+    postgres.execute(
+        "DROP TABLE model_pricing",
+        schema,
+        "INSERT INTO model_pricing VALUES ('good', 'x', 0.002), ('large', 'x', 1e307)",
+        "GRANT SELECT ON model_pricing TO reader",
+    )
+    good, large = asyncio.run(_read(_settings(postgres.dsn), "good", "large"))
+    assert (good.per_mtok, large.fallback) == (Decimal("2.0000"), True)
+
+
+def test_skips_rows_whose_model_is_no_text(postgres: Postgres) -> None:
+    postgres.make(_table("float8").replace("model TEXT", "model INT"), {"4": "2"})
+    (price,) = asyncio.run(_read(_settings(postgres.dsn), "4"))
+    assert price.fallback
+
+
+def test_refresh_survives_an_unexpected_error(
+    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postgres.make(NEW, REAL)
+    read = Prices._read
+    fails = [RuntimeError("of a driver"), RuntimeError("of a driver")]
+
+    async def failing(self: Prices) -> Any:
+        if fails:
+            raise fails.pop()
+        return await read(self)
+
+    monkeypatch.setattr(Prices, "_read", failing)
+    (price,) = asyncio.run(_read(_settings(postgres.dsn), "gpt-4o"))
+    assert price.per_mtok == Decimal("2.5")
+
+
+def _table(column: str) -> str:
+    """Return the table's schema with a price column of this type."""
+    return f"""CREATE TABLE model_pricing (model TEXT PRIMARY KEY, provider TEXT NOT NULL,
+      input_cost_per_mtok {column})"""
 
 
 def test_parts_instead_of_a_dsn(postgres: Postgres) -> None:
@@ -205,6 +263,7 @@ def test_a_farm_prices_its_answers_and_history_keeps_the_price_it_had(
     until("prices", lambda: farm.get("/pricing").json["source"] == "postgres")
     assert farm.get("/readyz").json["db"] == "ok"
     assert b"headroom_prices_age_seconds " in farm.get("/metrics").body
+    assert b"headroom_prices_ignored_rows 0.0" in farm.get("/metrics").body
     name = user()
     body = conversation(ran(rows(name)))
     saved = farm.post({**body, "model": "claude-x"}, name).json["tokens_saved"]

@@ -33,6 +33,7 @@ class _Ledger:
 
 class _Prices:
     age = 1.0
+    ignored = 0
 
 
 class _Switch:
