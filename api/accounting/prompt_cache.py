@@ -1,0 +1,340 @@
+"""How providers bill a prompt that is sent again: their prompt-cache rules as code.
+
+Sources, read in November 2026:
+
+* Anthropic, https://platform.claude.com/docs/en/build-with-claude/prompt-caching: what is
+  cached is the prefix (tools, system, messages, in that order) up to each block that carries
+  ``cache_control``, at most 4 of them. A mark finds the longest cached prefix among the 20
+  positions that end with it, itself the first. A prefix below the model's minimum (1024 tokens
+  for most) is not cached. Entries live 5 minutes or, with ``"ttl": "1h"``, one hour after their
+  last use. Prices relative to input: read 0.1, write 1.25 (5 minutes) or 2.0 (1 hour). With
+  both kinds of marks, what lies between the longest hit and the last 1 h mark is written at the
+  1 h price, the rest up to the last mark at the 5 minute price.
+* OpenAI, https://developers.openai.com/api/docs/guides/prompt-caching and, for models before
+  GPT-5.6, the cookbook's "Prompt Caching 201": the longest prefix of an earlier request, from
+  1024 tokens on, in steps of 128, no write price; from GPT-5.6 on a cached prefix ends where an
+  earlier request ended, and a write costs 1.25. A read costs 0.1, or 0.5 for gpt-4o and 0.25
+  for gpt-4.1, o3 and o4-mini.
+
+Pure: no clock, no network. Times are given in seconds of any clock.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Protocol, TypeVar
+
+_V = TypeVar("_V")
+LOOKBACK_BLOCKS = 20
+MAX_MARKS = 4
+TTL_SECONDS = {"5m": 300.0, "1h": 3600.0}
+AUTOMATIC_TTL_SECONDS = 600.0
+"""OpenAI keeps a prefix 5 to 10 minutes after its last use, on most models."""
+CHARS_PER_TOKEN = 3.5
+"""What this module counts by where no counter is given: JSON characters of a token."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheRules:
+    """A model's rules; the weights are prices in units of an uncached input token's."""
+
+    automatic: bool
+    read: float = 0.1
+    write: float = 1.0
+    write_1h: float = 1.0
+    minimum: int = 1024
+    step: int = 1
+    ends_with_request: bool = False
+
+
+_ANTHROPIC = CacheRules(automatic=False, write=1.25, write_1h=2.0)
+_OPENAI = CacheRules(automatic=True, step=128)
+_OPENAI_56 = CacheRules(automatic=True, write=1.25, write_1h=1.25, ends_with_request=True)
+_OTHER_READS = {"gpt-4o": 0.5, "o1": 0.5, "o3-mini": 0.55, "gpt-4.1": 0.25, "o3": 0.25}
+"""Reads of OpenAI's older models, by the price list; the longest prefix counts."""
+_MINIMUM = {
+    "claude-opus-4-5": 4096,
+    "claude-opus-4-6": 4096,
+    "claude-haiku-4-5": 4096,
+    "claude-opus-4-7": 2048,
+    "claude-3-haiku": 2048,
+    "claude-3-5-haiku": 2048,
+    "claude-opus-5": 512,
+}
+
+
+def rules_of(model: str) -> CacheRules:
+    """Return the rules by which ``model``'s prompts are cached; Anthropic's are marked."""
+    name = model.rpartition("/")[2].lower()
+    if "claude" in name:
+        least = _longest_prefix(name, _MINIMUM)
+        return _ANTHROPIC if least is None else _with_minimum(least)
+    if _version(name) >= (5, 6):
+        return _OPENAI_56
+    read = _longest_prefix(name, _OTHER_READS)
+    return _OPENAI if read is None else CacheRules(automatic=True, read=read, step=128)
+
+
+def _with_minimum(tokens: int) -> CacheRules:
+    return CacheRules(automatic=False, write=1.25, write_1h=2.0, minimum=tokens)
+
+
+def _longest_prefix(name: str, table: Mapping[str, _V]) -> _V | None:
+    found = [prefix for prefix in table if name.startswith(prefix)]
+    return table[max(found, key=len)] if found else None
+
+
+def _version(name: str) -> tuple[int, int]:
+    """Return the version in ``gpt-MAJOR[.MINOR]``, (0, 0) for other names."""
+    if not name.startswith("gpt-"):
+        return 0, 0
+    number = name[4:].split("-")[0]
+    major, _, minor = number.partition(".")
+    if not major.isdigit():
+        return 0, 0
+    return int(major), int(minor) if minor.isdigit() else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """A request's input tokens as the provider bills them; the four add up to its size."""
+
+    uncached: float = 0.0
+    written: float = 0.0
+    written_1h: float = 0.0
+    read: float = 0.0
+
+    @property
+    def total(self) -> float:
+        """All input tokens."""
+        return self.uncached + self.written + self.written_1h + self.read
+
+    def cost(self, rules: CacheRules) -> float:
+        """Return the price in units of one uncached input token."""
+        return (
+            self.uncached
+            + rules.read * self.read
+            + rules.write * self.written
+            + rules.write_1h * self.written_1h
+        )
+
+
+def without_marks(value: Any) -> Any:
+    """Return ``value`` without any ``cache_control``: marks are no part of what is cached."""
+    if isinstance(value, dict):
+        return {k: without_marks(v) for k, v in value.items() if k != "cache_control"}
+    return [without_marks(v) for v in value] if isinstance(value, list) else value
+
+
+def estimated_tokens(value: Any) -> float:
+    """Return about how many tokens a JSON value takes."""
+    return len(json.dumps(value, ensure_ascii=False)) / CHARS_PER_TOKEN
+
+
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """One position of Anthropic's prefix; ``ttl`` in seconds where it carries a mark."""
+
+    text: str
+    tokens: float
+    ttl: float | None
+
+
+Counter = Callable[[Any], float]
+
+
+class Session(Protocol):
+    """What a provider bills for the requests of one session, in their order."""
+
+    rules: CacheRules
+
+    def turn(self, body: Mapping[str, Any], at: float = 0.0) -> Usage:
+        """Return what the request sent at time ``at`` (seconds) is billed as."""
+        ...
+
+
+class MarkedSession:
+    """Anthropic: prefixes are cached where the caller put marks."""
+
+    def __init__(self, rules: CacheRules = _ANTHROPIC, count: Counter = estimated_tokens) -> None:
+        self.rules = rules
+        self._count = count
+        self._expires: dict[bytes, tuple[float, float]] = {}
+        """Digest of a cached prefix -> when it ends, and its lifetime (seconds)."""
+
+    def turn(self, body: Mapping[str, Any], at: float = 0.0) -> Usage:
+        """Return what the request is billed as; its marked prefixes are cached afterwards."""
+        blocks = list(self._blocks(body))
+        digests, sizes = _prefixes(blocks)
+        marks = [i for i, block in enumerate(blocks) if block.ttl is not None][-MAX_MARKS:]
+        hit = self._longest_hit(marks, digests, sizes, at)
+        written, written_1h = self._written(marks, blocks, sizes, hit)
+        for mark in marks:
+            if sizes[mark] >= self.rules.minimum:
+                ttl = blocks[mark].ttl or 0.0
+                held = self._expires.get(digests[mark], (0.0, 0.0))[1]
+                ttl = max(ttl, held) if held and self._alive(digests[mark], at) else ttl
+                self._expires[digests[mark]] = (at + ttl, ttl)
+        total = sizes[-1] if sizes else 0.0
+        return Usage(total - hit - written - written_1h, written, written_1h, hit)
+
+    def _alive(self, digest: bytes, at: float) -> bool:
+        return digest in self._expires and at <= self._expires[digest][0]
+
+    def _longest_hit(
+        self, marks: list[int], digests: list[bytes], sizes: list[float], at: float
+    ) -> float:
+        """Return the tokens of the longest cached prefix any mark finds; using it renews it."""
+        hit = 0.0
+        for mark in marks:
+            for i in range(mark, max(-1, mark - LOOKBACK_BLOCKS), -1):
+                if self._alive(digests[i], at):
+                    ttl = self._expires[digests[i]][1]
+                    self._expires[digests[i]] = (at + ttl, ttl)
+                    hit = max(hit, sizes[i])
+                    break
+        return hit
+
+    def _written(
+        self, marks: list[int], blocks: list[_Block], sizes: list[float], hit: float
+    ) -> tuple[float, float]:
+        """Return the tokens written for 5 minutes and for 1 hour."""
+        long = hit
+        last = hit
+        for mark in marks:
+            if sizes[mark] < self.rules.minimum:
+                continue
+            last = max(last, sizes[mark])
+            if blocks[mark].ttl == TTL_SECONDS["1h"]:
+                long = max(long, sizes[mark])
+        return last - long, long - hit
+
+    def _blocks(self, body: Mapping[str, Any]) -> Iterator[_Block]:
+        """Yield the request's blocks in the order in which the provider caches them."""
+        for tool in body.get("tools") or []:
+            yield self._block("", tool)
+        for part in _parts(body.get("system")):
+            yield self._block("", part)
+        for message in body.get("messages") or []:
+            for part in _parts(message.get("content")):
+                yield self._block(str(message.get("role")), part)
+
+    def _block(self, role: str, part: Any) -> _Block:
+        plain = without_marks(part)
+        return _Block(role + json.dumps(plain), self._count(plain), _ttl(part))
+
+
+def _parts(content: Any) -> Sequence[Any]:
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    return content or []
+
+
+def _ttl(part: Any) -> float | None:
+    """Return the lifetime that a part's mark asks for, None where it has none."""
+    mark = part.get("cache_control") if isinstance(part, dict) else None
+    if not mark:
+        return None
+    return TTL_SECONDS.get(mark.get("ttl", "5m"), TTL_SECONDS["5m"])
+
+
+def _prefixes(blocks: Sequence[_Block]) -> tuple[list[bytes], list[float]]:
+    """Return, for each block, the digest and the tokens of the prefix that ends with it."""
+    digests: list[bytes] = []
+    sizes: list[float] = []
+    digest, size = b"", 0.0
+    for block in blocks:
+        digest = blake2b(digest + block.text.encode("utf-8", "replace"), digest_size=16).digest()
+        size += block.tokens
+        digests.append(digest)
+        sizes.append(size)
+    return digests, sizes
+
+
+class AutomaticSession:
+    """OpenAI: the longest prefix of any earlier request is read, without marks."""
+
+    def __init__(self, rules: CacheRules = _OPENAI) -> None:
+        self.rules = rules
+        self._seen: list[tuple[str, float]] = []
+        """Earlier requests as text, and when each was last of use (seconds)."""
+
+    def turn(self, body: Mapping[str, Any], at: float = 0.0) -> Usage:
+        """Return what the request is billed as; it is cached afterwards."""
+        text = _rendered(body)
+        self._seen = [(old, used) for old, used in self._seen if at - used <= AUTOMATIC_TTL_SECONDS]
+        common, nearest = 0, -1
+        for i, (old, _) in enumerate(self._seen):
+            shared = _common_prefix(old, text)
+            if self.rules.ends_with_request and shared < len(old):
+                continue
+            if shared > common:
+                common, nearest = shared, i
+        step = self.rules.step
+        read = common / CHARS_PER_TOKEN // step * step
+        read = read if read >= self.rules.minimum else 0.0
+        if read:
+            self._seen[nearest] = (self._seen[nearest][0], at)
+        self._seen.append((text, at))
+        rest = len(text) / CHARS_PER_TOKEN - read
+        if self.rules.write != 1.0 and rest + read >= self.rules.minimum:
+            return Usage(written=rest, read=read)
+        return Usage(uncached=rest, read=read)
+
+
+def _rendered(body: Mapping[str, Any]) -> str:
+    """Return a Responses or Chat Completions request as one text, in the provider's order."""
+    items = body.get("input") if body.get("input") is not None else body.get("messages")
+    if isinstance(items, str):
+        items = [items]
+    head = json.dumps(body.get("tools")) + (body.get("instructions") or "")
+    return head + "".join(json.dumps(item) for item in items or [])
+
+
+def _common_prefix(a: str, b: str) -> int:
+    """Return how many leading characters two texts share."""
+    low, high = 0, min(len(a), len(b))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if a[low:middle] == b[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def session_of(model: str) -> Session:
+    """Return an empty cache of the provider of ``model``."""
+    rules = rules_of(model)
+    return AutomaticSession(rules) if rules.automatic else MarkedSession(rules)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionBill:
+    """What a whole session is billed: tokens sent, and their price in uncached tokens."""
+
+    requests: int
+    tokens: float
+    cost: float
+    read: float
+
+
+def bill_of(
+    bodies: Sequence[Mapping[str, Any]], model: str, times: Sequence[float] = ()
+) -> SessionBill:
+    """Return what a session of whole request bodies is billed, from an empty cache.
+
+    ``times`` are the requests' times in seconds; without them all are sent at once.
+    """
+    session = session_of(model)
+    at = times or [0.0] * len(bodies)
+    usages = [session.turn(body, when) for body, when in zip(bodies, at, strict=True)]
+    return SessionBill(
+        requests=len(usages),
+        tokens=sum(usage.total for usage in usages),
+        cost=sum(usage.cost(session.rules) for usage in usages),
+        read=sum(usage.read for usage in usages),
+    )
