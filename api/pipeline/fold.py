@@ -1,0 +1,283 @@
+"""Folding: a run of lines that the conversation already shows becomes a short reference.
+
+This module has the values (:class:`Source`, :class:`Reference`, :class:`Folded`), the wording of a
+reference and its exact inverse (:func:`unfold`); :mod:`api.pipeline.fold_index` finds the runs.
+
+headroom has ``headroom.transforms.cross_turn_dedup.dedup_blocks`` (``HEADROOM_DEDUPE``) for the
+same purpose. It is not called here, for these reasons:
+
+* it takes all blocks of a conversation at once and has no state that a next turn could continue
+  from, so a conversation of n turns would be read n times;
+* it keeps the first 16 places of each line, in the whole conversation and for common lines
+  alike, so a later copy of a file is not found once its lines have been seen often;
+* its pointer (``[↑146L same as msg 7: 'import json'...]``) names a message's ordinal, which no
+  provider shows to a model, and neither the range here nor the range there;
+* ``cat -n`` and older Read output (padded numbers), and numbered against unnumbered text, do not
+  match; a tool call's input is no source; a block that was folded loses its line numbers.
+
+What it does well is kept: only what stands verbatim in the text as sent is referred to, and a
+block is compared with earlier blocks only, so a later turn never changes an earlier one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+_DESCRIPTION_CHARS = 60
+_LONG_RUN = 1000
+"""Characters from which on the longer quotes are worth their price."""
+_NUMBER = re.compile(r"( *)([1-9][0-9]{0,8})([\t→])")
+"""Claude Code's Read prints ``N<tab>line`` (once ``     N→line``), ``cat -n`` pads to six."""
+_HEAD = re.compile(r"Chunk ID: [^\n]*\n(?:[A-Z][^\n]*\n){0,8}?Output:\n")
+"""What Codex puts before a command's output; it differs from call to call."""
+_SAYS_SOMETHING = re.compile(r"\w\W*\w\W*\w")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A text of the conversation that later texts may refer to.
+
+    ``call`` is the tool call's id, ``description`` what it did (:func:`describe`), ``kind``
+    is ``output`` or ``input:FIELD``. ``call`` and ``kind`` together name the text.
+    """
+
+    call: str
+    description: str
+    kind: str = "output"
+
+
+class Numbering(NamedTuple):
+    """How a text prints line numbers: right-aligned in ``width`` columns, before ``separator``."""
+
+    width: int
+    separator: str
+
+    def print(self, number: int) -> str:
+        """The prefix of a line with this number."""
+        return f"{number:>{self.width}}{self.separator}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """One omitted run.
+
+    ``line`` is the index of the reference's line in the folded text (from 0); ``first`` and
+    ``source_first`` are line numbers in the two texts as they were before folding (from 1).
+    ``strip`` says that the source's lines carry numbers which are to be taken off;
+    ``numbering`` and ``number`` (that of the first line) say which to put on. Both None: the
+    lines are equal as they stand.
+    """
+
+    line: int
+    first: int
+    count: int
+    source: Source
+    source_first: int
+    strip: Numbering | None = None
+    numbering: Numbering | None = None
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """A text with references in place of runs; ``saved`` is in characters, always above 0."""
+
+    text: str
+    references: tuple[Reference, ...]
+    saved: int
+
+
+def unfold(folded: Folded, sources: Mapping[Source, str]) -> str:
+    """The text that was folded, character for character.
+
+    ``sources`` has each source's text as it was before folding. References are found by their
+    positions, so text that looks like a reference is never taken for one.
+    """
+    lines = folded.text.split("\n")
+    out: list[str] = []
+    at = 0
+    for reference in folded.references:
+        out.extend(lines[at : reference.line])
+        first = reference.source_first - 1
+        run = sources[reference.source].split("\n")[first : first + reference.count]
+        if reference.strip is not None:
+            run = [line.split(reference.strip.separator, 1)[1] for line in run]
+        if reference.numbering is not None:
+            put = reference.numbering.print
+            run = [put(reference.number + i) + line for i, line in enumerate(run)]
+        out.extend(run)
+        at = reference.line + 1
+    out.extend(lines[at:])
+    return "\n".join(out)
+
+
+def split_numbers(
+    lines: list[str], text: str
+) -> tuple[list[str], list[int] | None, Numbering | None]:
+    """Separate line numbers from contents.
+
+    Returns the contents, the numbers (0 for a line without; None if no line has one) and how
+    they are printed. A line counts as numbered only if ``numbering.print(number) + content``
+    gives it back exactly. The first numbered line decides the format for the whole text.
+    """
+    if "\t" not in text and "→" not in text:
+        return lines, None, None
+    numbering: Numbering | None = None
+    contents: list[str] = []
+    numbers: list[int] = []
+    match = _NUMBER.match
+    for line in lines:
+        found = match(line)
+        if found is None:
+            contents.append(line)
+            numbers.append(0)
+            continue
+        padding, digits, separator = found.groups()
+        width = len(padding) + len(digits)
+        if numbering is None:
+            numbering = Numbering(width if padding else 0, separator)
+        fits = width == numbering.width if padding else width >= numbering.width
+        if fits and separator == numbering.separator:
+            contents.append(line[found.end() :])
+            numbers.append(int(digits))
+        else:
+            contents.append(line)
+            numbers.append(0)
+    if numbering is None:
+        return lines, None, None
+    return contents, numbers, numbering
+
+
+def head_lines(text: str) -> int:
+    """How many lines a harness has put before the output proper. They are never folded."""
+    head = _HEAD.match(text)
+    return text.count("\n", 0, head.end()) if head else 0
+
+
+def describe(tool: str, arguments: Mapping[str, Any] | None) -> str:
+    """What a tool call did, in at most 60 characters: the tool and its command or path."""
+    arguments = arguments or {}
+    for name in ("command", "cmd", "file_path", "path", "pattern", "query", "url"):
+        value = arguments.get(name)
+        if isinstance(value, list):
+            value = " ".join(str(word) for word in value)
+        if not isinstance(value, str) or not value.strip():
+            continue
+        line = _printable(" ".join(value[:400].split()))
+        room = _DESCRIPTION_CHARS - len(tool) - 2
+        if len(line) > room:
+            # A path tells most at its end, a command at its beginning.
+            line = "…" + line[1 - room :] if name.endswith("path") else line[: room - 1] + "…"
+        return f"{tool}: {line}"
+    return tool
+
+
+def input_texts(arguments: object, field: str = "") -> Iterator[tuple[str, str]]:
+    """The string values of a tool call's input that have several lines, as (FIELD, text)."""
+    if isinstance(arguments, str):
+        if "\n" in arguments:
+            yield field or "input", arguments
+    elif isinstance(arguments, Mapping):
+        for name, value in arguments.items():
+            yield from input_texts(value, f"{field}.{name}" if field else str(name))
+    elif isinstance(arguments, Sequence):
+        for i, value in enumerate(arguments):
+            yield from input_texts(value, f"{field}.{i}" if field else str(i))
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What the wording needs: ``lines`` are the omitted lines without their numbers.
+
+    ``number`` and ``source_number`` are the printed numbers of the first line here and
+    there, 0 where none is printed. ``total`` and ``source_total`` count all lines of the two.
+    Lines are counted from below a harness's head (:func:`head_lines`).
+    """
+
+    lines: list[str]
+    first: int
+    total: int
+    source: Source
+    source_first: int
+    source_total: int
+    chars: int
+    number: int = 0
+    source_number: int = 0
+
+
+def word(run: Run, known: bool, own: str) -> str:
+    """The reference's line.
+
+    ``known`` says that this text has referred to the same source before, so it need not be
+    described again; ``own`` is the id of the call whose output this is.
+    """
+    count = len(run.lines)
+    lines = f"{count} line" if count == 1 else f"{count} lines"
+    one = count == 1
+    if count == run.total:
+        here = f"this entire output ({lines}) is"
+    elif one:
+        here = f"line {run.first} of this output is"
+    else:
+        here = f"lines {run.first}-{run.first + count - 1} of this output ({lines}) are"
+    kind = run.source.kind
+    what = "output" if kind == "output" else f'input "{kind.removeprefix("input:")}"'
+    if count == run.source_total:
+        there = f"the entire {what}"
+    elif one:
+        there = f"line {run.source_first} of the {what}"
+    else:
+        there = f"lines {run.source_first}-{run.source_first + count - 1} of the {what}"
+    if run.source.call == own:
+        where = "of this very call"
+    else:
+        where = f"of CALL {run.source.call}"
+        if not known:
+            where += f" above ({run.source.description})"
+    return f"[{here} identical to {there} {where}{_numbers(run, count)}{_edges(run)}; omitted here]"
+
+
+def _numbers(run: Run, count: int) -> str:
+    """What the reader is told of line numbers, empty where neither text prints any."""
+    if not run.number and not run.source_number:
+        return ""
+    here = f"{run.number}-{run.number + count - 1}"
+    there = f"{run.source_number}-{run.source_number + count - 1}"
+    if not run.source_number:
+        return f", but these are numbered {here} and its lines carry no line numbers"
+    if not run.number:
+        return f", but its lines carry line numbers ({there}) that these do not"
+    if run.number == run.source_number:
+        return f", numbered {here} in both"
+    return f", but numbered {here} here and {there} there"
+
+
+def _edges(run: Run) -> str:
+    """Quotes of the first and the last line that say something."""
+    most = 60 if run.chars >= _LONG_RUN else 36
+    says = _SAYS_SOMETHING.search
+    first = next((i for i, line in enumerate(run.lines) if says(line)), None)
+    if first is None:
+        return ""
+    last = next(i for i in range(len(run.lines) - 1, -1, -1) if says(run.lines[i]))
+    if first == last:
+        return f", '{_quote(run.lines[first], most)}'"
+    return f", from '{_quote(run.lines[first], most)}' to '{_quote(run.lines[last], most)}'"
+
+
+def _quote(line: str, most: int) -> str:
+    """A line's beginning with its indentation; a deep indentation leaves room for words."""
+    line = line.rstrip()
+    indent = len(line) - len(line.lstrip())
+    most += min(indent, most)
+    return _printable(line if len(line) <= most else line[: most - 1] + "…")
+
+
+def _printable(text: str) -> str:
+    """Without line ends, control characters and lone surrogates, which a quote must not carry."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in text)
