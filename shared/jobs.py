@@ -60,7 +60,11 @@ class Detection(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Block(msgspec.Struct, frozen=True):
-    """One text to compress. ``key`` names text, surroundings, options and engine version."""
+    """One text to compress. ``key`` names text, surroundings, options and engine version.
+
+    ``reversible_only`` says that nothing may go behind a marker: the caller cannot redeem it, or
+    the block is too small for one.
+    """
 
     key: str
     text: str
@@ -68,6 +72,7 @@ class Block(msgspec.Struct, frozen=True):
     role: str
     call: ToolCall | None = None
     detection: Detection | None = None
+    reversible_only: bool = False
 
 
 class Options(msgspec.Struct, frozen=True, array_like=True):
@@ -115,7 +120,8 @@ class Form(msgspec.Struct, frozen=True):
     ``shown`` are the hashes its text carries, ``stored`` all that lie in Redis for it.
     ``outcome`` is ``compressed``, ``unchanged``, ``failed``, ``refused`` (its pool had no room),
     ``unstored`` (its user's state was away) or ``quarantined`` (workers died of it); the last
-    stays in the session cache.
+    stays in the session cache. ``unfaithful`` names the engine whose result did not pass the
+    check, the reason and the line, where one did not.
     """
 
     text: str | None
@@ -124,6 +130,7 @@ class Form(msgspec.Struct, frozen=True):
     stored: tuple[str, ...] = ()
     outcome: BlockOutcome = "unchanged"
     engine_ms: float = 0.0
+    unfaithful: str = ""
 
 
 class Reply(msgspec.Struct, frozen=True, array_like=True):

@@ -1,0 +1,12 @@
+"""What a text is: by the command that printed it, by the tool, by the file, and by itself.
+
+Pure functions on strings: nothing here imports headroom, so the front end (which pool, whether
+a marker is worth it) and the workers (which engine) decide alike.
+"""
+
+from .command import Printed, printed_by
+from .envelope import Envelope, unwrap
+from .kind import Content, classify
+from .names import Kind
+
+__all__ = ["Content", "Envelope", "Kind", "Printed", "classify", "printed_by", "unwrap"]

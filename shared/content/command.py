@@ -1,0 +1,254 @@
+"""Which programs printed a text: the shell command, read as far as that is needed.
+
+``bash -lc 'cd x && git show HEAD:a.py | sed -n 1,80p'`` printed the lines of ``a.py``. Commands
+that print nothing (``cd``) do not count, and stages that hand lines through (``head``) do not
+change what they are.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import NamedTuple
+
+_LONGEST = 2000
+"""Characters of a command that are read; the rest is an inline script."""
+_SHELLS = frozenset({"bash", "sh", "zsh", "dash", "ash", "ksh", "fish"})
+_PREFIXES = frozenset(
+    {"sudo", "env", "time", "nice", "nohup", "command", "exec", "stdbuf", "builtin", "npx", "pnpx",
+     "bunx", "doas", "unbuffer", "chronic", "!", "{", "do", "then", "else", "if", "for", "while"}
+)  # fmt: skip
+_RUNNERS = {"poetry": "run", "uv": "run", "pipenv": "run", "hatch": "run", "rye": "run",
+            "pdm": "run", "pnpm": "exec", "yarn": "exec", "bundle": "exec"}  # fmt: skip
+_SILENT = frozenset(
+    {"cd", "export", "set", "unset", "source", ".", "mkdir", "true", ":", "sleep", "pushd", "popd",
+     "touch", "cp", "mv", "rm", "chmod", "chown", "ln", "umask", "shopt", "alias", "trap", "wait",
+     "test", "[", "[[", "kill", "local", "read", "ulimit"}
+)  # fmt: skip
+_QUIET = frozenset({"echo", "printf", "pwd", "date", "whoami", "hostname", "clear", "which"})
+"""Print a line or two between others: they say nothing of the rest."""
+_FILTERS = frozenset(
+    {"head", "tail", "less", "more", "tee", "sort", "uniq", "tac", "nl", "cat", "bat", "sed", "rev",
+     "grep", "egrep", "fgrep", "rg", "ag", "awk", "gawk", "fold", "expand", "sponge", "pv",
+     "strings", "ts", "col"}
+)  # fmt: skip
+"""Choose, order or decorate lines: what they print is what came in."""
+_WITH_VALUE = {
+    "head": "-n -c", "tail": "-n -c -s", "sed": "-e -f -i -l", "bat": "-r -l -p --line-range",
+    "batcat": "-r -l --line-range", "grep": "-e -f -m -A -B -C --include --exclude",
+    "rg": "-e -f -m -A -B -C -g -t -T --glob --type", "nl": "-b -w -s -v", "awk": "-F -v -f",
+    "gawk": "-F -v -f", "less": "-p", "cat": "", "more": "", "tac": "", "zcat": "", "strings": "-n",
+}  # fmt: skip
+_PRINTERS = frozenset(
+    {"cat", "bat", "batcat", "head", "tail", "sed", "less", "more", "nl", "tac", "zcat", "awk",
+     "gawk", "strings", "type", "gc", "get-content", "xxd"}
+)  # fmt: skip
+_OPERATOR = re.compile(r"[|&;<>()]+")
+_HEREDOC = re.compile(r"<<-?\s*['\"]?(\w+)['\"]?")
+_SHELL_C = re.compile(r"^\s*(?:/usr/bin/env\s+|/usr/bin/|/bin/)?(\w+)\s+-\w*c\s+", re.ASCII)
+_TIMEOUT_VALUE = re.compile(r"\d+(?:\.\d+)?[smhd]?")
+
+
+class Printed(NamedTuple):
+    """One program whose output is in the text.
+
+    ``program`` is its name with the subcommand where it has one (``git log``), ``words`` all of
+    its words, ``files`` the names of files whose contents it prints as they are.
+    """
+
+    program: str
+    words: tuple[str, ...]
+    files: tuple[str, ...]
+
+
+def printed_by(command: str) -> tuple[Printed, ...]:
+    """Return the programs that printed what ``command`` left on the terminal, in order."""
+    text = _unquoted(command[:_LONGEST])
+    try:
+        tokens = _tokens(text)
+    except ValueError:  # an open quote, as in a command that was cut
+        tokens = text.split()
+    found = []
+    for pipeline in _pipelines(tokens):
+        printed = _of_pipeline(pipeline)
+        if printed is not None:
+            found.append(printed)
+    return tuple(found)
+
+
+def _unquoted(command: str) -> str:
+    """Return the script inside ``bash -lc SCRIPT``, also where quotes were lost on the way."""
+    for _ in range(3):
+        start = _SHELL_C.match(command)
+        if start is None or start[1] not in _SHELLS:
+            break
+        rest = command[start.end() :].strip()
+        quoted = rest[:1] in "'\"" and rest[-1:] == rest[:1] and rest[:1] not in rest[1:-1]
+        if not quoted:
+            try:
+                words = shlex.split(rest)
+            except ValueError:
+                words = []
+            if len(words) == 1:
+                command = words[0]
+                continue
+        command = rest[1:-1] if quoted else rest
+    return command
+
+
+def _tokens(text: str) -> list[str]:
+    heredoc = _HEREDOC.search(text)
+    if heredoc is not None:
+        end = text.find(f"\n{heredoc[1]}", heredoc.end())
+        line_end = text.find("\n", heredoc.end())
+        head = text[: heredoc.start()] + (
+            text[heredoc.end() : line_end] if line_end >= 0 else text[heredoc.end() :]
+        )
+        text = head + (f"\n{text[end + 1 + len(heredoc[1]) :]}" if end >= 0 else "")
+    lexer = shlex.shlex(text.replace("\\\n", " "), posix=True, punctuation_chars="|&;<>()\n")
+    lexer.whitespace = " \t\r"
+    lexer.whitespace_split = True
+    lexer.commenters = ""
+    return list(lexer)
+
+
+def _pipelines(tokens: list[str]) -> list[list[list[str]]]:
+    """Return the pipelines: stages of words, without redirections."""
+    pipelines: list[list[list[str]]] = [[[]]]
+    skip = False
+    for token in tokens:
+        if skip:
+            skip = False
+        elif token.strip() == "":
+            pipelines.append([[]])
+        elif not _OPERATOR.fullmatch(token.strip("\n") or ";"):
+            pipelines[-1][-1].append(token)
+        elif "<" in token or ">" in token:
+            words = pipelines[-1][-1]
+            if words and words[-1].isdigit():
+                words.pop()
+            skip = True
+        elif token in ("|", "|&"):
+            pipelines[-1].append([])
+        else:
+            pipelines.append([[]])
+    return pipelines
+
+
+def _of_pipeline(stages: list[list[str]]) -> Printed | None:
+    """Return what the pipeline printed: its last stage that makes lines of its own."""
+    shown: Printed | None = None
+    for place, raw in enumerate(stages):
+        words = _bare(raw)
+        if not words or words[0] in _SILENT or (words[0] in _QUIET and len(stages) == 1):
+            continue
+        printed = _printed(words)
+        if place and shown is not None and words[0] in _FILTERS and not printed.files:
+            continue
+        shown = printed
+    return shown
+
+
+def _bare(words: list[str]) -> list[str]:
+    """Return the words without what only prepares the program: ``sudo``, ``env A=b``, paths."""
+    words = list(words)
+    while words:
+        name = words[0].rsplit("/", 1)[-1]
+        if re.fullmatch(r"\w+=.*", words[0]):
+            del words[0]
+        elif name in _PREFIXES:
+            del words[0]
+            while words and words[0].startswith("-"):
+                del words[0]
+        elif name == "timeout":
+            del words[0]
+            while words and (words[0].startswith("-") or _TIMEOUT_VALUE.fullmatch(words[0])):
+                del words[0]
+        elif name == "xargs":
+            del words[0]
+            while words and (words[0].startswith("-") or words[0].isdigit() or words[0] == "{}"):
+                del words[0]
+        elif name in _RUNNERS and words[1:2] == [_RUNNERS[name]]:
+            del words[:2]
+        elif name in ("docker", "podman", "kubectl", "oc") and words[1:2] == ["exec"]:
+            words = _inner_of_exec(words)
+        elif re.fullmatch(r"python[\d.]*|pypy3?", name) and "-m" in words[:4]:
+            del words[: words.index("-m") + 1]
+            return ["json.tool" if words[:1] == ["json.tool"] else w for w in words[:1]] + words[1:]
+        else:
+            words[0] = name
+            return words
+    return words
+
+
+def _inner_of_exec(words: list[str]) -> list[str]:
+    """Return the command that ``docker exec`` or ``kubectl exec`` ran inside."""
+    if "--" in words:
+        return words[words.index("--") + 1 :]
+    rest = words[2:]
+    while rest and rest[0].startswith("-"):
+        takes = rest[0] in ("-e", "-u", "-w", "-c", "-n", "--env", "--user", "--workdir")
+        rest = rest[2:] if takes else rest[1:]
+    return rest[1:]
+
+
+def _printed(words: list[str]) -> Printed:
+    name = words[0]
+    if name in _SHELLS and len(words) > 2 and re.fullmatch(r"-\w*c", words[1]):
+        inner = printed_by(words[2])
+        if inner:
+            return inner[-1]
+    if name in ("git", "kubectl", "oc", "docker", "podman", "cargo", "go", "npm", "yarn", "pnpm",
+                "gh", "glab", "helm", "terraform", "tofu", "pip", "pip3", "apt", "apt-get",
+                "docker-compose", "bun", "dotnet", "mvn", "gradle", "gradlew", "make", "aws", "az",
+                "gcloud", "systemctl", "deno", "nx", "turbo", "rake", "rails"):  # fmt: skip
+        verbs = _verbs(words[1:])
+        program = " ".join([name, *verbs[: 2 if name in ("gh", "docker", "npm", "yarn") else 1]])
+        return Printed(program, tuple(words), _git_files(words) if name == "git" else ())
+    files = _printed_files(words) if name in _PRINTERS else ()
+    return Printed(name, tuple(words), files)
+
+
+def _verbs(words: list[str]) -> list[str]:
+    found = []
+    skip = False
+    for word in words:
+        if skip:
+            skip = False
+        elif word in ("-C", "-c", "-n", "--namespace", "-f", "--file", "--git-dir", "--context"):
+            skip = True
+        elif not word.startswith("-"):
+            found.append(word)
+    return found
+
+
+def _git_files(words: list[str]) -> tuple[str, ...]:
+    """Return FILE of ``git show REV:FILE`` and of ``git blame FILE``."""
+    verbs = _verbs(words[1:])
+    if verbs[:1] == ["show"]:
+        return tuple(w.split(":", 1)[1] for w in verbs[1:] if ":" in w and w.split(":", 1)[1])
+    if verbs[:1] in (["blame"], ["annotate"]):
+        named = [w for w in verbs[1:] if "." in w.rsplit("/", 1)[-1]]
+        return tuple(named[-1:])
+    if verbs[:1] == ["cat-file"]:
+        return tuple(w.split(":", 1)[1] for w in verbs[1:] if ":" in w)
+    return ()
+
+
+def _printed_files(words: list[str]) -> tuple[str, ...]:
+    """Return the files among the words of a program that prints files as they are."""
+    name = words[0]
+    valued = _WITH_VALUE.get(name, "").split()
+    free: list[str] = []
+    script = name in ("sed", "awk", "gawk")
+    skip = False
+    for word in words[1:]:
+        if skip:
+            skip = False
+        elif word.startswith("-") and len(word) > 1:
+            if word in valued:
+                skip = True
+                script = script and word not in ("-e", "-f")
+        else:
+            free.append(word)
+    return tuple(free[1:] if script else free)

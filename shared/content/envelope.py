@@ -1,0 +1,120 @@
+"""A harness's envelope around what a command printed: exit code, wall time, notes of its own.
+
+It is kept as it is, whatever happens to the body: it says whether the command failed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import NamedTuple
+
+_HEAD_LINE = re.compile(
+    r"(?:Chunk ID: |Wall time: |Process exited with code |Process running with |"
+    r"Original token count: |Exit code:? ?-?\d|exit code:? -?\d|Command: |Total output lines: |"
+    r"Duration: |Status: |Error: Exit code|Return code: |\[exit code|<returncode>|<exit_code>|"
+    r"Output:\s*$|STDOUT:\s*$|stdout:\s*$|<output>\s*$|<stdout>\s*$|<result>\s*$|<wall_time>|"
+    r"<duration|OBSERVATION:|\[File: .* total\)\]|\(\d+ more lines above\)|"
+    r"Here's the result of running |Directory: |<persisted-output>\s*$|Output too large |"
+    r"Preview \(first |<system-reminder>|<bash-stdout>|<command-|<local-command-)",
+)
+_TAIL_LINE = re.compile(
+    r"(?:\[Current working directory: |\[Python interpreter: |\[Command finished with exit code|"
+    r"\[The command completed with exit code|\[Jupyter |\(Open file: |\(Current directory: |"
+    r"bash-\$\s*$|</output>\s*$|</stdout>\s*$|</result>\s*$|</bash-stdout>|<stderr>|</stderr>|"
+    r"<bash-stderr>|<returncode>|<exit_code>|<error>|</error>|</persisted-output>\s*$|"
+    r"Exit [Cc]ode: -?\d|exit code: -?\d|Process exited with code|"
+    r"\(\d+ more lines below\)|\[Exit code|\[exit code|Process Group PGID: |"
+    r"Background PIDs: |Signal: |Shell cwd was reset|<elapsed|<warning>|</warning>)",
+)
+_REMINDER = re.compile(r"\n?\s*<system-reminder>.*?</system-reminder>\s*\Z", re.S)
+_MOST_HEAD, _MOST_TAIL = 14, 14
+_QUOTED = re.compile(r'"(?:output|stdout|result|content|text|aggregated_output)"\s*:\s*(?=")')
+_STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"')
+
+
+class Envelope(NamedTuple):
+    """``head + body + tail`` is the text, where ``quoted`` is empty.
+
+    Else the body stands between them as a JSON string, written as Python's ``json`` does with
+    ASCII escapes (``ascii``) or without (``unicode``).
+    """
+
+    head: str
+    body: str
+    tail: str
+    quoted: str = ""
+
+    def around(self, body: str) -> str:
+        """Return the text with ``body`` in the place of its body."""
+        if self.quoted:
+            body = json.dumps(body, ensure_ascii=self.quoted == "ascii")[1:-1]
+        return f"{self.head}{body}{self.tail}"
+
+
+def unwrap(text: str) -> Envelope:
+    """Split ``text`` into a harness's envelope and what the command printed."""
+    if text[:1] == "{" and len(text) > 200:
+        quoted = _in_json(text)
+        if quoted is not None:
+            return quoted
+    tail = _REMINDER.search(text, max(0, len(text) - 20_000))
+    end = tail.start() if tail is not None else len(text)
+    start = _head_end(text, end)
+    end = _tail_start(text, start, end)
+    return Envelope(text[:start], text[start:end], text[end:])
+
+
+def _head_end(text: str, end: int) -> int:
+    """Return where the head's lines end: only known ones and blanks between them count."""
+    at = known = 0
+    for _ in range(_MOST_HEAD):
+        line_end = text.find("\n", at, end)
+        if line_end < 0:
+            break
+        line = text[at:line_end]
+        at = line_end + 1
+        if _HEAD_LINE.match(line):
+            known = at
+            if re.match(r"(?:Output|STDOUT|stdout):\s*$|<(?:output|stdout|result)>\s*$", line):
+                break
+        elif line.strip():
+            break
+    return known
+
+
+def _tail_start(text: str, start: int, end: int) -> int:
+    """Return where the tail's lines begin."""
+    known = at = end
+    for _ in range(_MOST_TAIL):
+        line_start = text.rfind("\n", start, max(start, at - 1)) + 1
+        if line_start <= start:
+            break
+        line = text[line_start:at].strip()
+        at = line_start
+        if _TAIL_LINE.match(line):
+            known = line_start
+        elif line:
+            break
+    return known
+
+
+def _in_json(text: str) -> Envelope | None:
+    """Return the envelope of ``{"output": "...", "exit_code": 1}`` where it is exactly that."""
+    found = _QUOTED.search(text, 0, 4000)
+    if found is None:
+        return None
+    string = _STRING.match(text, found.end())
+    if string is None or len(string[0]) < len(text) / 2:
+        return None
+    raw = string[0]
+    try:
+        body = json.loads(raw)
+        json.loads(text)
+    except ValueError:
+        return None
+    for spelling in ("ascii", "unicode"):
+        if json.dumps(body, ensure_ascii=spelling == "ascii") == raw:
+            start = found.end() + 1
+            return Envelope(text[:start], body, text[start + len(raw) - 2 :], spelling)
+    return None

@@ -1,0 +1,137 @@
+"""What a text is, and so whether anything of it may go behind a marker."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Literal, NamedTuple
+
+from shared.jobs import ToolCall
+
+from .command import Printed, printed_by
+from .envelope import unwrap
+from .names import Kind, kind_of_file, kind_of_program, kind_of_tool
+from .shape import Shape, shape_of
+
+_LEAST = {
+    "log": 4000, "test_run": 3000, "json": 12_000, "html": 2000, "markdown": 8000, "prose": 6000,
+    "diff": 2000, "search": 12_000, "listing": 16_000, "table": 16_000, "other": 16_000,
+}  # fmt: skip
+"""Characters from which a text of a kind may lose lines; a kind not named here never does.
+A reader is asked about what he was given: what is short stays whole."""
+_GUARDED = ("code", "config", "rules", "error")
+_PATH = re.compile(r'"(?:file_path|path|filename|file|target_file|notebook_path|uri|relative_path)"'
+                   r'\s*:\s*"([^"]+)"')  # fmt: skip
+_PATH_WORD = re.compile(r"(?:^|\s)((?:[\w.@~-]*/)*[\w@-][\w.@-]*\.[A-Za-z]\w{0,9})(?=\s|$)")
+_READERS = re.compile(r"(?:^|_)(?:read|view|open|cat|get_file|fetch_file|show|edit|editor|load)")
+
+
+class Content(NamedTuple):
+    """What a text is. ``evidence`` says in words why.
+
+    ``lossy`` says that lines of it may go behind a marker. ``pool`` is where it is worked on:
+    ``gpu`` only for free text that the text engine may shorten.
+    """
+
+    kind: Kind
+    lossy: bool
+    pool: Literal["cpu", "gpu"]
+    evidence: tuple[str, ...]
+
+
+def classify(text: str, call: ToolCall | None) -> Content:
+    """Say what ``text`` is, from the call that it answers, if any, and from the text itself."""
+    body = unwrap(text).body
+    evidence: list[str] = []
+    said = _of_call(call, evidence) if call is not None else None
+    # What the call settles is not looked at: that is most of a text's cost here.
+    settled = said in _GUARDED or said == "diff"
+    kind = said if said is not None and settled else _weigh(said, shape_of(body), evidence)
+    least = _LEAST.get(kind)
+    lossy = least is not None and len(body) >= least
+    free = lossy and kind in ("prose", "markdown")
+    return Content(kind, lossy, "gpu" if free else "cpu", tuple(evidence))
+
+
+def _weigh(said: Kind | None, shape: Shape, evidence: list[str]) -> Kind:
+    """Decide between what the call says and what the text looks like."""
+    evidence.append(shape.evidence)
+    if shape.kind in _GUARDED and shape.sure:
+        # `cat notes.txt` of a program is a program; `git log` of commits that quote one is not.
+        if said in (None, "other", "markdown", "prose", "log", "json", "html"):
+            return shape.kind
+        if said in ("table", "test_run") and shape.kind == "config":
+            return shape.kind
+    if shape.kind in ("json", "html", "diff") and shape.sure:
+        return shape.kind
+    if said == "json":  # it may be cut, or hold a message instead
+        return shape.kind if shape.kind in ("log", "json") else "other"
+    if said is None or said == "other":
+        return shape.kind
+    if said == "html":
+        return shape.kind
+    return said
+
+
+def _of_call(call: ToolCall, evidence: list[str]) -> Kind | None:
+    command = call.command or _command_in(call.args)
+    if command:
+        kinds = [_of_program(p, evidence) for p in printed_by(command)]
+        return _most_guarded(kinds)
+    path = _PATH.search(call.args) or (
+        _PATH_WORD.search(call.args) if _READERS.search(call.name.lower()) else None
+    )
+    tool = kind_of_tool(call.name)
+    if tool is not None:
+        evidence.append(f"answered by the tool {call.name}")
+        return tool
+    if path is not None and _READERS.search(call.name.lower()):
+        found = kind_of_file(path[1])
+        if found is not None:
+            evidence.append(f"read by {call.name} from {path[1]}")
+            return found
+    return None
+
+
+def _command_in(args: str) -> str:
+    """Return the command that ``args``, JSON or a command itself, hold under another name."""
+    if not args.startswith("{"):
+        return ""
+    try:
+        read = json.loads(args)
+    except ValueError:
+        return ""
+    for name in ("cmd", "command", "script", "shell_command", "commands"):
+        value = read.get(name)
+        if isinstance(value, list):
+            return " ".join(map(str, value))
+        if isinstance(value, str):
+            return value
+    return ""
+
+
+def _of_program(printed: Printed, evidence: list[str]) -> Kind | None:
+    if printed.files:
+        found = _most_guarded([kind_of_file(f) for f in printed.files])
+        if found is not None:
+            evidence.append(f"printed by {printed.program} of {printed.files[0]}")
+        if printed.program == "git blame" and found not in ("code", "config", "rules"):
+            return "listing"
+        return found
+    kind = kind_of_program(printed.program, printed.words)
+    if kind is not None:
+        evidence.append(f"printed by {printed.program}")
+    return kind
+
+
+def _most_guarded(kinds: list[Kind | None]) -> Kind | None:
+    """Return the kind of several outputs in one text: the one that may lose least."""
+    for guarded in (*_GUARDED, "diff"):
+        if guarded in kinds:
+            return guarded
+    known = {k for k in kinds if k is not None}
+    if len(known) == 1 and None not in kinds:
+        return known.pop()
+    if len(kinds) > 1 and known:
+        return "other"
+    return known.pop() if known else None

@@ -1,0 +1,177 @@
+"""What a file holds, by its name; what a program prints, by its own."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+Kind = Literal[
+    "code", "config", "diff", "log", "test_run", "search", "listing", "table", "json", "html",
+    "markdown", "prose", "error", "rules", "other",
+]  # fmt: skip
+
+_CODE = (
+    "py pyi pyx pxd rb rs go c h cc cpp cxx hpp hh hxx m mm java kt kts scala sc clj cljs cljc edn "
+    "ex exs erl hrl hs lhs ml mli fs fsx fsi swift dart js jsx mjs cjs ts tsx mts cts vue svelte "
+    "astro php phtml pl pm t lua r jl nim zig v sv vhd vhdl cs vb pas d el lisp scm rkt tcl sh "
+    "bash "
+    "zsh fish ps1 psm1 bat cmd awk groovy gradle sol move cairo asm s wat cu cuh glsl hlsl wgsl "
+    "metal proto thrift graphql gql ipynb css scss sass less styl erb ejs hbs mustache jinja j2 "
+    "njk pug tmpl tpl mk cmake bzl star lark nix rego dhall cue sql psql ddl prisma y yy l"
+)
+_CONFIG = (
+    "yaml yml toml ini cfg conf cnf properties env tf tfvars hcl nomad plist xml xsd xsl xslt svg "
+    "service timer socket target desktop rules reg lock editorconfig gitignore gitattributes "
+    "dockerignore npmrc nvmrc babelrc eslintrc prettierrc jsonc json5 pom csproj fsproj sln "
+    "vcxproj props targets ron kdl neon po pot strings resx htaccess sum mod work cabal gemspec"
+)
+_OTHER: dict[str, Kind] = {
+    "log": "log", "out": "log", "err": "log", "md": "markdown", "mdx": "markdown",
+    "rst": "markdown",
+    "adoc": "markdown", "markdown": "markdown", "json": "json", "ndjson": "json", "jsonl": "json",
+    "geojson": "json", "har": "json", "csv": "table", "tsv": "table", "html": "html", "htm": "html",
+    "xhtml": "html", "diff": "diff", "patch": "diff", "tex": "markdown", "org": "markdown",
+}  # fmt: skip
+_EXTENSIONS: dict[str, Kind] = {
+    **dict.fromkeys(_CODE.split(), "code"),
+    **dict.fromkeys(_CONFIG.split(), "config"),
+    **_OTHER,
+}
+_CONFIG_FILES = (
+    "makefile gnumakefile dockerfile containerfile vagrantfile jenkinsfile procfile gemfile "
+    "rakefile brewfile justfile cmakelists.txt requirements.txt constraints.txt go.mod "
+    "package.json package-lock.json tsconfig.json composer.json deno.json jsconfig.json "
+    "manifest.json settings.json launch.json tasks.json turbo.json nx.json lerna.json "
+    "angular.json appsettings.json .eslintrc.json .prettierrc.json .babelrc vercel.json "
+    "firebase.json pyrightconfig.json renovate.json codeowners passwd group fstab hosts "
+    "sudoers crontab services resolv.conf pipfile build workspace robots.txt .env .bashrc "
+    ".profile .zshrc .gitconfig .vimrc sshd_config nsswitch.conf shells protocols"
+)
+_RULE_FILES = (
+    "claude.md agents.md skill.md gemini.md .cursorrules .windsurfrules .clinerules "
+    "copilot-instructions.md conventions.md claude.local.md agent.md system.md prompt.md"
+)
+_NAMES: dict[str, Kind] = {
+    **dict.fromkeys(_CONFIG_FILES.split(), "config"),
+    **dict.fromkeys(_RULE_FILES.split(), "rules"),
+    "syslog": "log", "messages": "log", "dmesg": "log", "changelog": "markdown",
+    "license": "prose", "copying": "prose", "readme": "markdown", "notice": "prose",
+}  # fmt: skip
+_PROGRAMS: dict[str, Kind] = {
+    "git diff": "diff", "git show": "diff", "git format-patch": "diff", "git stash": "diff",
+    "git log": "listing", "git status": "listing", "git branch": "listing", "git tag": "listing",
+    "git ls-files": "listing", "git ls-tree": "listing", "git reflog": "listing",
+    "git shortlog": "listing", "git blame": "listing", "git remote": "listing",
+    "git grep": "search", "git config": "config", "git rev-list": "listing", "git annotate": "code",
+    "diff": "diff", "colordiff": "diff", "gh pr diff": "diff", "interdiff": "diff",
+    "grep": "search", "egrep": "search", "fgrep": "search", "rg": "search", "ag": "search",
+    "ack": "search", "zgrep": "search", "ripgrep": "search", "ugrep": "search",
+    "find": "listing", "fd": "listing", "ls": "listing", "tree": "listing", "du": "listing",
+    "locate": "listing", "eza": "listing", "exa": "listing", "dir": "listing", "tar": "listing",
+    "unzip": "listing", "pip list": "table", "pip freeze": "config", "npm ls": "listing",
+    "cargo tree": "listing", "mvn dependency:tree": "listing", "dpkg": "table", "apt list": "table",
+    "ps": "table", "df": "table", "top": "table", "netstat": "table", "ss": "table",
+    "lsof": "table",
+    "free": "table", "mount": "table", "docker ps": "table", "docker images": "table",
+    "podman ps": "table", "docker stats": "table", "kubectl get": "table", "oc get": "table",
+    "kubectl top": "table", "psql": "table", "mysql": "table", "sqlite3": "table",
+    "systemctl list-units": "table", "gh pr list": "table", "gh issue list": "table",
+    "gh run list": "table", "column": "table", "iostat": "table", "vmstat": "table",
+    "kubectl logs": "log", "oc logs": "log", "docker logs": "log", "podman logs": "log",
+    "docker-compose logs": "log", "docker compose": "log", "journalctl": "log", "dmesg": "log",
+    "gh run view": "log", "stern": "log", "tail_log": "log", "pm2": "log", "heroku": "log",
+    "kubectl describe": "config", "oc describe": "config", "helm get": "config",
+    "helm template": "config", "helm show": "config", "docker inspect": "json",
+    "terraform plan": "config", "terraform show": "config", "tofu plan": "config",
+    "printenv": "config", "env": "config", "sysctl": "config", "systemctl cat": "config",
+    "pytest": "test_run", "py.test": "test_run", "unittest": "test_run", "nosetests": "test_run",
+    "tox": "test_run", "nox": "test_run", "jest": "test_run", "vitest": "test_run",
+    "mocha": "test_run", "ava": "test_run", "playwright": "test_run", "cypress": "test_run",
+    "karma": "test_run", "cargo test": "test_run", "cargo nextest": "test_run",
+    "go test": "test_run", "gotestsum": "test_run", "npm test": "test_run", "npm t": "test_run",
+    "yarn test": "test_run", "pnpm test": "test_run", "bun test": "test_run",
+    "deno test": "test_run", "mvn test": "test_run", "mvn verify": "test_run",
+    "gradle test": "test_run", "gradlew test": "test_run", "dotnet test": "test_run",
+    "ctest": "test_run", "phpunit": "test_run", "rspec": "test_run", "make test": "test_run",
+    "make check": "test_run", "rails test": "test_run", "rake test": "test_run",
+    "jq": "json", "json.tool": "json", "mypy": "error", "ruff": "error", "flake8": "error",
+    "pylint": "error", "eslint": "error", "tsc": "error", "shellcheck": "error", "pyright": "error",
+    "go vet": "error", "golangci-lint": "error", "cargo clippy": "error", "rubocop": "error",
+    "make": "log", "cargo build": "log", "cargo check": "log", "npm install": "log",
+    "npm ci": "log",
+    "pip install": "log", "pip3 install": "log", "apt-get": "log", "apt install": "log",
+    "docker build": "log", "mvn": "log", "gradle": "log", "gradlew": "log", "cmake": "log",
+    "ninja": "log", "go build": "log", "dotnet build": "log", "yarn install": "log",
+    "man": "prose", "pydoc": "prose", "info": "prose", "tldr": "prose",
+}  # fmt: skip
+_TOOLS: dict[str, Kind] = {
+    "grep": "search", "search": "search", "search_files": "search", "grep_search": "search",
+    "codebase_search": "search", "ripgrep": "search", "glob": "listing", "ls": "listing",
+    "list_dir": "listing", "list_files": "listing", "list_directory": "listing",
+    "find_file": "listing", "skill": "rules", "load_skill": "rules", "fetch_rules": "rules",
+    "run_tests": "test_run", "read_lints": "error", "get_diagnostics": "error",
+}  # fmt: skip
+
+
+def kind_of_file(name: str) -> Kind | None:
+    """Return what the file ``name`` holds; None where its name does not say."""
+    base = name.strip().strip("\"'").replace("\\", "/").rsplit("/", 1)[-1].lower()
+    if base in _NAMES:
+        return _NAMES[base]
+    if base.startswith((".env", "dockerfile")):
+        return "config"
+    stem, dot, extension = base.rpartition(".")
+    if not dot:
+        return "log" if name.startswith("/var/log/") else None
+    if extension.isdigit() and "." in stem:  # app.log.1
+        return kind_of_file(stem)
+    if extension in ("gz", "bz2", "xz", "bak", "orig", "rej", "sample", "example", "dist", "tmpl"):
+        return kind_of_file(stem)
+    if name.startswith("/var/log/"):
+        return "log"
+    return _EXTENSIONS.get(extension)
+
+
+def kind_of_program(program: str, words: tuple[str, ...]) -> Kind | None:
+    """Return what ``program`` prints when called as ``words``; None where that says nothing."""
+    plain = " ".join(words)
+    for name in (plain if len(words) <= 3 else "", program, program.split(" ")[0]):
+        found = _PROGRAMS.get(name)
+        if found is not None:
+            return _by_flags(program, words, found)
+    if program.startswith(("npm run", "yarn run", "pnpm run", "bun run")) and "test" in plain:
+        return "test_run"
+    if "--help" in words or "-h" in words[-1:]:
+        return "other"
+    return None
+
+
+def _by_flags(program: str, words: tuple[str, ...], kind: Kind) -> Kind:
+    flags = [w for w in words if w.startswith("-")]
+    if program in ("git log", "git stash") and not {"-p", "--patch", "-u", "--cc"}.isdisjoint(
+        flags
+    ):
+        return "diff"
+    if program == "git show" and not {"--stat", "-s", "--no-patch", "--name-only"}.isdisjoint(
+        flags
+    ):
+        return "listing"
+    if program == "git diff" and not {"--stat", "--name-only", "--name-status"}.isdisjoint(flags):
+        return "listing"
+    if kind in ("table", "json") and program.split(" ")[0] in ("kubectl", "oc", "docker", "podman"):
+        plain = " ".join(words)
+        if "yaml" in plain:
+            return "config"
+        if "json" in plain:
+            return "json"
+    if kind == "search" and not {"-l", "-L", "-c", "--count", "--files", "-rl"}.isdisjoint(flags):
+        return "listing"
+    return kind
+
+
+def kind_of_tool(name: str) -> Kind | None:
+    """Return what the tool ``name`` answers with, where its name says so."""
+    plain = name.rsplit("__", 1)[-1].lower()
+    if plain in _TOOLS:
+        return _TOOLS[plain]
+    words = set(plain.replace("-", "_").split("_"))
+    return "log" if words & {"log", "logs", "journal"} else None

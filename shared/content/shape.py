@@ -1,0 +1,205 @@
+"""What a text looks like: the shares of its lines that look like code, a log, a table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+from .names import Kind
+
+_HEAD, _MIDDLE, _END = 30, 12, 12
+"""Lines that are looked at: from the start, the middle and the end."""
+_LONGEST = 120
+"""Characters of a line that are looked at."""
+_Share = Callable[[re.Pattern[str]], float]
+
+
+class Shape(NamedTuple):
+    """What a text looks like; ``sure`` where it may outvote the command that printed it."""
+
+    kind: Kind
+    sure: bool
+    evidence: str
+
+
+_NUMBERED = re.compile(r"\s*\d+(?:\t|→|: |\| )")
+_LOG = re.compile(
+    r"\W{0,3}(?:\d{4}[-/.]\d\d[-/.]\d\d[T ,]+\d\d:\d\d|\d\d[-/.]\d\d[-/.]\d\d(?:\d\d)?[ T]\d\d:\d\d"
+    r"|(?:[A-Z][a-z]{2} )?[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d\d:\d\d:\d\d[.,\s]"
+    r"|[IWEF]\d{4} \d\d:\d\d|\[ *\d+\.\d{3,}\]|\d{10,13}(?:\.\d+)? "
+    r"|(?:\d{1,3}\.){3}\d{1,3} \S+ \S+ \["
+    r"|\[?(?:TRACE|DEBUG|INFO|NOTICE|WARN|WARNING|ERROR|FATAL|CRITICAL|SEVERE)\b)"
+    r"|(?:time|ts|level|lvl)=|(?:[\w.-]+ +\| )?\d{4}-\d\d-\d\d[T ]"
+)
+_CODE = re.compile(
+    r"\s*(?:(?:async )?def \w+.*:?$|class \w+[^ ]*[:({]?|from [\w.]+ import |import [\w.{*\"']"
+    r"|(?:if|elif|while|for|with|except|else|try|finally|match|case)\b.*:$"
+    r"|return\b|raise \w|yield\b|assert |pass$|break;?$|continue;?$|await "
+    r"|(?:export |public |private |protected |static |async |pub |final |abstract |override )*"
+    r"(?:function|fn|func|class|interface|struct|enum|impl|trait|type|const|let|var|val|namespace"
+    r"|module|package|use|using|mod|def|void|int|bool|string|defmodule|defp?)\b"
+    r"|#include|#define|#if|#endif|#pragma|@\w+(?:\(.*\))?$|//|/\*|\*/|\* |\"\"\"|'''"
+    r"|[\w.\[\]\"'*&:<>, ]+ (?:=|:=|\+=|-=|\|=) \S|self\.\w|this\.\w|[\w.:>-]+\(.*\)[;,]?$"
+    r"|(?:\}|\)|\]|end)[;,)\]}]*$|.*[;{]$|(?:if|for|while|switch|elsif|unless|else|elif) ?[\[(]"
+    r"|#!|fi$|done$|esac$|then$|\$\w+ = )"
+)
+_STRONG_CODE = re.compile(
+    r"\s*(?:(?:async )?def \w+\(|class \w+[^ ]*(?:[:({]| extends)|from [\w.]+ import |#include"
+    r"|(?:if|elif|while|for|with|except) .*:$|(?:else|try|finally):$|return\b.*[;)\w\]]$|raise \w"
+    r"|(?:export |pub |async |public |private |static )+\w|(?:const|let|var) \w+ ?=|fn \w+|func "
+    r"|function \w*\(|\}$|\};$|\} else|import .* from |package \w+;?$|#!/|.*\) \{$|.*\);$|@\w+"
+    r"|fi$|done$|esac$|if \[|use \w+::|defmodule |namespace |end$)"
+)
+_YAML = re.compile(r"\s*(?:- )*(?:[\w.$/@\"'<-][\w .$/@\"'<>*-]*:(?:\s|$)|- \S|#|\{\{-?)")
+_INI = re.compile(
+    r"\s*(?:\[[\w .:\"'/@*-]+\]\s*$|(?:export )?[\w.\-/]+\s*=|[#;]|\$|\"?[\w.-]+\"? = )"
+)
+_DOCKER = re.compile(
+    r"(?:FROM|RUN|COPY|ADD|ENV|ARG|WORKDIR|EXPOSE|CMD|ENTRYPOINT|USER|LABEL|VOLUME|HEALTHCHECK) "
+)
+_HCL = re.compile(r"\s*(?:\w+(?: \"[^\"]*\")* \{$|\}$|\w+\s+= |\w+ ?= ?[\[{]$|\]$|#)")
+_HCL_HEAD = re.compile(r"(?:resource|variable|module|provider|data|output|locals|terraform)\b.*\{$")
+_SQL = re.compile(
+    r"\s*(?:CREATE|SELECT|INSERT|ALTER|UPDATE|DELETE|DROP|GRANT|COMMENT ON|FROM|WHERE|JOIN|SET"
+    r"|LEFT JOIN|INNER JOIN|GROUP BY|ORDER BY|VALUES|BEGIN|COMMIT|--|WITH \w+ AS)\b", re.I
+)  # fmt: skip
+_SEARCH = re.compile(
+    r"(?:\./|/)?[\w.@+\-/ \\]*[\w@+\-/\\]\.?[\w]*[:-]\d+[:-]|[\w.@/+-]+/[\w.@/+-]+:\S?|--$"
+)
+_HUNK = re.compile(r"@@ -\d+(?:,\d+)? \+\d+(?:,\d+)? @@|diff --git |--- a/|\+\+\+ b/")
+_TEST = re.compile(
+    r"\s*(?:[✓✔✗✘×❯√●]|(?:PASS|FAIL|ok|not ok|--- FAIL|--- PASS|=== RUN)\b.*[:/\s]"
+    r"|\S+::\S+ (?:PASSED|FAILED|ERROR|SKIPPED)|test \S+ \.\.\. (?:ok|FAILED|ignored)"
+    r"|\S+\.py [.FEsx]+ +\[ *\d+%\]|\[(?:INFO|ERROR)\] Tests run:)"
+)
+_TOTALS = re.compile(
+    r"(?:=+ .*\d+ (?:passed|failed|error).*=+|Tests?:? +.*\d+ (?:passed|failed)|test result: "
+    r"|Tests run: \d+|Ran \d+ tests? in|\d+ (?:passing|failing)|\d+ examples?, \d+ failures?)"
+)
+_HEADING = re.compile(r"#{1,6} \S|={3,}\s*$|-{3,}\s*$")
+_ITEM = re.compile(r"\s*(?:[-*+] |\d+[.)] )\S")
+_FENCE = re.compile(r"\s*(?:```|~~~)")
+_TRACE = re.compile(
+    r"Traceback \(most recent call last\)|\s+at [\w.$<>/]+\(|  File \".*\", line \d+|panic: "
+    r"|goroutine \d+ \[|Caused by: |\s+\.\.\. \d+ more|\w+(?:Error|Exception)\b.*:"
+    r"|error(?:\[E\d+\])?: "
+    r"|\S+:\d+:\d+: (?:error|warning|fatal error)|thread '.*' panicked"
+)
+_COLUMNS = re.compile(r"\S {2,}\S.*\S {2,}\S|\S\t\S|\S +\| +\S")
+_MODE = re.compile(r"[-dlcbps][rwxsStT-]{9}[.+@]? ")
+_COMMIT = re.compile(r"[*|\\/ ]*[0-9a-f]{7,40} \S|commit [0-9a-f]{40}")
+_PATHS = re.compile(r"[\w.@~+\-/\\ ├└│─]*[/.][\w.@~+\-/ ]*$")
+_HTML = re.compile(r"\s*(?:<!doctype html|<html[\s>]|<head[\s>]|<body[\s>])", re.I)
+_XML = re.compile(r"\s*<\?xml|\s*<[\w:.-]+(?:\s+[\w:.-]+=|>)")
+_JSON = re.compile(r"\s*(?:\{\s*(?:\"|\})|\[\s*(?:\{|\[|\"|-?\d|\]|true|false|null))")
+_MEMBER = re.compile(r'\s*(?:[\[\]{}]+,?\s*$|"(?:[^"\\]|\\.)*"\s*[:,]|[-\d"\[{])')
+_RULES = re.compile(r"<system-reminder>|<system>|You are (?:Claude|an? [\w ]*(?:assistant|agent))")
+_SENTENCE = re.compile(r"(?:[A-Za-z][\w'’-]*[,;:]? ){5}")
+
+
+def shape_of(text: str) -> Shape:
+    """Say what ``text`` looks like."""
+    if _RULES.match(text.lstrip()[:200]):
+        return Shape("rules", True, "begins as instructions do")
+    if _HTML.match(text[:2000]):
+        return Shape("html", True, "begins as a page does")
+    lines = _sample(text)
+    if not lines:
+        return Shape("other", False, "is empty")
+    if _JSON.match(text[:400]):
+        end = text.rstrip()[-1:]
+        if end in "]}" or sum(map(bool, map(_MEMBER.match, lines))) > 0.8 * len(lines):
+            return Shape("json", True, "is JSON")
+    return _by_lines(lines)
+
+
+def _sample(text: str) -> list[str]:
+    lines = text.split("\n")
+    if len(lines) > _HEAD + _MIDDLE + _END:
+        half = len(lines) // 2
+        lines = lines[:_HEAD] + lines[half : half + _MIDDLE] + lines[-_END:]
+    shown = [line[:_LONGEST] for line in lines if line.strip()]
+    numbered = [m.end() for line in shown if (m := _NUMBERED.match(line))]
+    if shown and len(numbered) > 0.9 * len(shown):
+        stripped = [_NUMBERED.sub("", line, count=1) for line in shown]
+        return [line for line in stripped if line.strip()]
+    return shown
+
+
+def _by_lines(lines: list[str]) -> Shape:
+    """Weigh the lines' shares, the kinds that may lose nothing first."""
+    count = len(lines)
+
+    def share(pattern: re.Pattern[str]) -> float:
+        return sum(1 for line in lines if pattern.match(line)) / count
+
+    def told(kind: Kind, sure: bool, part: float, what: str) -> Shape:
+        return Shape(kind, sure, f"{part:.0%} of its lines look like {what}")
+
+    hunks = sum(1 for line in lines if _HUNK.match(line))
+    if hunks >= 2 or (hunks and lines[0].startswith(("diff ", "--- ", "@@ "))):
+        return Shape("diff", True, "has the headers of a diff")
+    logged, searched = share(_LOG), share(_SEARCH)
+    if logged >= 0.5:
+        return told("log", True, logged, "log entries")
+    tested = share(_TEST)
+    if any(_TOTALS.search(line) for line in lines) and (tested >= 0.05 or count > 5):
+        return Shape("test_run", False, "has the totals of a test run")
+    if searched >= 0.6:
+        return told("search", False, searched, "matches of a search")
+    if any(_HEADING.match(line) for line in lines) and any(_FENCE.match(line) for line in lines):
+        return Shape("markdown", False, "has headings and fenced blocks")
+    listed = max(share(_MODE), share(_COMMIT))
+    if listed >= 0.6:
+        return told("listing", False, listed, "entries of a listing")
+    code = _as_code(lines, share)
+    if code is not None:
+        return code
+    traced = share(_TRACE)
+    if traced >= 0.3:
+        return told("error", False, traced, "a stack trace or compiler errors")
+    return _as_text(lines, share, logged)
+
+
+def _as_code(lines: list[str], share: _Share) -> Shape | None:
+    coded, strong = share(_CODE), share(_STRONG_CODE)
+    prose = sum(1 for line in lines if _SENTENCE.search(line)) / len(lines)
+    headed = share(_HEADING) + share(_ITEM)
+    if lines[0].startswith("#!") or (coded >= 0.45 and strong >= 0.12 and strong > prose / 4):
+        return Shape("code", True, f"{coded:.0%} of its lines look like code")
+    if share(_DOCKER) >= 0.25 and share(_DOCKER) * len(lines) >= 3:
+        return Shape("config", True, "has the instructions of a Dockerfile")
+    if any(_HCL_HEAD.match(line) for line in lines) and share(_HCL) >= 0.6:
+        return Shape("config", True, "looks like HCL")
+    if share(_SQL) >= 0.4:
+        return Shape("code", True, f"{share(_SQL):.0%} of its lines look like SQL")
+    yaml, ini = share(_YAML), share(_INI)
+    indented = sum(1 for line in lines if line[:1] == " ") / len(lines)
+    keyed = sum(1 for line in lines if re.match(r"\s*(?:- )*[\w.$/-]+:(?:\s|$)", line)) / len(lines)
+    if yaml >= 0.75 and keyed >= 0.35 and headed < 0.35 + keyed / 4:
+        return Shape("config", indented > 0.2, f"{yaml:.0%} of its lines look like YAML")
+    if ini >= 0.8 and prose < 0.5 and any("=" in line for line in lines):
+        return Shape("config", True, f"{ini:.0%} of its lines look like settings")
+    if share(_XML) >= 0.7:
+        return Shape("config", True, "looks like XML")
+    if strong >= 0.25 and prose < 0.4:
+        return Shape("code", True, f"{strong:.0%} of its lines are of a program")
+    return None
+
+
+def _as_text(lines: list[str], share: _Share, logged: float) -> Shape:
+    prose = sum(1 for line in lines if _SENTENCE.search(line)) / len(lines)
+    headings = sum(1 for line in lines if _HEADING.match(line))
+    piped = sum(1 for line in lines if line.count("|") >= 3) / len(lines)
+    if headings and (prose >= 0.2 or share(_ITEM) >= 0.2 or piped > 0):
+        return Shape("markdown", False, "has headings, lists or prose")
+    if logged >= 0.25:
+        return Shape("log", False, f"{logged:.0%} of its lines look like log entries")
+    if piped >= 0.6 or sum(1 for x in lines if _COLUMNS.search(x)) >= 0.6 * len(lines):
+        return Shape("table", False, "has columns")
+    if prose >= 0.4:
+        return Shape("prose", False, f"{prose:.0%} of its lines are sentences")
+    if share(_PATHS) >= 0.7:
+        return Shape("listing", False, f"{share(_PATHS):.0%} of its lines are paths")
+    return Shape("other", False, "looks like nothing known")

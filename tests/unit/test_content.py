@@ -1,0 +1,108 @@
+"""What a text is: the command that printed it, the envelope around it, and the text itself."""
+
+from __future__ import annotations
+
+import json
+import pydoc
+from pathlib import Path
+
+import pytest
+
+from shared.content import classify, printed_by, unwrap
+from shared.jobs import ToolCall
+
+CODE = Path(pydoc.__file__).read_text("utf-8")[:12_000]
+LOG = "\n".join(f"2026-03-01 00:{i % 60:02d}:07 INFO step {i} took {i} ms" for i in range(200))
+RULES = "groups:\n" + "\n".join(
+    f"  - alert: Failed{i}\n    expr: errors > {i}\n    for: 5m\n    labels: {{severity: warning}}"
+    for i in range(90)
+)
+
+
+def _ran(command: str) -> ToolCall:
+    return ToolCall("Bash", command, command)
+
+
+@pytest.mark.parametrize(
+    ("command", "program", "files"),
+    [
+        ("cat src/a.py", "cat", ("src/a.py",)),
+        ("bash -lc 'cd x && git show HEAD:a.py | sed -n 1,80p'", "git show", ("a.py",)),
+        ("bash -lc cat x.py | head -3", "cat", ("x.py",)),
+        ("FOO=1 sudo env X=2 timeout 30 cat a.yaml", "cat", ("a.yaml",)),
+        ("sed -n '1,80p' cmd/main.go 2>/dev/null", "sed", ("cmd/main.go",)),
+        ("tail -n 50 /var/log/syslog | grep -v x", "tail", ("/var/log/syslog",)),
+        ("kubectl -n web get deploy -o yaml | less", "kubectl get", ()),
+        ("python -m pytest -q 2>&1 | tail -50", "pytest", ()),
+        ("docker exec -it web cat /etc/nginx/nginx.conf", "cat", ("/etc/nginx/nginx.conf",)),
+        ("curl -s http://x/y | jq .", "jq", ()),
+    ],
+)
+def test_a_command_names_its_program_and_file(
+    command: str, program: str, files: tuple[str, ...]
+) -> None:
+    printed = printed_by(command)
+    assert (printed[-1].program, printed[-1].files) == (program, files)
+
+
+@pytest.mark.parametrize(
+    ("text", "command", "kind", "lossy"),
+    [
+        (CODE, "cat lib/pydoc.py", "code", False),
+        (CODE, "nl -ba lib/pydoc.py | sed -n 1,400p", "code", False),
+        (CODE, "./show.sh", "code", False),
+        (RULES, "kubectl get prometheusrules -o yaml", "config", False),
+        (RULES, "fetch rules", "config", False),
+        (RULES, "cat a.yaml; cat b.md", "config", False),
+        (LOG, "tail -200 /var/log/app.log", "log", True),
+        (LOG, "./run.sh", "log", True),
+        (LOG, "cat CLAUDE.md", "rules", False),
+        (json.dumps([{"id": i, "name": f"n{i}"} for i in range(900)]), "curl x", "json", True),
+    ],
+)
+def test_kind_comes_from_command_and_text(text: str, command: str, kind: str, lossy: bool) -> None:
+    found = classify(text, _ran(command))
+    assert (found.kind, found.lossy) == (kind, lossy), found.evidence
+    assert found.evidence
+
+
+@pytest.mark.parametrize("name", ["Read", "read_file", "mcp__files__view_file"])
+def test_a_file_read_by_a_tool_is_known_by_name(name: str) -> None:
+    call = ToolCall(name, json.dumps({"file_path": "deploy/values.yaml"}))
+    assert classify("whatever it holds", call).kind == "config"
+
+
+HEADS = [
+    "Chunk ID: 94c086\nWall time: 0.1 seconds\nProcess exited with code 1\n"
+    "Original token count: 9\nOutput:\n",
+    "Exit code 1\n",
+    "<returncode>1</returncode>\n<output>\n",
+    "Exit code: 3\nWall time: 4.2 seconds\nOutput:\n",
+    "",
+]
+TAILS = [
+    "",
+    "\n</output>\n",
+    "\n[The command completed with exit code 0.]\n[Current working directory: /w]\n"
+    "[Command finished with exit code 0]",
+    "\n(Open file: /a/b.py)\n(Current directory: /a)\nbash-$",
+    "\n<system-reminder>\nnever do that\n</system-reminder>\n",
+]
+
+
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("tail", TAILS)
+def test_an_envelope_is_split_from_its_body(head: str, tail: str) -> None:
+    found = unwrap(head + LOG + tail)
+    assert found.around(found.body) == head + LOG + tail
+    assert found.head == head
+    assert found.body.strip() == LOG
+    assert found.tail.strip() == tail.strip()
+
+
+def test_an_envelope_of_json_gives_its_string() -> None:
+    text = json.dumps({"output": LOG, "metadata": {"exit_code": 3}})
+    found = unwrap(text)
+    assert found.body == LOG
+    assert found.around(LOG) == text
+    assert json.loads(found.around('one "line"\n'))["output"] == 'one "line"\n'
