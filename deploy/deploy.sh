@@ -17,7 +17,7 @@ usage: deploy/deploy.sh (--images PREFIX | --build) [options]
   --client NAMESPACE         may call the farm: gateway, Prometheus, KEDA; again for more
   --redis-url-file FILE      a Redis of your own, its URL in FILE, instead of one in here
   --state-url-file FILE      users' state elsewhere, on a Cluster too, its URL in FILE
-  --tokens-file FILE         want bearer tokens of callers (README.md, Secure)
+  --tokens-file FILE         want bearer tokens of callers (README.md, Security)
   --metrics-token-file FILE  the one Prometheus and KEDA show; scope books
   --smoke-token-file FILE    the one the smoke test shows; scope compress
   --pricing-dsn-file FILE    the metering Postgres, its DSN in FILE

@@ -228,7 +228,7 @@ def test_the_files_commands_make_a_farm(compose: dict[str, Any], tmp_path: Path)
 
 
 def test_the_readme_lists_every_setting_and_no_other() -> None:
-    section = (ROOT / "README.md").read_text().partition("## Settings")[2]
+    section = (ROOT / "README.md").read_text().partition("## Configuration")[2]
     assert set(re.findall(r"`(HEADROOM_[A-Z_]+)`", section)) == _variables()
     for name in ("deadline_ms", "max_body_bytes", "session_ttl", "queue_max_blocks", "memo_bytes"):
         row = next(r for r in section.splitlines() if f"HEADROOM_{name.upper()}`" in r)

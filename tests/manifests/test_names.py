@@ -20,12 +20,18 @@ from ..documented import ROOT, page
 from .exposed import exposed
 from .kustomize import Object, in_python
 
-DOCUMENTS = sorted(
+PAGES = sorted(
     str(path.relative_to(ROOT))
     for folder in (".", "docs", "loadtest", "changes")
     for path in ROOT.glob(f"{folder}/*.md")
     if path.name != "template.md"
 )
+# What is true now; the changelog and its fragments may name what is gone.
+DOCUMENTS = [
+    name
+    for name in PAGES
+    if name == "changes/README.md" or not name.startswith(("CHANGELOG.md", "changes/"))
+]
 OPERATORS = ["README.md", *(f"docs/{name}.md" for name in ("deploy", "runbook", "integration"))]
 COMPOSE: Any = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 # Of headroom's MCP server, of LiteLLM, and the tool both offer a model.
@@ -171,7 +177,7 @@ def test_files_are_there(name: str) -> None:
                 assert there or list(ROOT.glob(f"[!.]*/**/{path}")), path
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("name", PAGES)
 def test_relative_links_and_anchors_resolve(name: str) -> None:
     text = re.sub(r"^```.*?^```$|`[^`\n]*`", "", page(name), flags=re.DOTALL | re.MULTILINE)
     assert not re.search(r"\]\[|^\[[^\]]+\]: ", text, re.MULTILINE), "links are written inline"
