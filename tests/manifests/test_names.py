@@ -196,7 +196,7 @@ def test_no_document_is_left_out() -> None:
     hidden = re.compile(r"(^|/)(\.|node_modules/|build/)")
     found = {str(path.relative_to(ROOT)) for path in ROOT.rglob("*.md")}
     assert {name for name in found if not hidden.search(name)} == {
-        *DOCUMENTS,
+        *PAGES,
         "changes/template.md",
     }
 
