@@ -162,6 +162,14 @@ def _variables(settings: Mapping[str, Any]) -> dict[str, str]:
     return {f"HEADROOM_{k.upper()}": str(v) for k, v in settings.items()}
 
 
+def _command(arguments: list[str], first: str) -> list[str]:
+    """Return the command line of ``headroom-farm``, after Python that runs before it."""
+    if not first:
+        return python_module("deploy.cli", *arguments)
+    script = f"{first}\nfrom deploy.cli import main\nmain({arguments})"
+    return [sys.executable, "-P", "-c", script]
+
+
 class Farm:
     """A farm whose parts a test starts, hurts and stops; a context that stops what is left."""
 
@@ -220,9 +228,12 @@ class Farm:
         until("valkey answers", self._ping)
         return process
 
-    def start_api(self, **settings: Any) -> Process:
-        """Start a front end, with settings of its own, and wait until it answers."""
-        process = self._run(python_module("deploy.cli", "api"), "api", **settings)
+    def start_api(self, first: str = "", **settings: Any) -> Process:
+        """Start a front end, with settings of its own, and wait until it answers.
+
+        ``first`` is as for :meth:`start_worker`.
+        """
+        process = self._run(_command(["api"], first), "api", **settings)
         until("the front end answers", lambda: self.answer("/health"))
         return process
 
@@ -231,11 +242,7 @@ class Farm:
 
         ``first`` is Python that its process runs before: what is to be wrong with it.
         """
-        arguments = ["worker", "--pool", pool]
-        command = python_module("deploy.cli", *arguments)
-        if first:
-            script = f"{first}\nfrom deploy.cli import main\nmain({arguments})"
-            command = [sys.executable, "-P", "-c", script]
+        command = _command(["worker", "--pool", pool], first)
         return self._run(command, f"worker-{pool}", **settings)
 
     def _run(self, command: list[str], name: str, **settings: Any) -> Process:

@@ -26,7 +26,7 @@ from shared.connection import BROKEN, connect_async, renew_async
 from shared.scripts import script
 from shared.settings import Settings
 
-from ..runtime.tasks import end
+from ..runtime.tasks import end, supervise
 from .usage_record import RINGS, UsageRecord
 from .wal import Line, WriteAheadLog, orphans
 
@@ -73,9 +73,9 @@ class Ledger:
         """Begin to write, first of all what earlier processes left behind."""
         self._journal.open()
         self._tasks = [
-            asyncio.create_task(self._write_on(), name="ledger"),
-            asyncio.create_task(self._confirm_on(), name="ledger-barrier"),
-            asyncio.create_task(self._adopt_on(), name="ledger-orphans"),
+            supervise("ledger", self._write_on, essential=True),
+            supervise("ledger-barrier", self._confirm_on),
+            supervise("ledger-orphans", self._adopt_on),
         ]
 
     async def stop(self) -> None:
@@ -126,6 +126,7 @@ class Ledger:
     async def _write_on(self) -> None:
         """Send what is pending; the only task that moves lines to and from ``_unsure``'s end."""
         resent = False
+        self._wake.set()  # where it failed, entries wait that woke it already
         while True:
             await self._wake.wait()
             await asyncio.sleep(_GATHER_SECONDS)

@@ -22,7 +22,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from shared.settings import Settings
 
-from ..runtime.tasks import end
+from ..runtime.tasks import end, supervise
 
 _log = structlog.get_logger(__name__)
 logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # says what this module says
@@ -90,7 +90,7 @@ class Prices:
             configure=self._configure,
         )
         await self._pool.open(wait=False)
-        self._task = asyncio.create_task(self._refresh_on(), name="prices")
+        self._task = supervise("prices", self._refresh_on)
 
     async def stop(self) -> None:
         """Stop reading and close the connection."""

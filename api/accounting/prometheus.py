@@ -27,6 +27,7 @@ from shared.settings import POOLS, Settings
 
 from ..runtime.bypass import BypassSwitch
 from ..runtime.redis_guard import RedisGuard
+from ..runtime.tasks import health
 from ..runtime.worker_view import WorkerView
 from .ledger import Ledger
 from .pricing import Prices
@@ -142,7 +143,7 @@ class Metrics:
             "Entries of all front ends on this machine not yet on Redis's disk",
             _size(self._journal),
         )
-        yield from self._breakers()
+        yield from (*self._breakers(), self._task_failures())
         if self._prices.age is not None:
             yield GaugeMetricFamily(
                 "headroom_prices_age_seconds", "Time since prices were read", self._prices.age
@@ -157,6 +158,22 @@ class Metrics:
             "Entries this front end could not keep",
             value=self._ledger.dropped,
         )
+
+    def _task_failures(self) -> Metric:
+        """Return the failures of this process's tasks, and of the workers' by pool."""
+        family = CounterMetricFamily(
+            "headroom_task_failures",
+            "Background tasks that failed and were started again",
+            labels=["task", "pool"],
+        )
+        for task, failures in sorted(health.failures.items()):
+            family.add_metric([task, ""], failures)
+        for pool, found in self._pools.items():
+            for field, amount in sorted(found["counters"].items()):
+                kind, _, task = field.partition(":")
+                if kind == "task_failures":
+                    family.add_metric([task, pool], amount)
+        return family
 
     def _breakers(self) -> Iterator[Metric]:
         state = GaugeMetricFamily(

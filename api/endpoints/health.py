@@ -15,6 +15,7 @@ from shared.upstream import ENGINE_VERSION
 from ..accounting.pricing import Prices
 from ..runtime.bypass import BypassSwitch
 from ..runtime.redis_guard import RedisGuard
+from ..runtime.tasks import health
 from ..runtime.worker_view import WorkerView
 
 SERVICE = "headroom-farm"
@@ -35,16 +36,23 @@ class HealthResource:
 
 
 class LiveResource:
-    """200 while the process lives, in the words headroom's own clients look for."""
+    """200 while the process can go on, in the words headroom's own clients look for.
+
+    503, with ``reason``, where an essential task failed for good: the process is ending itself.
+    """
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """Say that the process lives."""
+        """Say whether the process can go on."""
+        failed = health.given_up
         resp.media = {
-            "status": "healthy",
-            "alive": True,
+            "status": "healthy" if failed is None else "unhealthy",
+            "alive": failed is None,
             "service": SERVICE,
             "version": ENGINE_VERSION,
         }
+        if failed is not None:
+            resp.status = falcon.HTTP_503
+            resp.media["reason"] = f"the task '{failed}' fails again and again"
 
 
 class ReadyResource:

@@ -14,7 +14,7 @@ from shared.errors import Degraded
 from shared.settings import Settings
 
 from .redis_guard import RedisGuard
-from .tasks import end, every
+from .tasks import end, every, supervise
 
 _log = structlog.get_logger(__name__)
 
@@ -35,7 +35,7 @@ class BypassSwitch:
         """Look once, then go on looking."""
         await self._look()
         seconds = self._settings.worker_heartbeat_seconds
-        self._task = asyncio.create_task(every(seconds, self._look), name="bypass")
+        self._task = supervise("bypass", lambda: every(seconds, self._look))
 
     async def stop(self) -> None:
         """Stop looking."""

@@ -21,7 +21,7 @@ from shared.deadline import Deadline
 from shared.errors import Degraded
 from shared.settings import Settings
 
-from .tasks import end
+from .tasks import end, supervise
 
 _log = structlog.get_logger(__name__)
 _ONE = ""
@@ -43,7 +43,7 @@ class RedisGuard:
     async def start(self) -> None:
         """Look whether Redis is there, and keep looking."""
         await self.check()
-        self._task = asyncio.create_task(self._watch(), name=f"{self.name}-probe")
+        self._task = supervise(f"{self.name}-probe", self._watch, essential=True)
 
     async def stop(self) -> None:
         """Close the connections."""

@@ -27,7 +27,7 @@ from shared.scripts import script
 from shared.settings import Settings
 
 from .redis_guard import RedisGuard
-from .tasks import end
+from .tasks import end, supervise
 
 _log = structlog.get_logger(__name__)
 _POLL_SECONDS = 1.0
@@ -49,7 +49,7 @@ class ResultInbox:
 
     async def start(self) -> None:
         """Begin to receive."""
-        self._task = asyncio.create_task(self._receive(), name="replies")
+        self._task = supervise("replies", self._receive, essential=True)
 
     async def stop(self) -> None:
         """Stop receiving and close the connection."""
@@ -73,7 +73,9 @@ class ResultInbox:
                     del self._waiting[(user, key)]
 
     async def _receive(self) -> None:
-        seconds, broken = _POLL_SECONDS, False
+        # Somebody waits already where this runs again: what was popped before is lost.
+        broken = bool(self._waiting)
+        seconds = _GLANCE_SECONDS if broken else _POLL_SECONDS
         while True:
             try:
                 popped: Any = await self._redis.blmpop(

@@ -15,7 +15,7 @@ from shared.deadline import Deadline
 from shared.errors import Degraded
 from shared.settings import Settings
 
-from .tasks import end, every
+from .tasks import end, every, supervise
 from .user_store import SessionActivity, UserStore
 
 _log = structlog.get_logger(__name__)
@@ -44,7 +44,7 @@ class SessionStats:
 
     async def start(self) -> None:
         """Begin to write."""
-        self._task = asyncio.create_task(every(_EVERY_SECONDS, self._write), name="activity")
+        self._task = supervise("activity", lambda: every(_EVERY_SECONDS, self._write))
 
     async def stop(self) -> None:
         """Write what is left, if Redis is there."""

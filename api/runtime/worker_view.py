@@ -17,7 +17,7 @@ from shared.jobs import EngineStatus, unpack_status
 from shared.settings import POOLS, Settings
 
 from .redis_guard import RedisGuard
-from .tasks import end, every
+from .tasks import end, every, supervise
 
 
 class WorkerView:
@@ -35,7 +35,7 @@ class WorkerView:
         """Look once, and then again and again."""
         await self._look()
         seconds = self._settings.worker_heartbeat_seconds
-        self._task = asyncio.create_task(every(seconds, self._look), name="pools")
+        self._task = supervise("pools", lambda: every(seconds, self._look), essential=True)
 
     async def stop(self) -> None:
         """Stop looking."""

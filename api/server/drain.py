@@ -32,6 +32,7 @@ from shared.readiness import heard, readiness, tell
 from shared.settings import Settings
 from shared.sockets import listens, stop_listening
 
+from ..runtime.tasks import health
 from .accept import Listener
 from .connection import BoundedConnection, raise_file_limit
 
@@ -124,6 +125,8 @@ class FrontEnd(gasgi.ASGIWorker):
             tell(pipe)
         while self.alive and self.ppid == os.getppid():
             self.notify()
+            if health.given_up is not None:
+                self.handle_exit_signal()  # the master puts a new process in its place
             await asyncio.sleep(_NOTIFY_SECONDS)
         await self._shutdown()
 

@@ -17,6 +17,7 @@ from shared import keys
 from shared.connection import BROKEN, connect, connect_state, renew
 from shared.jobs import EngineStatus, pack_status
 from shared.settings import POOLS, PoolName, Settings
+from shared.supervision import Restarts, place_of
 
 from .delivery import Delivery
 from .pace import Pace
@@ -29,7 +30,7 @@ _BEATS_A_LEASE = 3
 _BEATS_TO_HANG = 20
 """Counted, not timed: a process that was stopped for a while did not hang."""
 _HUNG = 70
-"""The exit status of a worker that ended because its loop hung (``EX_SOFTWARE``)."""
+"""The exit status of a worker whose loop hung or whose heartbeat failed (``EX_SOFTWARE``)."""
 
 
 class Heartbeat:
@@ -69,6 +70,7 @@ class Heartbeat:
         self._stopped = threading.Event()
         self._registered = False
         self._hung = 0
+        self._failures = 0
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
@@ -87,6 +89,16 @@ class Heartbeat:
     def _run(self) -> None:
         settings = self._settings
         pause = min(settings.worker_heartbeat_seconds, settings.lease_seconds / _BEATS_A_LEASE)
+        restarts = Restarts()
+        while not self._stopped.is_set():
+            restarts.started()
+            try:
+                self._beat(pause)
+            except Exception as error:
+                self._failed(error, restarts)
+
+    def _beat(self, pause: float) -> None:
+        """Beat until it is stopped."""
         while not self._stopped.is_set():
             if self._loop_turns():
                 try:
@@ -98,6 +110,24 @@ class Heartbeat:
                     _log.warning("heartbeat_failed", pool=self._pool, error=type(error).__name__)
                     renew(self._redis)
             self._stopped.wait(pause)
+
+    def _failed(self, error: Exception, restarts: Restarts) -> None:
+        """Wait until beating is tried again; end the process where that is unlikely to help."""
+        seconds = restarts.failed()
+        self._failures += 1
+        _log.error(
+            "task_failed",
+            task="heartbeat",
+            pool=self._pool,
+            error=type(error).__name__,
+            at=place_of(error),
+            in_a_row=restarts.in_a_row,
+            again_in=seconds,
+        )
+        if restarts.exhausted:
+            _log.critical("process_gives_up", task="heartbeat", pool=self._pool)
+            os._exit(_HUNG)
+        self._stopped.wait(seconds)
 
     def _loop_turns(self) -> bool:
         if not self._pulse.stopped:
@@ -133,4 +163,8 @@ class Heartbeat:
                 ex=keys.WORKER_TTL_SECONDS,
             )
         pipe.sadd("rq:queues", keys.queue(self._pool))
+        failures = self._failures
+        if failures:
+            pipe.hincrby(keys.metrics(self._pool), "task_failures:heartbeat", failures)
         pipe.execute()
+        self._failures -= failures

@@ -1,0 +1,51 @@
+"""When a background task that failed runs again, and when its process cannot go on.
+
+Used by the front end's asyncio tasks (``api/runtime/tasks.py``) and by the worker's heartbeat
+thread (``workers/runtime/heartbeat.py``).
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 10.0
+STABLE_SECONDS = 60.0
+"""A task that ran this long before it failed starts again with the first pause."""
+MOST_FAILURES = 10
+"""Failures in a row, about 35 s of pauses, after which an essential task's process gives up."""
+
+
+class Restarts:
+    """The failures of one task."""
+
+    def __init__(self) -> None:
+        self.in_a_row = 0
+        self._started = time.monotonic()
+
+    def started(self) -> None:
+        """Note that the task runs from now on."""
+        self._started = time.monotonic()
+
+    def failed(self) -> float:
+        """Note a failure; return the seconds until the task runs again."""
+        if time.monotonic() - self._started >= STABLE_SECONDS:
+            self.in_a_row = 0
+        self.in_a_row += 1
+        return min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** (self.in_a_row - 1))
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether running it again is unlikely to help."""
+        return self.in_a_row >= MOST_FAILURES
+
+
+def place_of(error: BaseException) -> str:
+    """Return where ``error`` was raised, ``file.py:line``; its text may quote users' data."""
+    trace = error.__traceback__
+    if trace is None:
+        return ""
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"

@@ -1,0 +1,85 @@
+"""A background task that fails: it runs again, and a process that cannot go on is replaced."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from shared import keys
+
+from ..farm import Farm, Process, until, user
+from ..texts import conversation, ran, rows
+
+PATCH = """\
+import shared.supervision
+shared.supervision.FIRST_PAUSE_SECONDS = 0.001
+from {module} import {owner}
+real, calls = {owner}.{name}, []
+{prefix}def broken(self, *arguments):
+    calls.append(1)
+    if len(calls) <= {failures}:
+        raise KeyError
+    return {wait}real(self, *arguments)
+{owner}.{name} = broken
+"""
+
+
+def broken(module: str, owner: str, name: str, failures: int, *, asynchronous: bool = True) -> str:
+    """Return Python that has a method fail that many times, and then work."""
+    prefix, wait = ("async ", "await ") if asynchronous else ("", "")
+    return PATCH.format(
+        module=module, owner=owner, name=name, failures=failures, prefix=prefix, wait=wait
+    )
+
+
+def failures(farm: Farm, task: str, pool: str = "") -> float:
+    pattern = rf'headroom_task_failures_total{{pool="{pool}",task="{task}"}} (\S+)'
+    found = re.search(pattern, farm.get("/metrics").body.decode())
+    return float(found[1]) if found else 0.0
+
+
+def test_front_end_compresses_after_inbox_failed(own_farm: Callable[..., Farm]) -> None:
+    farm = own_farm()
+    farm.start_redis()
+    for pool in ("cpu", "gpu"):
+        farm.start_worker(pool)
+    farm.start_api(broken("api.runtime.result_inbox", "ResultInbox", "_receive", 3))
+    farm.until_ready()
+    until("three failures are counted", lambda: failures(farm, "replies") == 3)
+    assert farm.post(conversation(ran(rows("again"))), user()).json["degraded"] == []
+
+
+def test_process_that_cannot_go_on_is_replaced(own_farm: Callable[..., Farm]) -> None:
+    farm = own_farm(drain_seconds=3)
+    farm.start_redis()
+    first = broken("api.runtime.result_inbox", "ResultInbox", "_receive", 1_000_000)
+    process = farm.start_api(first)
+    before = set(process.children())
+
+    def refuses_life() -> bool:
+        answer = farm.answer("/livez")
+        return answer is not None and answer.status == 503 and "replies" in answer.json["reason"]
+
+    until("it says that it cannot go on", refuses_life)
+    until("another process in its place", lambda: set(process.children()) - before)
+    assert process.alive
+
+
+def test_worker_beats_after_its_heartbeat_failed(own_farm: Callable[..., Farm]) -> None:
+    farm = own_farm()
+    first = broken("workers.runtime.reaper", "Reaper", "reap", 3, asynchronous=False)
+    farm.start_redis()
+    farm.start_worker("cpu", first)
+    until("the worker beats", lambda: farm.redis.zcard(keys.workers("cpu")))
+    counted = lambda: farm.redis.hget(keys.metrics("cpu"), "task_failures:heartbeat")  # noqa: E731
+    until("three failures are counted", lambda: counted() == b"3")
+    farm.start_api()
+    assert failures(farm, "heartbeat", "cpu") == 3
+
+
+def test_worker_ends_when_heartbeat_fails_for_good(own_farm: Callable[..., Farm]) -> None:
+    farm = own_farm()
+    first = broken("workers.runtime.reaper", "Reaper", "reap", 1_000_000, asynchronous=False)
+    farm.start_redis()
+    worker: Process = farm.start_worker("cpu", first)
+    assert worker.wait() == 70
