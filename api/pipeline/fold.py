@@ -114,40 +114,41 @@ def unfold(folded: Folded, sources: Mapping[Source, str]) -> str:
     return "\n".join(out)
 
 
-def split_numbers(
-    lines: list[str], text: str
-) -> tuple[list[str], list[int] | None, Numbering | None]:
+def split_numbers(lines: list[str], text: str) -> tuple[list[str], list[int], Numbering | None]:
     """Separate line numbers from contents.
 
-    Returns the contents, the numbers (0 for a line without; None if no line has one) and how
-    they are printed. A line counts as numbered only if ``numbering.print(number) + content``
+    Returns the contents, the numbers (0 for a line without) and how they are printed, None if
+    no line has one. A line counts as numbered only if ``numbering.print(number) + content``
     gives it back exactly. The first numbered line decides the format for the whole text.
     """
     if "\t" not in text and "→" not in text:
-        return lines, None, None
+        return lines, [0] * len(lines), None
     numbering: Numbering | None = None
     contents: list[str] = []
     numbers: list[int] = []
     match = _NUMBER.match
+    expected, number = "", 0
     for line in lines:
-        found = match(line)
-        if found is None:
-            contents.append(line)
-            numbers.append(0)
-            continue
-        padding, digits, separator = found.groups()
-        width = len(padding) + len(digits)
-        if numbering is None:
-            numbering = Numbering(width if padding else 0, separator)
-        fits = width == numbering.width if padding else width >= numbering.width
-        if fits and separator == numbering.separator:
-            contents.append(line[found.end() :])
-            numbers.append(int(digits))
+        if number and line.startswith(expected):
+            contents.append(line[len(expected) :])
+            numbers.append(number)
         else:
-            contents.append(line)
-            numbers.append(0)
-    if numbering is None:
-        return lines, None, None
+            number = 0
+            found = match(line)
+            if found is not None:
+                padding, digits, separator = found.groups()
+                width = len(padding) + len(digits)
+                if numbering is None:
+                    numbering = Numbering(width if padding else 0, separator)
+                fits = width == numbering.width if padding else width >= numbering.width
+                if fits and separator == numbering.separator:
+                    number = int(digits)
+            contents.append(line[found.end() :] if found and number else line)
+            numbers.append(number)
+        if numbering is not None and number:
+            # The next line mostly has the next number: one comparison then.
+            number += 1
+            expected = numbering.print(number)
     return contents, numbers, numbering
 
 
@@ -166,11 +167,14 @@ def describe(tool: str, arguments: Mapping[str, Any] | None) -> str:
             value = " ".join(str(word) for word in value)
         if not isinstance(value, str) or not value.strip():
             continue
-        line = _printable(" ".join(value[:400].split()))
+        line, more, _ = value.strip().partition("\n")
         room = _DESCRIPTION_CHARS - len(tool) - 2
-        if len(line) > room:
+        if name.endswith("path") and len(line) > room:
             # A path tells most at its end, a command at its beginning.
-            line = "…" + line[1 - room :] if name.endswith("path") else line[: room - 1] + "…"
+            line = "…" + line[1 - room :]
+        elif more or len(line) > room:
+            line = line[: room - 1].rstrip() + "…"
+        line = _printable(line)
         return f"{tool}: {line}"
     return tool
 
@@ -256,23 +260,25 @@ def _numbers(run: Run, count: int) -> str:
 
 
 def _edges(run: Run) -> str:
-    """Quotes of the first and the last line that say something."""
+    """Quotes of the first and the last line that say something as far as they are quoted."""
     most = 60 if run.chars >= _LONG_RUN else 36
-    says = _SAYS_SOMETHING.search
-    first = next((i for i, line in enumerate(run.lines) if says(line)), None)
+    first = next((i for i, line in enumerate(run.lines) if _says(line, most)), None)
     if first is None:
         return ""
-    last = next(i for i in range(len(run.lines) - 1, -1, -1) if says(run.lines[i]))
+    last = next(i for i in range(len(run.lines) - 1, -1, -1) if _says(run.lines[i], most))
     if first == last:
         return f", '{_quote(run.lines[first], most)}'"
     return f", from '{_quote(run.lines[first], most)}' to '{_quote(run.lines[last], most)}'"
 
 
+def _says(line: str, most: int) -> bool:
+    return _SAYS_SOMETHING.search(line.strip()[: most - 1]) is not None
+
+
 def _quote(line: str, most: int) -> str:
     """A line's beginning with its indentation; a deep indentation leaves room for words."""
     line = line.rstrip()
-    indent = len(line) - len(line.lstrip())
-    most += min(indent, most)
+    most += min(len(line) - len(line.lstrip()), most)
     return _printable(line if len(line) <= most else line[: most - 1] + "…")
 
 

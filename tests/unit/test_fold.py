@@ -100,7 +100,7 @@ def literal(shown: str | Folded) -> dict[int, str]:
     return seen
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(st.integers(min_value=0), st.sampled_from([1, 40, 160]))
 def test_unfolds_every_conversation_exactly(seed: int, least: int) -> None:
     index = FoldIndex(least_saved=least)
@@ -137,7 +137,7 @@ def test_generated_conversations_fold_in_every_way() -> None:
     assert kinds == {(False, False), (False, True), (True, False), (True, True)}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.integers(min_value=0), st.integers(min_value=0))
 def test_rolled_back_index_equals_a_fresh_one(seed: int, other: int) -> None:
     fresh, index = FoldIndex(least_saved=1), FoldIndex(least_saved=1)
@@ -190,7 +190,7 @@ def test_says_entire_output_where_it_is() -> None:
 
 
 def test_quotes_no_rule_and_no_blank_line() -> None:
-    text = "\n".join(["=" * 70, "", *FILE, "", "-" * 70])
+    text = "\n".join([f"{'=' * 70} FAILURES", "=" * 70, "", *FILE, "", "-" * 70])
     [line] = refs(indexed(text).fold(text))
     assert "from '    line 1 of" in line
     assert "to '    line 40 of" in line
@@ -258,6 +258,13 @@ def test_never_points_at_marker_lines() -> None:
     index = FoldIndex()
     index.add(Source("toolu_1", "Bash: x"), marker)
     assert index.fold(marker) is None
+
+
+def test_folds_around_a_marker_line() -> None:
+    lines = [*FILE[:20], "", "<<ccr:0123456789abcdef>>", "", *FILE[20:]]
+    folded = indexed("\n".join(lines)).fold("\n".join(lines))
+    assert folded is not None
+    assert [(r.first, r.count) for r in folded.references] == [(1, 21), (23, 21)]
 
 
 def test_prefers_the_longest_then_the_nearest() -> None:
@@ -358,7 +365,7 @@ def test_compares_a_bounded_number_of_lines(make: Callable[[int], list[str]]) ->
 
 
 def test_describes_a_call_in_sixty_characters() -> None:
-    assert describe("Bash", {"command": "make\n  test", "description": "d"}) == "Bash: make test"
+    assert describe("Bash", {"command": "make test\n  x", "description": "d"}) == "Bash: make test…"
     assert describe("shell", {"command": ["ls", "-l"]}) == "shell: ls -l"
     path = describe("Read", {"file_path": "/tmp/" + "deep/" * 20 + "end.py"})
     assert path.startswith("Read: …")
