@@ -23,7 +23,7 @@ class _Reader:
         return Rows(total=dict.fromkeys(names, 1))
 
     async def pool(self, pool: str, now: float) -> dict[str, Any]:
-        counters = {"jobs:done": 1.0, "blocks:compressed": 1.0}
+        counters = {"jobs:done": 1.0, "blocks:compressed": 1.0, "task_failures:reaper": 1.0}
         return {"depth": 0, "oldest": 0.0, "alive": 1, "counters": counters}
 
 
