@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import time
 
-import falcon
-import falcon.asgi
-
 from shared.connection import connect_async, connect_state_async
 from shared.errors import RequestError
 from shared.settings import Settings, load_settings
@@ -34,7 +31,7 @@ from .http.middleware import (
     error_response,
     http_error_serializer,
 )
-from .http.request import Request
+from .http.request import Application, Request
 from .http.security_headers import SecurityHeaders, cross_origin
 from .pipeline.compressor import Compressor
 from .pipeline.dispatch import Dispatcher
@@ -45,7 +42,7 @@ from .runtime.session_stats import SessionStats
 from .runtime.user_store import UserStore
 from .runtime.worker_view import WorkerView
 
-App = falcon.asgi.App[Request, falcon.asgi.Response]
+App = Application
 
 
 def create_app(settings: Settings | None = None, drain: Drain | None = None) -> App:
@@ -73,7 +70,7 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     reports = Reports(settings, reader)
     metrics = Metrics(settings, reader, ledger, prices, pools, list(places.values()), switch)
 
-    app: App = falcon.asgi.App(request_type=Request)
+    app: App = Application(request_type=Request)
     app.add_middleware(RequestId())
     app.add_middleware([SecurityHeaders(settings), *cross_origin(settings), Remainder()])
     app.add_middleware(OneSlash())

@@ -47,9 +47,11 @@ class CompressResource:
         seconds = self._seconds(req.get_header("x-headroom-deadline-ms"))
         deadline = Deadline.after(seconds, req.scope.get(ARRIVED))
         try:
-            async with self._intake.body(req) as body:
-                # A caller who gives up ends his request, not its entry in the books.
-                answer = await asyncio.shield(self._answer(req, body, deadline, started))
+            body, lease = await self._intake.body(req)
+            # A caller who gives up ends their request, not its entry in the books.
+            task = asyncio.create_task(self._answer(req, body, deadline, started), name="answer")
+            lease.held_by(task)
+            answer = await asyncio.shield(task)
         except RequestError as error:
             self._ledger.record(refused(error.type))
             raise

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import falcon
@@ -24,6 +23,8 @@ _PAGE = re.compile("[A-Za-z0-9-]{1,64}")
 SMALL_BODY_BYTES = 1 << 20
 ARRIVED = "headroom_farm.arrived"
 """In a request's ASGI scope: ``time.monotonic()`` when its head was here."""
+_AT_END = "headroom_farm.at_end"
+"""In a request's ASGI scope: what :class:`Application` calls when the request is over."""
 AsgiEvent = Mapping[str, Any]
 
 
@@ -94,21 +95,54 @@ class Request(falcon.asgi.Request):
         self.context.arrival = arrival
 
 
+class Application(falcon.asgi.App[Request, falcon.asgi.Response]):
+    """Falcon's, which tells when a request is over: answered and sent, or broken off."""
+
+    async def __call__(  # type: ignore[override]  # as falcon.asgi.App has it
+        self, scope: dict[str, Any], receive: Any, send: Any
+    ) -> None:
+        """Serve one request; ``send`` waits where the client reads slowly."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            for tell in scope.get(_AT_END, ()):
+                tell()
+
+
+class BodyLease:
+    """A body's share of the budget, held by its request and by the tasks that use the body."""
+
+    def __init__(self, give_back: Callable[[], None]) -> None:
+        self._give_back = give_back
+        self._holders = 1
+
+    def held_by(self, task: asyncio.Task[Any]) -> None:
+        """Keep the share until ``task`` is done, too."""
+        self._holders += 1
+        task.add_done_callback(lambda _: self.release())
+
+    def release(self) -> None:
+        """Note that one holder is done with the body; give the share back after the last."""
+        self._holders -= 1
+        if not self._holders:
+            self._give_back()
+
+
 class Intake:
     """Reads request bodies: within a size after decoding, and a memory for all.
 
-    ``HEADROOM_BODIES_BYTES`` bounds what the large bodies of this process's requests in
-    work may take together. A body that finds no room is refused at once; small ones always
-    have it, so large ones keep nobody else out.
+    ``HEADROOM_BODIES_BYTES`` bounds what the large bodies of this process's requests may take
+    together, from their first byte until the answer was sent and no task uses them. An answer is
+    about as large as its body, and is counted by it. A body that finds no room is refused at once;
+    small ones always have it, so large ones keep nobody else out.
     """
 
     def __init__(self, settings: Settings) -> None:
         self._limit = settings.max_body_bytes
         self._room = settings.bodies_bytes
 
-    @asynccontextmanager
-    async def body(self, req: falcon.asgi.Request) -> AsyncIterator[bytes]:
-        """Give the body, decoded; its room is taken until the request is answered.
+    async def body(self, req: falcon.asgi.Request) -> tuple[bytes, BodyLease]:
+        """Return the body, decoded, and its lease, which the request holds to its end.
 
         Raises:
             Unavailable: large bodies take all the room there is.
@@ -116,6 +150,9 @@ class Intake:
                 as :func:`read_body`.
         """
         taken = 0
+
+        def give_back() -> None:
+            self._room += taken
 
         def take(size: int) -> None:
             nonlocal taken
@@ -126,10 +163,9 @@ class Intake:
             self._room -= size - taken
             taken = size
 
-        try:
-            yield await read_body(req, self._limit, take)
-        finally:
-            self._room += taken
+        lease = BodyLease(give_back)
+        req.scope.setdefault(_AT_END, []).append(lease.release)
+        return await read_body(req, self._limit, take), lease
 
 
 async def read_body(
