@@ -21,6 +21,8 @@ WORKER_TTL_SECONDS = 5
 ANSWER_TTL_SECONDS = 900
 """How long a request that comes again under its id is known as the same one."""
 
+LEFT_MAX = 10_000
+"""Messages with a text left verbatim by a fault that are remembered for a user."""
 TOMBSTONE_TTL_SECONDS = 7 * 86_400
 """How long after the last original a user's expired hashes are told from unknown ones."""
 TOMBSTONES = 10_000
@@ -56,6 +58,11 @@ def ages(tag: str) -> str:
 def flights(tag: str) -> str:
     """Hash, block key -> who waits for it: single flight over all front ends."""
     return f"{PREFIX}:{{u:{tag}}}:flights"
+
+
+def left(tag: str) -> str:
+    """Hash, conversation chain -> numbers of the texts that a fault kept from their forms."""
+    return f"{PREFIX}:{{u:{tag}}}:left"
 
 
 def original(tag: str, digest: str) -> str:

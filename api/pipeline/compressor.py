@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterable
 
 import msgspec
 import structlog
@@ -12,7 +12,7 @@ from shared import logs
 from shared.bypass import REASON as BYPASS_SWITCH
 from shared.deadline import Deadline
 from shared.errors import Degraded, RequestError
-from shared.jobs import Block
+from shared.jobs import Block, Original
 from shared.settings import Settings
 from shared.upstream import counter_for, detect
 
@@ -20,15 +20,17 @@ from ..runtime.admission import AdmissionControl
 from ..runtime.bypass import BypassSwitch
 from ..runtime.session_stats import SessionStats
 from ..runtime.user_store import UserStore
-from .context import RequestContext
+from .context import RequestContext, text_at
+from .conversation import Sent
 from .dispatch import Dispatcher, Order, Origin
-from .message import HEAVY_MESSAGE_BYTES, VERBATIM, Candidate, Plan, Rendered, digest, read
+from .message import HEAVY_MESSAGE_BYTES, VERBATIM, Candidate, Place, Plan, Seen, digest, read
 from .message_reader import MessageReader, to_read_here
 from .offload import Offload, OffloadedPlan, TooHeavy
 from .options import RequestOptions, as_text
 from .plan import ConversationContext, ConversationPlanner
 from .render import join, render
-from .result import CompressionResult, reason_for_nothing, saved_by_engine, untouched
+from .result import CompressionResult, result_of, untouched
+from .settle import settle
 from .session_memory import Sessions
 from .split import Split, leave
 from .trace import Trace
@@ -64,6 +66,7 @@ class Compressor:
         self._reading = MessageReader(self.aside)
         self.room = AdmissionControl()
         self._planner = ConversationPlanner()
+        self._noting: set[asyncio.Task[None]] = set()
         self.sessions = Sessions(settings.max_user_sessions, settings.memo_bytes)
 
     async def compress(
@@ -83,6 +86,8 @@ class Compressor:
         Raises:
             RequestError: the body is the caller's mistake. Nothing was enqueued.
         """
+        if bypass or self._switch.bypass:
+            return self._bypassed(body, bypass)
         session = self.sessions.of(user)
         try:
             taken = await self._reading.split(session, body, deadline)
@@ -99,10 +104,8 @@ class Compressor:
             turn.trace = trace
             turn.mark("read")
             tokens = self._tokens_before(turn)
-            if bypass or not turn.messages:
-                return untouched(taken, options, tokens, "bypass" if bypass else "empty")
-            if self._switch.bypass:
-                return _switched(taken, options, tokens)
+            if not turn.messages:
+                return untouched(taken, options, tokens, "empty")
             answer = await self._shrink(turn, origin)
             if self._switch.bypass:  # turned while this request waited
                 return _switched(taken, options, tokens)
@@ -114,11 +117,25 @@ class Compressor:
             return self._broken(error, origin, taken)
         finally:
             place.leave()
+            self.sessions.settle(session)
         if not place.refused:
-            session.remember_trail(taken, turn.messages)
-        self.sessions.settle(session)
+            seen = zip(turn.messages, turn.chains, turn.marks, strict=True)
+            session.remember_trail(taken, [Seen(*one) for one in seen])
+            self.sessions.settle(session)
         self._activity.note(user, answer.cache_hits, answer.cache_misses, answer.saved_by_cache)
         return answer
+
+    def _bypassed(self, body: bytes, asked: bool) -> CompressionResult:
+        """Leave the messages as they came, unread: the caller or an operator wants it so.
+
+        Raises:
+            RequestError: the body is the caller's mistake.
+        """
+        taken = leave(body)
+        options = RequestOptions.read(taken.envelope, self._settings)
+        if asked:
+            return untouched(taken, options, _guessed(taken), "bypass")
+        return _switched(taken, options, _guessed(taken))
 
     def _broken(self, error: Exception, origin: Origin, taken: Split) -> CompressionResult:
         """Leave the messages as they came because of a defect of ours."""
@@ -133,8 +150,7 @@ class Compressor:
     def _left(self, taken: Split, reason: str) -> CompressionResult:
         """Leave the messages as they came; their tokens are a guess by size."""
         options = RequestOptions.read(taken.envelope, self._settings)
-        tokens = sum(end - start for start, end in taken.spans) // 4
-        return untouched(taken, options, tokens, reason, degraded=[reason])
+        return untouched(taken, options, _guessed(taken), reason, degraded=[reason])
 
     def warm_up(self) -> None:
         """Plan a first message, so that no request waits for rules to load."""
@@ -143,9 +159,8 @@ class Compressor:
         raw = msgspec.json.encode({"role": "user", "content": [part]})
         facts, message = read(raw, digest(raw))
         options = RequestOptions("default").plan_options(self._settings)
-        counter = counter_for("default")
-        around = self._planner.surroundings([facts], options, counter)
-        self._planner.plan(0, facts, message, around)
+        around = ConversationContext([facts], options, counter_for("default"))
+        self._planner.plan(around.of(0), facts, message)
 
     async def _shrink(self, turn: RequestContext, origin: Origin) -> CompressionResult:
         await self._plan(turn)
@@ -165,26 +180,23 @@ class Compressor:
     # ── 2: plan ─────────────────────────────────────────────────────────────────────
 
     async def _plan(self, turn: RequestContext) -> None:
-        """Plan every message; past the deadline the rest stays as it came."""
+        """Plan the messages that are new to the conversation; past the deadline they stay."""
+        turn.plans = [VERBATIM] * len(turn.messages)
         if turn.place.refused:
-            turn.plans = [m.plan if m.rendered is not None else VERBATIM for m in turn.messages]
+            turn.unplanned.update(range(turn.known, len(turn.messages)))
             return
         options = turn.options.plan_options(self._settings)
-        around = self._planner.surroundings(turn.messages, options, turn.counter)
-        turn.query = around.query
-        refreshed = turn.session.refreshed
-        for index, message in enumerate(turn.messages):
-            plan = message.plan
+        turn.context = around = ConversationContext(turn.messages, options, turn.counter)
+        for index in range(turn.known, len(turn.messages)):
+            message = turn.messages[index]
             if message.unread:
                 turn.degraded.add("large")
-                turn.plans.append(VERBATIM)
                 continue
-            if message.plan_key != around.key(index, message, plan) or (
-                plan.originals and any(h not in refreshed for h in plan.originals)
-            ):
-                plan = await self._plan_in_time(turn, index, around)
-            turn.plans.append(plan)
-        turn.place.rest()
+            turn.plans[index] = message.plan
+            if message.plan_key != (key := around.key(index)):
+                turn.plans[index] = await self._plan_in_time(turn, index, around)
+                if index not in turn.unplanned:
+                    message.plan, message.plan_key = turn.plans[index], key
 
     async def _plan_in_time(
         self, turn: RequestContext, index: int, around: ConversationContext
@@ -196,6 +208,7 @@ class Compressor:
         except Degraded:  # others had the thread until the deadline
             pass
         turn.degraded.add("deadline")
+        turn.unplanned.add(index)
         return VERBATIM
 
     async def _plan_one(
@@ -206,14 +219,11 @@ class Compressor:
             planned = await self._plan_heavy(turn, index, around)
             if planned is None:
                 return VERBATIM
-            plan, originals, texts, detections = planned
+            plan, texts, detections = planned
             turn.detections.update(detections)
         else:
-            plan, originals, texts = self._planner.plan(index, message, turn.message(index), around)
-        turn.originals.update((o.hash, o) for o in originals)
+            plan, texts = self._planner.plan(around.of(index), message, turn.message(index))
         turn.texts.update(texts)
-        message.plan = plan
-        message.plan_key = around.key(index, message, plan)
         return plan
 
     async def _plan_heavy(
@@ -221,11 +231,14 @@ class Compressor:
     ) -> OffloadedPlan | None:
         turn.place.rest()
         message = turn.messages[index]
-        context = around.context(index, message)
+        raw = turn.raw(index)
         try:
-            return await self.aside.plan(turn.session.user, turn.raw(index), context, turn.deadline)
+            return await self.aside.plan(
+                turn.session.user, raw, around.of(index), turn.deadline
+            )
         except Degraded as error:
             turn.degraded.add(error.reason)
+            turn.unplanned.add(index)
             if isinstance(error, TooHeavy):
                 message.unread = "refused"
             return None
@@ -234,27 +247,47 @@ class Compressor:
 
     async def _fill(self, turn: RequestContext, origin: Origin) -> None:
         """Get the forms this session does not know yet, as far as the deadline allows."""
-        session = turn.session
-        unknown = {
-            candidate.key: (index, candidate)
-            for index, plan in enumerate(turn.plans)
-            for candidate in plan.candidates
-            if candidate.key not in session.forms
-        }
-        known = sum([len(p.candidates) for p in turn.plans]) - len(unknown)
-        turn.hits, turn.misses = known, 0
         if turn.place.refused:
             return
+        await settle(turn, final=False)
+        await self._recall(turn)
+        session = turn.session
+        wanted = {
+            candidate.key: (index, candidate)
+            for index in range(turn.conversation.shared_with(turn.chains), len(turn.messages))
+            for candidate in turn.plans[index].candidates
+        }
+        unknown = {key: one for key, one in wanted.items() if key not in session.forms}
+        turn.hits = len(wanted) - len(unknown)
         await self._reread_heavy(turn, unknown)
         if turn.trace is not None:
             turn.trace.unknown = frozenset(unknown)
         if not unknown:
             return
+        await self._fetch(turn, unknown, origin)
+
+    async def _recall(self, turn: RequestContext) -> None:
+        """Learn which of the new messages another replica answered without a form."""
+        chains = [
+            turn.chains[index]
+            for index in range(turn.conversation.shared_with(turn.chains), len(turn.messages))
+            if turn.plans[index].candidates
+        ]
+        if not chains:
+            return
+        try:
+            turn.left = await self._state.left(turn.session.tag, chains, turn.deadline)
+        except Degraded:  # then it is not known, and at worst an earlier text changes
+            pass
+
+    async def _fetch(
+        self, turn: RequestContext, unknown: dict[str, tuple[int, Candidate]], origin: Origin
+    ) -> None:
+        session = turn.session
+        first = next(iter(unknown.values()))[0]
+        query = turn.context.of(first).query if turn.context is not None else ""
         order = Order(
-            session.tag,
-            turn.options.engine_options(self._settings),
-            as_text(turn.query),
-            origin,
+            session.tag, turn.options.engine_options(self._settings), as_text(query), origin
         )
         found = await self._dispatcher.fetch(
             order,
@@ -274,7 +307,7 @@ class Compressor:
             if form.outcome in ("failed", "refused", "unstored"):
                 continue
             session.remember_form(key, form)
-            if key in turn.texts:  # stored by the worker a moment ago
+            if key in turn.fresh:  # stored by the worker a moment ago
                 session.refreshed.update(dict.fromkeys(form.stored, now))
 
     async def _reread_heavy(
@@ -283,12 +316,10 @@ class Compressor:
         """Have the texts of heavy messages that an earlier turn planned, or do without."""
         wanted = {i for key, (i, _) in unknown.items() if key not in turn.texts}
         heavy = [i for i in wanted if turn.messages[i].size > HEAVY_MESSAGE_BYTES]
-        if not heavy:
+        if not heavy or turn.context is None:
             return
-        options = turn.options.plan_options(self._settings)
-        around = self._planner.surroundings(turn.messages, options, turn.counter)
         for index in heavy:
-            await self._plan_one(turn, index, around)
+            await self._plan_one(turn, index, turn.context)
         for key in [k for k, (i, _) in unknown.items() if i in heavy and k not in turn.texts]:
             del unknown[key]
 
@@ -302,7 +333,15 @@ class Compressor:
             text = turn.text(index, candidate)
             what = turn.detections.get(candidate.key) or detect(text)
             blocks.append(
-                Block(candidate.key, text, candidate.shape, candidate.role, candidate.call, what)
+                Block(
+                    candidate.key,
+                    text,
+                    candidate.shape,
+                    candidate.role,
+                    candidate.call,
+                    what,
+                    reversible_only=candidate.lossless,
+                )
             )
         turn.place.leave()
         return blocks
@@ -311,74 +350,72 @@ class Compressor:
 
     async def _assemble(self, turn: RequestContext) -> CompressionResult:
         turn.place.leave()
-        rendered = self._render(turn)
-        stored = {h for item in rendered if item.stored for h in item.stored}
-        if not await self._keep(turn, stored):
-            self._without_unstored(turn, rendered)
+        await settle(turn, final=True)
+        sent = turn.conversation.sent[: len(turn.messages)]
+        # Without a pause: another request of this conversation may write other cache marks.
+        for index, (message, item) in enumerate(zip(turn.messages, sent, strict=True)):
+            raw = turn.raw(index) if item.changes else b""
+            render(message, item, raw, turn.marks[index], turn.counter)
+        pieces, changed = join(turn.split.body, turn.split.spans, sent)
         if turn.trace is not None:
-            observe(turn.trace, turn, rendered)
-        pieces, changed = join(turn.split.body, turn.split.spans, rendered)
-        after = sum([item.tokens for item in rendered]) + turn.counter.overhead
-        shown = dict.fromkeys(h for item in rendered if item.shown for h in item.shown)
-        transforms = [t for item in rendered if item.transforms for t in item.transforms]
-        degraded = sorted(turn.degraded)
-        transforms += [f"farm:verbatim:{reason}" for reason in degraded]
-        before = self._tokens_before(turn)
-        engines, by_cache = saved_by_engine(turn, rendered)
-        return CompressionResult(
-            pieces=pieces,
-            messages=len(rendered),
-            changed=changed,
-            tokens_before=before,
-            tokens_after=after,
-            transforms=transforms,
-            hashes=list(shown),
-            model=turn.options.model,
-            degraded=degraded,
-            cache_hits=turn.hits,
-            cache_misses=turn.misses,
-            reason="" if after < before else reason_for_nothing(turn, transforms),
-            engines=engines,
-            saved_by_cache=by_cache,
-        )
+            observe(turn.trace, turn, sent)
+        await self._keep(turn, sent)
+        self._note_left(turn, sent)
+        return result_of(turn, sent, pieces, changed)
 
-    def _render(self, turn: RequestContext) -> list[Rendered]:
-        forms = turn.session.forms
-        rendered = []
-        for index, (message, plan) in enumerate(zip(turn.messages, turn.plans, strict=True)):
-            wanted = tuple([forms.get(c.key) for c in plan.candidates]) if plan.candidates else ()
-            item = message.rendered
-            if item is None or item.plan is not plan or item.forms != wanted:
-                raw = turn.raw(index) if wanted or plan.replacements else b""
-                item = message.rendered = render(message, plan, raw, wanted, turn.counter)
-                turn.session.size += len(item.data or b"")
-            rendered.append(item)
-        return rendered
+    async def _keep(self, turn: RequestContext, sent: list[Sent]) -> None:
+        """Have the originals that this answer's markers lead to in Redis for a while longer.
 
-    async def _keep(self, turn: RequestContext, stored: Iterable[str]) -> bool:
-        """Store the originals that markers of this answer name, and prolong the others."""
+        One that has gone is stored again: its text is in the very request.
+        """
         session = turn.session
         now = time.monotonic()
         stale = now - self._settings.ccr_ttl_seconds / 4
-        late = [h for h in stored if session.refreshed.get(h, -1e9) < stale]
-        fresh = [turn.originals[h] for h in late if h in turn.originals]
-        refresh = [h for h in late if h not in turn.originals]
+        places = {h: (i, item.shown[h]) for i, item in enumerate(sent) for h in item.shown}
+        late = [h for h in places if session.refreshed.get(h, -1e9) < stale]
+        if not late:
+            return
         try:
-            if fresh or refresh:
-                await self._state.keep(session.tag, fresh, refresh, turn.deadline)
-                session.refreshed.update(dict.fromkeys(late, now))
+            gone = await self._state.keep(session.tag, (), late, turn.deadline)
+            if gone:
+                again = [_original(h, turn, *places[h]) for h in gone]
+                await self._state.keep(session.tag, again, (), turn.deadline)
+            session.refreshed.update(dict.fromkeys(late, now))
         except Degraded as error:
             turn.degraded.add(error.reason)
-            return not fresh or all(h in session.refreshed for h in late)
-        return True
 
-    def _without_unstored(self, turn: RequestContext, rendered: list[Rendered]) -> None:
-        """Let the messages whose markers would lead nowhere leave as they came."""
-        refreshed = turn.session.refreshed
-        for index, (message, plan) in enumerate(zip(turn.messages, turn.plans, strict=True)):
-            if any(h not in refreshed for h in plan.originals):
-                message.plan_key, message.rendered = None, None
-                rendered[index] = render(message, VERBATIM, b"", (), turn.counter)
+    def _note_left(self, turn: RequestContext, sent: list[Sent]) -> None:
+        """Have other replicas know which texts left without their form, after the answer."""
+        left = {
+            turn.chains[index]: range(len(turn.plans[index].candidates) or 1)
+            for index in range(turn.known, len(sent))
+            if sent[index].unfinished
+        }
+        if not left:
+            return
+        deadline = Deadline.after(self._settings.redis_timeout)
+        task = asyncio.create_task(self._leave(turn.session.tag, left, deadline), name="left")
+        self._noting.add(task)
+        task.add_done_callback(self._noting.discard)
+
+    async def _leave(
+        self, user: str, left: dict[bytes, range], deadline: Deadline
+    ) -> None:
+        try:
+            await self._state.leave(user, left, deadline)
+        except Degraded:  # this process knows it
+            return
+
+
+def _original(digest: str, turn: RequestContext, index: int, place: Place) -> Original:
+    """Return the original of a text in this very request, as it was stored before."""
+    text = text_at(turn.message(index), place)
+    return Original(digest, text, turn.counter.count_text(text))
+
+
+def _guessed(taken: Split) -> int:
+    """Return the tokens of messages that nobody counts, by their size."""
+    return sum(end - start for start, end in taken.spans) // 4
 
 
 def _switched(taken: Split, options: RequestOptions, tokens: int) -> CompressionResult:

@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.deadline import Deadline
-from shared.jobs import Detection, Original
+from shared.jobs import Detection
 from shared.upstream import Counter
 
 from ..runtime.admission import Admission
-from .message import Candidate, Message, Plan, decode
+from .conversation import Conversation
+from .message import Candidate, Message, Place, Plan, decode
 from .options import RequestOptions
+from .plan import ConversationContext
 from .session_memory import Session
 from .split import Split
 from .trace import Trace
@@ -19,7 +21,12 @@ from .trace import Trace
 
 @dataclass(slots=True)
 class RequestContext:
-    """One request while it is worked on. ``trace`` is there where somebody asked to see its way."""
+    """One request while it is worked on. ``trace`` is there where somebody asked to see it.
+
+    ``chains`` name the conversation up to each message, ``marks`` each message's cache marks.
+    ``known`` is how many leading messages were sent before, ``unplanned`` which there was no time
+    for, ``left`` which texts an earlier answer left without their form, by chain and number.
+    """
 
     session: Session
     split: Split
@@ -28,10 +35,15 @@ class RequestContext:
     options: RequestOptions
     deadline: Deadline
     place: Admission
+    conversation: Conversation
+    chains: list[bytes] = field(default_factory=list)
+    marks: list[bytes] = field(default_factory=list)
+    known: int = 0
+    unplanned: set[int] = field(default_factory=set)
+    left: dict[bytes, frozenset[int]] = field(default_factory=dict)
     decoded: dict[int, dict[str, Any]] = field(default_factory=dict)
     plans: list[Plan] = field(default_factory=list)
-    query: str = ""
-    originals: dict[str, Original] = field(default_factory=dict)
+    context: ConversationContext | None = None
     texts: dict[str, str] = field(default_factory=dict)
     detections: dict[str, Detection] = field(default_factory=dict)
     degraded: set[str] = field(default_factory=set)
@@ -54,7 +66,7 @@ class RequestContext:
     def text(self, index: int, candidate: Candidate) -> str:
         """Return the text of message ``index`` that ``candidate`` stands for."""
         text = self.texts.get(candidate.key)
-        return text if text is not None else _inside(self.message(index), candidate)
+        return text if text is not None else text_at(self.message(index), candidate.place)
 
     def mark(self, stage: str, ended: float | None = None) -> None:
         """Note that ``stage`` ends here, or ended at that ``time.perf_counter()``."""
@@ -62,12 +74,11 @@ class RequestContext:
             self.trace.mark(stage, ended)
 
 
-def _inside(message: dict[str, Any], candidate: Candidate) -> str:
-    """Return a candidate's text from its message, as headroom's router reads it."""
+def text_at(message: dict[str, Any], place: Place) -> str:
+    """Return the text that stands at ``place``."""
     content = message["content"]
-    if candidate.index is None:
+    if place.block is None:
         return str(content)
-    inner = content[candidate.index]["text" if candidate.shape == "text" else "content"]
-    if candidate.parts:
-        return "".join([part.get("text", "") for part in inner])
-    return str(inner)
+    block = content[place.block]
+    inner = block["content"] if block.get("type") == "tool_result" else block["text"]
+    return str(inner if place.part is None else inner[place.part]["text"])

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from shared.errors import InvalidField, MalformedBody
-from shared.jobs import Form, Shape, ToolCall
+from shared.jobs import Shape, ToolCall
 from shared.upstream import Counter, FileCall, Lifecycle, analysis_intent, tool_calls, user_query
 
 HEAVY_MESSAGE_BYTES = 64 * 1024
@@ -18,68 +19,45 @@ HEAVY_MESSAGE_BYTES = 64 * 1024
 worst texts found cost 1 to 2.5 µs a character, so what is below costs a tenth of a second."""
 
 
+class Place(NamedTuple):
+    """Where a text stands in a message: its content block, and its part of a tool result.
+
+    ``block`` is None for a string content, ``part`` None where a block's text is a string.
+    """
+
+    block: int | None
+    part: int | None
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A text of a message that an engine may shrink.
+    """A text of a message that may leave shorter. The text itself is not kept.
 
-    ``index`` is its content block, None for a string content; ``parts`` says that a
-    tool_result's content was a list of texts. The text itself is not kept.
+    ``call_id`` is the tool call it answers, empty where it answers none; ``lossless`` says that
+    only a form that can be reversed may take its place.
     """
 
     key: str
-    index: int | None
-    parts: bool
+    place: Place
     shape: Shape
     role: str
+    call_id: str
     call: ToolCall | None
     pool: str
+    lossless: bool
     transforms: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Replacement:
-    """A new text for a place of a message, decided without an engine."""
-
-    index: int | None
-    parts: bool
-    shape: Shape
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to happen to a message: what is known already, and what engines may do.
-
-    ``originals`` are the hashes that the replacements' markers carry.
-    """
+    """What may happen to a message: the texts that may shrink, and why others stay."""
 
     candidates: tuple[Candidate, ...] = ()
-    replacements: tuple[Replacement, ...] = ()
-    originals: tuple[str, ...] = ()
     transforms: tuple[str, ...] = ()
-    code: bool = False
 
 
 VERBATIM = Plan()
 """The plan of a message that leaves as it came."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rendered:
-    """A message as it leaves, made by ``plan`` from ``forms``; ``data`` is None for its own bytes.
-
-    ``shown`` are the CCR hashes its text carries, ``stored`` all kept in Redis for it,
-    ``engines`` what made its new texts.
-    """
-
-    plan: Plan
-    forms: tuple[Form | None, ...]
-    data: bytes | None
-    tokens: int
-    transforms: tuple[str, ...]
-    shown: tuple[str, ...]
-    stored: tuple[str, ...]
-    engines: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -103,7 +81,6 @@ class Message:
     tokens: dict[str, int]
     plan: Plan = VERBATIM
     plan_key: object = None
-    rendered: Rendered | None = None
     unread: Literal["", "time", "refused"] = ""
 
 
@@ -112,12 +89,42 @@ def unread(name: bytes, size: int, counter: Counter, why: Literal["time", "refus
     return Message(name, size, "", {}, {}, (), "", None, {counter.id: size // 4}, unread=why)
 
 
+class Seen(NamedTuple):
+    """One message of a body: its facts, and the cache marks it carries.
+
+    ``chain`` names the conversation up to and with this message, marks left out. ``marks`` are
+    the bytes and offsets of its ``cache_control`` marks, empty where it has none: the only
+    thing in which two raw messages of equal facts may differ.
+    """
+
+    facts: Message
+    chain: bytes
+    marks: bytes
+
+
+_MARK = re.compile(rb',\s*"cache_control"\s*:\s*(?:\{[^{}]*\}|null)|"cache_control"\s*:\s*(?:\{[^{}]*\}|null)\s*,?')
+"""A cache mark in raw JSON. Inside a string its quotes would be escaped, so none is found there."""
+
+
+def without_marks(raw: bytes) -> tuple[bytes, bytes]:
+    """Return a raw message without its cache marks, and what names the marks."""
+    if b'"cache_control"' not in raw:
+        return raw, b""
+    found = [b"%d:%b" % (m.start(), m.group()) for m in _MARK.finditer(raw)]
+    return _MARK.sub(b"", raw), b"|".join(found)
+
+
+def chained(chain: bytes, name: bytes) -> bytes:
+    """Return the chain that goes on with the message of digest ``name`` (16 bytes)."""
+    return blake2b(chain + name, digest_size=16).digest()
+
+
 _any = msgspec.json.Decoder()
 _lifecycle = Lifecycle()
 
 
 def digest(raw: bytes) -> bytes:
-    """Return the digest that names a raw message (16 bytes)."""
+    """Return the digest that names a raw message without its marks (16 bytes)."""
     return blake2b(raw, digest_size=16).digest()
 
 

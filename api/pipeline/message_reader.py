@@ -11,7 +11,16 @@ from shared.upstream import Counter
 from ..runtime.admission import Admission
 from ..runtime.token_counters import TokenCounters
 from .context import RequestContext
-from .message import HEAVY_MESSAGE_BYTES, Message, count, digest, read, unread
+from .message import (
+    HEAVY_MESSAGE_BYTES,
+    Message,
+    chained,
+    count,
+    digest,
+    read,
+    unread,
+    without_marks,
+)
 from .offload import HEAVY_BODY_BYTES, Offload, TooHeavy
 from .options import RequestOptions
 from .session_memory import Session
@@ -60,16 +69,22 @@ class MessageReader:
             RequestError: a message is no object.
             Degraded: the deadline came first, or there is no place to count for a new model.
         """
-        messages = list(taken.known)
         counter = await self._counters.of(options.model, place, deadline)
-        turn = RequestContext(session, taken, messages, counter, options, deadline, place)
+        messages = [seen.facts for seen in taken.known]
+        chains = [seen.chain for seen in taken.known]
+        marks = [seen.marks for seen in taken.known]
+        names = [_name(raw, chains, marks) for raw in taken.rest]
+        conversation = session.conversation((options.seed, counter.id), chains)
+        turn = RequestContext(
+            session, taken, messages, counter, options, deadline, place, conversation, chains, marks
+        )
+        turn.known = conversation.shared_with(chains)
         if place.refused:
             turn.degraded.add("overload")
-            messages[:] = _known(session, taken, counter)
+            messages[:] = _known(session, taken, names, counter)
             return turn
-        for raw in taken.rest:
+        for raw, name in zip(taken.rest, names, strict=True):
             await place.turn()
-            name = digest(raw)
             facts = session.messages.get(name)
             if facts is None:
                 if len(raw) > HEAVY_MESSAGE_BYTES:
@@ -111,12 +126,22 @@ class MessageReader:
             return unread(name, len(raw), turn.counter, "time")
 
 
-def _known(session: Session, taken: Split, counter: Counter) -> list[Message]:
+def _name(raw: bytes, chains: list[bytes], marks: list[bytes]) -> bytes:
+    """Return the digest of a new message, and add its place in the conversation and its marks."""
+    plain, found = without_marks(raw)
+    name = digest(plain)
+    chains.append(chained(chains[-1] if chains else b"", name))
+    marks.append(found)
+    return name
+
+
+def _known(
+    session: Session, taken: Split, names: list[bytes], counter: Counter
+) -> list[Message]:
     """Return the messages' facts without reading any: what is new stays unread."""
     found: list[tuple[bytes, int, Message | None]]
-    found = [(facts.digest, facts.size, facts) for facts in taken.known]
-    for raw in taken.rest:
-        name = digest(raw)
+    found = [(seen.facts.digest, seen.facts.size, seen.facts) for seen in taken.known]
+    for raw, name in zip(taken.rest, names, strict=True):
         found.append((name, len(raw), session.messages.get(name)))
     return [
         facts

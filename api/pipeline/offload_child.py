@@ -20,7 +20,7 @@ from typing import IO, Any
 from shared.errors import RequestError
 from shared.upstream import Counter, detect
 
-from .message import Message, count, digest, read
+from .message import Message, count, digest, read, without_marks
 from .offload import LENGTH, LIMIT_SECONDS, MEMORY_BYTES, OffloadedPlan, OffloadTask
 from .plan import ConversationPlanner, MessageContext
 from .split import split
@@ -39,13 +39,13 @@ def _split(body: bytes) -> OffloadTask:
 
 
 def _read(raw: bytes, counter: Counter) -> Message:
-    facts, message = read(raw, digest(raw))
+    facts, message = read(raw, digest(without_marks(raw)[0]))
     count(facts, message, counter)
     return facts
 
 
 def _plan(raw: bytes, context: MessageContext) -> OffloadedPlan:
-    facts, message = read(raw, digest(raw))
+    facts, message = read(raw, digest(without_marks(raw)[0]))
     plan, originals, texts = _planner.plan_in(context, facts, message)
     detections = {key: detect(text) for key, text in texts.items()}
     return OffloadedPlan(plan, originals, texts, detections)

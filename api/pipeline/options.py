@@ -40,6 +40,7 @@ class RequestOptions:
     target_ratio: float | None = None
     compress_user_messages: bool = False
     mode: str = "ccr"
+    fold: bool = True
 
     @classmethod
     def read(cls, envelope: Envelope, settings: Settings) -> RequestOptions:
@@ -64,6 +65,11 @@ class RequestOptions:
         if "mode" not in given:
             return _with_mode(options, settings.marker_mode)
         return options
+
+    @property
+    def seed(self) -> object:
+        """What makes a conversation another one although its messages are the same."""
+        return (self.mode, self.fold)
 
     def plan_options(self, settings: Settings) -> PlanOptions:
         """Return what planning needs of these options."""

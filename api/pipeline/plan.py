@@ -1,12 +1,13 @@
 """Step 2: decide which texts of a conversation may shrink, by headroom's rules.
 
-The rules look at one message at a time and at four things around it: the tool calls it
-answers, whether a file it read was edited later, whether it is recent and whether the
-user asks about code. So a message's plan is kept until one of the four changes.
+A message is planned once, when it is first sent, from what stands before it and from nothing
+after it: the tool calls that its results answer, and the question that stood then. So what a
+conversation's messages leave as never changes with what is said later, on any replica.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -15,14 +16,17 @@ from typing import Any
 import msgspec
 import structlog
 
-from shared.jobs import Original, Shape, ToolCall, is_tool_output
-from shared.upstream import ENGINE_VERSION, Counter, Lifecycle, Planned
+from shared.content import classify
+from shared.jobs import Shape, ToolCall, is_tool_output
+from shared.upstream import ENGINE_VERSION, Counter, Planned
 from shared.upstream import Planner as Rules
 
-from .message import Candidate, Message, Plan, Replacement
+from .message import Candidate, Message, Place, Plan
 
 _log = structlog.get_logger(__name__)
 _pack = msgspec.msgpack.Encoder()
+MIN_CHARS = 200
+"""Below it not even a form without loss can pay: its note is as long as what it saves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,77 +43,50 @@ class PlanOptions:
 
 @dataclass(frozen=True, slots=True)
 class MessageContext:
-    """What one message is planned in: of the conversation, what it has to do with."""
+    """What one message is planned in: of the conversation before it, what it has to do with.
+
+    ``query`` is the user's question that stood then, ``analysis`` says that it asks about code.
+    """
 
     options: PlanOptions
     counter: Counter
     calls: dict[str, ToolCall]
-    stale: dict[str, Any]
-    recent: bool
     analysis: bool
+    query: str
 
 
 class ConversationContext:
-    """What a conversation's messages are read against: options, calls, stale reads, intent."""
+    """What a conversation's messages are planned in: options, and for each the calls before it."""
 
     def __init__(
-        self,
-        messages: list[Message],
-        options: PlanOptions,
-        counter: Counter,
-        lifecycle: Lifecycle,
+        self, messages: Sequence[Message], options: PlanOptions, counter: Counter
     ) -> None:
         self.options = options
         self.counter = counter
-        self.base = _intern((options, counter.id))
-        self.calls: dict[str, ToolCall] = {}
-        edits = []
+        self._base = _intern((options, counter.id))
+        self._calls: dict[int, dict[str, ToolCall]] = {}
+        self._asked: list[tuple[bool, str]] = []
+        calls: dict[str, ToolCall] = {}
+        asked = (False, "")
         for index, message in enumerate(messages):
+            if message.analysis is not None:
+                asked = (message.analysis, message.query or asked[1])
+            self._asked.append(asked)
+            if message.answers:
+                self._calls[index] = {i: calls[i] for i in message.answers if i in calls}
             if message.calls:
-                self.calls.update(message.calls)
-                if message.files:
-                    edits.append((index, message.files))
-        markers = options.marker_mode == "ccr"
-        self.stale = lifecycle.classify(edits) if markers and edits else {}
-        self.first_recent = len(messages) - options.protect_recent
-        self.analysis = False
-        self.query = ""
-        asked = False
-        for message in reversed(messages):
-            if message.analysis is None:
-                continue
-            if not asked:
-                self.analysis = message.analysis
-                asked = True
-            if message.query:
-                self.query = message.query
-                break
+                calls.update(message.calls)  # an id used again names the later call from here on
 
-    def key(self, index: int, message: Message, plan: Plan) -> object:
-        """Return what ``plan`` of message ``index`` hangs on; it holds while this is equal."""
-        calls = stale = None
-        if message.answers:
-            calls = tuple([self.calls.get(i) for i in message.answers])
-            if self.stale:
-                stale = tuple([self._state(i) for i in message.answers])
-        code = (index >= self.first_recent, self.analysis) if plan.code else None
-        return (self.base, calls, stale, code)
+    def key(self, index: int) -> object:
+        """Return what the plan of message ``index`` depends on; it holds while this is equal."""
+        calls = self._calls.get(index)
+        return (self._base, tuple(calls.items()) if calls else None, self._asked[index])
 
-    def context(self, index: int, message: Message) -> MessageContext:
+    def of(self, index: int) -> MessageContext:
         """Return what message ``index`` is planned in."""
-        answers = message.answers
-        return MessageContext(
-            self.options,
-            self.counter,
-            {i: self.calls[i] for i in answers if i in self.calls},
-            {i: self.stale[i] for i in answers if i in self.stale},
-            index >= self.first_recent,
-            self.analysis,
-        )
-
-    def _state(self, call: str) -> tuple[str, str] | None:
-        read = self.stale.get(call)
-        return (read.state.value, read.file_path) if read else None
+        analysis, query = self._asked[index]
+        calls = self._calls.get(index, {})
+        return MessageContext(self.options, self.counter, calls, analysis, query)
 
 
 @lru_cache(maxsize=1024)
@@ -123,59 +100,40 @@ class ConversationPlanner:
 
     def __init__(self) -> None:
         self._rules: dict[tuple[str, bool], Rules] = {}
-        self._lifecycle = Lifecycle()
-
-    def surroundings(
-        self, messages: list[Message], options: PlanOptions, counter: Counter
-    ) -> ConversationContext:
-        """Read what the conversation's messages are planned against."""
-        return ConversationContext(messages, options, counter, self._lifecycle)
 
     def plan(
-        self, index: int, message: Message, decoded: dict[str, Any], around: ConversationContext
-    ) -> tuple[Plan, list[Original], dict[str, str]]:
-        """Plan message ``index``.
-
-        Returns its plan, the originals to store before the answer leaves, and the texts
-        of its candidates by key. A message that headroom's rules cannot read stays as it is.
-        """
-        return self.plan_in(around.context(index, message), message, decoded)
-
-    def plan_in(
         self, context: MessageContext, message: Message, decoded: dict[str, Any]
-    ) -> tuple[Plan, list[Original], dict[str, str]]:
-        """Plan a message in its context; returns as :meth:`plan`."""
+    ) -> tuple[Plan, dict[str, str]]:
+        """Plan a message in its context.
+
+        Returns its plan and the texts of its candidates by key. A message that headroom's rules
+        cannot read stays as it is.
+        """
         try:
             return self._plan(context, message, decoded)
         except Exception as error:  # whatever shape a client sends, it goes through
             _log.warning("plan_failed", role=message.role, error=type(error).__name__)
-            return Plan(transforms=("farm:verbatim:unplanned",)), [], {}
+            return Plan(transforms=("farm:verbatim:unplanned",)), {}
 
     def _plan(
         self, context: MessageContext, message: Message, decoded: dict[str, Any]
-    ) -> tuple[Plan, list[Original], dict[str, str]]:
-        reads = list(context.stale.values())
-        originals: list[Original] = []
-        transforms: tuple[str, ...] = ()
-        current = decoded
-        if reads:
-            current, originals, transforms = self._lifecycle.replace(decoded, reads)
-        draft = _Draft(message, transforms, context)
+    ) -> tuple[Plan, dict[str, str]]:
+        draft = _Draft(message, context)
         options = context.options
         rules = self._rules_for(options)
-        for place, part in _parts(current):
+        for place, part in texts_of(decoded):
             planned = rules.plan(
                 part,
                 calls=context.calls,
                 counter=context.counter,
-                recent=context.recent,
+                # What is new is recent, and what was decided stays: age never changes a form.
+                recent=options.protect_recent > 0,
                 analysis=context.analysis,
                 min_tokens=options.min_tokens,
                 compress_user_messages=options.compress_user_messages,
             )
-            before = decoded.get("content") if place is None else decoded["content"][place]
-            draft.add(place, before, part, planned, rules)
-        return draft.plan([o.hash for o in originals]), originals, draft.texts
+            draft.add(place, part, planned)
+        return draft.plan(), draft.texts
 
     def _rules_for(self, options: PlanOptions) -> Rules:
         key = (options.marker_mode, options.code_aware)
@@ -187,69 +145,44 @@ class ConversationPlanner:
 class _Draft:
     """A plan while its message's parts are gone through."""
 
-    def __init__(
-        self,
-        message: Message,
-        transforms: tuple[str, ...],
-        context: MessageContext,
-    ) -> None:
+    def __init__(self, message: Message, context: MessageContext) -> None:
         self._message = message
         self._context = context
-        self._transforms = list(transforms)
+        self._transforms: list[str] = []
         self._candidates: list[Candidate] = []
-        self._replacements: list[Replacement] = []
-        self._code = False
         self.texts: dict[str, str] = {}
 
-    def add(
-        self,
-        index: int | None,
-        before: Any,
-        part: dict[str, Any],
-        planned: Planned,
-        rules: Rules,
-    ) -> None:
-        """Take headroom's verdict on one part: a candidate, a replacement, or neither."""
-        self._code = self._code or planned.code
-        shape, call_id = _shape(index, part)
-        if planned.texts:
-            text = planned.texts[0]
-            call = self._context.calls.get(call_id)
-            key = self._key(shape, call, text)
-            is_output = is_tool_output(shape, self._message.role)
-            free_text = is_output and not planned.fold and rules.needs_model(text)
-            model = free_text and self._context.options.marker_mode == "ccr"
-            parts = index is not None and isinstance(before.get("content"), list)
-            self.texts[key] = text
-            self._candidates.append(
-                Candidate(
-                    key,
-                    index,
-                    parts,
-                    shape,
-                    self._message.role,
-                    call,
-                    "gpu" if model else "cpu",
-                    planned.transforms,
-                )
-            )
-            return
-        self._transforms += planned.transforms
-        after = planned.message.get("content") if index is None else planned.message["content"][0]
-        if after != before:
-            self._replacements.append(_replacement(index, shape, after))
+    def add(self, place: Place, part: dict[str, Any], planned: Planned) -> None:
+        """Take headroom's verdict on one part: a candidate, or why it stays as it is.
 
-    def plan(self, originals: list[str]) -> Plan:
-        """Return the plan of all parts together."""
-        return Plan(
-            tuple(self._candidates),
-            tuple(self._replacements),
-            tuple(originals),
-            tuple(self._transforms),
-            self._code,
+        A text that headroom leaves for its size may still be written shorter without loss.
+        """
+        shape, call_id, text = _shape(place, part)
+        role = self._message.role
+        output = is_tool_output(shape, role)
+        folded = planned.message.get("content") != part.get("content")
+        small = output and len(text) >= MIN_CHARS and (folded or not planned.transforms)
+        if not planned.texts and not small:
+            self._transforms += planned.transforms
+            return
+        lossless = not planned.texts or (planned.fold and len(planned.texts) == 1)
+        call = self._context.calls.get(call_id)
+        content = classify(text, call) if output else None
+        model = content is not None and content.pool == "gpu" and not lossless
+        markers = self._context.options.marker_mode == "ccr"
+        key = self._key(shape, call, text, lossless)
+        self.texts[key] = text
+        transforms = () if folded else planned.transforms
+        pool = "gpu" if model and markers else "cpu"
+        self._candidates.append(
+            Candidate(key, place, shape, role, call_id, call, pool, lossless, transforms)
         )
 
-    def _key(self, shape: Shape, call: ToolCall | None, text: str) -> str:
+    def plan(self) -> Plan:
+        """Return the plan of all parts together."""
+        return Plan(tuple(self._candidates), tuple(self._transforms))
+
+    def _key(self, shape: Shape, call: ToolCall | None, text: str, lossless: bool) -> str:
         options = self._context.options
         named = (
             ENGINE_VERSION,
@@ -257,40 +190,52 @@ class _Draft:
             options.code_aware,
             options.target_ratio,
             self._context.counter.id,
+            self._context.query.encode("utf-8", "surrogatepass"),
             shape,
             self._message.role,
             call,
+            lossless,
             text.encode("utf-8", "surrogatepass"),
         )
         return blake2b(_pack.encode(named), digest_size=16).hexdigest()
 
 
-def _parts(message: dict[str, Any]) -> list[tuple[int | None, dict[str, Any]]]:
-    """Return the message as headroom's rules take it: whole, or one content block at a time."""
+def texts_of(message: dict[str, Any]) -> list[tuple[Place, dict[str, Any]]]:
+    """Return a message's texts with their places, each as headroom's rules take it.
+
+    A part is a message with one content block, and a tool result in it has one text: parts are
+    never joined. Cache marks are left out, for they protect nothing.
+    """
     content = message.get("content")
     if not isinstance(content, list):
-        return [(None, message)]
-    return [
-        (index, {**message, "content": [block]})
-        for index, block in enumerate(content)
-        if isinstance(block, dict)
-    ]
+        return [(Place(None, None), message)]
+    found: list[tuple[Place, dict[str, Any]]] = []
+    for index, block in enumerate(content):
+        if not isinstance(block, dict):
+            continue
+        plain = {k: v for k, v in block.items() if k != "cache_control"}
+        inner = block.get("content")
+        if block.get("type") == "tool_result" and isinstance(inner, list):
+            for number, part in enumerate(inner):
+                text = part.get("text") if isinstance(part, dict) else None
+                if isinstance(text, str) and part.get("type") == "text":
+                    one = {**message, "content": [{**plain, "content": text}]}
+                    found.append((Place(index, number), one))
+            continue
+        found.append((Place(index, None), {**message, "content": [plain]}))
+    return found
 
 
-def _shape(index: int | None, part: dict[str, Any]) -> tuple[Shape, str]:
-    """Return the shape of a part's text and the id of the call it answers."""
-    if index is None:
-        return "string", part.get("tool_call_id") or part.get("tool_use_id") or ""
+def _shape(place: Place, part: dict[str, Any]) -> tuple[Shape, str, str]:
+    """Return the shape of a part's text, the id of the call it answers, and the text."""
+    call_id = part.get("tool_call_id") or part.get("tool_use_id") or ""
+    if place.block is None:
+        return "string", call_id, _text(part.get("content"))
     block = part["content"][0]
     if block.get("type") == "tool_result":
-        return "tool_result", block.get("tool_use_id") or ""
-    return "text", part.get("tool_call_id") or part.get("tool_use_id") or ""
+        return "tool_result", block.get("tool_use_id") or "", _text(block.get("content"))
+    return "text", call_id, _text(block.get("text"))
 
 
-def _replacement(index: int | None, shape: Shape, after: Any) -> Replacement:
-    if index is None:
-        return Replacement(None, False, shape, after)
-    inner = after["text" if shape == "text" else "content"]
-    if isinstance(inner, list):
-        return Replacement(index, True, shape, inner[0]["text"])
-    return Replacement(index, False, shape, inner)
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""

@@ -6,15 +6,16 @@ is copied raw, so numbers, unknown fields and their order stay as the caller wro
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from shared.errors import Degraded
-from shared.jobs import Form, Shape, engines_of
 from shared.upstream import Counter
 
-from .message import HEAVY_MESSAGE_BYTES, Message, Plan, Rendered, count_message, decode
+from .conversation import Change, Sent
+from .message import HEAVY_MESSAGE_BYTES, Message, count_message, decode
 
 _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _blocks = msgspec.json.Decoder(list[msgspec.Raw])
@@ -23,86 +24,76 @@ _COUNTED_BYTES = 4 * HEAVY_MESSAGE_BYTES
 """A new message above this is not counted on the event loop but taken in proportion."""
 
 
-def render(
-    message: Message, plan: Plan, raw: bytes, forms: tuple[Form | None, ...], counter: Counter
-) -> Rendered:
-    """Return ``message`` as it leaves by ``plan``, given the forms of its candidates in order.
+def render(message: Message, sent: Sent, raw: bytes, marks: bytes, counter: Counter) -> None:
+    """Write ``message`` as it leaves into ``sent``, from its bytes ``raw``, which carry ``marks``.
 
-    A form is None where it is not known yet. A message that would cost more tokens than
-    its original leaves as the original.
+    A message that would cost more tokens than its original leaves as the original, for good.
     """
     before = message.tokens[counter.id]
-    places = [(r.index, r.parts, r.shape, r.text) for r in plan.replacements]
-    transforms = list(plan.transforms)
-    shown = list(plan.originals)
-    stored = list(plan.originals)
-    made_by = list(plan.transforms) if plan.replacements else []
-    for candidate, form in zip(plan.candidates, forms, strict=True):
-        if form is None or form.text is None:
-            transforms += candidate.transforms
-            continue
-        places.append((candidate.index, candidate.parts, candidate.shape, form.text))
-        transforms += form.transforms
-        made_by += form.transforms
-        shown += form.shown
-        stored += form.stored
-    if not places:
-        return Rendered(plan, forms, None, before, tuple(transforms), (), ())
+    if not sent.changes:
+        sent.data, sent.tokens = None, before
+        return
+    if sent.data is not None and sent.marks == marks:
+        return
     try:
-        data = _write(raw, places)
+        data = _write(raw, sent.changes)
     except msgspec.DecodeError:  # only the standard library reads it: a lone surrogate, say
-        return Rendered(plan, forms, None, before, ("farm:verbatim:unreadable",), (), ())
-    if len(data) <= _COUNTED_BYTES:
-        after = count_message(decode(data), counter, len(data))
-    else:
-        after = before * len(data) // len(raw)
-    if after > before:
-        return Rendered(plan, forms, None, before, ("farm:verbatim:grew",), (), ())
-    return Rendered(
-        plan,
-        forms,
-        data,
-        after,
-        tuple(transforms),
-        tuple(shown),
-        tuple(stored),
-        engines_of(made_by),
-    )
+        _leave(sent, before, "farm:verbatim:unreadable")
+        return
+    if sent.tokens is None:
+        if len(data) <= _COUNTED_BYTES:
+            sent.tokens = count_message(decode(data), counter, len(data))
+        else:
+            sent.tokens = before * len(data) // len(raw)
+        if sent.tokens > before:
+            _leave(sent, before, "farm:verbatim:grew")
+            return
+    sent.data, sent.marks = data, marks
 
 
-def _write(raw: bytes, places: list[tuple[int | None, bool, Shape, str]]) -> bytes:
+def _leave(sent: Sent, tokens: int, why: str) -> None:
+    sent.changes, sent.shown, sent.engines, sent.keys = (), {}, (), ()
+    sent.data, sent.tokens, sent.transforms = None, tokens, (why,)
+
+
+def _write(raw: bytes, changes: tuple[Change, ...]) -> bytes:
     fields: dict[str, Any] = dict(_fields.decode(raw))
     blocks: list[Any] | None = None
-    for index, parts, shape, text in places:
-        if index is None:
-            fields["content"] = text
+    for change in changes:
+        block, part = change.place
+        if block is None:
+            fields["content"] = change.text
             continue
         if blocks is None:
             blocks = list(_blocks.decode(fields["content"]))
-        block: dict[str, Any] = dict(_fields.decode(blocks[index]))
-        if shape == "text":
-            block["text"] = text
+        opened: dict[str, Any] = dict(_fields.decode(blocks[block]))
+        if part is not None:
+            parts: list[Any] = list(_blocks.decode(opened["content"]))
+            inner: dict[str, Any] = dict(_fields.decode(parts[part]))
+            inner["text"] = change.text
+            parts[part] = msgspec.Raw(_encode(inner))
+            opened["content"] = parts
         else:
-            block["content"] = [{"type": "text", "text": text}] if parts else text
-        blocks[index] = msgspec.Raw(_encode(block))
+            opened["text" if change.shape == "text" else "content"] = change.text
+        blocks[block] = msgspec.Raw(_encode(opened))
     if blocks is not None:
         fields["content"] = blocks
     return _encode(fields)
 
 
 def join(
-    body: bytes, spans: list[tuple[int, int]], rendered: list[Rendered]
+    body: bytes, spans: list[tuple[int, int]], sent: Sequence[Sent]
 ) -> tuple[list[bytes], int]:
     """Return the pieces of the ``messages`` array's inside, and how many messages changed.
 
     Runs of unchanged messages are one slice of the body, separators included.
     """
-    if len(spans) != len(rendered):
+    if len(spans) != len(sent):
         raise Degraded("assembly")
     pieces: list[bytes] = []
     changed = 0
     start = end = -1
-    for span, item in zip(spans, rendered, strict=True):
+    for span, item in zip(spans, sent, strict=True):
         if item.data is None:
             if start < 0:
                 start = span[0]

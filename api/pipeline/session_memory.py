@@ -11,7 +11,8 @@ from collections import OrderedDict
 from shared import keys
 from shared.jobs import Form
 
-from .message import Message
+from .conversation import Conversation
+from .message import Message, Seen
 from .split import Split, Trail
 
 _MESSAGE_BYTES = 1200
@@ -19,11 +20,14 @@ _MESSAGE_BYTES = 1200
 _TRAILS = 16
 """Conversations remembered per user: an agent's sub-agents run side by side."""
 
+_TAKEN_BACK = 8
+"""Messages that a caller may take back before it counts as another conversation."""
+
 
 class Session:
     """One user's memory in this process."""
 
-    __slots__ = ("forms", "messages", "refreshed", "size", "tag", "trails", "user")
+    __slots__ = ("conversations", "forms", "messages", "refreshed", "size", "tag", "trails", "user")
 
     def __init__(self, user: str) -> None:
         self.user = user
@@ -31,6 +35,7 @@ class Session:
         self.messages: OrderedDict[bytes, Message] = OrderedDict()
         self.forms: OrderedDict[str, Form] = OrderedDict()
         self.trails: list[Trail] = []
+        self.conversations: list[Conversation] = []
         self.refreshed: dict[str, float] = {}
         self.size = 0
 
@@ -45,22 +50,42 @@ class Session:
         self.messages[message.digest] = message
         self.size += _MESSAGE_BYTES
 
-    def remember_trail(self, split: Split, messages: list[Message]) -> None:
-        """Keep the body as the newest of its conversation."""
-        if not split.head or not messages:
+    def remember_trail(self, split: Split, seen: list[Seen]) -> None:
+        """Keep the body as the newest of its conversation.
+
+        It takes the place of a body whose conversation it goes on with, marks left out.
+        """
+        if not split.head or not seen:
             return
+        chains = {one.chain for one in seen}
+        kept = [t for t in self.trails if t.seen[-1].chain not in chains]
         prefix = split.body[: split.spans[-1][1]]
-        self.trails = [t for t in self.trails if not prefix.startswith(t.prefix)][-_TRAILS + 1 :]
-        self.trails.append(Trail(prefix, split.head, messages, split.spans))
+        self.trails = [*kept[-_TRAILS + 1 :], Trail(prefix, split.head, seen, split.spans)]
+
+    def conversation(self, seed: object, chains: list[bytes]) -> Conversation:
+        """Return the conversation under ``seed`` that shares most with ``chains``, or a new one.
+
+        It is the newest of this user's from now on; the oldest ones are forgotten.
+        """
+        same = [one for one in self.conversations if one.seed == seed]
+        best = max(same, key=lambda one: one.shared_with(chains), default=None)
+        shared = best.shared_with(chains) if best is not None else 0
+        if best is None or (shared < len(chains) and len(best.chains) - shared > _TAKEN_BACK):
+            best = Conversation(seed)  # two that only begin alike do not take turns in one place
+        rest = [one for one in self.conversations if one is not best]
+        self.conversations = [*rest[-_TRAILS + 1 :], best]
+        return best
 
     @property
     def cost(self) -> int:
         """Bytes this session is charged with."""
-        return self.size + sum(len(t.prefix) for t in self.trails)
+        bodies = sum(len(t.prefix) for t in self.trails)
+        return self.size + bodies + sum(one.cost for one in self.conversations)
 
     def shrink(self) -> None:
         """Forget the older half of everything."""
         self.trails = self.trails[len(self.trails) // 2 + 1 :]
+        self.conversations = self.conversations[len(self.conversations) // 2 + 1 :]
         for _ in range(len(self.messages) // 2 + 1):
             if self.messages:
                 self.messages.popitem(last=False)

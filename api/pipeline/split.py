@@ -18,7 +18,7 @@ import msgspec
 
 from shared.errors import BodyTooComplex, Degraded, InvalidField, MalformedBody
 
-from .message import Message
+from .message import Seen
 
 _TOKEN = b'"' + secrets.token_hex(16).encode() + b'"'
 """Stands for the remembered messages while the rest is parsed; no caller can guess it."""
@@ -62,22 +62,46 @@ _FIELDS = tuple(f.name for f in fields(Envelope))
 
 @dataclass(slots=True)
 class Trail:
-    """One conversation's last body: its bytes up to the last message's end, and its facts.
+    """One conversation's last body: its bytes up to the last message's end, and what was seen.
 
     ``head`` is the length up to and including the array's ``[``.
     """
 
     prefix: bytes
     head: int
-    messages: list[Message]
+    seen: list[Seen]
     spans: list[tuple[int, int]]
+
+    def shared_with(self, body: bytes) -> Trail | None:
+        """Return the part of this trail that ``body`` starts with, in whole messages.
+
+        A client that marks its newest message for the provider's cache takes that mark off in
+        the next turn, so a body rarely starts with the whole of the last one.
+        """
+        if body.startswith(self.prefix):
+            return self
+        if not body.startswith(self.prefix[: self.head]):
+            return None
+        low, high = 0, len(self.spans) - 1
+        view = memoryview(self.prefix)
+        while low < high:
+            middle = (low + high + 1) // 2
+            start, end = self.spans[low][0], self.spans[middle - 1][1]
+            if body[start:end] == view[start:end]:
+                low = middle
+            else:
+                high = middle - 1
+        if not low:
+            return None
+        end = self.spans[low - 1][1]
+        return Trail(self.prefix[:end], self.head, self.seen[:low], self.spans[:low])
 
 
 @dataclass(slots=True)
 class Split:
     """A body taken apart. ``spans[i]`` are message i's offsets into ``body``.
 
-    ``known`` are the facts of the first messages, from the trail that matched. ``rest``
+    ``known`` is what was seen of the first messages, from the trail that matched. ``rest``
     are the raw bytes of the others. ``head`` is 0 where the body cannot start a trail.
     """
 
@@ -86,7 +110,7 @@ class Split:
     head: int
     spans: list[tuple[int, int]]
     rest: list[bytes]
-    known: list[Message] = field(default_factory=list)
+    known: list[Seen] = field(default_factory=list)
 
 
 _unopened = msgspec.json.Decoder(_Unopened)
@@ -119,13 +143,13 @@ def follow(body: bytes, trails: Sequence[Trail], news: int | None = None) -> Spl
 
     With ``news``, only where at most that many bytes follow the trail.
     """
-    for trail in sorted(trails, key=lambda t: len(t.prefix), reverse=True):
+    shared = [found for trail in trails if (found := trail.shared_with(body)) is not None]
+    for trail in sorted(shared, key=lambda t: len(t.prefix), reverse=True):
         if news is not None and len(body) - len(trail.prefix) > news:
             return None
-        if body.startswith(trail.prefix):
-            found = _continue(body, trail)
-            if found is not None:
-                return found
+        found = _continue(body, trail)
+        if found is not None:
+            return found
     return None
 
 
@@ -191,7 +215,7 @@ def _continue(body: bytes, trail: Trail) -> Split | None:
     _bounded(len(trail.spans) + len(raws))
     rest = [bytes(raw) for raw in raws[1:]]
     spans = trail.spans + _walk(body, end, rest)
-    return Split(body, envelope, trail.head, spans, rest, trail.messages)
+    return Split(body, envelope, trail.head, spans, rest, trail.seen)
 
 
 def _whole(body: bytes, messages: msgspec.Raw, envelope: Envelope) -> Split:

@@ -48,11 +48,42 @@ class UserStore:
 
     async def keep(
         self, user: str, originals: Iterable[Original], refresh: Iterable[str], deadline: Deadline
-    ) -> None:
-        """Store ``originals`` and prolong those already stored under ``refresh`` hashes."""
+    ) -> list[str]:
+        """Store ``originals`` and prolong those already stored under ``refresh`` hashes.
+
+        Returns the hashes of ``refresh`` that are no longer there.
+        """
         pipe = self._state.client.pipeline(transaction=False)
-        keep(pipe, user, originals, refresh, self._settings.original_ttl)
-        await self._state.ask(pipe.execute(), deadline, user)
+        stored, known = list(originals), list(dict.fromkeys(refresh))
+        keep(pipe, user, stored, known, self._settings.original_ttl)
+        said = await self._state.ask(pipe.execute(), deadline, user)
+        there = said[len(stored) : len(stored) + len(known)]
+        return [digest for digest, held in zip(known, there, strict=True) if not held]
+
+    async def left(
+        self, user: str, chains: Sequence[bytes], deadline: Deadline
+    ) -> dict[bytes, frozenset[int]]:
+        """Return which texts of these messages an earlier answer left without their form."""
+        asked = self._state.client.hmget(keys.left(user), list(chains))
+        found = await self._state.ask(asked, deadline, user)
+        return {
+            chain: frozenset(numbers)
+            for chain, numbers in zip(chains, found, strict=True)
+            if numbers is not None
+        }
+
+    async def leave(
+        self, user: str, left: Mapping[bytes, Iterable[int]], deadline: Deadline
+    ) -> None:
+        """Note the texts that leave without their form, so that they stay so on any replica."""
+        key = keys.left(user)
+        pipe = self._state.client.pipeline(transaction=False)
+        pipe.hset(key, mapping={chain: bytes(numbers) for chain, numbers in left.items()})
+        pipe.expire(key, self._settings.session_ttl)
+        pipe.hlen(key)
+        *_, count = await self._state.ask(pipe.execute(), deadline, user)
+        if count > keys.LEFT_MAX:
+            await self._state.ask(self._state.client.unlink(key), deadline, user)
 
     async def retrieve(
         self, user: str, digest: str, deadline: Deadline

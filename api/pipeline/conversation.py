@@ -1,0 +1,181 @@
+"""What a conversation was sent as: the decisions of earlier turns, and what the model sees.
+
+Every message is decided once, in order, and what was decided stays. So a turn's answer begins
+with the last turn's answer, and folding may point at anything before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from shared.jobs import Shape, is_tool_output
+
+from .fold import Folded, Source, describe, input_texts
+from .fold_index import FoldIndex, Mark
+from .message import Place
+from .plan import texts_of
+
+_SENT_BYTES = 400
+"""Measured cost of a remembered message beside its new text and its lines in the index."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A new text for a place of a message. ``folded`` is there where it refers to earlier ones."""
+
+    place: Place
+    shape: Shape
+    text: str
+    folded: Folded | None = None
+
+
+@dataclass(slots=True)
+class Sent:
+    """One message as it leaves. ``tokens`` are its own afterwards, by the counter's id.
+
+    ``shown`` are the CCR hashes its text carries, each with the place of its original; ``engines``
+    what made its new texts; ``unfinished`` says that a fault kept a text from its form.
+    ``data`` is the message as written for ``marks``; None where its own bytes leave.
+    """
+
+    changes: tuple[Change, ...] = ()
+    transforms: tuple[str, ...] = ()
+    shown: dict[str, Place] = field(default_factory=dict)
+    engines: tuple[str, ...] = ()
+    unfinished: bool = False
+    tokens: int | None = None
+    data: bytes | None = None
+    marks: bytes = b""
+    keys: tuple[str, ...] = ()
+
+
+class Conversation:
+    """One conversation of a user, under one marker mode (``seed``)."""
+
+    __slots__ = (
+        "_descriptions",
+        "_marks",
+        "chains",
+        "index",
+        "lock",
+        "seed",
+        "sent",
+        "shown",
+        "used",
+    )
+
+    def __init__(self, seed: object) -> None:
+        self.seed = seed
+        self.chains: list[bytes] = []
+        self.sent: list[Sent] = []
+        self.index = FoldIndex()
+        self.shown = 0
+        self.lock = asyncio.Lock()
+        self.used = time.monotonic()
+        self._marks: list[Mark] = []
+        self._descriptions: dict[str, str] = {}
+
+    def shared_with(self, chains: list[bytes]) -> int:
+        """Return how many leading messages of ``chains`` are this conversation's."""
+        low, high = 0, min(len(chains), len(self.chains))
+        while low < high:
+            middle = (low + high + 1) // 2
+            if chains[middle - 1] == self.chains[middle - 1]:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def cut(self, length: int) -> None:
+        """Forget all messages from ``length`` on: the caller took them back."""
+        del self.chains[length:], self.sent[length:]
+        if self.shown > length:
+            kept = self.index.rollback(self._marks[length])
+            del self._marks[length:]
+            self.shown = length
+            if not kept:  # the index was bounded meanwhile: it is made again from what was sent
+                self.index, self._marks, self.shown = FoldIndex(), [], 0
+
+    def append(self, chain: bytes, sent: Sent) -> None:
+        """Note what the next message leaves as."""
+        self.chains.append(chain)
+        self.sent.append(sent)
+
+    def show(self, message: dict[str, Any] | None) -> None:
+        """Let later messages refer to the next one not shown yet; None: nothing of it."""
+        self._marks.append(self.index.mark())
+        sent = self.sent[self.shown]
+        self.shown += 1
+        if message is None:
+            return
+        changed = {change.place: change for change in sent.changes}
+        for call_id, name, arguments in _calls(message):
+            self._descriptions[call_id] = describe(name, arguments)
+            for path, text in input_texts(arguments):
+                source = Source(call_id, self._descriptions[call_id], f"input:{path}")
+                self.index.add(source, text)
+        role = str(message.get("role") or "")
+        for place, part in texts_of(message):
+            call_id, text = _output(place, part, role)
+            if call_id:
+                change = changed.get(place)
+                shown = text if change is None else change.folded or change.text
+                self.index.add(self.source(call_id, place), shown)
+
+    def source(self, call_id: str, place: Place) -> Source:
+        """Return how the output of a call is named; each part of it is a text of its own."""
+        kind = "output" if not place.part else f"output, part {place.part + 1}"
+        return Source(call_id, self._descriptions.get(call_id, ""), kind)
+
+    @property
+    def cost(self) -> int:
+        """Bytes this conversation is charged with."""
+        texts = sum([len(s.data) for s in self.sent if s.data is not None])
+        return self.index.cost + 2 * texts + _SENT_BYTES * len(self.sent)
+
+
+def _calls(message: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    """Return id, tool and arguments of the calls that an assistant's message makes."""
+    found: list[tuple[str, str, dict[str, Any]]] = []
+    content = message.get("content")
+    for block in content if isinstance(content, list) else []:
+        if isinstance(block, dict) and block.get("type") == "tool_use":
+            made = _arguments(block.get("input"))
+            found.append((str(block.get("id")), str(block.get("name")), made))
+    calls = message.get("tool_calls")
+    for call in calls if isinstance(calls, list) else []:
+        function = call.get("function") if isinstance(call, dict) else None
+        if isinstance(function, dict):
+            made = _arguments(function.get("arguments"))
+            found.append((str(call.get("id")), str(function.get("name")), made))
+    return found
+
+
+def _arguments(given: object) -> dict[str, Any]:
+    """Return a call's arguments, which the Chat shape writes as a string of JSON."""
+    if isinstance(given, str):
+        try:
+            given = msgspec.json.decode(given)
+        except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+            return {}
+    return given if isinstance(given, dict) else {}
+
+
+def _output(place: Place, part: dict[str, Any], role: str) -> tuple[str, str]:
+    """Return the call that a part answers, and its text; empty where it is no tool's output."""
+    if place.block is None:
+        call_id = part.get("tool_call_id") or part.get("tool_use_id")
+        text = part.get("content")
+        output = is_tool_output("string", role)
+    else:
+        block = part["content"][0]
+        output = block.get("type") == "tool_result" or is_tool_output("text", role)
+        call_id = block.get("tool_use_id") or part.get("tool_call_id")
+        text = block.get("content") if block.get("type") == "tool_result" else block.get("text")
+    good = output and isinstance(call_id, str) and isinstance(text, str)
+    return (str(call_id), str(text)) if good else ("", "")

@@ -1,0 +1,47 @@
+"""Choose what a new text leaves as: itself, an engine's form, or references to earlier text."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from shared.jobs import Form
+
+from .fold import Folded
+from .message import Candidate
+
+FOLD_SETTLES = 0.5
+"""A fold that leaves out this share of a text is taken without asking an engine."""
+_LOSSY_PENALTY = 1.4
+"""How much shorter a form with a marker must be than a fold, which loses nothing: a reader
+who misses something asks back, and that costs a turn."""
+
+
+class Decision(NamedTuple):
+    """What a text leaves as. ``text`` is None where it stays; ``form`` and ``folded`` made it."""
+
+    text: str | None
+    form: Form | None = None
+    folded: Folded | None = None
+
+
+STAYS = Decision(None)
+
+
+def settles(text: str, folded: Folded | None) -> bool:
+    """Say whether a fold is so good that no engine needs to see the text."""
+    return folded is not None and folded.saved >= FOLD_SETTLES * len(text)
+
+
+def decide(candidate: Candidate, text: str, form: Form | None, folded: Folded | None) -> Decision:
+    """Return the decision for ``text``; ``form`` is None where an engine's is not to be had."""
+    made = form.text if form is not None else None
+    if folded is not None and (
+        made is None
+        or settles(text, folded)
+        or len(folded.text)
+        <= len(made) * (_LOSSY_PENALTY if form is not None and form.shown else 1.0)
+    ):
+        return Decision(folded.text, None, folded)
+    if made is None or form is None or (candidate.lossless and form.shown):
+        return STAYS
+    return Decision(made, form)

@@ -1,0 +1,127 @@
+"""Step 6, first half: decide what each new message leaves as, in the conversation's order."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from shared.jobs import Form, engines_of, is_tool_output
+
+from .context import RequestContext
+from .conversation import Change, Conversation, Sent
+from .decide import STAYS, Decision, decide, settles
+from .fold import Folded
+from .message import HEAVY_MESSAGE_BYTES, VERBATIM, Candidate, Place
+
+_SLICE_SECONDS = 0.005
+"""How long the event loop waits for this before others may go on."""
+
+
+async def settle(turn: RequestContext, *, final: bool) -> None:
+    """Decide the messages that the conversation does not know yet.
+
+    Before the forms are there (not ``final``) it ends at the first message that needs one:
+    what folds, and what stays, needs none. ``final`` decides all with the forms there are.
+    """
+    conversation = turn.conversation
+    async with conversation.lock:
+        at = conversation.shared_with(turn.chains)
+        if at < min(len(turn.chains), len(conversation.chains)):
+            conversation.cut(at)
+        until = time.monotonic() + _SLICE_SECONDS
+        while at < len(turn.messages):
+            sent = _decided(turn, conversation, at, final)
+            if sent is None:
+                return
+            if turn.place.refused and not final:
+                return
+            conversation.append(turn.chains[at], sent)
+            at += 1
+            if time.monotonic() > until:
+                await asyncio.sleep(0)
+                until = time.monotonic() + _SLICE_SECONDS
+
+
+def _decided(
+    turn: RequestContext, conversation: Conversation, index: int, final: bool
+) -> Sent | None:
+    """Return what message ``index`` leaves as; None where a form has to be waited for."""
+    plan = turn.plans[index]
+    unread = bool(turn.messages[index].unread)
+    if not plan.candidates:
+        skipped = plan is VERBATIM and (unread or index in turn.unplanned)
+        return Sent(transforms=plan.transforms, unfinished=skipped)
+    _show(turn, conversation, index)
+    left = turn.left.get(turn.chains[index], frozenset())
+    decisions: list[Decision] = []
+    unfinished = False
+    for number, candidate in enumerate(plan.candidates):
+        known = turn.session.forms.get(candidate.key) if number not in left else None
+        needs_text = _foldable(turn, index, candidate)
+        text = turn.text(index, candidate) if needs_text else ""
+        folded = conversation.index.fold(text, candidate.call_id) if needs_text else None
+        if known is None and number not in left and not settles(text, folded):
+            if not final:
+                return None
+            unfinished = True
+        decisions.append(_decision(candidate, text, known, folded))
+    return _sent(turn, index, decisions, unfinished)
+
+
+def _decision(
+    candidate: Candidate, text: str, known: Form | None, folded: Folded | None
+) -> Decision:
+    if known is None and folded is None:
+        return STAYS
+    return decide(candidate, text, known, folded)
+
+
+def _foldable(turn: RequestContext, index: int, candidate: Candidate) -> bool:
+    """Say whether a text may refer to earlier ones; a heavy one is not looked into here."""
+    return (
+        turn.options.fold
+        and turn.messages[index].size <= HEAVY_MESSAGE_BYTES
+        and is_tool_output(candidate.shape, candidate.role)
+    )
+
+
+def _show(turn: RequestContext, conversation: Conversation, index: int) -> None:
+    """Let message ``index`` refer to all that stands before it."""
+    while conversation.shown < index:
+        at = conversation.shown
+        facts = turn.messages[at]
+        readable = not facts.unread and facts.size <= HEAVY_MESSAGE_BYTES
+        conversation.show(turn.message(at) if readable and turn.options.fold else None)
+
+
+def _sent(
+    turn: RequestContext, index: int, decisions: list[Decision], unfinished: bool
+) -> Sent:
+    plan = turn.plans[index]
+    changes: list[Change] = []
+    transforms = list(plan.transforms)
+    shown: dict[str, Place] = {}
+    made_by: list[str] = []
+    keys: list[str] = []
+    for candidate, decision in zip(plan.candidates, decisions, strict=True):
+        if decision.text is None:
+            form = turn.session.forms.get(candidate.key)
+            transforms += (form.transforms if form is not None else ()) or candidate.transforms
+            continue
+        changes.append(Change(candidate.place, candidate.shape, decision.text, decision.folded))
+        if decision.form is None:
+            transforms.append("router:fold")
+            made_by.append("router:fold")
+            continue
+        transforms += decision.form.transforms
+        made_by += decision.form.transforms
+        keys.append(candidate.key)
+        shown.update(dict.fromkeys(decision.form.shown, candidate.place))
+    return Sent(
+        tuple(changes),
+        tuple(transforms),
+        shown,
+        engines_of(made_by),
+        unfinished,
+        keys=tuple(keys),
+    )
