@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 import msgspec
@@ -30,8 +31,8 @@ from .options import RequestOptions, as_text
 from .plan import ConversationContext, ConversationPlanner
 from .render import join, render
 from .result import CompressionResult, result_of, untouched
-from .settle import settle
 from .session_memory import Sessions
+from .settle import settle
 from .split import Split, leave
 from .trace import Trace
 from .trace_report import observe
@@ -233,9 +234,7 @@ class Compressor:
         message = turn.messages[index]
         raw = turn.raw(index)
         try:
-            return await self.aside.plan(
-                turn.session.user, raw, around.of(index), turn.deadline
-            )
+            return await self.aside.plan(turn.session.user, raw, around.of(index), turn.deadline)
         except Degraded as error:
             turn.degraded.add(error.reason)
             turn.unplanned.add(index)
@@ -275,10 +274,8 @@ class Compressor:
         ]
         if not chains:
             return
-        try:
+        with contextlib.suppress(Degraded):  # unknown, and at worst an earlier text changes
             turn.left = await self._state.left(turn.session.tag, chains, turn.deadline)
-        except Degraded:  # then it is not known, and at worst an earlier text changes
-            pass
 
     async def _fetch(
         self, turn: RequestContext, unknown: dict[str, tuple[int, Candidate]], origin: Origin
@@ -398,9 +395,7 @@ class Compressor:
         self._noting.add(task)
         task.add_done_callback(self._noting.discard)
 
-    async def _leave(
-        self, user: str, left: dict[bytes, range], deadline: Deadline
-    ) -> None:
+    async def _leave(self, user: str, left: dict[bytes, range], deadline: Deadline) -> None:
         try:
             await self._state.leave(user, left, deadline)
         except Degraded:  # this process knows it

@@ -102,7 +102,8 @@ class Seen(NamedTuple):
     marks: bytes
 
 
-_MARK = re.compile(rb',\s*"cache_control"\s*:\s*(?:\{[^{}]*\}|null)|"cache_control"\s*:\s*(?:\{[^{}]*\}|null)\s*,?')
+_MARK_VALUE = rb'"cache_control"\s*:\s*(?:\{[^{}]*\}|null)'
+_MARK = re.compile(rb",\s*" + _MARK_VALUE + rb"|" + _MARK_VALUE + rb"\s*,?")
 """A cache mark in raw JSON. Inside a string its quotes would be escaped, so none is found there."""
 
 

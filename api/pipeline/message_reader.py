@@ -135,9 +135,7 @@ def _name(raw: bytes, chains: list[bytes], marks: list[bytes]) -> bytes:
     return name
 
 
-def _known(
-    session: Session, taken: Split, names: list[bytes], counter: Counter
-) -> list[Message]:
+def _known(session: Session, taken: Split, names: list[bytes], counter: Counter) -> list[Message]:
     """Return the messages' facts without reading any: what is new stays unread."""
     found: list[tuple[bytes, int, Message | None]]
     found = [(seen.facts.digest, seen.facts.size, seen.facts) for seen in taken.known]

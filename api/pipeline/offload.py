@@ -27,7 +27,7 @@ import structlog
 
 from shared.deadline import Deadline
 from shared.errors import Degraded, RequestError
-from shared.jobs import Detection, Original
+from shared.jobs import Detection
 from shared.python_command import python_module
 from shared.upstream import Counter
 
@@ -74,7 +74,6 @@ class OffloadedPlan(NamedTuple):
     """A plan made aside, with the texts of its candidates by key and what they are."""
 
     plan: Plan
-    originals: list[Original]
     texts: dict[str, str]
     detections: dict[str, Detection]
 

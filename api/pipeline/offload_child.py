@@ -46,9 +46,9 @@ def _read(raw: bytes, counter: Counter) -> Message:
 
 def _plan(raw: bytes, context: MessageContext) -> OffloadedPlan:
     facts, message = read(raw, digest(without_marks(raw)[0]))
-    plan, originals, texts = _planner.plan_in(context, facts, message)
+    plan, texts = _planner.plan(context, facts, message)
     detections = {key: detect(text) for key, text in texts.items()}
-    return OffloadedPlan(plan, originals, texts, detections)
+    return OffloadedPlan(plan, texts, detections)
 
 
 _TASKS: dict[str, Callable[..., Any]] = {"split": _split, "read": _read, "plan": _plan}

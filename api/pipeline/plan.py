@@ -58,9 +58,7 @@ class MessageContext:
 class ConversationContext:
     """What a conversation's messages are planned in: options, and for each the calls before it."""
 
-    def __init__(
-        self, messages: Sequence[Message], options: PlanOptions, counter: Counter
-    ) -> None:
+    def __init__(self, messages: Sequence[Message], options: PlanOptions, counter: Counter) -> None:
         self.options = options
         self.counter = counter
         self._base = _intern((options, counter.id))

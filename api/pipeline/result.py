@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from .context import RequestContext
-from .message import Rendered
+from .conversation import Sent
 from .options import RequestOptions
 from .split import Split
 
@@ -86,27 +86,63 @@ def untouched(
     )
 
 
-def saved_by_engine(
-    turn: RequestContext, rendered: list[Rendered]
+def result_of(
+    turn: RequestContext, sent: Sequence[Sent], pieces: list[bytes], changed: int
+) -> CompressionResult:
+    """Return what a request whose messages leave as ``sent`` comes to."""
+    name = turn.counter.id
+    before = [message.tokens[name] for message in turn.messages]
+    after = [item.tokens or 0 for item in sent]
+    degraded = sorted(turn.degraded)
+    transforms = [t for item in sent if item.transforms for t in item.transforms]
+    transforms += [f"farm:verbatim:{reason}" for reason in degraded]
+    engines, by_cache = _saved_by_engine(turn, sent)
+    total, left = sum(before) + turn.counter.overhead, sum(after) + turn.counter.overhead
+    known = turn.known
+    return CompressionResult(
+        pieces=pieces,
+        messages=len(sent),
+        changed=changed,
+        tokens_before=total,
+        tokens_after=left,
+        transforms=transforms,
+        hashes=list(dict.fromkeys(h for item in sent if item.shown for h in item.shown)),
+        model=turn.options.model,
+        degraded=degraded,
+        cache_hits=turn.hits,
+        cache_misses=turn.misses,
+        reason="" if left < total else _reason_for_nothing(turn, transforms),
+        engines=engines,
+        saved_by_cache=by_cache,
+        cache=CacheShares(
+            read_before=sum(before[:known]),
+            new_before=sum(before[known:]),
+            read_after=sum(after[:known]),
+            new_after=sum(after[known:]),
+        ),
+    )
+
+
+def _saved_by_engine(
+    turn: RequestContext, sent: Sequence[Sent]
 ) -> tuple[dict[str, tuple[int, int]], int]:
-    """Return what each engine saved, and what of it forms saved that were known before."""
+    """Return what each engine saved, and what of it was known before this request."""
     engines: dict[str, tuple[int, int]] = {}
     by_cache = 0
     name = turn.counter.id
-    for message, item in zip(turn.messages, rendered, strict=True):
+    for index, (message, item) in enumerate(zip(turn.messages, sent, strict=True)):
         if item.data is None:
             continue
-        saved = message.tokens[name] - item.tokens
+        saved = message.tokens[name] - (item.tokens or 0)
         engine = item.engines[0] if len(item.engines) == 1 else "several"
         blocks, total = engines.get(engine, (0, 0))
         engines[engine] = (blocks + 1, total + saved)
-        candidates = item.plan.candidates
-        if candidates and not any(c.key in turn.fresh for c in candidates):
+        if index < turn.known or not turn.fresh.intersection(item.keys):
             by_cache += saved
     return engines, by_cache
 
 
-def reason_for_nothing(turn: RequestContext, transforms: Iterable[str]) -> str:
+def _reason_for_nothing(turn: RequestContext, transforms: Iterable[str]) -> str:
     """Say why nothing was saved."""
     if turn.degraded:
         return min(turn.degraded)

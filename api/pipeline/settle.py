@@ -94,9 +94,7 @@ def _show(turn: RequestContext, conversation: Conversation, index: int) -> None:
         conversation.show(turn.message(at) if readable and turn.options.fold else None)
 
 
-def _sent(
-    turn: RequestContext, index: int, decisions: list[Decision], unfinished: bool
-) -> Sent:
+def _sent(turn: RequestContext, index: int, decisions: list[Decision], unfinished: bool) -> Sent:
     plan = turn.plans[index]
     changes: list[Change] = []
     transforms = list(plan.transforms)

@@ -147,9 +147,9 @@ def follow(body: bytes, trails: Sequence[Trail], news: int | None = None) -> Spl
     for trail in sorted(shared, key=lambda t: len(t.prefix), reverse=True):
         if news is not None and len(body) - len(trail.prefix) > news:
             return None
-        found = _continue(body, trail)
-        if found is not None:
-            return found
+        went_on = _continue(body, trail)
+        if went_on is not None:
+            return went_on
     return None
 
 

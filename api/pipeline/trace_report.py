@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from shared.content import classify
 from shared.jobs import Form, engines_of
 from shared.upstream import detect
 
 from .context import RequestContext
-from .message import HEAVY_MESSAGE_BYTES, Candidate, Rendered
+from .conversation import Change, Sent
+from .message import HEAVY_MESSAGE_BYTES, Candidate
 from .trace import Trace
 
 _KEPT = ("protected", "excluded", "verbatim")
 
 
-def observe(trace: Trace, turn: RequestContext, rendered: list[Rendered]) -> None:
-    """Write into ``trace`` what the turn's messages leave as.
+def observe(trace: Trace, turn: RequestContext, sent: Sequence[Sent]) -> None:
+    """Write into ``trace`` what the request's messages leave as.
 
     A block's ``source`` says where its form is from: ``front_end`` (known to this process),
-    ``session_cache`` (Redis), ``engine`` (made now), or None: it stayed as it came.
+    ``session_cache`` (Redis), ``engine`` (made now), ``conversation`` (it refers to earlier
+    text), or None: it stayed as it came.
     """
     name = turn.counter.id
     trace.messages = [
@@ -30,35 +34,43 @@ def observe(trace: Trace, turn: RequestContext, rendered: list[Rendered]) -> Non
             "changed": item.data is not None,
             "transforms": list(item.transforms),
             "kept_because": _kept_because(item),
-            "blocks": [_block(trace, turn, index, candidate) for candidate in item.plan.candidates],
+            "blocks": [
+                _block(trace, turn, index, candidate, item)
+                for candidate in turn.plans[index].candidates
+            ],
         }
-        for index, (message, item) in enumerate(zip(turn.messages, rendered, strict=True))
+        for index, (message, item) in enumerate(zip(turn.messages, sent, strict=True))
     ]
 
 
-def _kept_because(item: Rendered) -> list[str]:
+def _kept_because(item: Sent) -> list[str]:
     """Return the rules that kept parts of a message as they came, in headroom's words."""
     return [t for t in item.transforms if any(word in t for word in _KEPT)]
 
 
-def _block(trace: Trace, turn: RequestContext, index: int, candidate: Candidate) -> dict[str, Any]:
+def _block(
+    trace: Trace, turn: RequestContext, index: int, candidate: Candidate, item: Sent
+) -> dict[str, Any]:
     form = turn.session.forms.get(candidate.key)
     fresh = candidate.key in turn.fresh
+    change = next((c for c in item.changes if c.place == candidate.place), None)
     source = None
-    if form is not None:
+    transforms: tuple[str, ...]
+    if change is not None and change.folded is not None:
+        source, outcome, transforms = "conversation", "compressed", ("router:fold",)
+    elif form is not None:
         known = "session_cache" if candidate.key in trace.unknown else "front_end"
         source = "engine" if fresh else known
-        outcome: str = form.outcome
-        transforms = form.transforms
+        outcome, transforms = str(form.outcome), form.transforms
     else:
         outcome = "failed" if fresh and "engine" in turn.degraded else "not_done"
         transforms = candidate.transforms
     return {
-        **_reading(turn, index, candidate, form),
+        **_reading(turn, index, candidate, form, change),
         "pool": candidate.pool,
         "outcome": outcome,
         "source": source,
-        "engines": list(engines_of(transforms)) if form is not None else [],
+        "engines": list(engines_of(transforms)),
         "engine_ms": form.engine_ms if form is not None else None,
         "transforms": list(transforms),
         "hashes": list(form.shown) if form is not None else [],
@@ -66,21 +78,29 @@ def _block(trace: Trace, turn: RequestContext, index: int, candidate: Candidate)
 
 
 def _reading(
-    turn: RequestContext, index: int, candidate: Candidate, form: Form | None
+    turn: RequestContext,
+    index: int,
+    candidate: Candidate,
+    form: Form | None,
+    change: Change | None,
 ) -> dict[str, Any]:
-    """Return what the detector said and the text's tokens; a heavy text is not looked at again."""
+    """Return what the text was taken for and its tokens; a heavy text is not looked at again."""
     found = turn.detections.get(candidate.key)
-    before = after = None
+    before = after = content = None
     if turn.messages[index].size <= HEAVY_MESSAGE_BYTES:
         text = turn.text(index, candidate)
         found = found or detect(text)
+        content = classify(text, candidate.call)
         before = after = turn.counter.count_text(text)
-        if form is not None and form.text is not None:
-            after = turn.counter.count_text(form.text)
+        if change is not None:
+            after = turn.counter.count_text(change.text)
     return {
         "detected": found.content_type if found else None,
         "confidence": found.confidence if found else None,
         "mixed": found.mixed if found else None,
+        "kind": content.kind if content else None,
+        "evidence": list(content.evidence) if content else [],
+        "unfaithful": form.unfaithful if form is not None else "",
         "tokens_before": before,
         "tokens_after": after,
     }
