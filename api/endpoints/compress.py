@@ -115,4 +115,5 @@ def write(answer: CompressionResult, **more: Any) -> bytes:
             **more,
         }
     )
-    return b"".join([b'{"messages":[', b",".join(answer.pieces), b"],", rest[1:]])
+    head = b'{"%b":[' % answer.array.encode()
+    return b"".join([head, b",".join(answer.pieces), b"],", rest[1:]])

@@ -142,7 +142,37 @@ def decode(raw: bytes) -> dict[str, Any]:
         message = _decode_leniently(raw)
     if not isinstance(message, dict):
         raise InvalidField("every message must be an object")
-    return message
+    return as_chat(message) if "role" not in message else message
+
+
+_OUTPUTS = ("function_call_output", "custom_tool_call_output", "local_shell_call_output")
+
+
+def as_chat(item: dict[str, Any]) -> dict[str, Any]:
+    """Return an item of OpenAI's Responses as the chat message that says the same.
+
+    Calls and their outputs are translated; what is none of these stays as it is, and so untouched.
+    """
+    kind = item.get("type")
+    if kind in _OUTPUTS:
+        output = item.get("output")
+        if isinstance(output, list):
+            output = [
+                {"type": "text", "text": part["text"]}
+                if isinstance(part, dict) and part.get("type") == "input_text"
+                else part
+                for part in output
+            ]
+        return {"role": "tool", "tool_call_id": item.get("call_id"), "content": output}
+    if kind in ("function_call", "custom_tool_call"):
+        name, arguments = item.get("name"), item.get("arguments", item.get("input"))
+    elif kind == "local_shell_call":
+        name, arguments = "shell", json.dumps(item.get("action"))
+    else:
+        return item
+    function = {"name": name, "arguments": arguments}
+    call = {"id": item.get("call_id"), "type": "function", "function": function}
+    return {"role": "assistant", "content": None, "tool_calls": [call]}
 
 
 def _decode_leniently(raw: bytes) -> Any:

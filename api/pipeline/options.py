@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import msgspec
@@ -63,7 +63,8 @@ class RequestOptions:
             raise InvalidField("'model' must be a string")
         options = cls(model=as_text(model or "default")[:_MODEL_CHARS], **_checked(given))
         if "mode" not in given:
-            return _with_mode(options, settings.marker_mode)
+            mode = settings.marker_mode if envelope.redeems is not False else "marker-free"
+            return replace(options, mode=mode)
         return options
 
     @property
@@ -90,17 +91,6 @@ class RequestOptions:
 def as_text(value: str) -> str:
     """Return ``value`` without lone surrogates, which no JSON we write may hold."""
     return value.encode("utf-8", "replace").decode()
-
-
-def _with_mode(options: RequestOptions, mode: str) -> RequestOptions:
-    return RequestOptions(
-        options.model,
-        options.protect_recent,
-        options.min_tokens_to_compress,
-        options.target_ratio,
-        options.compress_user_messages,
-        mode,
-    )
 
 
 def _checked(given: dict[str, Any]) -> dict[str, Any]:

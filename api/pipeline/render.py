@@ -58,14 +58,15 @@ def _leave(sent: Sent, tokens: int, why: str) -> None:
 
 def _write(raw: bytes, changes: tuple[Change, ...]) -> bytes:
     fields: dict[str, Any] = dict(_fields.decode(raw))
+    name = "output" if "content" not in fields and "output" in fields else "content"
     blocks: list[Any] | None = None
     for change in changes:
         block, part = change.place
         if block is None:
-            fields["content"] = change.text
+            fields[name] = change.text
             continue
         if blocks is None:
-            blocks = list(_blocks.decode(fields["content"]))
+            blocks = list(_blocks.decode(fields[name]))
         opened: dict[str, Any] = dict(_fields.decode(blocks[block]))
         if part is not None:
             parts: list[Any] = list(_blocks.decode(opened["content"]))
@@ -77,7 +78,7 @@ def _write(raw: bytes, changes: tuple[Change, ...]) -> bytes:
             opened["text" if change.shape == "text" else "content"] = change.text
         blocks[block] = msgspec.Raw(_encode(opened))
     if blocks is not None:
-        fields["content"] = blocks
+        fields[name] = blocks
     return _encode(fields)
 
 

@@ -55,6 +55,7 @@ class CompressionResult:
     engines: dict[str, tuple[int, int]] = field(default_factory=dict)
     saved_by_cache: int = 0
     cache: CacheShares | None = None
+    array: str = "messages"
 
     @property
     def tokens_saved(self) -> int:
@@ -83,6 +84,7 @@ def untouched(
         model=options.model,
         degraded=list(degraded),
         reason=reason,
+        array=taken.envelope.array,
     )
 
 
@@ -114,6 +116,7 @@ def result_of(
         reason="" if left < total else _reason_for_nothing(turn, transforms),
         engines=engines,
         saved_by_cache=by_cache,
+        array=turn.split.envelope.array,
         cache=CacheShares(
             read_before=sum(before[:known]),
             new_before=sum(before[known:]),

@@ -28,6 +28,8 @@ MAX_MESSAGES = 20_000
 _FIELD_BYTES = 64 * 1024
 """What an option or the model's name may take; none needs a hundredth of it."""
 _PLACES_TRIED = 4
+_RETRIEVAL_TOOL = b'headroom_retrieve"'
+"""How the name of headroom's tool ends, also where an MCP client put its server before it."""
 _SPACE = b" \t\r\n,"
 
 
@@ -35,6 +37,8 @@ class _Unopened(msgspec.Struct, forbid_unknown_fields=False):
     """A request body with nothing of it turned into objects yet: that may cost a lot."""
 
     messages: msgspec.Raw = msgspec.Raw(b"")
+    input: msgspec.Raw = msgspec.Raw(b"")
+    tools: msgspec.Raw = msgspec.Raw(b"")
     model: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     config: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     protect_recent: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
@@ -43,10 +47,24 @@ class _Unopened(msgspec.Struct, forbid_unknown_fields=False):
     compress_user_messages: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     mode: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
+    @property
+    def array(self) -> str:
+        """The field that holds the conversation: OpenAI's Responses call it ``input``."""
+        return "input" if not self.messages and self.input else "messages"
+
+    @property
+    def items(self) -> bytes:
+        """The conversation's array, as it came."""
+        return bytes(self.input if self.array == "input" else self.messages)
+
 
 @dataclass(slots=True)
 class Envelope:
-    """What stands beside the messages. Absent options are ``UNSET``."""
+    """What stands beside the messages. Absent options are ``UNSET``.
+
+    ``array`` is the field that held the conversation. ``redeems`` says whether a tool that
+    retrieves originals is among the request's, None where it names no tools.
+    """
 
     model: Any = None
     config: Any = None
@@ -55,9 +73,11 @@ class Envelope:
     target_ratio: Any = msgspec.UNSET
     compress_user_messages: Any = msgspec.UNSET
     mode: Any = msgspec.UNSET
+    array: str = "messages"
+    redeems: bool | None = None
 
 
-_FIELDS = tuple(f.name for f in fields(Envelope))
+_FIELDS = tuple(f.name for f in fields(Envelope) if f.name not in ("array", "redeems"))
 
 
 @dataclass(slots=True)
@@ -135,7 +155,7 @@ def split(body: bytes, trails: Sequence[Trail]) -> Split:
         envelope = _open(unopened)
     except _UNREADABLE:
         return _lenient(body)
-    return _whole(body, unopened.messages, envelope)
+    return _whole(body, unopened.items, envelope)
 
 
 def follow(body: bytes, trails: Sequence[Trail], news: int | None = None) -> Split | None:
@@ -167,7 +187,7 @@ def leave(body: bytes) -> Split:
         envelope = _open(unopened)
     except _UNREADABLE:
         raise BodyTooComplex("the body is too large for what it holds") from None
-    raw = _list(unopened.messages)
+    raw = _list(unopened.items)
     start = body.find(raw)
     inside = raw[1:-1]
     blank = len(inside) - len(inside.lstrip())
@@ -177,7 +197,9 @@ def leave(body: bytes) -> Split:
 
 def _open(unopened: _Unopened) -> Envelope:
     """Decode what stands beside the messages."""
-    found = Envelope()
+    found = Envelope(array=unopened.array)
+    if unopened.tools:
+        found.redeems = _RETRIEVAL_TOOL in bytes(unopened.tools)
     for name in _FIELDS:
         raw = getattr(unopened, name)
         if raw is msgspec.UNSET:
@@ -188,8 +210,7 @@ def _open(unopened: _Unopened) -> Envelope:
     return found
 
 
-def _list(messages: msgspec.Raw) -> bytes:
-    raw = bytes(messages)
+def _list(raw: bytes) -> bytes:
     if raw[:1] != b"[":
         raise InvalidField("'messages' must be a list")
     return raw
@@ -207,7 +228,7 @@ def _continue(body: bytes, trail: Trail) -> Split | None:
     try:
         unopened = _unopened.decode(short)
         envelope = _open(unopened)
-        raws = _array.decode(unopened.messages)
+        raws = _array.decode(unopened.items)
     except _UNREADABLE:
         return None
     if not raws or bytes(raws[0]) != _TOKEN:
@@ -218,7 +239,7 @@ def _continue(body: bytes, trail: Trail) -> Split | None:
     return Split(body, envelope, trail.head, spans, rest, trail.seen)
 
 
-def _whole(body: bytes, messages: msgspec.Raw, envelope: Envelope) -> Split:
+def _whole(body: bytes, messages: bytes, envelope: Envelope) -> Split:
     raw = _list(messages)
     items = _array.decode(raw)
     _bounded(len(items))
@@ -239,7 +260,7 @@ def _place(body: bytes, raw: bytes) -> int:
             break
         trial = body[:start] + _TOKEN + body[start + len(raw) :]
         try:
-            if bytes(_unopened.decode(trial).messages) == _TOKEN:
+            if _unopened.decode(trial).items == _TOKEN:
                 return start
         except _UNREADABLE:
             pass
@@ -271,11 +292,12 @@ def _lenient(body: bytes) -> Split:
         raise MalformedBody("the body is not valid JSON") from None
     if not isinstance(parsed, dict):
         raise MalformedBody("the body must be a JSON object")
-    messages = parsed.pop("messages", None)
+    array = "messages" if "messages" in parsed or "input" not in parsed else "input"
+    messages = parsed.pop(array, None)
     if not isinstance(messages, list):
         raise InvalidField("'messages' must be a list")
     _bounded(len(messages))
     known = {k: v for k, v in parsed.items() if k in _FIELDS}
     rest = [json.dumps(m, separators=(",", ":")).encode("ascii") for m in messages]
     rewritten = b"[" + b",".join(rest) + b"]"
-    return Split(rewritten, Envelope(**known), 0, _walk(rewritten, 1, rest), rest)
+    return Split(rewritten, Envelope(**known, array=array), 0, _walk(rewritten, 1, rest), rest)
