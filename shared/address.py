@@ -1,4 +1,4 @@
-"""Where a Redis is: one server, the master a Sentinel set names, or a Cluster.
+"""The address of a Redis: one server, the master that Sentinels name, or a Cluster.
 
 | scheme | what |
 |---|---|
@@ -6,8 +6,8 @@
 | ``redis+sentinel://USER:PASSWORD@HOST:PORT,HOST:PORT/SERVICE/DB`` | the master of ``SERVICE`` |
 | ``redis+cluster://USER:PASSWORD@HOST:PORT,HOST:PORT`` | a Redis Cluster |
 
-``rediss`` for ``redis`` means TLS. Names and passwords are percent-encoded where they need to
-be. Nothing here is ever printed with its password.
+``rediss`` instead of ``redis`` means TLS. Names and passwords are percent-encoded where needed.
+A password is never part of a representation or an error message.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SCHEMES = (
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One parsed URL. ``url`` is for a plain server alone, the other fields for the rest."""
+    """One parsed URL. ``url`` is set for a plain server, the other fields for the other kinds."""
 
     kind: Kind
     tls: bool
@@ -39,10 +39,10 @@ class Address:
 
     @classmethod
     def parse(cls, url: str) -> Address:
-        """Read ``url``.
+        """Parse ``url``.
 
         Raises:
-            ValueError: it is none of the above; the message holds nothing of it.
+            ValueError: it is none of the above; the message quotes nothing of it.
         """
         scheme, _, rest = url.partition("://")
         base, _, kind = scheme.partition("+")
@@ -86,12 +86,12 @@ class Address:
 
 
 def _host(text: str, default: int) -> tuple[str, int]:
-    """Read ``host``, ``host:port`` or ``[v6]:port``."""
+    """Parse ``host``, ``host:port`` or ``[v6]:port``."""
     try:
         parts = urlsplit(f"//{text}")
         host, port = parts.hostname, parts.port
     except ValueError:
         raise ValueError("a Redis URL's port is a number below 65536") from None
     if not host:
-        raise ValueError("a Redis URL names a host between two commas")
+        raise ValueError("a Redis URL needs a host between two commas")
     return host, port or default

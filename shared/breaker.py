@@ -1,8 +1,8 @@
-"""A circuit breaker: who asks a Redis that is away is told so at once, and one probe looks again.
+"""A circuit breaker: commands to an unavailable Redis fail at once, and single probes test it.
 
-Closed, everybody asks. A failure that is Redis's own opens it, and nobody asks. Then one
-probe at a time goes out (half open): at once after the failure, for a connection may just have
-been cut, and every ``redis_retry_seconds`` after a probe that failed. A probe that is answered
+Closed, all commands are sent. A failure of Redis itself opens it, and none are sent. Then one
+probe at a time is sent (half open): immediately after the failure, because only a connection
+may have been lost, and ``redis_retry_seconds`` after each failed probe. A probe that succeeds
 closes it.
 """
 
@@ -44,7 +44,7 @@ Cause = Literal[
 REFUSES_WRITES: frozenset[Cause] = frozenset(
     {"out_of_memory", "read_only", "cannot_persist", "no_replicas"}
 )
-"""Causes for which a Redis still answers who only reads."""
+"""Causes with which Redis still answers commands that only read."""
 
 _CAUSES: tuple[tuple[type[BaseException], Cause], ...] = (
     (OutOfMemoryError, "out_of_memory"),
@@ -69,13 +69,13 @@ _CODES: tuple[tuple[str, Cause], ...] = (
     ("READONLY", "read_only"),
     ("OOM", "out_of_memory"),
 )
-"""Errors that redis-py has no class for, or that came out of a script, by how they begin."""
+"""Errors without a class in redis-py, or raised in a script, by their first words."""
 
 
 def cause_of(error: BaseException) -> Cause | None:
-    """Return why Redis would fail others too; None where it refused this command alone.
+    """Return why other commands would fail too; None if only this command was refused.
 
-    Too many connections of this very process are no failure of Redis's either.
+    Too many connections of this process are not a failure of Redis either.
     """
     if isinstance(error, MaxConnectionsError):
         return None
@@ -89,7 +89,7 @@ def cause_of(error: BaseException) -> Cause | None:
 
 
 class Reading(NamedTuple):
-    """What a breaker says of itself. ``node`` is empty but in a Cluster."""
+    """A breaker's state. ``node`` is empty except in a Cluster."""
 
     place: str
     node: str
@@ -98,7 +98,7 @@ class Reading(NamedTuple):
 
 
 class Breaker:
-    """One breaker. ``clock`` gives seconds; ``trips`` counts how often it opened, by cause."""
+    """One breaker. ``clock`` returns seconds; ``trips`` counts how often it opened, by cause."""
 
     def __init__(self, retry_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._retry_seconds = retry_seconds
@@ -110,16 +110,16 @@ class Breaker:
 
     @property
     def admits(self) -> bool:
-        """Whether anybody may ask."""
+        """Whether commands may be sent."""
         return self.state == "closed"
 
     @property
     def admits_reading(self) -> bool:
-        """Whether anybody may ask who only reads."""
+        """Whether commands that only read may be sent."""
         return self.admits or self.cause in REFUSES_WRITES
 
     def probe(self) -> bool:
-        """Say whether to probe now; then tell :meth:`answered` or :meth:`failed`."""
+        """Return whether to probe now; the caller then calls :meth:`answered` or :meth:`failed`."""
         if self.state == "half_open" or (self.state == "open" and self._clock() < self._due):
             return False
         if self.state == "open":
@@ -127,7 +127,7 @@ class Breaker:
         return True
 
     def answered(self) -> None:
-        """Close it: a probe was answered."""
+        """Close it: a probe succeeded."""
         self.state, self.cause = "closed", None
 
     def failed(self, cause: Cause) -> bool:
@@ -138,7 +138,7 @@ class Breaker:
             self._due = self._clock()
         elif self.state == "half_open":
             self._due = self._clock() + self._retry_seconds
-        # Of who asked before it opened and fails only now, nothing new is learnt.
+        # A command sent before it opened that fails only now tells nothing new.
         if self.state != "open":
             self.state, self.cause = "open", cause
         return tripped

@@ -1,4 +1,4 @@
-"""The histograms' buckets: upper bounds in seconds, and which one a duration falls into."""
+"""The histograms' buckets: upper bounds in seconds, and the bucket of a duration."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def bucket_of(seconds: float, bounds: Sequence[float]) -> str:
 def quantile(q: float, counts: Sequence[float], bounds: Sequence[float]) -> float | None:
     """Return the ``q`` quantile (0 to 1) in seconds, by the rule of Prometheus.
 
-    ``counts`` is how many fell into each bucket, the one beyond the last bound included; within
-    a bucket they are taken as spread evenly, and beyond the last bound it is that bound. None
-    where nothing was counted.
+    ``counts`` holds the observations in each bucket, with one more bucket above the last bound.
+    They are assumed to be evenly distributed within a bucket; above the last bound the result
+    is that bound. None if nothing was counted.
     """
     rank, so_far, lower = q * sum(counts), 0.0, 0.0
     if not sum(counts):

@@ -1,7 +1,7 @@
-"""The emergency switch: while its key is there, every conversation goes through verbatim.
+"""The emergency switch: while its key exists, every conversation is returned verbatim.
 
-``headroom-farm bypass`` turns it, front ends watch it (``api/runtime/bypass.py``). The key is all
-there is to it: any value means on, so an operator with nothing but a Redis client can set it.
+``headroom-farm bypass`` sets it, front ends poll it (``api/runtime/bypass.py``). Any value of the
+key means on, so an operator who has only a Redis client can set it.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import redis
 from . import keys
 
 REASON = "bypass_switch"
-"""How answers, books and metrics call a conversation that went through for this."""
+"""The name of this cause in answers, usage records and metrics."""
 _UNKNOWN = "not said"
 
 
 class Bypass(msgspec.Struct, frozen=True):
-    """Why everything goes through, and since when; ``until`` 0 has no end. Epoch seconds."""
+    """The reason, and since and until when (epoch seconds); ``until`` 0 means no end."""
 
     reason: str = _UNKNOWN
     since: float = 0.0
@@ -27,7 +27,7 @@ class Bypass(msgspec.Struct, frozen=True):
 
 
 def read(packed: bytes | None) -> Bypass | None:
-    """Return what the key's value says; None where there is no key."""
+    """Return the key's decoded value; None if there is no key."""
     if packed is None:
         return None
     try:
@@ -50,6 +50,6 @@ def turn_off(client: redis.Redis) -> None:
 
 
 def current(client: redis.Redis) -> Bypass | None:
-    """Return whether it is on, and why."""
+    """Return the current state; None if it is off."""
     packed = client.get(keys.BYPASS)
     return read(packed if isinstance(packed, bytes) else None)

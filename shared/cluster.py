@@ -1,7 +1,7 @@
-"""Cluster clients whose scripts travel as text.
+"""Cluster clients that send scripts as text.
 
 Redis-py refuses ``EVALSHA`` in a Cluster's pipelines: a node that was promoted or restarted
-knows no scripts, and there is no place in a pipeline to teach it. ``EVAL`` it takes. So here
+knows no scripts, and a pipeline cannot load them first. It accepts ``EVAL``. So here
 ``evalsha`` sends the text of the script in ``shared/scripts``, alone and in pipelines.
 """
 
@@ -17,25 +17,25 @@ from redis.commands.policies import StaticPolicyResolver
 from .scripts import text_of
 
 _PATIENCE: dict[str, Any] = {"reinitialize_steps": 0, "require_full_coverage": False}
-"""A slot that moved is noted alone: reading the whole map anew would close everybody's
-connections. And a part of a Cluster is better than none."""
+"""A moved slot is updated alone: reading the whole map again would close all connections. And a
+Cluster with missing nodes is better than none."""
 
 
 _TRIES = 5000
-"""Keys tried to find one on each node: enough for one that has a thousandth of the slots."""
+"""Keys tried to find one on each node: enough for a node with a thousandth of the slots."""
 
 
 class Cluster(RedisCluster):
-    """A synchronous client; making one asks ``hosts`` in turn for the Cluster's map."""
+    """A synchronous client; its constructor asks ``hosts`` in turn for the Cluster's map."""
 
     def __init__(self, hosts: Iterable[tuple[str, int]], **options: Any) -> None:
         nodes = [ClusterNode(host, port) for host, port in hosts]  # type: ignore[no-untyped-call]
         super().__init__(startup_nodes=nodes, policy_resolver=_Policies(), **_PATIENCE, **options)
 
     def pipeline(self, transaction: Any = None, shard_hint: Any = None) -> ClusterPipeline:
-        """Return a pipeline that takes scripts."""
+        """Return a pipeline that accepts scripts."""
         pipe: ClusterPipeline = super().pipeline(transaction, shard_hint)  # type: ignore[no-untyped-call]
-        # Redis-py leaves no other way to choose them, and does not hand its own policies on.
+        # Redis-py has no other way to choose either, and does not pass its own policies on.
         pipe.__class__, pipe._policy_resolver = _Pipeline, self._policy_resolver
         return pipe
 
@@ -51,13 +51,13 @@ class _Pipeline(ClusterPipeline):
 
 
 class _Policies(StaticPolicyResolver):
-    """Sends ``EVAL`` where its keys are.
+    """Sends ``EVAL`` to the node that has its keys.
 
-    Redis-py would first ask some node which these are, and go on asking it after its death.
+    Redis-py would first ask some node which keys these are, and keep asking it after its death.
     """
 
     def resolve(self, command_name: str) -> Any:
-        """Return a command's policy; any module's command that goes by its key will do."""
+        """Return a command's policy; that of any module's command routed by its key will do."""
         return super().resolve("ft.suglen" if command_name == "eval" else command_name)
 
 
@@ -91,7 +91,7 @@ class AsyncCluster(asynchronous.RedisCluster):
     def pipeline(
         self, transaction: Any | None = None, shard_hint: Any | None = None
     ) -> asynchronous.ClusterPipeline:
-        """Return a pipeline that takes scripts."""
+        """Return a pipeline that accepts scripts."""
         return _AsyncPipeline(self, transaction)  # type: ignore[abstract]
 
     async def evalsha(self, sha: str, numkeys: int, *keys_and_args: Any) -> Any:

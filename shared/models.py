@@ -1,4 +1,4 @@
-"""Where a Kompress model lies on disk, which revisions are pinned, and its checksums.
+"""Where a Kompress model is on disk, which revisions are pinned, and its checksums.
 
 A model directory holds ``tokenizer.json`` and, in it or in ``onnx/``, one or more of the
 graphs named in :data:`GRAPHS`. ``headroom-farm models pull`` writes one, with a manifest.
@@ -28,7 +28,7 @@ MANIFEST = "manifest.json"
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """What was pulled: the model's id and revision, and SHA-256 (hex) by file."""
+    """A pulled model: its id and revision, and SHA-256 (hex) by file."""
 
     model: str
     revision: str
@@ -36,7 +36,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 class Model(NamedTuple):
-    """A model on disk: its graphs by file name, its tokenizer, where it came from."""
+    """A model on disk: its graphs by file name, its tokenizer, its origin."""
 
     graphs: dict[str, Path]
     tokenizer: Path
@@ -70,10 +70,10 @@ def in_directory(directory: Path) -> Model:
 
 
 def in_cache() -> Model:
-    """Return the pinned model from the Hugging Face cache; asks nobody else.
+    """Return the pinned model from the Hugging Face cache; never uses the network.
 
     Raises:
-        ModelError: It is not there, whole.
+        ModelError: It is not there, or not complete.
     """
     try:
         from huggingface_hub import try_to_load_from_cache
@@ -91,7 +91,7 @@ def in_cache() -> Model:
 
 
 def verify(path: Path) -> None:
-    """Compare a file with the manifest of its model directory, where there is one.
+    """Compare a file with the manifest of its model directory, if there is one.
 
     Raises:
         ModelError: The checksum differs, or the manifest cannot be read.

@@ -1,4 +1,4 @@
-"""How originals are kept in Redis, whoever stores them."""
+"""How originals are stored in Redis, by front ends and workers alike."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .jobs import Original, pack_original
 def keep(
     pipe: Any, user: str, originals: Iterable[Original], refresh: Iterable[str], ttl: int
 ) -> None:
-    """Add to ``pipe`` what stores ``originals`` and prolongs those under ``refresh`` hashes.
+    """Add to ``pipe`` commands that store ``originals`` and renew those with ``refresh`` hashes.
 
     ``pipe`` is a redis-py pipeline, of either kind; ``user`` is the tag, ``ttl`` seconds.
-    A tombstone of each stays longer than itself, so that expired is told from unknown.
+    Each leaves a tombstone that outlives it, so that expired is distinguished from unknown.
     """
     stones = keys.tombstones(user)
     now = time.time()
@@ -28,7 +28,7 @@ def keep(
     for digest in known:
         pipe.expire(keys.original(user, digest), ttl)
     if known:
-        # Kept apart from new ones (XX): a forged marker must not look like an expired one.
+        # Only existing ones (XX): a forged marker must not look like an expired one.
         pipe.zadd(stones, known, xx=True)
     if fresh:
         pipe.zadd(stones, fresh)

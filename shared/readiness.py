@@ -1,4 +1,4 @@
-"""How a process tells its supervisor that it does its work now: a byte in a pipe."""
+"""How a process tells its supervisor that it is ready: a byte in a pipe."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import os
 
 
 def tell(pipe: int | None) -> None:
-    """Write a byte to ``pipe``; nobody need be there to read it, nor a pipe be given."""
+    """Write a byte to ``pipe``; does nothing without a pipe or a reader."""
     if pipe is not None:
         with contextlib.suppress(OSError):
             os.write(pipe, b"+")
 
 
 def heard(pipe: int, most: int) -> int:
-    """Return how many bytes came since the last call, at most ``most``; never wait."""
+    """Return how many bytes arrived since the last call, at most ``most``; never blocks."""
     try:
         return len(os.read(pipe, most))
     except BlockingIOError:
@@ -22,7 +22,7 @@ def heard(pipe: int, most: int) -> int:
 
 
 def readiness() -> tuple[int, int]:
-    """Return the ends of a new pipe, to read and to write; neither blocks."""
+    """Return the read and the write end of a new non-blocking pipe."""
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     os.set_blocking(writer, False)

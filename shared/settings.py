@@ -37,23 +37,23 @@ class Settings(BaseSettings):
         env_prefix="HEADROOM_", frozen=True, extra="ignore", hide_input_in_errors=True
     )
 
-    # Where things are.
+    # Addresses and directories.
     redis_url: str = Field("redis://127.0.0.1:6390/0", repr=False)
     state_url: str | None = Field(None, repr=False)
     host: str = "127.0.0.1"
     port: int = Field(8788, ge=0, le=65535)
     data_dir: Path = Path(".data")
 
-    # Who may ask (see api/http/auth.py).
+    # Authentication (see api/http/auth.py).
     tokens_file: Path | None = None
     trusted_peers: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = ()
 
-    # Which other origins' pages may read answers, frame the dashboard, and be read by it.
+    # Browsers: origins that may read answers, frame the dashboard, and be read by it.
     cors_origins: Annotated[tuple[Origin, ...], NoDecode] = ()
     frame_ancestors: Annotated[tuple[Ancestor, ...], NoDecode] = ()
     dashboard_origins: Annotated[tuple[Origin, ...], NoDecode] = ()
 
-    # How many of what (the local runner; elsewhere replicas decide).
+    # Numbers of processes (for `headroom-farm up`; elsewhere replicas decide).
     api_processes: int = Field(1, ge=1, le=64)
     cpu_workers: int = Field(1, ge=0, le=256)
     gpu_workers: int = Field(1, ge=0, le=64)
@@ -74,7 +74,7 @@ class Settings(BaseSettings):
     max_user_sessions: int = Field(10_000, ge=1)
     ccr_ttl_seconds: int = Field(7200, ge=1)
 
-    # The front end's own memory: what it remembers of sessions, over all users.
+    # The front end's session memory, over all users.
     memo_bytes: int = Field(256 * 1024 * 1024, ge=1024 * 1024)
 
     # Queues and workers.
@@ -145,23 +145,23 @@ class Settings(BaseSettings):
 
     @property
     def redis_address(self) -> Address:
-        """Where queues, replies and books are."""
+        """The Redis of queues, replies and usage records."""
         return Address.parse(self.redis_url)
 
     @property
     def state_address(self) -> Address:
-        """Where the state of users is."""
+        """The Redis of users' state."""
         return Address.parse(self.state_url or self.redis_url)
 
     @property
     def state_credentials(self) -> Path | None:
-        """The password file for where the state of users is."""
+        """The password file of the Redis of users' state."""
         return self.state_password_file if self.state_url else self.redis_password_file
 
     @property
     def original_ttl(self) -> int:
-        """Seconds an original is given: a quarter more than promised, so that answers need
-        prolong it only once in that quarter."""
+        """TTL of an original in seconds: a quarter more than promised, so that answers renew it
+        only once in that quarter."""
         return self.ccr_ttl_seconds * 5 // 4
 
 

@@ -1,4 +1,4 @@
-"""A listening socket that outlives who listens on it."""
+"""A listening socket that outlives the process that listens on it."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from contextlib import suppress
 
 
 def listens(descriptor: int) -> bool:
-    """Say whether somebody listens on the socket behind ``descriptor``."""
+    """Return whether the socket behind ``descriptor`` is listening."""
     with socket.socket(fileno=os.dup(descriptor)) as sock:
         return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
 
 def stop_listening(sock: socket.socket) -> None:
-    """Have callers refused until somebody listens again, on the same port if that was asked for.
+    """Refuse connections until a process listens again, on the same port if one was given.
 
-    Refused, they go on at once; kept waiting they would lose their deadline.
+    A refused client proceeds at once; one that waited would miss its deadline.
     """
-    with suppress(OSError):  # nobody listens, or this system cannot
+    with suppress(OSError):  # not listening, or not supported by this system
         sock.shutdown(socket.SHUT_RDWR)

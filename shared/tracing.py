@@ -1,6 +1,6 @@
-"""OpenTelemetry, where an endpoint is named: a span for each request and each job.
+"""OpenTelemetry, if an endpoint is set: a span for each request and each job.
 
-Off, which is the default, nothing of it is imported and a span is a ``nullcontext``.
+By default it is off: nothing of it is imported, and a span is a ``nullcontext``.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _DELAY_MS = 500
 
 
 def trace_id(traceparent: str) -> str | None:
-    """Return the id of the trace that a valid W3C ``traceparent`` names; empty has none."""
+    """Return the trace id of a valid W3C ``traceparent``; None if it is empty."""
     return traceparent.split("-")[1] if traceparent else None
 
 
 class Tracer:
-    """Makes spans, or does not."""
+    """Makes spans if configured."""
 
     def __init__(self) -> None:
         self._tracer: Any = None
@@ -34,7 +34,7 @@ class Tracer:
         """Export spans of ``service`` to ``settings.otel_endpoint`` (OTLP over HTTP).
 
         Called once in each process, after any fork. Without the ``otel`` extra it logs an
-        error and stays off: no request fails for want of a span.
+        error and stays off: no request fails because of a missing span.
         """
         if settings.otel_endpoint is None:
             return
@@ -57,7 +57,7 @@ class Tracer:
     def span(self, name: str, parent: str, **attributes: str | int) -> AbstractContextManager[str]:
         """Return a span under the W3C ``traceparent`` of ``parent`` (empty: a new trace).
 
-        It gives the ``traceparent`` to hand on; off, that is ``parent``.
+        Its value is the ``traceparent`` to pass on; if tracing is off, that is ``parent``.
         """
         if self._tracer is None:
             return nullcontext(parent)

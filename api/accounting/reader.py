@@ -81,7 +81,7 @@ class Reader:
         self._books_at = queues
         self._users_at = state
         self._redis = connect_async(settings)
-        self._read = self._redis.register_script(script("rows"))
+        self._read = self._redis.register_script(script("read_hash_fields"))
         self._state = connect_state_async(settings) if settings.state_url else self._redis
         self._memo: OrderedDict[str, tuple[bytes, Rows]] = OrderedDict()
         self._kept = 0

@@ -1,12 +1,12 @@
-"""How much this process may have to read and plan at once, and whose turn it is.
+"""Admission control for CPU work on the event loop.
 
-The pools' queues are bounded in Redis; what comes before them, reading and planning what is
-new, is this process's own thread. Left alone, all requests at hand would share it and all be
-late together, and so would what costs little: taking connections, passing answers on. So one
-request at a time has the thread for such work, for a few milliseconds, and everything
-else gets through between two turns. Where more waits than can be done in time, whoever
-comes then is told so at once (Nichols and Jacobson, "Controlling Queue Delay", ACM Queue
-10(5), 2012: it is the time in a queue that is to be bounded, not its length).
+The pools' queues are bounded in Redis. Before them, reading and planning new messages runs on
+this process's only thread. Without a bound all requests would share it and all be late
+together, and so would cheap work: accepting connections, sending answers. So one request at a
+time has the thread for such work, in time slices of a few milliseconds, and everything else
+runs in between. If the work already admitted takes too long for a new request's deadline, the
+request is rejected at once: the time in a queue is bounded, not its length (Nichols and
+Jacobson, "Controlling Queue Delay", ACM Queue 10(5), 2012).
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from shared.deadline import Deadline
 from shared.errors import Degraded
 
 TURN_SECONDS = 0.005
-"""How long a request has the thread before others may go on."""
+"""Time slice, in seconds: how long a request has the thread before others may run."""
 REQUEST_BYTES = 4096
-"""What a request costs beside its new bytes, as bytes."""
+"""Fixed cost of a request, expressed in bytes of new messages."""
 ROUNDS = 20
-"""How often the event loop comes round before a request with something new is answered."""
+"""Iterations of the event loop until a request with new messages is answered."""
 _ANSWER_SECONDS = 0.02
 _ANSWER_ROUNDS = 12
-"""What putting an answer together takes, and how often the loop comes round meanwhile."""
+"""Assembling an answer: seconds, and iterations of the loop meanwhile."""
 _SPARE_SECONDS = 0.15
 _MUCH_SECONDS = 2.0
 _SLACK_SECONDS = 2.0
-"""What is left of a request's time after those rounds, or half of it."""
+"""Seconds that must remain of a request's time after those iterations, or half of its time."""
 _FIRST_PACE = 2.0 * 1024 * 1024
-"""Bytes a second that a core reads and plans, until this process has measured its own pace."""
+"""Bytes per second that a core reads and plans, until this process has measured its own pace."""
 _HALF_LIFE_SECONDS = 0.3
-"""How long rounds are remembered: by their mean for who is taken on, because one slow round may
-have been the only one, and by the slowest for when an answer must be begun."""
+"""Half-life of measured loop iterations, in seconds. Their mean decides admission, because one slow
+iteration may be an exception; the slowest decides when an answer must be started."""
 _MEMORY = 0.9
-"""How much of the measured pace stays when another request is through."""
+"""Weight that the measured pace keeps when another request has finished."""
 
 
 class AdmissionControl:
-    """The reading and planning at hand in this process."""
+    """The reading and planning that this process has admitted."""
 
     def __init__(self) -> None:
         self._thread = asyncio.Lock()
@@ -61,11 +61,11 @@ class AdmissionControl:
         return self._done / self._seconds
 
     def before(self, deadline: Deadline) -> Deadline:
-        """Return when waiting ends, so that an answer by ``deadline`` can be put together.
+        """Return when waiting must end, so that an answer can be assembled by ``deadline``.
 
-        That takes the event loop some rounds; a tenth of the time there is, at most
-        :data:`_SPARE_SECONDS`, is for a loop that becomes slower meanwhile. Of little time half is
-        kept back at most, of much a quarter: one slow round may have been the only one.
+        Assembling takes some iterations of the event loop. A tenth of the remaining time, at
+        most :data:`_SPARE_SECONDS`, is reserved in case the loop becomes slower. At most half of a
+        short time is reserved, and a quarter of a long one: one slow iteration may be an exception.
         """
         left = deadline.remaining
         spare = min(_SPARE_SECONDS, left / 10)
@@ -75,12 +75,12 @@ class AdmissionControl:
         return Deadline(deadline.monotonic - min(kept, most), deadline.wall)
 
     def enter(self, user: str, new_bytes: int, deadline: Deadline) -> Admission:
-        """Take ``new_bytes`` of messages on, to read and plan here for ``user``, or none of them.
+        """Admit a request with ``new_bytes`` of new messages of ``user``, or refuse it.
 
-        All that is at hand may take half of the time this request has, and a quarter for a
-        user who has a request at hand already: others find room beside a flood of his. Nor is
-        anything taken on while the event loop, which also takes requests and passes answers
-        on, comes round too seldom. Where nothing is at hand, anything is taken on.
+        All admitted work may take half of the time this request has, and a quarter if the user
+        already has a request in work, so that others are admitted beside one user's flood.
+        Nothing is admitted while the event loop, which also accepts requests and sends answers,
+        iterates too slowly. If no work is admitted, any request is.
         """
         self._measure()
         size = new_bytes + REQUEST_BYTES
@@ -95,7 +95,7 @@ class AdmissionControl:
         return Admission(self, user, size, deadline)
 
     def leave(self, user: str, size: int) -> None:
-        """Have done with a request's work."""
+        """Release what a request of ``size`` bytes was admitted with."""
         self._at_hand -= size
         self._by_user[user] -= size
         if not self._by_user[user]:
@@ -125,12 +125,12 @@ class AdmissionControl:
             raise
 
     def end_turn(self) -> None:
-        """Leave the thread to the next."""
+        """Give the thread to the next request."""
         self._thread.release()
         self._want(-1)
 
     def _measure(self) -> None:
-        """Measure how long the event loop takes to come round."""
+        """Measure how long an iteration of the event loop takes."""
         if not self._measuring:
             self._measuring = True
             asyncio.get_running_loop().call_soon(self._came_round, time.monotonic())
@@ -148,7 +148,7 @@ class AdmissionControl:
         self._wanting += more
 
     def _clock(self) -> None:
-        """Add the time since the last look, where somebody had the thread or waited for it."""
+        """Add the time since the last call, if a request had the thread or waited for it."""
         now = time.monotonic()
         if self._wanting:
             self._seconds += now - self._since
@@ -156,15 +156,15 @@ class AdmissionControl:
 
 
 def _left_after(seconds: float) -> float:
-    """Return the weight of what was measured so long ago."""
+    """Return the weight of a measurement that is ``seconds`` old."""
     weight: float = 0.5 ** (seconds / _HALF_LIFE_SECONDS)
     return weight
 
 
 class Admission:
-    """One request's place in a :class:`AdmissionControl`; ``refused`` where there was none.
+    """One request's place in :class:`AdmissionControl`; ``refused`` if it was not admitted.
 
-    ``ends`` is when reading and planning must end for the answer to be there in time.
+    ``ends`` is when reading and planning must end for the answer to be in time.
     """
 
     def __init__(self, room: AdmissionControl, user: str, size: int, deadline: Deadline) -> None:
@@ -176,7 +176,7 @@ class Admission:
         self._until: float | None = None
 
     async def turn(self) -> None:
-        """Have the thread for the next piece of work, after others where they wait.
+        """Wait for the thread for the next piece of work; after a time slice others go first.
 
         Raises:
             Degraded: the deadline came first.
@@ -190,13 +190,13 @@ class Admission:
         self._until = time.monotonic() + TURN_SECONDS
 
     def rest(self) -> None:
-        """Leave the thread to others: this request waits for something else."""
+        """Give the thread to others: this request waits for something else."""
         if self._until is not None:
             self._until = None
             self._room.end_turn()
 
     def leave(self) -> None:
-        """Have done with the work; a second time does nothing."""
+        """End the work. Idempotent."""
         self.rest()
         if self._size:
             self._room.leave(self._user, self._size)

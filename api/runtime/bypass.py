@@ -20,9 +20,9 @@ _log = structlog.get_logger(__name__)
 
 
 class BypassSwitch:
-    """Whether everything goes through verbatim; looked up once a heartbeat.
+    """Whether all conversations are returned verbatim; read once per heartbeat.
 
-    With Redis away the last known state stands, but an end that was set comes by itself.
+    While Redis is unavailable the last known state holds, until its own expiry.
     """
 
     def __init__(self, settings: Settings, queues: RedisGuard) -> None:
@@ -32,13 +32,13 @@ class BypassSwitch:
         self.bypass: Bypass | None = None
 
     async def start(self) -> None:
-        """Look once, then go on looking."""
+        """Read the switch, then keep reading it."""
         await self._look()
         seconds = self._settings.worker_heartbeat_seconds
         self._task = supervise("bypass", lambda: every(seconds, self._look))
 
     async def stop(self) -> None:
-        """Stop looking."""
+        """Stop reading."""
         await end([self._task])
 
     async def _look(self) -> None:

@@ -1,6 +1,6 @@
-"""What session caches did for users, written down a few times a second, off the requests' way.
+"""Statistics of session caches by user, written a few times per second in the background.
 
-All of it may be lost (``docs/architecture.md``, state in Redis), so no answer waits for it.
+They may be lost (``docs/architecture.md``, state in Redis), so no answer waits for them.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from .user_store import SessionActivity, UserStore
 _log = structlog.get_logger(__name__)
 _EVERY_SECONDS = 0.25
 _TOUCH_SECONDS = 30.0
-"""How often the keys of an active user are prolonged."""
+"""Interval, in seconds, at which the TTLs of an active user's keys are renewed."""
 
 
 class SessionStats:
-    """Gathers what requests note of their users, and writes it for all of them together."""
+    """Collects the statistics of requests and writes them for all users together."""
 
     def __init__(self, settings: Settings, users: UserStore) -> None:
         self._settings = settings
@@ -35,7 +35,7 @@ class SessionStats:
         self._task: asyncio.Task[None] | None = None
 
     def note(self, user: str, hits: int, misses: int, saved: int) -> None:
-        """Note one request of ``user``: his blocks known and unknown, tokens the known saved."""
+        """Add a request: its cached and uncached blocks, and tokens the cached ones saved."""
         noted = self._noted.setdefault(user, SessionActivity(keys.user_tag(user)))
         noted.at = time.time()
         noted.hits += hits
@@ -43,16 +43,16 @@ class SessionStats:
         noted.saved += saved
 
     async def start(self) -> None:
-        """Begin to write."""
+        """Start writing."""
         self._task = supervise("activity", lambda: every(_EVERY_SECONDS, self._write))
 
     async def stop(self) -> None:
-        """Write what is left, if Redis is there."""
+        """Write what is left, if Redis is available."""
         await end([self._task])
         await self._write()
 
     async def _write(self) -> None:
-        """Write and forget what was noted."""
+        """Write what was collected and start anew."""
         if not self._noted:
             return
         noted, self._noted = self._noted, {}
@@ -66,7 +66,7 @@ class SessionStats:
             _log.warning("sessions_not_noted", users=len(noted))
 
     def _due(self, noted: dict[str, SessionActivity]) -> dict[str, str]:
-        """Return the users whose keys are to be prolonged again, with their tags."""
+        """Return the users whose keys' TTLs are due for renewal, with their tags."""
         now = time.monotonic()
         before = now - _TOUCH_SECONDS
         if len(self._touched) > 2 * self._settings.max_user_sessions:

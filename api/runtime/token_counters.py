@@ -1,7 +1,7 @@
-"""The token counter of a request's model, chosen beside the event loop.
+"""The token counter of a request's model, loaded off the event loop.
 
-The first model of some families (llama, qwen, deepseek) has headroom import a library or read
-a vocabulary, which takes seconds: others' requests go on meanwhile.
+For the first model of some families (llama, qwen, deepseek) headroom imports a library or reads
+a vocabulary, which takes seconds; other requests proceed meanwhile.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .admission import Admission
 
 
 class TokenCounters:
-    """TokenCounters by model. One thread chooses, for headroom's registry is made for one."""
+    """Token counters by model. One thread loads them: headroom's registry is not thread-safe."""
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="counters")
@@ -26,7 +26,7 @@ class TokenCounters:
         """Return the counter of ``model``.
 
         Raises:
-            Degraded: there is no time to choose one, or that took too long.
+            Degraded: the request was not admitted, or loading took too long.
         """
         found = known_counter(model)
         if found is not None:

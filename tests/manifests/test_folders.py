@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 from ..documented import ROOT, page
@@ -27,15 +28,13 @@ def folders() -> set[str]:
 @cache
 def drawn() -> tuple[dict[str, str], Edges]:
     """Return the picture's folders by node and its arrows, folder to folder."""
-    (picture,) = re.findall(r"^```mermaid\n(.*?)^```$", page("docs/architecture.md"), re.S | re.M)[
-        :1
-    ]
+    picture = re.findall(r"^```mermaid\n(.*?)^```$", page("docs/architecture.md"), re.S | re.M)[0]
     nodes = dict(re.findall(r'(\w+)\["?([a-z_]+(?:/[a-z_]+)?)\b', picture))
     arrows: Edges = set()
     for line in picture.splitlines():
         if "-->" in line:
             stages = [re.findall(r"\b[a-z_]+\b", stage) for stage in line.split("-->")]
-            for left, right in zip(stages, stages[1:], strict=False):
+            for left, right in pairwise(stages):
                 arrows |= {(nodes[a], nodes[b]) for a in left for b in right}
     return nodes, arrows
 
