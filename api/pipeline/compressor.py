@@ -13,7 +13,7 @@ from shared import logs
 from shared.bypass import REASON as BYPASS_SWITCH
 from shared.deadline import Deadline
 from shared.errors import Degraded, RequestError
-from shared.jobs import Block, Original
+from shared.jobs import Block, Original, unpack_form
 from shared.settings import Settings
 from shared.upstream import counter_for, detect
 
@@ -31,6 +31,7 @@ from .options import RequestOptions, as_text
 from .plan import ConversationContext, ConversationPlanner
 from .render import join, render
 from .result import CompressionResult, result_of, untouched
+from .revise import revision, unfinished
 from .session_memory import Sessions
 from .settle import settle
 from .split import Split, leave
@@ -164,6 +165,7 @@ class Compressor:
         self._planner.plan(around.of(0), facts, message)
 
     async def _shrink(self, turn: RequestContext, origin: Origin) -> CompressionResult:
+        await self._revise(turn)
         await self._plan(turn)
         turn.mark("plan")
         await self._fill(turn, origin)
@@ -177,6 +179,33 @@ class Compressor:
             return 0
         name = turn.counter.id
         return sum([m.tokens[name] for m in turn.messages]) + turn.counter.overhead
+
+    async def _revise(self, turn: RequestContext) -> None:
+        """Decide texts anew that a fault kept from their forms, where that costs no money."""
+        waiting = unfinished(turn)
+        if turn.place.refused or not waiting:
+            return
+        tag = turn.session.tag
+        by_key = {c.key: i for i in waiting for c in turn.messages[i].plan.candidates}
+        lengths: dict[int, int] = {}
+        try:
+            found = await self._state.forms(tag, list(by_key), turn.deadline) if by_key else {}
+            for key, packed in found.items():
+                form = unpack_form(packed)
+                length = (
+                    len(form.text) if form.text is not None else turn.messages[by_key[key]].size
+                )
+                lengths[by_key[key]] = lengths.get(by_key[key], 0) + length
+            revised = revision(turn, lengths)
+            if revised is None:
+                return
+            await self._state.forget_left(tag, turn.chains[revised.index :], turn.deadline)
+        except (Degraded, msgspec.DecodeError):
+            return
+        async with turn.conversation.lock:
+            turn.conversation.cut(revised.index)
+        turn.known = min(turn.known, revised.index)
+        turn.revised = revised.reason
 
     # ── 2: plan ─────────────────────────────────────────────────────────────────────
 
@@ -358,7 +387,9 @@ class Compressor:
             observe(turn.trace, turn, sent)
         await self._keep(turn, sent)
         self._note_left(turn, sent)
-        return result_of(turn, sent, pieces, changed)
+        result = result_of(turn, sent, pieces, changed)
+        turn.conversation.used = time.monotonic()
+        return result
 
     async def _keep(self, turn: RequestContext, sent: list[Sent]) -> None:
         """Have the originals that this answer's markers lead to in Redis for a while longer.

@@ -24,7 +24,8 @@ class RequestContext:
     """One request while it is worked on. ``trace`` is there where somebody asked to see it.
 
     ``chains`` name the conversation up to each message, ``marks`` each message's cache marks.
-    ``known`` is how many leading messages were sent before, ``unplanned`` which there was no time
+    ``known`` is how many leading messages leave as they were sent before, ``revised`` why an
+    earlier decision changed (``cold``, ``pays``; empty: none did), ``unplanned`` which there was no time
     for, ``left`` which texts an earlier answer left without their form, by chain and number.
     """
 
@@ -39,6 +40,7 @@ class RequestContext:
     chains: list[bytes] = field(default_factory=list)
     marks: list[bytes] = field(default_factory=list)
     known: int = 0
+    revised: str = ""
     unplanned: set[int] = field(default_factory=set)
     left: dict[bytes, frozenset[int]] = field(default_factory=dict)
     decoded: dict[int, dict[str, Any]] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from .context import RequestContext
 from .conversation import Sent
 from .options import RequestOptions
+from .revise import is_cold, ttl_seconds
 from .split import Split
 
 
@@ -100,7 +101,9 @@ def result_of(
     transforms += [f"farm:verbatim:{reason}" for reason in degraded]
     engines, by_cache = _saved_by_engine(turn, sent)
     total, left = sum(before) + turn.counter.overhead, sum(after) + turn.counter.overhead
-    known = turn.known
+    if turn.revised:
+        transforms.append(f"farm:revised:{turn.revised}")
+    known = 0 if is_cold(turn) else turn.known
     return CompressionResult(
         pieces=pieces,
         messages=len(sent),
@@ -122,6 +125,8 @@ def result_of(
             new_before=sum(before[known:]),
             read_after=sum(after[:known]),
             new_after=sum(after[known:]),
+            marked=any(turn.marks),
+            ttl_seconds=int(ttl_seconds(turn.marks)),
         ),
     )
 

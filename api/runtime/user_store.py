@@ -72,6 +72,19 @@ class UserStore:
             if numbers is not None
         }
 
+    async def forms(
+        self, user: str, block_keys: Sequence[str], deadline: Deadline
+    ) -> dict[str, bytes]:
+        """Return the packed forms that the session cache has of these blocks."""
+        asked = self._state.client.hmget(keys.cache(user), list(block_keys))
+        found = await self._state.ask(asked, deadline, user)
+        return {k: form for k, form in zip(block_keys, found, strict=True) if form is not None}
+
+    async def forget_left(self, user: str, chains: Sequence[bytes], deadline: Deadline) -> None:
+        """Forget that texts of these messages left without their form."""
+        asked = self._state.client.hdel(keys.left(user), *chains)
+        await self._state.ask(asked, deadline, user)
+
     async def leave(
         self, user: str, left: Mapping[bytes, Iterable[int]], deadline: Deadline
     ) -> None:
