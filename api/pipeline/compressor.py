@@ -191,20 +191,18 @@ class Compressor:
         try:
             found = await self._state.forms(tag, list(by_key), turn.deadline) if by_key else {}
             for key, packed in found.items():
-                form = unpack_form(packed)
-                length = (
-                    len(form.text) if form.text is not None else turn.messages[by_key[key]].size
-                )
-                lengths[by_key[key]] = lengths.get(by_key[key], 0) + length
+                text, index = unpack_form(packed).text, by_key[key]
+                length = len(text) if text is not None else turn.messages[index].size
+                lengths[index] = lengths.get(index, 0) + length
             revised = revision(turn, lengths)
             if revised is None:
                 return
-            await self._state.forget_left(tag, turn.chains[revised.index :], turn.deadline)
+            await self._state.forget_left(tag, turn.chains[revised.first :], turn.deadline)
         except (Degraded, msgspec.DecodeError):
             return
         async with turn.conversation.lock:
-            turn.conversation.cut(revised.index)
-        turn.known = min(turn.known, revised.index)
+            turn.conversation.cut(revised.first)
+        turn.known = min(turn.known, revised.first)
         turn.revised = revised.reason
 
     # ── 2: plan ─────────────────────────────────────────────────────────────────────
