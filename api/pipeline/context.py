@@ -26,7 +26,8 @@ class RequestContext:
     ``chains`` name the conversation up to each message, ``marks`` each message's cache marks.
     ``known`` is how many leading messages leave as they were sent before, ``revised`` why an
     earlier decision changed (``cold``, ``pays``; empty: none did), ``unplanned`` which there was
-    no time for, ``left`` which texts an earlier answer left without their form, by chain and number.
+    no time for, ``left`` which texts an earlier answer left without their form, by chain and
+    number.
     """
 
     session: Session
