@@ -53,7 +53,7 @@ def check_worker(settings: Settings, *, strict: bool) -> str:
         for pool in POOLS:
             seen: Any = client.zrangebyscore(keys.workers(pool), oldest, "+inf")
             ours = keys.worker_names(pool, host)
-            names += [name.decode() for name in seen if name.decode().startswith(ours)]
+            names += [name for name in map(bytes.decode, seen) if _beginning(name) == ours]
     except BROKEN as error:
         said = f"Redis does not answer ({type(error).__name__}): the worker's heartbeat is not seen"
         if strict:
@@ -64,6 +64,11 @@ def check_worker(settings: Settings, *, strict: bool) -> str:
     if not names:
         raise Unhealthy(f"no worker on {host} gave a heartbeat for {keys.WORKER_TTL_SECONDS} s")
     return f"{', '.join(names)} lives"
+
+
+def _beginning(name: str) -> str:
+    """Return a worker's name up to its process: the host's own name may hold hyphens."""
+    return f"{name.rsplit('-', 2)[0]}-"
 
 
 def check_farm(url: str, *, provider: str | None, seconds: float) -> str:

@@ -14,7 +14,7 @@ bind 127.0.0.1
 port {port}
 dir {directory}
 requirepass {password}
-logfile "{directory}/valkey.log"
+logfile {log}
 appendonly yes
 appendfsync everysec
 save ""
@@ -38,7 +38,10 @@ class EmbeddedValkey:
         """Make the data directory and write the configuration."""
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         text = _CONFIGURATION.format(
-            port=self.port, directory=self.directory.resolve(), password=self.password
+            port=self.port,
+            directory=_quoted(self.directory.resolve()),
+            log=_quoted(self.directory.resolve() / "valkey.log"),
+            password=self.password,
         )
         handle = os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -57,3 +60,9 @@ class EmbeddedValkey:
     def url(self) -> str:
         """Where clients find it."""
         return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
+
+
+def _quoted(path: Path) -> str:
+    """Return a path as a configuration file's argument: spaces, quotes and backslashes stay."""
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'

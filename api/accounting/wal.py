@@ -11,6 +11,7 @@ import fcntl
 import os
 import secrets
 import time
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,8 @@ import structlog
 from .usage_record import UsageRecord
 
 _log = structlog.get_logger(__name__)
+RETRY_SECONDS = 1.0
+"""How long after the disk refused a line it is asked again."""
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -35,7 +38,11 @@ _encode = msgspec.json.Encoder().encode
 
 
 class WriteAheadLog:
-    """This process's own segments. Errors of the disk are logged, never raised."""
+    """This process's own segments. Errors of the disk are logged, never raised.
+
+    Lines that the disk refused stay in memory, within the limit, and are written before the next
+    line once the disk takes them: it is tried again every :data:`RETRY_SECONDS`.
+    """
 
     def __init__(self, directory: Path, limit: int) -> None:
         self._directory = directory
@@ -45,17 +52,23 @@ class WriteAheadLog:
         self._file = -1
         self._number = 0
         self._sizes: dict[int, int] = {}
+        self._unwritten: deque[tuple[int, bytes]] = deque()
+        self._torn = False
         self._broken = False
+        self._retry_at = 0.0
 
     def open(self) -> None:
-        """Take the lock; where the directory cannot be written, entries stay in memory."""
+        """Take the lock; while the directory cannot be written, entries stay in memory."""
         try:
-            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-            path = self._directory / f"{self.writer}.lock"
-            self._lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._take_lock()
         except OSError as error:
             self._fail(error)
+
+    def _take_lock(self) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = self._directory / f"{self.writer}.lock"
+        self._lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def append(self, line: Line) -> bool:
         """Write one line; False where the buffer is full and the entry cannot be kept."""
@@ -63,15 +76,38 @@ class WriteAheadLog:
             return False
         data = _encode(line) + b"\n"
         self._sizes[self._number] = self._sizes.get(self._number, 0) + len(data)
-        if not self._broken:
+        self._unwritten.append((self._number, data))
+        if not self._broken or time.monotonic() >= self._retry_at:
             try:
-                if self._file < 0:
-                    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-                    self._file = os.open(self._segment(self._number), flags, 0o600)
-                os.write(self._file, data)
+                self._write()
             except OSError as error:
                 self._fail(error)
         return True
+
+    def _write(self) -> None:
+        """Write the lines that wait, in order.
+
+        Raises:
+            OSError: the disk refused; those that it did not take whole wait on.
+        """
+        if self._lock < 0:
+            self._take_lock()
+        if self._file < 0:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+            self._file = os.open(self._segment(self._number), flags, 0o600)
+        while self._unwritten:
+            _, data = self._unwritten[0]
+            if self._torn:  # a part of a line stands there: it ends here, and is passed over
+                data = b"\n" + data
+            self._torn = True
+            written = os.write(self._file, data)
+            while written < len(data):
+                written += os.write(self._file, data[written:])
+            self._torn = False
+            self._unwritten.popleft()
+        if self._broken:
+            _log.info("ledger_journal_on")
+            self._broken = False
 
     def rotate(self) -> int:
         """Begin a new segment; return the number that all older segments are below."""
@@ -86,9 +122,16 @@ class WriteAheadLog:
         for number in [n for n in self._sizes if n < below]:
             del self._sizes[number]
             self._segment(number).unlink(missing_ok=True)
+        while self._unwritten and self._unwritten[0][0] < below:
+            self._unwritten.popleft()
 
     def close(self, *, clean: bool) -> None:
         """Give the lock up; with ``clean`` nothing is left to take over."""
+        if self._unwritten and not clean:
+            try:
+                self._write()
+            except OSError as error:
+                self._fail(error)
         below = self.rotate()
         if clean:
             self.forget(below)
@@ -109,6 +152,7 @@ class WriteAheadLog:
         if not self._broken:
             _log.error("ledger_journal_off", error=type(error).__name__, errno=error.errno)
         self._broken = True
+        self._retry_at = time.monotonic() + RETRY_SECONDS
 
 
 @dataclass(frozen=True, slots=True)

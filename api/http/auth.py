@@ -3,8 +3,9 @@
 The tokens file is a JSON list, one object a token: ``{"tenant": "...", "token": "..."}`` or
 ``"sha256"`` (hex) instead of ``"token"``, ``"scopes"`` (of ``compress``, ``retrieve``,
 ``books``) and ``"trusted": true`` for a service that acts for users, or ``"user": "..."`` for
-a user's own token: he is then whom trusted services call so. The file is read again when it
-changes; a bad one keeps the last good one.
+a user's own token: they are then whom trusted services call so. The file is read again when it
+changes; one that does not parse keeps the last good one's tenants, and while there is none, or it
+cannot be read, nobody is let in.
 """
 
 from __future__ import annotations
@@ -62,36 +63,41 @@ class Tokens:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._seen: tuple[int, ...] | None = None
-        self._tenants: tuple[Tenant, ...] = ()
+        self._tenants: tuple[Tenant, ...] | None = None
 
     def find(self, token: str) -> Tenant | None:
         """Return the tenant of ``token``; the time taken tells nothing about any token."""
         self._refresh()
         digest = sha256(token.encode("utf-8", "surrogatepass")).digest()
         found = None
-        for tenant in self._tenants:
+        for tenant in self._tenants or ():
             if hmac.compare_digest(tenant.digest, digest):
                 found = tenant
         return found
 
     def knows(self, tenant: str) -> bool:
         """Say whether a tenant is called that."""
-        return any(known.name == tenant for known in self._tenants)
+        return any(known.name == tenant for known in self._tenants or ())
 
     def _refresh(self) -> None:
         try:
             stat = self._path.stat()
             seen: tuple[int, ...] = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-        except OSError:
-            seen = ()
-        if seen == self._seen:
-            return
-        self._seen = seen
-        try:
-            self._tenants = _read(self._path)
-        except (OSError, ValueError) as error:
+            if seen == self._seen:
+                return
+            tenants = _read(self._path)
+        except OSError as error:
+            # Tokens may have been withdrawn by deleting the file: nobody is let in, and it is
+            # looked for again with the next request.
+            if self._seen is not None or self._tenants is None:
+                _log.error("tokens_file_missing", error=type(error).__name__)
+            self._seen, self._tenants = None, ()
+        except ValueError as error:
             # Only the kind: a parser's message may quote the file.
             _log.error("tokens_file_refused", error=type(error).__name__)
+            self._seen = seen
+        else:
+            self._seen, self._tenants = seen, tenants
 
 
 def _read(path: Path) -> tuple[Tenant, ...]:

@@ -51,6 +51,19 @@ def test_another_hosts_worker_and_an_old_heartbeat_are_not_this_ones(
         check_worker(settings, strict=False)
 
 
+def test_worker_of_longer_host_name_is_not_ours(
+    farm: Farm, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    farm.redis.zadd(keys.workers("cpu"), {"cpu-web-1-4711-abcdef": now})
+    monkeypatch.setattr(socket, "gethostname", lambda: "web")
+    with pytest.raises(Unhealthy, match="no worker on web"):
+        check_worker(settings, strict=False)
+    monkeypatch.setattr(socket, "gethostname", lambda: "web-1")
+    assert "cpu-web-1-4711-abcdef lives" in check_worker(settings, strict=False)
+    farm.redis.zrem(keys.workers("cpu"), "cpu-web-1-4711-abcdef")
+
+
 _HANGS = """
 import threading, time
 from shared.settings import load_settings

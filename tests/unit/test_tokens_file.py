@@ -1,0 +1,32 @@
+"""Whom the tokens file lets in while it changes, and when it has gone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from api.http.auth import Tokens
+
+TOKEN = "token-of-one-0123456789"
+
+
+def test_deleted_file_lets_nobody_in_until_restored(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    text = json.dumps([{"tenant": "one", "token": TOKEN, "scopes": ["compress"]}])
+    path.write_text(text)
+    tokens = Tokens(path)
+    assert tokens.find(TOKEN) is not None
+    path.unlink()
+    assert tokens.find(TOKEN) is None
+    assert not tokens.knows("one")
+    path.write_text(text)
+    assert tokens.find(TOKEN) is not None
+
+
+def test_unparsable_file_keeps_last_good_tenants(tmp_path: Path) -> None:
+    path = tmp_path / "tokens.json"
+    path.write_text(json.dumps([{"tenant": "one", "token": TOKEN, "scopes": ["compress"]}]))
+    tokens = Tokens(path)
+    assert tokens.find(TOKEN) is not None
+    path.write_text("[")
+    assert tokens.find(TOKEN) is not None
