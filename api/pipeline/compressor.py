@@ -282,6 +282,7 @@ class Compressor:
             candidate.key: (index, candidate)
             for index in range(turn.conversation.shared_with(turn.chains), len(turn.messages))
             for candidate in turn.plans[index].candidates
+            if candidate.may != "fold"
         }
         unknown = {key: one for key, one in wanted.items() if key not in session.forms}
         turn.hits = len(wanted) - len(unknown)
@@ -364,7 +365,7 @@ class Compressor:
                     candidate.role,
                     candidate.call,
                     what,
-                    reversible_only=candidate.lossless,
+                    reversible_only=candidate.may != "engine",
                 )
             )
         turn.place.leave()

@@ -42,6 +42,6 @@ def decide(candidate: Candidate, text: str, form: Form | None, folded: Folded | 
         <= len(made) * (_LOSSY_PENALTY if form is not None and form.shown else 1.0)
     ):
         return Decision(folded.text, None, folded)
-    if made is None or form is None or (candidate.lossless and form.shown):
+    if made is None or form is None or (candidate.may != "engine" and form.shown):
         return STAYS
     return Decision(made, form)

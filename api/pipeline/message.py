@@ -29,12 +29,16 @@ class Place(NamedTuple):
     part: int | None
 
 
+Allowed = Literal["stay", "fold", "reversible", "engine"]
+"""What may happen to a text, from least to most: nothing; references to the same lines before it;
+an engine's form that can be reversed; any of an engine's forms."""
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A text of a message that may leave shorter. The text itself is not kept.
 
-    ``call_id`` is the tool call it answers, empty where it answers none; ``lossless`` says that
-    only a form that can be reversed may take its place.
+    ``call_id`` is the tool call it answers, empty where it answers none.
     """
 
     key: str
@@ -44,7 +48,7 @@ class Candidate:
     call_id: str
     call: ToolCall | None
     pool: str
-    lossless: bool
+    may: Allowed
     transforms: tuple[str, ...]
 
 

@@ -16,15 +16,18 @@ from typing import Any
 import msgspec
 import structlog
 
-from shared.content import classify
+from shared.content import Content, classify
 from shared.jobs import Shape, ToolCall, is_tool_output
 from shared.upstream import ENGINE_VERSION, Counter, Planned
 from shared.upstream import Planner as Rules
 
-from .message import Candidate, Message, Place, Plan
+from .message import Allowed, Candidate, Message, Place, Plan
 
 _log = structlog.get_logger(__name__)
 _pack = msgspec.msgpack.Encoder()
+_CODE_VERDICTS = frozenset({"router:protected:recent_code", "router:protected:analysis_context"})
+_ERROR_VERDICT = "router:protected:error_output"
+_REPETITIVE = ("log", "test_run", "search", "listing", "table")
 MIN_CHARS = 200
 """Below it not even a form without loss can pay: its note is as long as what it saves."""
 
@@ -157,30 +160,32 @@ class _Draft:
         """
         shape, call_id, text = _shape(place, part)
         role = self._message.role
-        output = is_tool_output(shape, role)
-        folded = planned.message.get("content") != part.get("content")
-        small = output and len(text) >= MIN_CHARS and (folded or not planned.transforms)
-        if not planned.texts and not small:
+        call = self._context.calls.get(call_id)
+        may: Allowed = "engine" if planned.texts else "stay"
+        pool = "cpu"
+        if is_tool_output(shape, role) and len(text) >= MIN_CHARS:
+            content = classify(text, call)
+            may = _allowed(part, planned, content)
+            if may == "engine" and content.pool == "gpu" and self._markers:
+                pool = "gpu"
+        if may == "stay":
             self._transforms += planned.transforms
             return
-        lossless = not planned.texts or (planned.fold and len(planned.texts) == 1)
-        call = self._context.calls.get(call_id)
-        content = classify(text, call) if output else None
-        model = content is not None and content.pool == "gpu" and not lossless
-        markers = self._context.options.marker_mode == "ccr"
-        key = self._key(shape, call, text, lossless)
+        key = self._key(shape, call, text, may)
         self.texts[key] = text
-        transforms = () if folded else planned.transforms
-        pool = "gpu" if model and markers else "cpu"
         self._candidates.append(
-            Candidate(key, place, shape, role, call_id, call, pool, lossless, transforms)
+            Candidate(key, place, shape, role, call_id, call, pool, may, planned.transforms)
         )
+
+    @property
+    def _markers(self) -> bool:
+        return self._context.options.marker_mode == "ccr"
 
     def plan(self) -> Plan:
         """Return the plan of all parts together."""
         return Plan(tuple(self._candidates), tuple(self._transforms))
 
-    def _key(self, shape: Shape, call: ToolCall | None, text: str, lossless: bool) -> str:
+    def _key(self, shape: Shape, call: ToolCall | None, text: str, may: Allowed) -> str:
         options = self._context.options
         named = (
             ENGINE_VERSION,
@@ -192,10 +197,32 @@ class _Draft:
             shape,
             self._message.role,
             call,
-            lossless,
+            may,
             text.encode("utf-8", "surrogatepass"),
         )
         return blake2b(_pack.encode(named), digest_size=16).hexdigest()
+
+
+def _allowed(part: dict[str, Any], planned: Planned, content: Content) -> Allowed:
+    """Say what may happen to a tool's output, by headroom's verdict and by what the text is.
+
+    Headroom protects code and errors from losing lines. A reference to the same lines above loses
+    none, so they may still fold; a result that its tool calls an error stays as it is.
+    """
+    verdict = frozenset(planned.transforms)
+    if planned.texts:
+        only_folds = planned.fold and len(planned.texts) == 1
+        return "reversible" if only_folds or not content.lossy else "engine"
+    if verdict & _CODE_VERDICTS:
+        return "fold" if content.kind == "code" else "reversible"
+    if _ERROR_VERDICT in verdict:
+        flagged = part.get("content")
+        blocks = flagged if isinstance(flagged, list) else [part]
+        if any(isinstance(block, dict) and block.get("is_error") for block in blocks):
+            return "stay"
+        return "reversible" if content.kind in _REPETITIVE else "fold"
+    changed = planned.message.get("content") != part.get("content")
+    return "reversible" if changed or not verdict else "stay"
 
 
 def texts_of(message: dict[str, Any]) -> list[tuple[Place, dict[str, Any]]]:

@@ -60,7 +60,8 @@ def _decided(
         needs_text = _foldable(turn, index, candidate)
         text = turn.text(index, candidate) if needs_text else ""
         folded = conversation.index.fold(text, candidate.call_id) if needs_text else None
-        if known is None and number not in left and not settles(text, folded):
+        wants = candidate.may != "fold" and number not in left
+        if known is None and wants and not settles(text, folded):
             if not final:
                 return None
             unfinished = True
