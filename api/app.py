@@ -22,6 +22,7 @@ from .endpoints.playground import PlaygroundResource
 from .endpoints.retrieve import Originals, RetrieveResource
 from .endpoints.stats import FarmResource, MetricsResource, PricingResource, StatsResource
 from .endpoints.tool_call import ToolCallResource
+from .endpoints.usage import UsageResource
 from .http.auth import Authenticator
 from .http.middleware import (
     Lifespan,
@@ -100,6 +101,7 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     app.add_route("/v1/retrieve", retrieve)
     app.add_route("/v1/retrieve/tool_call", ToolCallResource(originals))
     app.add_route("/v1/retrieve/{digest}", retrieve, suffix="hash")
+    app.add_route("/v1/usage", UsageResource(ledger, prices, reader))
     app.add_route("/health", HealthResource())
     app.add_route("/livez", LiveResource())
     ready = ReadyResource(places, pools, prices, switch, started, drain or Drain())

@@ -18,7 +18,15 @@ from .usage_record import money
 
 _FORMAT = "headroom-farm-books"
 _VERSION = 1
-_ROW = ("requests", "compressed", "before", "after", "saved", "cost", "without", "input_cost")
+_COUNTS = ("requests", "compressed", "before", "after", "saved", "costlier")
+_MONEY = {
+    "cost": "saved_usd",
+    "without": "without_headroom_usd",
+    "input_cost": "input_cost_usd",
+    "list": "list_price_saved_usd",
+    "measured_cost": "measured_usd",
+}
+"""Counters of money, and what their columns are called."""
 
 
 class Export(msgspec.Struct, frozen=True):
@@ -50,6 +58,7 @@ class Archive:
         lifetime = {name: total.get(name, 0) for name in ("requests", "compressed")} | {
             "tokens_saved": total.get("saved", 0),
             "compression_savings_usd": str(money(total.get("cost", 0))),
+            "list_price_saved_usd": str(money(total.get("list", 0))),
             "total_input_tokens": total.get("after", 0),
             "total_input_cost_usd": str(money(total.get("input_cost", 0))),
         }
@@ -72,14 +81,14 @@ class Archive:
         kept = self._dump()
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
-        names = ("saved_usd", "without_headroom_usd", "input_cost_usd")
-        writer.writerow(["bucket", *_ROW[:5], *names])
+        writer.writerow(["bucket", *_COUNTS, *_MONEY.values()])
         hours = sorted(n for n in kept if n.startswith("hour:") and n.count(":") == 1)
         for bucket in [*hours, "life"]:
             row = kept.get(bucket, {})
-            amounts = [int(row.get(f"t\x1f{name}", 0)) for name in _ROW]
+            counts = [int(row.get(f"t\x1f{name}", 0)) for name in _COUNTS]
+            amounts = [money(int(row.get(f"t\x1f{name}", 0))) for name in _MONEY]
             label = "lifetime" if bucket == "life" else bucket.removeprefix("hour:")
-            writer.writerow([label, *amounts[:5], *[money(amount) for amount in amounts[5:]]])
+            writer.writerow([label, *counts, *amounts])
         return out.getvalue()
 
     def restore(self, data: bytes) -> int:

@@ -1,4 +1,5 @@
-"""What a model's input costs, by another team's table (read only).
+"""What a model's tokens cost: by another team's table (read only), else by litellm's price map,
+else the marked fallback.
 
 Prices are read in the background and kept in memory; a request never waits for them, and
 a database that is dead, slow or wrong leaves the last ones standing.
@@ -10,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_EVEN, Decimal, InvalidOperation
@@ -17,12 +19,14 @@ from typing import Any
 
 import psycopg
 import structlog
+from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from shared.settings import Settings
 
 from ..runtime.tasks import end, supervise
+from .price_map import PriceMap, read_price_map
 
 _log = structlog.get_logger(__name__)
 logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # says what this module says
@@ -30,11 +34,17 @@ _STEP = Decimal("0.0001")
 _HIGHEST = Decimal(10_000)
 """USD per million tokens; a row above it is an error. It keeps sums of costs within 64 bits."""
 _CONNECT_SECONDS = 5
+_NOT_GIVEN = (None, None, None)
 _COLUMNS = {
-    "input_cost_per_mtok": "SELECT model, input_cost_per_mtok FROM model_pricing",
-    "prompt_cost_per_1k": "SELECT model, prompt_cost_per_1k FROM model_pricing",
+    "input_cost_per_mtok": (
+        "cache_read_cost_per_mtok",
+        "cache_write_cost_per_mtok",
+        "output_cost_per_mtok",
+    ),
+    "prompt_cost_per_1k": (None, None, "completion_cost_per_1k"),
 }
-"""The column that tells a schema, newest first, and how it is read."""
+"""The column that tells a schema, newest first, and its columns of cache reads, cache writes
+and output; they are read where the table has them."""
 _UNITS = {"input_cost_per_mtok": 1, "prompt_cost_per_1k": 1000}
 """What a column's value is multiplied by for USD per million tokens: in this process, where
 one row that overflows costs that row and not the whole query."""
@@ -42,14 +52,26 @@ one row that overflows costs that row and not the whole query."""
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """USD per million input tokens, four decimals.
+    """USD per million tokens, four decimals; ``per_mtok`` is input that is not cached.
 
-    ``row`` is the table's row it came from, None for the fallback.
+    ``row`` is the table's row or the map's model it came from, None for the fallback. The
+    others are None where no such price is given: the provider's rules then tell them.
     """
 
     per_mtok: Decimal
     fallback: bool
     row: str | None = None
+    cache_read: Decimal | None = None
+    cache_write: Decimal | None = None
+    output: Decimal | None = None
+    from_map: bool = False
+
+    @property
+    def source(self) -> str:
+        """``postgres``, ``price_map`` or ``fallback``."""
+        if self.fallback:
+            return "fallback"
+        return "price_map" if self.from_map else "postgres"
 
     @property
     def units_per_token(self) -> int:
@@ -67,7 +89,8 @@ class Prices:
         self._conninfo = _conninfo(settings)
         self._pool: AsyncConnectionPool[psycopg.AsyncConnection[tuple[Any, ...]]] | None = None
         self._task: asyncio.Task[None] | None = None
-        self._rows: dict[str, Decimal] = {}
+        self._rows: dict[str, Price] = {}
+        self._map = PriceMap()
         self._known: dict[str, Price] = {}
         self._read_at: float | None = None
         self._column: str | None = None
@@ -76,7 +99,9 @@ class Prices:
         """Rows of the last reading that were skipped: no model name, or no usable price."""
 
     async def start(self) -> None:
-        """Begin to read, in the background; without a database there is nothing to do."""
+        """Read the price map, and begin to read the table in the background."""
+        self._map = await asyncio.to_thread(read_price_map)
+        self._known = {}
         if self._conninfo is None:
             return
         self._pool = AsyncConnectionPool(
@@ -100,7 +125,7 @@ class Prices:
                 await self._pool.close(timeout=1)
 
     def price_of(self, model: str) -> Price:
-        """Return the price of ``model``: its row's, the longest prefix's, or the fallback."""
+        """Return the price of ``model``: of the table, else of the map, else the fallback."""
         known = self._known.get(model)
         if known is None:
             known = self._find(model)
@@ -124,9 +149,14 @@ class Prices:
         """Return the body of ``GET /pricing``."""
         read_at, age = self._read_at, self.age
         return {
-            "models": {model: float(price) for model, price in sorted(self._rows.items())},
+            "models": {name: float(row.per_mtok) for name, row in sorted(self._rows.items())},
+            "cache": {
+                name: {"read": _float(row.cache_read), "write": _float(row.cache_write)}
+                for name, row in sorted(self._rows.items())
+            },
             "fallback_cost_per_mtok": float(self._fallback.per_mtok),
-            "source": "postgres" if read_at is not None else "fallback",
+            "source": self._source,
+            "price_map": {"source": self._map.source or None, "models": len(self._map.prices)},
             "db": self.state,
             "schema": self._column,
             "refreshed_at": datetime.fromtimestamp(read_at, UTC).isoformat() if read_at else None,
@@ -135,12 +165,23 @@ class Prices:
             "ignored_rows": self.ignored,
         }
 
+    @property
+    def _source(self) -> str:
+        """Where prices come from at first: the table, else the map, else the fallback."""
+        if self._read_at is not None:
+            return "postgres"
+        return "price_map" if self._map.prices else "fallback"
+
     def _find(self, model: str) -> Price:
         rows = [row for row in self._rows if model.startswith(row)]
-        if not rows:
+        if rows:
+            return self._rows[max(rows, key=len)]
+        listed = self._map.find(model)
+        if listed is None:
             return self._fallback
-        row = max(rows, key=len)
-        return Price(self._rows[row], False, row)
+        name, price = listed
+        more = (price.cache_read, price.cache_write, price.output)
+        return Price(price.input, False, name, *more, from_map=True)
 
     # ── reading ─────────────────────────────────────────────────────────────────────
 
@@ -160,7 +201,7 @@ class Prices:
                 self._failed(type(error).__name__)
             await asyncio.sleep(self._refresh_seconds)
 
-    async def _read(self) -> list[tuple[Any, Any]]:
+    async def _read(self) -> list[tuple[Any, ...]]:
         assert self._pool is not None  # noqa: S101 - started
         async with self._pool.connection() as connection, connection.cursor() as cursor:
             await cursor.execute(
@@ -171,17 +212,21 @@ class Prices:
             self._column = next((name for name in _COLUMNS if name in present), None)
             if self._column is None:
                 raise psycopg.ProgrammingError("no price column")
-            await cursor.execute(_COLUMNS[self._column])
+            names = [name if name in present else None for name in _COLUMNS[self._column]]
+            wanted = [sql.Identifier(name) if name else sql.NULL for name in names]
+            columns = sql.SQL(", ").join([sql.Identifier(self._column), *wanted])
+            await cursor.execute(sql.SQL("SELECT model, {} FROM model_pricing").format(columns))
             return await cursor.fetchall()
 
-    def _succeeded(self, rows: list[tuple[Any, Any]]) -> None:
+    def _succeeded(self, rows: Sequence[tuple[Any, ...]]) -> None:
         """Replace the prices by those of ``rows``; skip, count and log rows that are unusable."""
-        good: dict[str, Decimal] = {}
+        good: dict[str, Price] = {}
         unit = _UNITS[self._column or "input_cost_per_mtok"]
-        for model, value in rows:
+        for model, value, *more in rows:
             price = _usable(value, unit)
             if isinstance(model, str) and model and price is not None:
-                good[model] = price
+                read, write, output = [*(_given(m, unit) for m in more), *_NOT_GIVEN][:3]
+                good[model] = Price(price, False, model, read, write, output)
         ignored = len(rows) - len(good)
         if ignored != self.ignored and ignored:
             _log.warning("prices_ignored", rows=ignored)
@@ -204,6 +249,19 @@ def _usable(value: object, unit: int) -> Decimal | None:
     except InvalidOperation:
         return None
     return _rounded(price) if price.is_finite() and 0 <= price <= _HIGHEST else None
+
+
+def _given(value: object, unit: int) -> Decimal | None:
+    """Return a price beside the input's, None where the table has none.
+
+    Columns default to 0, so a 0 was never filled in; a free model's other prices follow from
+    its input's.
+    """
+    return (None if value is None else _usable(value, unit)) or None
+
+
+def _float(price: Decimal | None) -> float | None:
+    return None if price is None else float(price)
 
 
 def _rounded(price: Decimal) -> Decimal:

@@ -26,7 +26,16 @@ from .time_range import TimeRange
 from .usage_record import RINGS, part_of
 
 Row = dict[str, int]
-SERIES_FIELDS = ("requests", "compressed", "compressed_before", "saved", "before", "cost")
+SERIES_FIELDS = (
+    "requests",
+    "compressed",
+    "compressed_before",
+    "saved",
+    "before",
+    "cost",
+    "without",
+    "list",
+)
 _MEMO_ROWS = 40_000
 """Rows of users and models that are kept: a month of 1000 users, some 30 MB."""
 _SUMS = 8
@@ -154,6 +163,20 @@ class Reader:
         """Return the ``recent`` or ``history`` ring, oldest first."""
         found = await self._ask(self._redis.lrange(keys.books(name), -RINGS[name], -1))
         return [msgspec.json.decode(item) for item in found]
+
+    async def model_of(self, answer: str) -> str | None:
+        """Return the model of a request answered lately, None where it is not known (any more).
+
+        Raises:
+            Unavailable: Redis did not answer.
+        """
+        if self._books_at.can_read():
+            await self._settle()
+        kept = await self._ask(self._redis.get(keys.books(f"answer:{answer}")))
+        if kept is None:
+            return None
+        model: str = msgspec.msgpack.decode(kept)["model"]
+        return model
 
     async def sessions(self, limit: int) -> tuple[int, list[dict[str, Any]]]:
         """Return how many sessions there are and the ``limit`` most recent of them."""

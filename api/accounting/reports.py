@@ -87,6 +87,10 @@ class Reports:
                 "without_headroom_usd": _usd(row, "without"),
                 "with_headroom_usd": _usd(row, "without", "cost"),
                 "total_saved_usd": _usd(row, "cost"),
+                "list_price_saved_usd": _usd(row, "list"),
+                "requests_that_cost_more": row.get("costlier", 0),
+                "cost_more_usd": _usd(row, "costlier_cost"),
+                **_measured(row),
             },
         }
         return {"window": question.as_json(), "summary": summary, "recent_requests": recent}
@@ -135,6 +139,7 @@ class Reports:
                 "requests": total.get("requests", 0),
                 "tokens_saved": total.get("saved", 0),
                 "compression_savings_usd": _usd(total, "cost"),
+                "list_price_saved_usd": _usd(total, "list"),
                 "total_input_tokens": total.get("after", 0),
                 "total_input_cost_usd": _usd(total, "input_cost"),
             },
@@ -195,7 +200,11 @@ def _table(name: str, rows: dict[str, Row]) -> list[dict[str, Any]]:
             "tokens_saved": row.get("saved", 0),
             "total_input": row.get("before", 0),
             "avg_compression_pct": _average(row),
+            "cost_without_usd": _usd(row, "without"),
             "cost_saved_usd": _usd(row, "cost"),
+            "list_price_saved_usd": _usd(row, "list"),
+            "requests_that_cost_more": row.get("costlier", 0),
+            "measured_usd": _usd(row, "measured_cost"),
         }
         for key, row in ordered
         if row.get("requests", 0)
@@ -208,6 +217,8 @@ def _hour(row: Row) -> dict[str, Any]:
         "compressed": row["compressed"],
         "tokens_saved": row["saved"],
         "avg_pct": _average(row),
+        "cost_saved_usd": _usd(row, "cost"),
+        "cost_without_usd": _usd(row, "without"),
     }
 
 
@@ -217,6 +228,18 @@ def _point(row: Row) -> dict[str, Any]:
         "tokens_saved": row["saved"],
         "total_input_tokens": row["before"] - row["saved"],
         "compression_savings_usd": _usd(row, "cost"),
+        "list_price_saved_usd": _usd(row, "list"),
+    }
+
+
+def _measured(row: Row) -> dict[str, Any]:
+    """Return what providers reported: the input's money, the output's, and the tokens."""
+    kinds = ("uncached", "written", "read", "output")
+    return {
+        "measured_requests": row.get("measured", 0),
+        "measured_usd": _usd(row, "measured_cost"),
+        "measured_output_usd": _usd(row, "measured_output_cost"),
+        "measured_tokens": {kind: row.get(f"measured_{kind}", 0) for kind in kinds},
     }
 
 

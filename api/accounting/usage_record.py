@@ -19,7 +19,9 @@ import msgspec
 from shared.buckets import REQUEST, bucket_of
 
 from ..pipeline.result import CompressionResult
+from .cost import Cost, Rates, cost_of, rates_of
 from .pricing import Price
+from .provider_usage import ProviderUsage
 
 RINGS = {"recent": 100, "history": 1000}
 """How many of the last requests each ring shows; Redis may hold a tenth more."""
@@ -76,31 +78,34 @@ def answered(request: AnsweredRequest, answer: CompressionResult, price: Price) 
     now = time.time()
     user, model = _name(request.user), _name(answer.model)
     saved = answer.tokens_saved
-    rate = price.units_per_token
+    cost = cost_of(answer, rates_of(answer.model, price))
     row = {
         "requests": 1,
         "before": answer.tokens_before,
         "after": answer.tokens_after,
-        "input_cost": answer.tokens_after * rate,
+        "input_cost": cost.with_farm,
     }
     if saved:
         row |= {
             "compressed": 1,
             "compressed_before": answer.tokens_before,
             "saved": saved,
-            "cost": saved * rate,
-            "without": answer.tokens_before * rate,
+            "list": saved * price.units_per_token,
         }
     else:
         row[f"n:{answer.reason}"] = 1
+    if saved or cost.saved:
+        row |= {"cost": cost.saved, "without": cost.without}
+    if cost.saved < 0:
+        row |= {"costlier": 1, "costlier_cost": -cost.saved}
     percent = round(answer.ratio * 10_000)
-    recent = _recent(request, answer, price, now, user=user, model=model)
+    recent = _recent(request, answer, price, cost, now, user=user, model=model)
     return UsageRecord(
         at=now,
         row=_row(row),
         detail=_row(_detail(answer)),
         more=_row(_more(request, answer)),
-        answer=blake2b(f"{request.user}\0{request.id}".encode(), digest_size=16).hexdigest(),
+        answer=answer_key(request.user, request.id),
         user=user,
         model=model,
         recent=_json(recent),
@@ -108,6 +113,37 @@ def answered(request: AnsweredRequest, answer: CompressionResult, price: Price) 
         best=percent,
         best_detail=f"{answer.tokens_before} to {answer.tokens_after} tokens ({model})",
     )
+
+
+def measured(
+    user: str, request_id: str, model: str, usage: ProviderUsage, rates: Rates
+) -> UsageRecord:
+    """Return the entry of what the provider says a request used.
+
+    Sent again under the same ``request_id`` it counts once, with the last amounts.
+    """
+    row = {
+        "measured": 1,
+        "measured_cost": usage.input_cost(rates),
+        "measured_output_cost": usage.output * rates.output,
+        "measured_uncached": usage.uncached,
+        "measured_written": usage.written + usage.written_1h,
+        "measured_read": usage.read,
+        "measured_output": usage.output,
+    }
+    return UsageRecord(
+        at=time.time(),
+        row=_row(row),
+        more=[],
+        answer=answer_key(user, f"usage\0{request_id}"),
+        user=_name(user),
+        model=_name(model),
+    )
+
+
+def answer_key(user: str, request_id: str) -> str:
+    """Return what a user's request is known by while it may come again."""
+    return blake2b(f"{user}\0{request_id}".encode(), digest_size=16).hexdigest()
 
 
 def part_of(counter: str) -> Literal["row", "detail", "more"]:
@@ -172,6 +208,7 @@ def _recent(
     request: AnsweredRequest,
     answer: CompressionResult,
     price: Price,
+    cost: Cost,
     now: float,
     *,
     user: str,
@@ -187,8 +224,12 @@ def _recent(
         "input_tokens_optimized": answer.tokens_after,
         "tokens_saved": saved,
         "savings_percent": round(answer.ratio * 100, 2),
-        "cost_saved_usd": float(money(saved * price.units_per_token)),
+        "cost_without_usd": float(money(cost.without)),
+        "cost_with_usd": float(money(cost.with_farm)),
+        "cost_saved_usd": float(money(cost.saved)),
+        "list_price_saved_usd": float(money(saved * price.units_per_token)),
         "cost_per_mtok": float(price.per_mtok),
+        "cached_tokens": answer.cache.read_after if answer.cache else None,
         "cost_is_fallback": price.fallback,
         "tags": {"user-id": user},
         "total_latency_ms": round(request.seconds * 1000, 3),
@@ -197,7 +238,15 @@ def _recent(
 
 
 def _history(recent: dict[str, object]) -> dict[str, object]:
-    names = ("timestamp", "model", "tokens_saved", "cost_saved_usd", "cost_per_mtok", "tags")
+    names = (
+        "timestamp",
+        "model",
+        "tokens_saved",
+        "cost_saved_usd",
+        "list_price_saved_usd",
+        "cost_per_mtok",
+        "tags",
+    )
     return {name: recent[name] for name in names}
 
 

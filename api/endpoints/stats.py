@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from shared.errors import InvalidField
 
+from ..accounting.cost import per_mtok, rates_of
 from ..accounting.pool_status import FarmReport
 from ..accounting.pricing import Prices
 from ..accounting.prometheus import Metrics
@@ -76,22 +77,27 @@ class FarmResource:
 
 
 class PricingResource:
-    """What models' input costs, and where that is known from."""
+    """What models' tokens cost, and where that is known from."""
 
     def __init__(self, prices: Prices) -> None:
         self._prices = prices
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """Answer ``/pricing``; ``?model=`` says what one model costs, and by which row."""
+        """Answer ``/pricing``; ``?model=`` says what one model costs, and by which row of what."""
         body = self._prices.snapshot()
         model = req.get_param("model")
         if model is not None:
             price = self._prices.price_of(model)
+            rates = rates_of(model, price)
             body["asked"] = {
                 "model": model,
                 "row": price.row,
                 "per_mtok": float(price.per_mtok),
                 "fallback": price.fallback,
+                "source": price.source,
+                "cache_read_per_mtok": per_mtok(rates.read),
+                "cache_write_per_mtok": per_mtok(rates.write),
+                "cache_write_1h_per_mtok": per_mtok(rates.write_1h),
             }
         resp.media = body
 

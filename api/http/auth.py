@@ -196,7 +196,7 @@ def _named(req: falcon.asgi.Request) -> str:
 
 
 def _scope(path: str) -> Scope:
-    if path in ("/v1/compress", "/v1/playground") or path.startswith("/v1/compress/"):
+    if path in ("/v1/compress", "/v1/playground", "/v1/usage") or path.startswith("/v1/compress/"):
         return "compress"
     if path == "/v1/retrieve" or path.startswith("/v1/retrieve/"):
         return "retrieve"

@@ -161,6 +161,56 @@ _TOOL_CALL: dict[str, Any] = {
 }
 
 
+_TOKENS = {"type": ["integer", "null"], "minimum": 0, "maximum": 100_000_000}
+_NAME = {"type": "string", "minLength": 1, "maxLength": 256}
+_USAGE: dict[str, Any] = {
+    "summary": "A provider's own usage of a request, for the books",
+    "description": (
+        "Counts once for each user and request_id. Anthropic's and OpenAI's usage objects are "
+        "taken as they are; without a model it is the one of the answered request."
+    ),
+    "parameters": [_header("x-maas-username", "whose request it was")],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["usage"],
+                    "anyOf": [{"required": ["request_id"]}, {"required": ["session_id"]}],
+                    "properties": {
+                        "request_id": _NAME,
+                        "session_id": _NAME,
+                        "model": _NAME,
+                        "usage": {
+                            "type": "object",
+                            "properties": dict.fromkeys(
+                                (
+                                    "input_tokens",
+                                    "cache_creation_input_tokens",
+                                    "cache_read_input_tokens",
+                                    "output_tokens",
+                                    "prompt_tokens",
+                                    "completion_tokens",
+                                ),
+                                _TOKENS,
+                            ),
+                        },
+                    },
+                }
+            }
+        },
+    },
+    "responses": {
+        "200": _json("what was booked", shapes.USAGE),
+        "400": _json("the usage is not as described", shapes.ERROR),
+        **_DENIED,
+        **_BODY,
+        "503": _json("Redis is away", shapes.ERROR),
+    },
+}
+
+
 _NARROW = {
     "range": "hour, day, week, month or all",
     "since": "ISO 8601 or epoch seconds",
@@ -242,6 +292,7 @@ def document(settings: Settings) -> dict[str, Any]:
         "paths": {
             "/v1/compress": {"post": compress},
             "/v1/playground": {"post": playground},
+            "/v1/usage": {"post": _USAGE},
             "/v1/retrieve": {"post": _retrieve(None)},
             "/v1/retrieve/tool_call": {"post": _TOOL_CALL},
             "/v1/retrieve/{hash}": {"get": _retrieve("hash")},

@@ -50,6 +50,15 @@ TOOL_RESULT: Schema = {
     "description": "the tool result message of the call's dialect; around it, where the call "
     "came in headroom's envelope, headroom's: tool_result, success, data",
 }
+USAGE = shape(
+    request_id=TEXT,
+    session_id=maybe(TEXT),
+    applied=FLAG,
+    model=TEXT,
+    measured_usd=NUMBER,
+    measured_output_usd=NUMBER,
+    cost_is_fallback=FLAG,
+)
 HEALTH = shape(status={"const": "ok"}, service=TEXT)
 LIVE = shape(status={"const": "healthy"}, alive={"const": True}, service=TEXT, version=TEXT)
 READY = shape(
@@ -66,7 +75,11 @@ _SAVINGS = {
     "tokens_saved": COUNT,
     "total_input": COUNT,
     "avg_compression_pct": NUMBER,
+    "cost_without_usd": NUMBER,
     "cost_saved_usd": NUMBER,
+    "list_price_saved_usd": NUMBER,
+    "requests_that_cost_more": COUNT,
+    "measured_usd": NUMBER,
 }
 _WINDOW = shape(
     since=maybe(TEXT),
@@ -87,7 +100,18 @@ STATS = shape(
             best_detail=maybe(TEXT),
         ),
         uncompressed_requests=shape(total=COUNT, reasons=counted(COUNT)),
-        cost=shape(without_headroom_usd=NUMBER, with_headroom_usd=NUMBER, total_saved_usd=NUMBER),
+        cost=shape(
+            without_headroom_usd=NUMBER,
+            with_headroom_usd=NUMBER,
+            total_saved_usd=NUMBER,
+            list_price_saved_usd=NUMBER,
+            requests_that_cost_more=COUNT,
+            cost_more_usd=NUMBER,
+            measured_requests=COUNT,
+            measured_usd=NUMBER,
+            measured_output_usd=NUMBER,
+            measured_tokens=shape(uncached=COUNT, written=COUNT, read=COUNT, output=COUNT),
+        ),
     ),
     recent_requests={
         **listed(
@@ -100,8 +124,12 @@ STATS = shape(
                 input_tokens_optimized=COUNT,
                 tokens_saved=COUNT,
                 savings_percent=NUMBER,
+                cost_without_usd=NUMBER,
+                cost_with_usd=NUMBER,
                 cost_saved_usd=NUMBER,
+                list_price_saved_usd=NUMBER,
                 cost_per_mtok=NUMBER,
+                cached_tokens=maybe(COUNT),
                 tags={"type": "object", "required": ["user-id"]},
                 total_latency_ms=NUMBER,
             )
@@ -191,6 +219,8 @@ SESSIONS = shape(
 )
 PRICING = shape(
     models=counted(NUMBER),
+    cache=counted(shape(read=maybe(NUMBER), write=maybe(NUMBER))),
+    price_map=shape(source=maybe(TEXT), models=COUNT),
     fallback_cost_per_mtok=NUMBER,
     source=TEXT,
     db=TEXT,
@@ -198,4 +228,13 @@ PRICING = shape(
     age_seconds=maybe(NUMBER),
     ignored_rows=COUNT,
 )
-PRICING["properties"]["asked"] = shape(model=TEXT, row=maybe(TEXT), per_mtok=NUMBER, fallback=FLAG)
+PRICING["properties"]["asked"] = shape(
+    model=TEXT,
+    row=maybe(TEXT),
+    per_mtok=NUMBER,
+    fallback=FLAG,
+    source=TEXT,
+    cache_read_per_mtok=NUMBER,
+    cache_write_per_mtok=NUMBER,
+    cache_write_1h_per_mtok=NUMBER,
+)

@@ -72,11 +72,11 @@ export class Chart {
       cursor: { y: false, points: { show: this.kind === 'lines' }, drag: { x: false, y: false } },
       scales: {
         x: { time: true, range: (u, low, high) => this.range(low, high) },
-        y: { range: (u, low, high) => [0, high > 0 ? high * 1.08 : 1] },
+        y: { range: (u, low, high) => [low < 0 ? low * 1.08 : 0, high > 0 ? high * 1.08 : low < 0 ? 0 : 1] },
       },
       axes: [
         { ...axis, grid: { show: false }, space: rem * 5.5, size: rem * 2, values: (u, splits) => splits.map((s) => this.xFormat(s, true)) },
-        { ...axis, size: rem * 3.6, space: rem * 2.6, values: (u, splits) => splits.map(this.yFormat) },
+        { ...axis, size: rem * 3.6, space: rem * 2.6, values: (u, splits) => splits.map((value) => this.yFormat(value)) },
       ],
       series: [{}, ...this.series.map((one) => ({
         label: one.label, stroke: colour(one.ink), width: this.kind === 'bars' ? 0 : 2,

@@ -8,10 +8,12 @@ import { buttonCell, Table } from './table.js';
 
 const RANGES = [['hour', 'Hour'], ['day', 'Day'], ['month', '30 days'], ['all', 'All']];
 const METRICS = {
+  money: { label: 'Bill saved', of: (line) => line.cost_saved_usd, format: money },
   saved: { label: 'Tokens saved', of: (line) => line.tokens_saved, format: count },
   requests: { label: 'Requests', of: (line) => line.requests, format: count },
   rate: { label: 'Rate', of: (line) => line.avg_pct, format: percent },
 };
+const BILL = 'What compressed requests cost by the provider’s prices, where tokens that it has cached from the turn before cost a tenth and new ones are written to its cache.';
 const FAST_MS = 5000;
 const SLOW_MS = 15_000;
 
@@ -19,7 +21,7 @@ export class SavingsView {
   constructor() {
     this.range = 'all';
     this.who = null; // ['user', name] or ['model', name]
-    this.metric = 'saved';
+    this.metric = 'money';
     this.values = {};
     this.build();
   }
@@ -85,14 +87,18 @@ export class SavingsView {
     this.filter = h('p', { class: 'filter', hidden: true }, this.filterName, this.filterOff);
     this.bars = { removed: h('i', { class: 'back-accent' }), without: h('i', { class: 'money-bar back-before' }), with: h('i', { class: 'money-bar back-after' }) };
     this.priced = h('p', { class: 'note', hidden: true });
+    this.costlier = h('p', { class: 'note problem', hidden: true });
+    this.measured = h('p', { class: 'note', hidden: true });
     const hero = h('section', { class: 'card hero', 'aria-label': 'Saved' },
-      h('div', { class: 'hero-half' }, h('h2', {}, 'Tokens saved'), h('p', { class: 'big' }, this.value('saved')),
-        h('div', { class: 'removed' }, h('span', {}, 'Removed from compressed requests'), h('b', {}, this.value('removed')),
-          h('i', { class: 'share whole' }, this.bars.removed))),
-      h('div', { class: 'hero-half' }, h('h2', {}, 'Money saved'), h('p', { class: 'big' }, this.value('money')),
+      h('div', { class: 'hero-half' }, h('h2', {}, 'Saved on the bill'), h('p', { class: 'big' }, this.value('money')),
         h('dl', { class: 'money' },
           h('div', {}, h('dt', {}, 'Without headroom'), h('dd', {}, this.value('without')), h('dd', { class: 'track' }, this.bars.without)),
-          h('div', {}, h('dt', {}, 'With headroom'), h('dd', {}, this.value('with')), h('dd', { class: 'track' }, this.bars.with))), this.priced));
+          h('div', {}, h('dt', {}, 'With headroom'), h('dd', {}, this.value('with')), h('dd', { class: 'track' }, this.bars.with))),
+        h('p', { class: 'note' }, BILL), this.costlier, this.measured, this.priced),
+      h('div', { class: 'hero-half' }, h('h2', {}, 'Tokens saved'), h('p', { class: 'big' }, this.value('saved')),
+        h('p', { class: 'note' }, 'At list price, without the cache: ', this.value('list')),
+        h('div', { class: 'removed' }, h('span', {}, 'Removed from compressed requests'), h('b', {}, this.value('removed')),
+          h('i', { class: 'share whole' }, this.bars.removed))));
     const figures = h('dl', { class: 'figures' },
       this.figure('requests', 'Requests', 'requests-detail'), this.figure('compressed', 'Compressed', 'compressed-detail'),
       this.figure('rate', 'Rate', 'rate-detail'), this.figure('best', 'Best compression', 'best-detail'));
@@ -103,8 +109,8 @@ export class SavingsView {
     this.chartEmpty = h('p', { class: 'empty' }, 'No requests in this time yet. Post a conversation to /v1/compress, or see what it does in the ',
       h('a', { href: '#playground' }, 'playground'), '.');
     this.chart = new Chart({
-      label: 'Over time', kind: 'bars', yFormat: short, xFormat: (at, axis) => this.moment(at, axis),
-      series: [{ label: METRICS.saved.label, ink: 'accent', format: METRICS.saved.format }],
+      label: 'Over time', kind: 'bars', yFormat: (value) => (this.metric === 'money' ? money(value) : short(value)), xFormat: (at, axis) => this.moment(at, axis),
+      series: [{ label: METRICS.money.label, ink: 'accent', format: METRICS.money.format }],
     });
     const timeline = h('section', { class: 'card', 'aria-labelledby': 'timeline' },
       h('div', { class: 'card-head' }, h('h2', { id: 'timeline' }, 'Over time'),
@@ -125,7 +131,7 @@ export class SavingsView {
       { key: name, label: kind, value: (row) => row[name], text: (row) => row[name],
         cell: buttonCell((row) => row[name], (row) => this.only(name, row[name]), (row) => `Only ${row[name]}`) },
       number('requests', 'Requests', count), number('tokens_saved', 'Tokens saved', count),
-      number('avg_compression_pct', 'Rate', percent), number('cost_saved_usd', 'Saved', exactMoney),
+      number('avg_compression_pct', 'Rate', percent), number('cost_saved_usd', 'Bill saved', exactMoney),
     ];
     this.users = new Table({ title: 'By user', file: 'headroom-users.csv', columns: saved('user', 'User'),
       key: (row) => row.user, empty: 'Nobody asked in this time.', search: 'Find a user', sort: { index: 2, direction: -1 } });
@@ -146,7 +152,8 @@ export class SavingsView {
         { key: 'model', label: 'Model', value: (row) => row.model, text: (row) => row.model },
         number('input_tokens_original', 'Before', count), number('input_tokens_optimized', 'After', count),
         number('tokens_saved', 'Saved', count), number('savings_percent', 'Rate', percent),
-        number('cost_saved_usd', 'USD', exactMoney), number('total_latency_ms', 'Took', milliseconds),
+        { ...number('cost_saved_usd', 'Bill saved', exactMoney), text: (row) => (row.cost_saved_usd < 0 ? `${exactMoney(row.cost_saved_usd)} (cost more)` : exactMoney(row.cost_saved_usd)) },
+        number('total_latency_ms', 'Took', milliseconds),
         { key: 'reason', label: 'Nothing saved', value: (row) => row.reason, text: (row) => (row.reason ? plain(row.reason) : '') },
         { key: 'request_id', label: 'Request', value: (row) => row.request_id, text: (row) => row.request_id.slice(0, 8) },
       ],
@@ -172,7 +179,12 @@ export class SavingsView {
     this.set('with', money(cost.with_headroom_usd), cost.with_headroom_usd);
     const most = cost.without_headroom_usd || 1;
     this.bars.without.style.inlineSize = cost.without_headroom_usd ? '100%' : '0';
-    this.bars.with.style.inlineSize = `${(100 * cost.with_headroom_usd) / most}%`;
+    this.bars.with.style.inlineSize = `${Math.min(100, (100 * cost.with_headroom_usd) / most)}%`;
+    this.set('list', money(cost.list_price_saved_usd), cost.list_price_saved_usd);
+    this.costlier.hidden = !cost.requests_that_cost_more;
+    setText(this.costlier, `${count(cost.requests_that_cost_more)} requests cost more than without headroom: ${money(cost.cost_more_usd)} in all, counted above.`);
+    this.measured.hidden = !cost.measured_requests;
+    setText(this.measured, `Providers reported ${money(cost.measured_usd)} of input for ${count(cost.measured_requests)} whole requests, tools and system prompt included.`);
     const guessed = recent.filter((row) => row.cost_is_fallback).length;
     this.priced.hidden = !guessed;
     setText(this.priced, `${guessed} of the last ${recent.length} requests had no price of their own and were counted at the fallback.`);
@@ -272,13 +284,14 @@ function minutes({ window, summary, recent_requests: recent }) {
   const first = Math.floor(Date.parse(window.since) / 60_000);
   const lines = [];
   for (let minute = first; minute <= last; minute += 1) {
-    lines.push({ at: minute * 60, requests: 0, tokens_saved: 0, before: 0, avg_pct: 0 });
+    lines.push({ at: minute * 60, requests: 0, tokens_saved: 0, cost_saved_usd: 0, before: 0, avg_pct: 0 });
   }
   for (const row of recent) {
     const line = lines[Math.floor(Date.parse(row.timestamp) / 60_000) - first];
     if (!line) continue;
     line.requests += 1;
     line.tokens_saved += row.tokens_saved;
+    line.cost_saved_usd += row.cost_saved_usd;
     if (row.tokens_saved) line.before += row.input_tokens_original;
     line.avg_pct = line.before ? (100 * line.tokens_saved) / line.before : 0;
   }

@@ -104,6 +104,7 @@ def test_every_number_is_the_apis(visit: Open, dashboard: Dashboard, asked: str)
     assert value(page, "money") == cost["total_saved_usd"]
     assert value(page, "without") == cost["without_headroom_usd"]
     assert value(page, "with") == cost["with_headroom_usd"]
+    assert value(page, "list") == cost["list_price_saved_usd"]
     assert text(page, "saved") == f"{compression['total_tokens_removed']:,}"
     assert text(page, "compressed-detail") == f"{round(900 / 49, 2):g} % of requests"
 
@@ -203,7 +204,7 @@ def test_the_chart_is_read_by_keyboard(visit: Open) -> None:
     assert "Highest" in (chart.get_attribute("aria-label") or "")
     chart.focus()
     page.keyboard.press("End")
-    expect(page.locator(".chart [aria-live]").first).to_contain_text("Tokens saved")
+    expect(page.locator(".chart [aria-live]").first).to_contain_text("Bill saved")
     expect(page.locator(".tip").first).to_be_visible()
 
 

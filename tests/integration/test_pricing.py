@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api.accounting.cost import rates_of
 from api.accounting.pricing import Price, Prices
 from shared.settings import Settings
 
@@ -77,6 +78,31 @@ def test_the_new_schema(postgres: Postgres) -> None:
     assert dated == mini
     assert local == Price(Decimal("0.0000"), False, "local-llama")
     assert missing == empty == Price(Decimal("15.0000"), True, None)
+
+
+def test_reads_cache_prices_and_takes_unfilled_ones_as_missing(postgres: Postgres) -> None:
+    postgres.make(NEW, REAL)
+    postgres.execute(
+        "ALTER TABLE model_pricing ADD cache_write_cost_per_mtok NUMERIC(10,4) NOT NULL DEFAULT 0",
+        "ALTER TABLE model_pricing ADD cache_read_cost_per_mtok NUMERIC(10,4) NOT NULL DEFAULT 0",
+        "UPDATE model_pricing SET cache_read_cost_per_mtok = 1.5,"
+        " cache_write_cost_per_mtok = 18.75, output_cost_per_mtok = 75"
+        " WHERE model = 'claude-opus-4-6'",
+    )
+    names = ("claude-opus-4-6", "gpt-4o", "local-llama")
+    opus, gpt, local = asyncio.run(_read(_settings(postgres.dsn), *names))
+    assert (opus.cache_read, opus.cache_write, opus.output) == (
+        Decimal("1.5"),
+        Decimal("18.75"),
+        Decimal(75),
+    )
+    assert (gpt.cache_read, gpt.cache_write) == (None, None), "the column's default is no price"
+    rates = [rates_of(name, price) for name, price in zip(names, (opus, gpt, local), strict=True)]
+    assert [(r.input, r.read, r.write, r.write_1h) for r in rates] == [
+        (150_000, 15_000, 187_500, 300_000),
+        (25_000, 12_500, 25_000, 25_000),
+        (0, 0, 0, 0),
+    ]
 
 
 def test_the_schema_of_the_compose_profile(postgres: Postgres) -> None:
@@ -182,8 +208,8 @@ def test_a_server_that_dies_and_returns_keeps_the_last_prices() -> None:
     async def play() -> None:
         async with _running(_settings(server.dsn)) as prices:
             await _until("it says so", lambda: prices.snapshot()["last_error"])
-            assert prices.price_of("gpt-4o").fallback
-            assert prices.snapshot()["source"] == "fallback"
+            assert prices.price_of("gpt-4o").source == "price_map"
+            assert prices.snapshot()["source"] == "price_map"
             await asyncio.to_thread(server.start)
             await asyncio.to_thread(server.make, NEW, {"gpt-4o": "2.5"})
             await _until("read", lambda: prices.state == "ok")
@@ -237,7 +263,7 @@ def test_without_a_database_nothing_is_opened() -> None:
     async def play() -> None:
         async with _running(_settings(None, cost_per_mtok="7.25")) as prices:
             assert prices.state == "not_configured"
-            assert prices.price_of("gpt-4o") == Price(Decimal("7.2500"), True)
+            assert prices.price_of("unheard-of") == Price(Decimal("7.2500"), True)
             assert prices._pool is None
 
     asyncio.run(play())
@@ -271,7 +297,8 @@ def test_a_farm_prices_its_answers_and_history_keeps_the_price_it_had(
     postgres.execute("UPDATE model_pricing SET input_cost_per_mtok = 300 WHERE model = 'claude'")
     until("new price", lambda: farm.get("/pricing").json["models"]["claude"] == 300.0)
     stats = farm.get("/stats").json
-    assert stats["summary"]["cost"]["total_saved_usd"] == pytest.approx(saved * 3 / 1e6)
+    cost = stats["summary"]["cost"]
+    assert cost["list_price_saved_usd"] == pytest.approx(saved * 3 / 1e6)
     assert [line["cost_per_mtok"] for line in stats["recent_requests"]] == [3.0, 0.0]
     with postgres.connect() as owner:
         owner.execute("BEGIN; LOCK TABLE model_pricing IN ACCESS EXCLUSIVE MODE")
@@ -279,6 +306,13 @@ def test_a_farm_prices_its_answers_and_history_keeps_the_price_it_had(
     assert postgres.password not in farm.logs()
     shown = Path(f"/proc/{farm.parts[-1].pid}/cmdline").read_bytes()
     assert postgres.password.encode() not in shown
-    asked = request(farm.url, "GET", "/pricing?model=claude-later").json
-    assert asked["asked"] == {"model": "claude-later", "row": "claude", "per_mtok": 300.0,
-                              "fallback": False}  # fmt: skip
+    asked = request(farm.url, "GET", "/pricing?model=claude-later").json["asked"]
+    assert (asked["row"], asked["per_mtok"], asked["source"]) == ("claude", 300.0, "postgres")
+    assert [asked[f"cache_{kind}_per_mtok"] for kind in ("read", "write", "write_1h")] == [
+        30.0,
+        375.0,
+        600.0,
+    ]
+    mapped = request(farm.url, "GET", "/pricing?model=gpt-4o-mini-2024-07-18").json["asked"]
+    assert (mapped["source"], mapped["per_mtok"]) == ("price_map", 0.15)
+    assert mapped["cache_read_per_mtok"] == 0.075

@@ -1,0 +1,114 @@
+"""Models' published prices, from the price map that litellm's wheel carries.
+
+The file ``model_prices_and_context_window_backup.json`` is read, the package is never imported:
+importing it takes seconds. Where the wheel is not installed there is no map.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import ROUND_HALF_EVEN, Decimal
+from importlib.metadata import PackageNotFoundError, distribution
+from typing import Any
+
+import msgspec
+import structlog
+
+_log = structlog.get_logger(__name__)
+_PACKAGE = "litellm"
+_FILE = "litellm/model_prices_and_context_window_backup.json"
+_MODES = {"chat", "responses", "completion"}
+_MILLION = 1_000_000
+_HIGHEST = 0.01
+"""USD a token; above it is an error (the bound of :mod:`api.accounting.pricing`)."""
+_STEP = Decimal("0.0001")
+_RELEASE = re.compile(r"[-@:](latest|preview|\d{3,8}(-\d\d){0,2})")
+"""What may follow a model's name in a dated release: ``-2024-07-18``, ``@20250929``."""
+
+
+class MapEntry(msgspec.Struct):
+    """What is read of a model; amounts are USD per token. Any type, for one entry is a sample."""
+
+    mode: Any = None
+    input_cost_per_token: Any = None
+    output_cost_per_token: Any = None
+    cache_read_input_token_cost: Any = None
+    cache_creation_input_token_cost: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class ListedPrice:
+    """USD per million tokens, four decimals; None where the provider names no such price."""
+
+    input: Decimal
+    cache_read: Decimal | None = None
+    cache_write: Decimal | None = None
+    output: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PriceMap:
+    """Prices by model, and where they are from (empty: there are none)."""
+
+    prices: Mapping[str, MapEntry] = field(default_factory=dict)
+    source: str = ""
+
+    def find(self, model: str) -> tuple[str, ListedPrice] | None:
+        """Return the name and price of ``model``: its own, without ``provider/``, or undated."""
+        for name in (model, model.rpartition("/")[2]):
+            if name in self.prices:
+                return name, _listed(self.prices[name])
+            ends = [i for i, char in enumerate(name) if char in "-@:" and name[:i] in self.prices]
+            if ends and _RELEASE.fullmatch(name[ends[-1] :]):
+                undated = name[: ends[-1]]
+                return undated, _listed(self.prices[undated])
+        return None
+
+
+def read_price_map() -> PriceMap:
+    """Return the installed map, an empty one where there is none or it cannot be read.
+
+    Takes some 10 ms for 4 900 models: not for the path of a request.
+    """
+    try:
+        found = distribution(_PACKAGE)
+        data = found.locate_file(_FILE).read_bytes()  # type: ignore[attr-defined]
+        return PriceMap(parse(data), f"{_PACKAGE} {found.version}")
+    except PackageNotFoundError:
+        _log.info("price_map_absent", package=_PACKAGE)
+    except (OSError, msgspec.DecodeError) as error:
+        _log.warning("price_map_unreadable", error=type(error).__name__)
+    return PriceMap()
+
+
+def parse(data: bytes) -> dict[str, MapEntry]:
+    """Return the text models that have a price, of the JSON of litellm's map.
+
+    Raises:
+        msgspec.DecodeError: it is no such JSON.
+    """
+    return {
+        name: entry
+        for name, entry in msgspec.json.decode(data, type=dict[str, MapEntry]).items()
+        if entry.mode in _MODES and _per_million(entry.input_cost_per_token) is not None
+    }
+
+
+def _listed(entry: MapEntry) -> ListedPrice:
+    return ListedPrice(
+        input=_per_million(entry.input_cost_per_token) or Decimal(0),
+        cache_read=_per_million(entry.cache_read_input_token_cost),
+        cache_write=_per_million(entry.cache_creation_input_token_cost),
+        output=_per_million(entry.output_cost_per_token),
+    )
+
+
+def _per_million(per_token: object) -> Decimal | None:
+    """Return USD per token as USD per million tokens, None where it is no price."""
+    if isinstance(per_token, bool) or not isinstance(per_token, int | float):
+        return None
+    if not 0 <= per_token <= _HIGHEST:
+        return None
+    return (Decimal(str(per_token)) * _MILLION).quantize(_STEP, ROUND_HALF_EVEN)

@@ -1,0 +1,81 @@
+"""A provider's own account of a request, as its API reports it: validated and in one form.
+
+Anthropic's ``input_tokens`` are those beside the cache; OpenAI's ``prompt_tokens`` (Chat
+Completions) and ``input_tokens`` (Responses) include what was read from it and written to it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from shared.errors import InvalidField
+
+from .cost import Rates
+
+_MOST = 100_000_000
+"""Tokens of one amount; more is an error. It keeps sums of costs within 64 bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderUsage:
+    """Tokens as the provider bills them: input that is not cached, writes, reads, output."""
+
+    uncached: int = 0
+    written: int = 0
+    written_1h: int = 0
+    read: int = 0
+    output: int = 0
+
+    def input_cost(self, rates: Rates) -> int:
+        """Return what the input cost, in units of 1e-10 USD."""
+        return (
+            self.uncached * rates.input
+            + self.written * rates.write
+            + self.written_1h * rates.write_1h
+            + self.read * rates.read
+        )
+
+
+def read_usage(usage: object) -> ProviderUsage:
+    """Return the ``usage`` object of a provider's answer in one form.
+
+    Raises:
+        InvalidField: it is no object, names no input, or an amount is no whole number.
+    """
+    if not isinstance(usage, dict):
+        raise InvalidField("'usage' must be an object")
+    if "prompt_tokens" in usage:
+        return _inclusive(usage, "prompt_tokens", "completion_tokens")
+    if isinstance(usage.get("input_tokens_details"), dict):
+        return _inclusive(usage, "input_tokens", "output_tokens")
+    if "cached_tokens" in usage and "cache_read_input_tokens" not in usage:
+        usage = {**usage, "cache_read_input_tokens": usage["cached_tokens"]}
+    names = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
+    if not any(name in usage for name in names):
+        raise InvalidField(f"'usage' must have one of {', '.join(names)} or 'prompt_tokens'")
+    uncached, written, read = (_amount(usage, name) for name in names)
+    kinds = usage.get("cache_creation")
+    long = _amount(kinds, "ephemeral_1h_input_tokens") if isinstance(kinds, dict) else 0
+    if long > written:
+        raise InvalidField("'usage.cache_creation' exceeds 'cache_creation_input_tokens'")
+    return ProviderUsage(uncached, written - long, long, read, _amount(usage, "output_tokens"))
+
+
+def _inclusive(usage: dict[str, Any], whole: str, output: str) -> ProviderUsage:
+    """Return a usage whose input includes what was cached."""
+    details = usage.get(f"{whole}_details")
+    cached = details if isinstance(details, dict) else usage
+    total, read = _amount(usage, whole), _amount(cached, "cached_tokens")
+    written = _amount(cached, "cache_write_tokens")
+    if read + written > total:
+        raise InvalidField(f"'usage.{whole}' is less than what was cached of it")
+    return ProviderUsage(total - read - written, written, 0, read, _amount(usage, output))
+
+
+def _amount(of: dict[str, Any], name: str) -> int:
+    value = of.get(name, 0)
+    value = 0 if value is None else value
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _MOST:
+        raise InvalidField(f"'usage.{name}' must be a whole number from 0 to {_MOST}")
+    return value

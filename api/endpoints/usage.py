@@ -1,0 +1,78 @@
+"""``POST /v1/usage``: a provider's own usage of a request goes to the books."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import falcon.asgi
+
+from shared.errors import InvalidField
+
+from ..accounting.cost import rates_of
+from ..accounting.ledger import Ledger
+from ..accounting.pricing import Prices
+from ..accounting.provider_usage import read_usage
+from ..accounting.reader import Reader
+from ..accounting.usage_record import answer_key, measured, money
+from ..http.request import read_json, user_of
+
+_BODY_BYTES = 65_536
+_NAME_CHARS = 256
+_DEFAULT_MODEL = "default"
+
+
+class UsageResource:
+    """Takes what the provider billed: money that was measured, beside the estimate.
+
+    The body is ``{"request_id", "usage", "model"?}``, or upstream's
+    ``{"session_id", "usage"}``, which names no request: there the request's own
+    ``x-request-id`` makes it count once. Without a ``model`` it is that of the answered
+    request, which is known for 15 minutes.
+    """
+
+    def __init__(self, ledger: Ledger, prices: Prices, reader: Reader) -> None:
+        self._ledger = ledger
+        self._prices = prices
+        self._reader = reader
+
+    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Record one request's usage.
+
+        Raises:
+            InvalidField: the body is not as described.
+            Unavailable: the model has to be looked up and Redis is away.
+        """
+        body = await read_json(req, _BODY_BYTES)
+        if not isinstance(body, dict):
+            raise InvalidField("the body must be an object")
+        named, session = _text(body, "request_id"), _text(body, "session_id")
+        if named is None and session is None:
+            raise InvalidField("'request_id' or 'session_id' is required")
+        usage = read_usage(body.get("usage"))
+        user: str = user_of(req)
+        request_id = named or req.context.request_id
+        model = _text(body, "model")
+        if model is None and named is not None:
+            model = await self._reader.model_of(answer_key(user, named))
+        model = model or _DEFAULT_MODEL
+        price = self._prices.price_of(model)
+        rates = rates_of(model, price)
+        self._ledger.record(measured(user, request_id, model, usage, rates))
+        resp.media = {
+            "request_id": request_id,
+            "session_id": session,
+            "applied": True,
+            "model": model,
+            "measured_usd": float(money(usage.input_cost(rates))),
+            "measured_output_usd": float(money(usage.output * rates.output)),
+            "cost_is_fallback": price.fallback,
+        }
+
+
+def _text(body: dict[str, Any], name: str) -> str | None:
+    value = body.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value.strip() or len(value) > _NAME_CHARS:
+        raise InvalidField(f"'{name}' must be a non-empty string of at most {_NAME_CHARS}")
+    return value
