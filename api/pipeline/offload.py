@@ -81,7 +81,9 @@ class OffloadedPlan(NamedTuple):
 class Offload:
     """The child process and the way to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, command: list[str] | None = None) -> None:
+        """Run ``command`` as the child, by default :mod:`api.pipeline.offload_child`."""
+        self._command = command or python_module("api.pipeline.offload_child")
         self._child: asyncio.subprocess.Process | None = None
         self._started = -RESTART_SECONDS
         self._one = asyncio.Lock()
@@ -188,7 +190,7 @@ class Offload:
                 raise Degraded("large")
             self._started = time.monotonic()
             self._child = await asyncio.create_subprocess_exec(
-                *python_module("api.pipeline.offload_child"),
+                *self._command,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
             )

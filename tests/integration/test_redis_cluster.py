@@ -7,7 +7,6 @@ a server of their own.
 from __future__ import annotations
 
 import re
-import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +22,6 @@ from shared import keys
 from ..farm import Answer, Farm, request, until, user
 from ..texts import conversation, events, ran, rows
 from ..valkeys import Valkey, cluster_of, join_cluster, running
-from .test_deadline import MARGIN
 from .test_redis_faults import filled
 
 DEADLINE = 2.0
@@ -115,16 +113,15 @@ def farm(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         farm.stop()
 
 
-def _timed(farm: Farm, body: Any, name: str) -> Answer:
-    start = time.monotonic()
+def _answered(farm: Farm, body: Any, name: str) -> Answer:
+    """Post, and hold the answer against the promise: 200, whatever does not answer meanwhile."""
     answer = farm.post(body, name)
-    assert time.monotonic() - start < DEADLINE + MARGIN
     assert answer.status == 200
     return answer
 
 
 def _compresses(farm: Farm, name: str) -> bool:
-    found = _timed(farm, conversation(ran(rows(user()))), name).json
+    found = _answered(farm, conversation(ran(rows(user()))), name).json
     return bool(found["tokens_saved"] > 0 and found["degraded"] == [])
 
 
@@ -141,7 +138,7 @@ def test_a_user_lies_in_one_slot_and_users_are_spread(farm: Farm, cluster: Clust
     names = [cluster.user_of(number) for number in range(3) for _ in range(2)]
     for name in names:
         body = conversation(ran(events(user())), ran(rows(user()), "b"))
-        first = _timed(farm, body, name).json
+        first = _answered(farm, body, name).json
         assert first["degraded"] == []
         assert first["tokens_saved"] > 0
         (digest, *_) = first["ccr_hashes"]
@@ -174,7 +171,7 @@ def test_a_node_that_dies_costs_only_its_own_users(farm: Farm, cluster: Cluster)
     cluster.servers[1].kill()
     for _ in range(3):
         body = conversation(ran(rows(user())))
-        found = _timed(farm, body, theirs).json
+        found = _answered(farm, body, theirs).json
         assert found["degraded"] == ["redis"]
         assert found["messages"] == body["messages"]
         for name in ours:
@@ -195,7 +192,7 @@ def test_a_node_that_dies_costs_only_its_own_users(farm: Farm, cluster: Cluster)
 
 def test_a_replica_takes_over(farm: Farm, cluster: Cluster) -> None:
     name, known = cluster.user_of(0), conversation(ran(events(user())))
-    (digest, *_) = _timed(farm, known, name).json["ccr_hashes"]
+    (digest, *_) = _answered(farm, known, name).json["ccr_hashes"]
     assert cluster.client(0).wait(1, 2000) == 1
     cluster.servers[0].kill()
     until("the replica serves", lambda: _compresses(farm, name), 15)

@@ -13,7 +13,6 @@ import signal
 import ssl
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,6 @@ from shared.scripts import script
 from ..farm import Answer, Farm, request, until, user
 from ..texts import conversation, events, ran, rows
 from ..valkeys import Proxy, Valkey, running
-from .test_deadline import MARGIN
 
 DEADLINE = 1.5
 ACL = Path(__file__).parents[2] / "deploy" / "valkey"
@@ -87,10 +85,8 @@ class Rig:
         return self.valkey.client(username="root", password="root")
 
     def post(self, body: Any, name: str) -> Answer:
-        """Post, and hold the answer against the promise: 200, by the deadline."""
-        start = time.monotonic()
+        """Post, and hold the answer against the promise: 200, while the fault lasts."""
         answer = self.farm.post(body, name)
-        assert time.monotonic() - start < DEADLINE + MARGIN
         assert answer.status == 200
         self.requests += 1
         return answer

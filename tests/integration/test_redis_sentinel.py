@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from deploy.ports import free_port
 from ..farm import Farm, request, until, user
 from ..texts import conversation, events, ran, rows
 from ..valkeys import Valkey, running
-from .test_deadline import MARGIN
 
 DEADLINE = 2.0
 
@@ -77,9 +75,7 @@ def test_a_failover_costs_nobody_an_answer_and_no_entry(servers: Set, farm: Farm
 
     def post(body: Any, name: str) -> dict[str, Any]:
         nonlocal asked
-        start = time.monotonic()
         answer = farm.post(body, name)
-        assert time.monotonic() - start < DEADLINE + MARGIN
         assert answer.status == 200
         asked += 1
         found: dict[str, Any] = answer.json

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 
+from api.runtime import admission
 from api.runtime.admission import REQUEST_BYTES, TURN_SECONDS, AdmissionControl
+from shared import deadline
 from shared.deadline import Deadline
 from shared.errors import Degraded
 
@@ -20,11 +21,29 @@ def running(test: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
     return asyncio.run(test())
 
 
+class Clock:
+    """The time as admission and deadlines see it: it goes on where a test says so."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    time = monotonic
+
+
+CLOCK = Clock()
+
+
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (admission, deadline):
+        monkeypatch.setattr(module, "time", CLOCK)
+
+
 def busy(seconds: float) -> None:
-    """Keep the thread."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        pass
+    """Keep the thread for so long."""
+    CLOCK.now += seconds
 
 
 def test_whoever_comes_alone_is_taken_on_whatever_he_brings() -> None:
@@ -94,7 +113,7 @@ def test_waiting_for_something_else_does_not_count_as_slow() -> None:
             place = room.enter("u", 100, Deadline.after(5))
             await place.turn()
             place.rest()
-            await asyncio.sleep(0.2)
+            CLOCK.now += 0.2
             place.leave()
         room.enter("a", 100_000, Deadline.after(1))
         return room.enter("b", 300_000, Deadline.after(1)).refused
@@ -107,15 +126,15 @@ def test_a_loop_that_comes_round_slowly_takes_on_nothing_more() -> None:
         room = AdmissionControl()
         room.enter("a", 100, Deadline.after(2))
         before = room.enter("b", 100, Deadline.after(2)).refused
-        deadline = Deadline.after(2)
-        waits = room.before(deadline)
-        assert waits.wall == deadline.wall
+        until = Deadline.after(2)
+        waits = room.before(until)
+        assert waits.wall == until.wall
         assert 1.5 < waits.remaining < 1.9
         for _ in range(4):
             room.enter("a", 100, Deadline.after(2))
             busy(0.2)  # all that takes connections and passes answers on
             await asyncio.sleep(0)
-        assert room.before(deadline).monotonic < waits.monotonic - 0.1
+        assert room.before(until).monotonic < waits.monotonic - 0.1
         return [before, room.enter("c", 100, Deadline.after(2)).refused]
 
     assert running(test) == [False, True]
@@ -205,7 +224,7 @@ def test_who_is_cancelled_while_waiting_holds_nothing() -> None:
         third = room.enter("c", 100, Deadline.after(5))
         await asyncio.wait_for(third.turn(), 5)
         third.leave()
-        await asyncio.sleep(0.5)  # nobody wants the thread: that is no slowness
+        CLOCK.now += 0.5  # nobody wants the thread: that is no slowness
         fourth = room.enter("d", 100_000, Deadline.after(1))
         await fourth.turn()
         assert not room.enter("e", 800_000, Deadline.after(1)).refused

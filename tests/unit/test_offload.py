@@ -6,7 +6,6 @@ import asyncio
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
@@ -26,8 +25,18 @@ from shared.upstream import counter_for, detect
 
 from ..texts import conversation, events, ran
 
-SLOW = "\n" * 3_000_000
-"""Minutes of headroom's detection."""
+ENDLESS = """
+import re
+from api.pipeline import offload_child
+split = offload_child._TASKS["split"]
+expression = re.compile("(x+x+)+y")
+def endless(body):
+    # Two to the power of 5000 steps, and no other Python runs meanwhile: no machine is fast enough.
+    expression.match("x" * 5000 if b"endless" in body else "")
+    return split(body)
+offload_child._TASKS["split"] = endless
+offload_child.main()
+"""
 
 
 Work = Callable[[Offload], Coroutine[Any, Any, Any]]
@@ -94,24 +103,21 @@ def test_the_callers_mistake_comes_back_as_his(run: Run) -> None:
 
 
 def test_a_task_over_its_time_ends_the_child_and_not_at_once_another(
-    run: Run, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    raw = tool_result(SLOW)
-    facts, _ = read(raw, digest(raw))
-    options = RequestOptions("claude-x").plan_options(Settings())
-    around = ConversationPlanner().surroundings([facts], options, counter_for("claude-x"))
-
-    async def work(aside: Offload) -> None:
-        monkeypatch.setattr(module, "RESTART_SECONDS", 60.0)
+    async def work() -> None:
+        aside = Offload([sys.executable, "-P", "-c", ENDLESS])
+        monkeypatch.setattr(module, "RESTART_SECONDS", 3600.0)
         with pytest.raises(TooHeavy):
-            await aside.plan("u", raw, around.context(0, facts), soon())
+            await aside.split("u", b'{"messages":["endless"]}', Deadline.after(3600))
         with pytest.raises(Degraded) as refused:
             await aside.split("v", b'{"messages":[]}', soon())
         assert not isinstance(refused.value, TooHeavy)
         monkeypatch.setattr(module, "RESTART_SECONDS", 0.0)
         assert (await aside.split("v", b'{"messages":[]}', soon())).spans == []
+        await aside.stop()
 
-    run(work)
+    asyncio.run(work())
 
 
 def test_what_no_memory_holds_is_too_heavy(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -170,9 +176,7 @@ def test_the_child_ends_with_its_parent() -> None:
     with child:
         assert child.stdin is not None
         child.stdin.close()
-        started = time.monotonic()
-        assert child.wait(30) == 0
-    assert time.monotonic() - started < 30
+        assert child.wait(60) == 0
 
 
 def test_a_body_nobody_takes_apart_is_left_as_it_is() -> None:
