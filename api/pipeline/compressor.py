@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import time
 
 import msgspec
@@ -13,7 +11,7 @@ from shared import logs
 from shared.bypass import REASON as BYPASS_SWITCH
 from shared.deadline import Deadline
 from shared.errors import Degraded, RequestError
-from shared.jobs import Block, Original, unpack_form
+from shared.jobs import Block
 from shared.settings import Settings
 from shared.upstream import counter_for, detect
 
@@ -21,17 +19,17 @@ from ..runtime.admission import AdmissionControl
 from ..runtime.bypass import BypassSwitch
 from ..runtime.session_stats import SessionStats
 from ..runtime.user_store import UserStore
-from .context import RequestContext, text_at
-from .conversation import Sent
+from .context import RequestContext
 from .dispatch import Dispatcher, Order, Origin
-from .message import HEAVY_MESSAGE_BYTES, VERBATIM, Candidate, Place, Plan, Seen, digest, read
+from .left_texts import LeftTexts
+from .message import HEAVY_MESSAGE_BYTES, VERBATIM, Candidate, Plan, Seen, digest, read
 from .message_reader import MessageReader, to_read_here
 from .offload import Offload, OffloadedPlan, TooHeavy
 from .options import RequestOptions, as_text
+from .originals import keep_originals
 from .plan import ConversationContext, ConversationPlanner
 from .render import join, render
 from .result import CompressionResult, result_of, untouched
-from .revise import revision, unfinished
 from .session_memory import Sessions
 from .settle import settle
 from .split import Split, leave
@@ -68,7 +66,7 @@ class Compressor:
         self._reading = MessageReader(self.aside)
         self.room = AdmissionControl()
         self._planner = ConversationPlanner()
-        self._noting: set[asyncio.Task[None]] = set()
+        self._left_texts = LeftTexts(state, settings)
         self.sessions = Sessions(settings.max_user_sessions, settings.memo_bytes)
 
     async def compress(
@@ -165,7 +163,7 @@ class Compressor:
         self._planner.plan(around.of(0), facts, message)
 
     async def _shrink(self, turn: RequestContext, origin: Origin) -> CompressionResult:
-        await self._revise(turn)
+        await self._left_texts.revise(turn)
         await self._plan(turn)
         turn.mark("plan")
         await self._fill(turn, origin)
@@ -179,31 +177,6 @@ class Compressor:
             return 0
         name = turn.counter.id
         return sum([m.tokens[name] for m in turn.messages]) + turn.counter.overhead
-
-    async def _revise(self, turn: RequestContext) -> None:
-        """Decide texts anew that a fault kept from their forms, where that costs no money."""
-        waiting = unfinished(turn)
-        if turn.place.refused or not waiting:
-            return
-        tag = turn.session.tag
-        by_key = {c.key: i for i in waiting for c in turn.messages[i].plan.candidates}
-        lengths: dict[int, int] = {}
-        try:
-            found = await self._state.forms(tag, list(by_key), turn.deadline) if by_key else {}
-            for key, packed in found.items():
-                text, index = unpack_form(packed).text, by_key[key]
-                length = len(text) if text is not None else turn.messages[index].size
-                lengths[index] = lengths.get(index, 0) + length
-            revised = revision(turn, lengths)
-            if revised is None:
-                return
-            await self._state.forget_left(tag, turn.chains[revised.first :], turn.deadline)
-        except (Degraded, msgspec.DecodeError):
-            return
-        async with turn.conversation.lock:
-            turn.conversation.cut(revised.first)
-        turn.known = min(turn.known, revised.first)
-        turn.revised = revised.reason
 
     # ── 2: plan ─────────────────────────────────────────────────────────────────────
 
@@ -276,7 +249,7 @@ class Compressor:
         if turn.place.refused:
             return
         await settle(turn, final=False)
-        await self._recall(turn)
+        await self._left_texts.recall(turn)
         session = turn.session
         wanted = {
             candidate.key: (index, candidate)
@@ -292,18 +265,6 @@ class Compressor:
         if not unknown:
             return
         await self._fetch(turn, unknown, origin)
-
-    async def _recall(self, turn: RequestContext) -> None:
-        """Learn which of the new messages another replica answered without a form."""
-        chains = [
-            turn.chains[index]
-            for index in range(turn.conversation.shared_with(turn.chains), len(turn.messages))
-            if turn.plans[index].candidates
-        ]
-        if not chains:
-            return
-        with contextlib.suppress(Degraded):  # unknown, and at worst an earlier text changes
-            turn.left = await self._state.left(turn.session.tag, chains, turn.deadline)
 
     async def _fetch(
         self, turn: RequestContext, unknown: dict[str, tuple[int, Candidate]], origin: Origin
@@ -384,58 +345,11 @@ class Compressor:
         pieces, changed = join(turn.split.body, turn.split.spans, sent)
         if turn.trace is not None:
             observe(turn.trace, turn, sent)
-        await self._keep(turn, sent)
-        self._note_left(turn, sent)
+        await keep_originals(self._state, self._settings, turn, sent)
+        self._left_texts.note(turn, sent)
         result = result_of(turn, sent, pieces, changed)
         turn.conversation.used = time.monotonic()
         return result
-
-    async def _keep(self, turn: RequestContext, sent: list[Sent]) -> None:
-        """Have the originals that this answer's markers lead to in Redis for a while longer.
-
-        One that has gone is stored again: its text is in the very request.
-        """
-        session = turn.session
-        now = time.monotonic()
-        stale = now - self._settings.ccr_ttl_seconds / 4
-        places = {h: (i, item.shown[h]) for i, item in enumerate(sent) for h in item.shown}
-        late = [h for h in places if session.refreshed.get(h, -1e9) < stale]
-        if not late:
-            return
-        try:
-            gone = await self._state.keep(session.tag, (), late, turn.deadline)
-            if gone:
-                again = [_original(h, turn, *places[h]) for h in gone]
-                await self._state.keep(session.tag, again, (), turn.deadline)
-            session.refreshed.update(dict.fromkeys(late, now))
-        except Degraded as error:
-            turn.degraded.add(error.reason)
-
-    def _note_left(self, turn: RequestContext, sent: list[Sent]) -> None:
-        """Have other replicas know which texts left without their form, after the answer."""
-        left = {
-            turn.chains[index]: range(len(turn.plans[index].candidates) or 1)
-            for index in range(turn.known, len(sent))
-            if sent[index].unfinished
-        }
-        if not left:
-            return
-        deadline = Deadline.after(self._settings.redis_timeout)
-        task = asyncio.create_task(self._leave(turn.session.tag, left, deadline), name="left")
-        self._noting.add(task)
-        task.add_done_callback(self._noting.discard)
-
-    async def _leave(self, user: str, left: dict[bytes, range], deadline: Deadline) -> None:
-        try:
-            await self._state.leave(user, left, deadline)
-        except Degraded:  # this process knows it
-            return
-
-
-def _original(digest: str, turn: RequestContext, index: int, place: Place) -> Original:
-    """Return the original of a text in this very request, as it was stored before."""
-    text = text_at(turn.message(index), place)
-    return Original(digest, text, turn.counter.count_text(text))
 
 
 def _guessed(taken: Split) -> int:

@@ -1,0 +1,84 @@
+"""Texts that a fault kept from their forms: they stay so, on every replica, until a change pays."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import msgspec
+
+from shared.deadline import Deadline
+from shared.errors import Degraded
+from shared.jobs import unpack_form
+from shared.settings import Settings
+
+from ..runtime.user_store import UserStore
+from .context import RequestContext
+from .conversation import Sent
+from .revise import revision, unfinished
+
+
+class LeftTexts:
+    """Remembers in Redis which texts left without their form, by the conversation up to them."""
+
+    def __init__(self, store: UserStore, settings: Settings) -> None:
+        self._state = store
+        self._settings = settings
+        self._noting: set[asyncio.Task[None]] = set()
+
+    async def recall(self, turn: RequestContext) -> None:
+        """Learn which of the new messages another replica answered without a form."""
+        chains = [
+            turn.chains[index]
+            for index in range(turn.conversation.shared_with(turn.chains), len(turn.messages))
+            if turn.plans[index].candidates
+        ]
+        if not chains:
+            return
+        with contextlib.suppress(Degraded):  # unknown, and at worst an earlier text changes
+            turn.left = await self._state.left(turn.session.tag, chains, turn.deadline)
+
+    async def revise(self, turn: RequestContext) -> None:
+        """Decide texts anew that a fault kept from their forms, where that costs no money."""
+        waiting = unfinished(turn)
+        if turn.place.refused or not waiting:
+            return
+        tag = turn.session.tag
+        by_key = {c.key: i for i in waiting for c in turn.messages[i].plan.candidates}
+        lengths: dict[int, int] = {}
+        try:
+            found = await self._state.forms(tag, list(by_key), turn.deadline) if by_key else {}
+            for key, packed in found.items():
+                text, index = unpack_form(packed).text, by_key[key]
+                length = len(text) if text is not None else turn.messages[index].size
+                lengths[index] = lengths.get(index, 0) + length
+            revised = revision(turn, lengths)
+            if revised is None:
+                return
+            await self._state.forget_left(tag, turn.chains[revised.first :], turn.deadline)
+        except (Degraded, msgspec.DecodeError):
+            return
+        async with turn.conversation.lock:
+            turn.conversation.cut(revised.first)
+        turn.known = min(turn.known, revised.first)
+        turn.revised = revised.reason
+
+    def note(self, turn: RequestContext, sent: list[Sent]) -> None:
+        """Have other replicas know which texts left without their form, after the answer."""
+        left = {
+            turn.chains[index]: range(len(turn.plans[index].candidates) or 1)
+            for index in range(turn.known, len(sent))
+            if sent[index].unfinished
+        }
+        if not left:
+            return
+        deadline = Deadline.after(self._settings.redis_timeout)
+        task = asyncio.create_task(self._leave(turn.session.tag, left, deadline), name="left")
+        self._noting.add(task)
+        task.add_done_callback(self._noting.discard)
+
+    async def _leave(self, user: str, left: dict[bytes, range], deadline: Deadline) -> None:
+        try:
+            await self._state.leave(user, left, deadline)
+        except Degraded:  # this process knows it
+            return

@@ -1,0 +1,45 @@
+"""Step 6, second half: whatever an answer's markers lead to is there for a while longer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from shared.errors import Degraded
+from shared.jobs import Original
+from shared.settings import Settings
+
+from ..runtime.user_store import UserStore
+from .context import RequestContext, text_at
+from .conversation import Sent
+from .message import Place
+
+
+async def keep_originals(
+    store: UserStore, settings: Settings, turn: RequestContext, sent: Sequence[Sent]
+) -> None:
+    """Have the originals that this answer's markers lead to in Redis for a while longer.
+
+    One that has gone is stored again: its text is in the very request.
+    """
+    session = turn.session
+    now = time.monotonic()
+    stale = now - settings.ccr_ttl_seconds / 4
+    places = {h: (i, item.shown[h]) for i, item in enumerate(sent) for h in item.shown}
+    late = [h for h in places if session.refreshed.get(h, -1e9) < stale]
+    if not late:
+        return
+    try:
+        gone = await store.keep(session.tag, (), late, turn.deadline)
+        if gone:
+            again = [_original(h, turn, *places[h]) for h in gone]
+            await store.keep(session.tag, again, (), turn.deadline)
+        session.refreshed.update(dict.fromkeys(late, now))
+    except Degraded as error:
+        turn.degraded.add(error.reason)
+
+
+def _original(digest: str, turn: RequestContext, index: int, place: Place) -> Original:
+    """Return the original of a text in this very request, as it was stored before."""
+    text = text_at(turn.message(index), place)
+    return Original(digest, text, turn.counter.count_text(text))
