@@ -24,6 +24,10 @@ _SENT_BYTES = 400
 """Measured cost of a remembered message beside its new text and its lines in the index."""
 
 
+ALL_LEFT = 255
+"""Stands for all candidates of a message that nobody had time to look at."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """A new text for a place of a message. ``folded`` is there where it refers to earlier ones."""
@@ -39,7 +43,8 @@ class Sent:
     """One message as it leaves. ``tokens`` are its own afterwards, by the counter's id.
 
     ``shown`` are the CCR hashes its text carries, each with the place of its original; ``engines``
-    what made its new texts; ``unfinished`` says that a fault kept a text from its form.
+    what made its new texts; ``left`` are the numbers of its candidates
+    that a fault kept from their forms (:data:`ALL_LEFT`: nobody even looked at it).
     ``data`` is the message as written for ``marks``; None where its own bytes leave.
     """
 
@@ -47,7 +52,7 @@ class Sent:
     transforms: tuple[str, ...] = ()
     shown: dict[str, Place] = field(default_factory=dict)
     engines: tuple[str, ...] = ()
-    unfinished: bool = False
+    left: frozenset[int] = frozenset()
     tokens: int | None = None
     data: bytes | None = None
     marks: bytes = b""

@@ -66,9 +66,9 @@ class LeftTexts:
     def note(self, turn: RequestContext, sent: list[Sent]) -> None:
         """Have other replicas know which texts left without their form, after the answer."""
         left = {
-            turn.chains[index]: range(len(turn.plans[index].candidates) or 1)
+            turn.chains[index]: sent[index].left
             for index in range(turn.known, len(sent))
-            if sent[index].unfinished
+            if sent[index].left
         }
         if not left:
             return
@@ -77,7 +77,9 @@ class LeftTexts:
         self._noting.add(task)
         task.add_done_callback(self._noting.discard)
 
-    async def _leave(self, user: str, left: dict[bytes, range], deadline: Deadline) -> None:
+    async def _leave(
+        self, user: str, left: dict[bytes, frozenset[int]], deadline: Deadline
+    ) -> None:
         try:
             await self._state.leave(user, left, deadline)
         except Degraded:  # this process knows it

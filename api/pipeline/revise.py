@@ -58,7 +58,7 @@ def pays(before: float, after: float, behind: float, turns: int) -> bool:
 def unfinished(turn: RequestContext) -> list[int]:
     """Return the messages sent before whose texts a fault kept from their forms."""
     sent = turn.conversation.sent[: turn.known]
-    return [index for index, item in enumerate(sent) if item.unfinished]
+    return [index for index, item in enumerate(sent) if item.left]
 
 
 def revision(turn: RequestContext, forms: dict[int, int]) -> Revision | None:

@@ -8,7 +8,7 @@ import time
 from shared.jobs import Form, engines_of, is_tool_output
 
 from .context import RequestContext
-from .conversation import Change, Conversation, Sent
+from .conversation import ALL_LEFT, Change, Conversation, Sent
 from .decide import STAYS, Decision, decide, settles
 from .fold import Folded
 from .message import HEAVY_MESSAGE_BYTES, VERBATIM, Candidate, Place
@@ -50,23 +50,24 @@ def _decided(
     unread = bool(turn.messages[index].unread)
     if not plan.candidates:
         skipped = plan is VERBATIM and (unread or index in turn.unplanned)
-        return Sent(transforms=plan.transforms, unfinished=skipped)
+        nothing: frozenset[int] = frozenset()
+        return Sent(transforms=plan.transforms, left=frozenset({ALL_LEFT}) if skipped else nothing)
     _show(turn, conversation, index)
-    left = turn.left.get(turn.chains[index], frozenset())
+    before = turn.left.get(turn.chains[index], frozenset())
     decisions: list[Decision] = []
-    unfinished = False
+    left: set[int] = set()
     for number, candidate in enumerate(plan.candidates):
-        known = turn.session.forms.get(candidate.key) if number not in left else None
+        stays = number in before or ALL_LEFT in before
+        known = None if stays else turn.session.forms.get(candidate.key)
         needs_text = _foldable(turn, index, candidate)
         text = turn.text(index, candidate) if needs_text else ""
         folded = conversation.index.fold(text, candidate.call_id) if needs_text else None
-        wants = candidate.may != "fold" and number not in left
-        if known is None and wants and not settles(text, folded):
-            if not final:
+        if known is None and candidate.may != "fold" and not settles(text, folded):
+            if not final and not stays:
                 return None
-            unfinished = True
+            left.add(number)
         decisions.append(_decision(candidate, text, known, folded))
-    return _sent(turn, index, decisions, unfinished)
+    return _sent(turn, index, decisions, frozenset(left))
 
 
 def _decision(
@@ -95,7 +96,9 @@ def _show(turn: RequestContext, conversation: Conversation, index: int) -> None:
         conversation.show(turn.message(at) if readable and turn.options.fold else None)
 
 
-def _sent(turn: RequestContext, index: int, decisions: list[Decision], unfinished: bool) -> Sent:
+def _sent(
+    turn: RequestContext, index: int, decisions: list[Decision], left: frozenset[int]
+) -> Sent:
     plan = turn.plans[index]
     changes: list[Change] = []
     transforms = list(plan.transforms)
@@ -121,6 +124,6 @@ def _sent(turn: RequestContext, index: int, decisions: list[Decision], unfinishe
         tuple(transforms),
         shown,
         engines_of(made_by),
-        unfinished,
+        left,
         keys=tuple(keys),
     )
