@@ -1,4 +1,4 @@
-"""The front end's application: parts are made here, handed over and routed."""
+"""The front end's application: creates the parts, connects them and routes to them."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ App = Application
 def create_app(settings: Settings | None = None, drain: Drain | None = None) -> App:
     """Return the ASGI application; ``settings`` default to the environment's.
 
-    ``drain`` tells it when its process is on its way out.
+    ``drain`` says when its process is shutting down.
     """
     settings = settings or load_settings()
     queues = RedisGuard(connect_async(settings), settings)

@@ -1,12 +1,12 @@
 """Redis connections, made the same way everywhere: timeouts, TLS, passwords, server kinds.
 
-Two places hold the farm's keys (see ``keys``). Queues, replies, the ledger and what the pools
-say of themselves lie where ``HEADROOM_REDIS_URL`` says: :func:`connect` and
-:func:`connect_async`. That is one server or a Sentinel set's master, never a Cluster: RQ's
-keys share no slot. A user's state lies where ``HEADROOM_STATE_URL`` says, by default in the
-same place, and that may be a Cluster: :func:`connect_state` and :func:`connect_state_async`.
+The farm's keys (see ``keys``) are on two servers. Queues, replies, the ledger and the state of
+the pools are at ``HEADROOM_REDIS_URL``: :func:`connect` and :func:`connect_async`. That is one
+server or the master of a Sentinel set, never a Cluster: RQ's keys share no slot. Users' state is
+at ``HEADROOM_STATE_URL``, by default the same server, and that may be a Cluster:
+:func:`connect_state` and :func:`connect_state_async`.
 
-What holds on the clients of all kinds, with the keys of ONE user in each call:
+All kinds of clients support, with the keys of ONE user in each call:
 
 * plain commands, and ``pipeline(transaction=False)`` of them; in a pipeline ``unlink`` and
   ``delete`` take one key, and there is no ``mget``;
@@ -19,7 +19,7 @@ What holds on the clients of all kinds, with the keys of ONE user in each call:
   text travels instead, with each call (``EVAL``, some 1 KB), and it must be one of
   ``shared/scripts``.
 
-No client repeats a command by itself: whoever asks has a deadline and knows what may be
+No client retries a command by itself: the caller has a deadline and knows which commands may be
 sent twice.
 """
 
@@ -50,10 +50,10 @@ from .settings import Settings
 _log = structlog.get_logger(__name__)
 
 BROKEN = (RedisError, RedisClusterException, OSError)
-"""What a Redis that is away, slow or refusing raises (a ``TimeoutError`` is an ``OSError``)."""
+"""Errors of an unavailable, slow or refusing Redis (a ``TimeoutError`` is an ``OSError``)."""
 
 _MAX_CONNECTIONS = 1000
-"""Commands a process may have under way at once at one server; each holds a connection."""
+"""Concurrent commands of a process at one server; each holds a connection."""
 
 
 def connect(settings: Settings, *, blocking_seconds: float = 0.0) -> redis.Redis:
@@ -79,7 +79,7 @@ def connect_async(settings: Settings, *, blocking_seconds: float = 0.0) -> redis
 def connect_state(settings: Settings) -> redis.Redis:
     """Return a worker's client for the state of users.
 
-    A Cluster's client has to know the Cluster: this returns when one of its nodes has answered.
+    A Cluster's client needs the Cluster's map: this returns when one of its nodes has answered.
     """
     # A Cluster's client is no subclass of Redis but has its commands: this is what callers type.
     client: Any = _sync(settings.state_address, settings.state_credentials, settings, 0.0)
@@ -93,12 +93,12 @@ def connect_state_async(settings: Settings) -> redis.asyncio.Redis:
 
 
 def renew(client: redis.Redis) -> None:
-    """Close idle connections: the address may lead to another server by now."""
+    """Close idle connections: the address may now lead to another server."""
     client.connection_pool.disconnect(inuse_connections=False)
 
 
 async def renew_async(client: Any) -> None:
-    """Close idle connections, as :func:`renew`; a Cluster's client looks after its own."""
+    """Close idle connections, as :func:`renew`; a Cluster's client manages its own."""
     if isinstance(client, redis.asyncio.Redis):
         await client.connection_pool.disconnect(inuse_connections=False)
 
@@ -156,7 +156,7 @@ def _async(
 
 
 def _options(settings: Settings, blocking_seconds: float = 0.0) -> dict[str, Any]:
-    """What every connection has. No chatter on connecting, so that few commands need a right."""
+    """Options of every connection. It sends little on connecting, so users need few permissions."""
     return {
         "socket_connect_timeout": settings.redis_connect_timeout,
         "socket_timeout": settings.redis_timeout + blocking_seconds,
@@ -169,7 +169,7 @@ def _options(settings: Settings, blocking_seconds: float = 0.0) -> dict[str, Any
 
 
 def _tls(address: Address, settings: Settings) -> dict[str, Any]:
-    """Return the certificates' files; the server's is checked always, by its name too."""
+    """Return the certificates' files; the server's certificate and its name are always checked."""
     if not address.tls:
         return {}
     files = {
@@ -181,19 +181,19 @@ def _tls(address: Address, settings: Settings) -> dict[str, Any]:
 
 
 class _PasswordFile(CredentialProvider):
-    """A password read anew for each connection: it may be changed under a running process."""
+    """A password read for each connection: it may change while the process runs."""
 
     def __init__(self, username: str | None, path: Path) -> None:
         self._username = username
         self._path = path
 
     def get_credentials(self) -> tuple[str] | tuple[str, str]:
-        """Return the user's name, where there is one, and the password."""
+        """Return the user's name, if there is one, and the password."""
         password = self._path.read_text("utf-8", "replace").strip()
         return (self._username, password) if self._username else (password,)
 
     async def get_credentials_async(self) -> tuple[str] | tuple[str, str]:
-        """Return the same; a file of one line holds nobody up."""
+        """Return the same; reading a one-line file does not block noticeably."""
         return self.get_credentials()
 
 
@@ -204,7 +204,7 @@ def _login(username: str | None, password: str | None, file: Path | None) -> dic
 
 
 def _of_url(given: dict[str, Any], file: Path | None) -> dict[str, Any]:
-    """Return what a plain server's URL says, the password file's word before its password."""
+    """Return a plain server's options; the password file takes precedence over the URL."""
     username, password = given.pop("username", None), given.pop("password", None)
     return {**given, **_login(username, password, file)}
 
@@ -218,7 +218,7 @@ def _of_master(
 def _of_sentinels(
     settings: Settings, retry: Any, tls: dict[str, Any], address: Address
 ) -> dict[str, Any]:
-    """Options for the Sentinels themselves; a slow one must not use up the time of them all."""
+    """Options for the Sentinels; a slow one must not use up the time for all of them."""
     password = settings.sentinel_password
     return {
         **tls,

@@ -1,9 +1,9 @@
 """The farm's errors, and how they travel.
 
-An error the *caller* made is a :class:`RequestError`: it carries its HTTP status and a
-stable type name, and reaches him as ``{"error": {"type", "message"}}``. Nothing else may
-reach him: whatever breaks inside (:class:`Degraded`) turns into an answer with the
-original text, the reason in the answer's ``degraded`` list and in a log line.
+An invalid request raises :class:`RequestError`: it carries the HTTP status and a stable type
+name, and the client gets ``{"error": {"type", "message"}}``. No other error reaches a client: an
+internal failure (:class:`Degraded`) leads to an answer with the original text, and the reason is
+in the answer's ``degraded`` list and in a log line.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ class FarmError(Exception):
 
 
 class RequestError(FarmError):
-    """The caller's mistake. ``status`` is the HTTP status, ``type`` a stable name."""
+    """An invalid request. ``status`` is the HTTP status, ``type`` a stable name."""
 
     status: ClassVar[int] = 400
     type: ClassVar[str] = "invalid_request"
@@ -42,7 +42,7 @@ class BodyTooLarge(RequestError):
 
 
 class BodyTooComplex(RequestError):
-    """The body is within the limit of size, but what it holds is not to be taken apart."""
+    """The body is within the size limit, but too complex to parse."""
 
     status = 413
     type = "body_too_complex"
@@ -56,65 +56,65 @@ class NotJson(RequestError):
 
 
 class UnsupportedCoding(RequestError):
-    """The body's content encoding is none that is taken."""
+    """The body's content encoding is not supported."""
 
     status = 415
     type = "unsupported_content_encoding"
 
 
 class BrokenCoding(RequestError):
-    """The body is not in the content encoding it claims, or is cut off."""
+    """The body is not in the announced content encoding, or is cut off."""
 
     type = "malformed_encoding"
 
 
 class InvalidUser(RequestError):
-    """The user's name cannot be one."""
+    """The user's name is not valid."""
 
     type = "invalid_user"
 
 
 class Unauthorized(RequestError):
-    """A bearer token is needed and none that is known came."""
+    """A bearer token is required and no known one was sent."""
 
     status = 401
     type = "unauthorized"
 
 
 class Forbidden(RequestError):
-    """The token does not open this endpoint."""
+    """The token lacks this endpoint's scope."""
 
     status = 403
     type = "forbidden"
 
 
 class NotRetrievable(RequestError):
-    """No original lies under this hash for this user."""
+    """This user has no original with this hash."""
 
     status = 404
 
 
 class UnknownHash(NotRetrievable):
-    """This user never had an original under this hash."""
+    """This user never had an original with this hash."""
 
     type = "unknown_hash"
 
 
 class Expired(NotRetrievable):
-    """This user had one; its time is over."""
+    """This user had one; it has expired."""
 
     type = "expired"
 
 
 class Unavailable(RequestError):
-    """What was asked for cannot be had at the moment; only for requests no LLM waits for."""
+    """The answer is temporarily unavailable; only for requests that no model call waits for."""
 
     status = 503
     type = "unavailable"
 
 
 class Degraded(FarmError):
-    """A part of the farm failed; ``reason`` names it and the original text goes through."""
+    """A part of the farm failed; ``reason`` names it, and the original text is returned."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -122,23 +122,23 @@ class Degraded(FarmError):
 
 
 class SupervisorError(FarmError):
-    """The local runner could not start or keep a part of the farm."""
+    """The local supervisor could not start a part of the farm, or keep it running."""
 
 
 class ArchiveError(FarmError):
-    """The books could not be exported or restored; nothing was changed."""
+    """The usage records could not be exported or restored; nothing was changed."""
 
 
 class DemoError(FarmError):
-    """The demo could not show what it is there to show."""
+    """The demonstration failed."""
 
 
 class Unhealthy(FarmError):
-    """A health check failed, and why."""
+    """A health check failed; the message says why."""
 
 
 class SwitchError(FarmError):
-    """The emergency switch could not be turned or read."""
+    """The emergency switch could not be set or read."""
 
 
 class ModelError(FarmError):

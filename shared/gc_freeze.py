@@ -1,4 +1,4 @@
-"""What a process that serves tells Python's memory management."""
+"""Garbage collection in a process that serves."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import gc
 
 
 def keep_what_is_loaded() -> None:
-    """Keep what is in memory now out of later garbage collections.
+    """Exclude the objects that exist now from later garbage collections.
 
     Libraries and rules are some hundred thousand objects that live as long as the process. A
-    full collection looks at each of them, and stops the process for 0.1 s at rest and for 0.6 s on
-    a busy machine (measured under a flood of new conversations).
+    full collection visits each of them and stops the process meanwhile (docs/performance.md has
+    the times).
     """
     gc.collect()
     gc.freeze()

@@ -2,7 +2,7 @@
 
 A user's keys carry the hash tag ``{u:TAG}``: they hash to one slot, so a script may
 touch several of them and Redis Cluster can spread users. ``TAG`` is a digest, because a
-user's name is his own business and may hold any byte.
+user's name is personal data and may hold any byte.
 """
 
 from __future__ import annotations
@@ -12,30 +12,30 @@ from hashlib import blake2b
 
 PREFIX = "farm"
 JOB_TTL_SECONDS = 60
-"""A job nobody took in this time is gone: its request was answered long ago."""
+"""TTL of a job that no worker takes: its request was answered long ago."""
 REPLY_TTL_SECONDS = 60
 FLIGHT_SECONDS = 30
-"""How long a block counts as being worked on before somebody else may claim it."""
+"""How long a claim holds before another request may claim the block."""
 WORKER_TTL_SECONDS = 5
-"""A worker without a heartbeat for this long counts as gone."""
+"""A worker without a heartbeat for this long counts as dead."""
 ANSWER_TTL_SECONDS = 900
-"""How long a request that comes again under its id is known as the same one."""
+"""How long a repeated request id counts as the same request."""
 
 LEFT_MAX = 10_000
 """Messages with a text left verbatim by a fault that are remembered for a user."""
 TOMBSTONE_TTL_SECONDS = 7 * 86_400
-"""How long after the last original a user's expired hashes are told from unknown ones."""
+"""How long after the last original a user's expired hashes are distinguished from unknown ones."""
 TOMBSTONES = 10_000
-"""The hashes remembered for a user; the oldest go first."""
+"""Hashes remembered per user; the oldest are dropped first."""
 
 SESSIONS = f"{PREFIX}:sessions"
 BYPASS = f"{PREFIX}:bypass"
-"""String, the emergency switch: there is none while it is off."""
+"""String, the emergency switch; absent while it is off."""
 PING_TTL_SECONDS = 60
 
 
 def ping(number: int) -> str:
-    """String, written to see whether Redis takes writes; one of them lies on each node."""
+    """String, written to test whether Redis accepts writes; there is one on each node."""
     return f"{PREFIX}:{{u:ping-{number}}}:ping"
 
 
@@ -76,7 +76,7 @@ def reads(tag: str, digest: str) -> str:
 
 
 def session(tag: str) -> str:
-    """Hash, hits, misses and tokens the session cache saved this user."""
+    """Hash, hits, misses and tokens saved by this user's session cache."""
     return f"{PREFIX}:{{u:{tag}}}:session"
 
 
@@ -89,17 +89,17 @@ def books(name: str) -> str:
 
 
 def metrics(pool: str) -> str:
-    """Hash, what a pool's workers count."""
+    """Hash, counters of a pool's workers."""
     return f"{PREFIX}:metrics:{pool}"
 
 
 def tombstones(tag: str) -> str:
-    """Sorted set, hash by time it was last stored or named: what outlives the originals."""
+    """Sorted set, hash by time it was last stored or named; it outlives the originals."""
     return f"{PREFIX}:{{u:{tag}}}:tombstones"
 
 
 def load(pool: str) -> str:
-    """Hash, blocks and bytes a pool holds, in all and by user's tag: what admission goes by."""
+    """Hash, blocks and bytes in a pool, in total and by user's tag: the input of admission."""
     return f"{PREFIX}:load:{pool}"
 
 
@@ -114,7 +114,7 @@ def leases(pool: str) -> str:
 
 
 def reaped(pool: str) -> str:
-    """String, when somebody last looked for lapsed leases (epoch ms)."""
+    """String, time of the last check for expired leases (epoch ms)."""
     return f"{PREFIX}:reaped:{pool}"
 
 
@@ -129,17 +129,17 @@ def workers(pool: str) -> str:
 
 
 def worker_names(pool: str, host: str) -> str:
-    """How the names of that host's workers begin: a host's health is asked for by it."""
+    """Return the prefix of the names of that host's workers, by which its health is checked."""
     return f"{pool}-{host}-"
 
 
 def engine(pool: str, worker: str) -> str:
-    """String, the text engine that worker runs; gone :data:`WORKER_TTL_SECONDS` after it."""
+    """String, the worker's text engine; expires :data:`WORKER_TTL_SECONDS` after its heartbeat."""
     return f"{PREFIX}:engine:{pool}:{worker}"
 
 
 def pace(pool: str, worker: str) -> str:
-    """String, bytes of jobs that worker does in a second of work; gone as :func:`engine` is."""
+    """String, bytes of jobs the worker does per second of work; expires like :func:`engine`."""
     return f"{PREFIX}:pace:{pool}:{worker}"
 
 

@@ -1,1 +1,1 @@
-"""One module an endpoint."""
+"""One module per endpoint."""

@@ -30,7 +30,7 @@ _MIN_DEADLINE_MS = 10
 
 
 class CompressResource:
-    """The main endpoint. Whatever breaks behind it, a well-formed request gets 200."""
+    """The main endpoint. A well-formed request gets 200, whatever fails behind it."""
 
     def __init__(
         self, settings: Settings, compressor: Compressor, ledger: Ledger, prices: Prices
@@ -48,7 +48,7 @@ class CompressResource:
         deadline = Deadline.after(seconds, req.scope.get(ARRIVED))
         try:
             body, lease = await self._intake.body(req)
-            # A caller who gives up ends their request, not its entry in the books.
+            # A client that disconnects ends its request, not its usage record.
             task = asyncio.create_task(self._answer(req, body, deadline, started), name="answer")
             lease.held_by(task)
             answer = await asyncio.shield(task)
@@ -94,7 +94,7 @@ class CompressResource:
         return answer
 
     def _seconds(self, header: str | None) -> float:
-        """Return the time there is; the header may only shorten the setting's."""
+        """Return the request's time in seconds; the header may only shorten the setting's."""
         limit = self._settings.deadline_ms
         if header and header.isascii() and header.isdigit():
             limit = min(limit, max(_MIN_DEADLINE_MS, int(header[:9])))
@@ -102,7 +102,7 @@ class CompressResource:
 
 
 def write(answer: CompressionResult, **more: Any) -> bytes:
-    """Return the answer's body; the messages go in as the bytes they are, ``more`` at the end."""
+    """Return the answer's body: the messages as raw bytes, the other fields, then ``more``."""
     rest = _encode(
         {
             "tokens_before": answer.tokens_before,

@@ -1,7 +1,7 @@
 """``/``, ``/dashboard`` and ``/static/``: the dashboard's page and its files.
 
-The files are read once, at start, and looked up by name, so no path leads out of them. They
-hold nobody's data: the page asks the API for it, with a token where one is needed.
+The files are read once, at start, and looked up by name, so no path traversal is possible. They
+hold no user data: the page reads it from the API, with a token where one is required.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from shared.settings import Settings
 _FOLDER = Path(__file__).parent.parent / "static"
 _PAGE = "index.html"
 _ORIGINS = b"{{origins}}"
-"""Where the page is told which other farms it may be pointed at."""
+"""The place in the page for the list of other farms that it may read."""
 _TYPES = {
     ".html": falcon.MEDIA_HTML,
     ".js": falcon.MEDIA_JS,
@@ -26,7 +26,7 @@ _TYPES = {
     ".svg": "image/svg+xml",
 }
 _FRESH = "no-cache"
-"""Ask each time whether it is still the same: an upgrade shows at once, a 304 costs little."""
+"""Revalidate each time: an upgrade is visible at once, and a 304 costs little."""
 
 
 class _File(NamedTuple):

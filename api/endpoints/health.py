@@ -1,4 +1,4 @@
-"""``/health``, ``/livez``, ``/readyz``: is the process there, and can it serve."""
+"""``/health``, ``/livez``, ``/readyz``: whether the process runs, and whether it can serve."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ SERVICE = "headroom-farm"
 
 
 class Drain:
-    """Whether this process was told to go (see api/server/drain.py)."""
+    """Whether this process is draining (see api/server/drain.py)."""
 
     asked = False
 
 
 class HealthResource:
-    """200 while the process lives."""
+    """200 while the process runs."""
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """Say that the process lives."""
+        """Answer ``/health``."""
         resp.media = {"status": "ok", "service": SERVICE}
 
 
 class LiveResource:
-    """200 while the process can go on, in the words headroom's own clients look for.
+    """200 while the process can continue, in the form that headroom's own clients expect.
 
-    503, with ``reason``, where an essential task failed for good: the process is ending itself.
+    503, with ``reason``, if an essential task failed for good: the process is ending itself.
     """
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """Say whether the process can go on."""
+        """Answer ``/livez``."""
         failed = health.given_up
         resp.media = {
             "status": "healthy" if failed is None else "unhealthy",
@@ -56,7 +56,7 @@ class LiveResource:
 
 
 class ReadyResource:
-    """200 where this process can have blocks compressed, 503 with the reason elsewhere."""
+    """200 if this process can have blocks compressed, else 503 with the reason."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class ReadyResource:
             **{f"{pool}_workers": count for pool, count in alive.items()},
         }
         bypass = self._switch.bypass
-        # What goes through verbatim needs neither Redis nor a worker.
+        # With the bypass on, neither Redis nor a worker is needed.
         serves = bypass is not None or (not away and any(alive.values()))
         ready = serves and not self._drain.asked
         resp.status = falcon.HTTP_200 if ready else falcon.HTTP_503

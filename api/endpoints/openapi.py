@@ -1,4 +1,4 @@
-"""``/openapi.json``: the endpoints, for machines."""
+"""``/openapi.json``: the machine-readable description of the endpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``POST /v1/playground``: the real compressor, and the way that the request took through it."""
+"""``POST /v1/playground``: the real compressor, with a trace of the request's path through it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _log = structlog.get_logger(__name__)
 
 
 class PlaygroundResource:
-    """Compresses as ``/v1/compress`` does, in a sandbox, and writes nothing into the books.
+    """Compresses as ``/v1/compress`` does, in a sandbox, without a usage record.
 
     The sandbox (:func:`api.http.request.sandbox_of`) has a session cache and originals of its own,
-    which ``/v1/retrieve`` gives back to the same header.
+    which ``/v1/retrieve`` returns for the same header.
     """
 
     def __init__(self, settings: Settings, compressor: Compressor) -> None:
@@ -34,7 +34,7 @@ class PlaygroundResource:
         self._compressor = compressor
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """Compress the body's conversation by the deadline and say how."""
+        """Compress the body's conversation by the deadline and return the trace too."""
         started = time.perf_counter()
         deadline = Deadline.after(self._settings.deadline_ms / 1000)
         sandbox = sandbox_of(req)

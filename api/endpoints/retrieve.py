@@ -28,7 +28,7 @@ BODY_BYTES = 65_536
 
 
 class Originals:
-    """Looks originals up for the user who asks."""
+    """Looks up originals for the request's user."""
 
     def __init__(self, settings: Settings, state: UserStore, ledger: Ledger) -> None:
         self._settings = settings
@@ -39,9 +39,9 @@ class Originals:
         """Return the contract's fields of the original under ``digest``.
 
         Raises:
-            InvalidField: there is no hash.
-            UnknownHash, Expired: there is no original (any more).
-            Unavailable: Redis is away.
+            InvalidField: the hash is missing.
+            UnknownHash, Expired: there is no original, or it has expired.
+            Unavailable: Redis is unavailable.
         """
         if not isinstance(digest, str) or not digest:
             raise InvalidField("'hash' is required")
@@ -75,7 +75,7 @@ class Originals:
 
 
 class RetrieveResource:
-    """Answers with an original; another user's hash is as unknown as one never made."""
+    """Answers with an original; another user's hash is unknown, like one that never existed."""
 
     def __init__(self, originals: Originals) -> None:
         self._originals = originals
@@ -89,5 +89,5 @@ class RetrieveResource:
     async def on_get_hash(
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response, digest: str
     ) -> None:
-        """Retrieve by the hash in the path; a ``query`` is taken and changes nothing."""
+        """Retrieve by the hash in the path; a ``query`` is accepted and ignored."""
         resp.media = await self._originals.find(req, digest)

@@ -1,4 +1,4 @@
-"""The books over HTTP: savings, sessions, prices, and metrics for Prometheus."""
+"""Usage reports over HTTP: savings, sessions, prices, and metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..runtime.worker_view import WorkerView
 
 
 class StatsResource:
-    """What was saved, in time, by user and by model."""
+    """Savings by time, user and model."""
 
     def __init__(self, reports: Reports) -> None:
         self._reports = reports
@@ -40,7 +40,7 @@ class StatsResource:
         resp.media = await self._reports.history(_question(req))
 
     async def on_get_sessions(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """Answer ``/sessions``; ``?limit=`` shows that many, the most recent first."""
+        """Answer ``/sessions``; ``?limit=`` bounds their number, the most recent first."""
         limit = req.get_param("limit") or "100"
         if not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= MAX_SESSIONS_SHOWN):
             raise InvalidField(f"'limit' must be a whole number from 1 to {MAX_SESSIONS_SHOWN}")
@@ -48,7 +48,7 @@ class StatsResource:
 
 
 class FarmResource:
-    """How the pools and the front ends do."""
+    """State and load of pools and front ends."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class FarmResource:
         self._started = started
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """Answer ``/stats/farm``, whatever is broken."""
+        """Answer ``/stats/farm``, also while parts of the farm fail."""
         body = await self._report.read(_question(req).window)
         resp.media = {
             **body,
@@ -77,13 +77,13 @@ class FarmResource:
 
 
 class PricingResource:
-    """What models' tokens cost, and where that is known from."""
+    """Prices of models, and their source."""
 
     def __init__(self, prices: Prices) -> None:
         self._prices = prices
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """Answer ``/pricing``; ``?model=`` says what one model costs, and by which row of what."""
+        """Answer ``/pricing``; ``?model=`` returns one model's prices and their source row."""
         body = self._prices.snapshot()
         model = req.get_param("model")
         if model is not None:
@@ -103,13 +103,13 @@ class PricingResource:
 
 
 class MetricsResource:
-    """The farm for Prometheus."""
+    """Metrics for Prometheus."""
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """Answer ``/metrics``, whatever is broken."""
+        """Answer ``/metrics``, also while parts of the farm fail."""
         resp.content_type = CONTENT_TYPE_LATEST
         resp.data = await self._metrics.text()
 

@@ -17,7 +17,7 @@ _Call = tuple[dict[str, Any], str, str]
 
 
 class ToolCallResource:
-    """Answers as headroom does: a miss is 200 with a result whose text says so to the model.
+    """Answers as headroom does: a miss is 200 with a result whose text tells the model.
 
     Headroom's envelope (``{"tool_call", "provider"}``) is answered with headroom's
     (``{"tool_result", "success", "data"}``); a bare call or message with the tool
@@ -29,7 +29,7 @@ class ToolCallResource:
         self._originals = originals
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """Carry out one call of the retrieval tool."""
+        """Execute one call of the retrieval tool."""
         body = await read_json(req, BODY_BYTES)
         enveloped = isinstance(body, dict) and "tool_call" in body
         call, provider, digest = _only_call(body)
@@ -61,7 +61,7 @@ def _only_call(body: Any) -> _Call:
 
 
 def _candidates(body: Any) -> list[tuple[Any, str]]:
-    """Return what may be a tool call, with its dialect."""
+    """Return the candidate for a tool call, with its dialect."""
     if not isinstance(body, dict):
         return []
     if "tool_call" in body:

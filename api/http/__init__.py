@@ -1,1 +1,1 @@
-"""What every request has in common: who may ask, headers, encodings, the OpenAPI document."""
+"""What all requests have in common: authentication, headers, encodings, the OpenAPI document."""

@@ -1,11 +1,11 @@
-"""Who may ask for what, and for whom: bearer tokens, user headers, trusted peers.
+"""Authentication and authorisation: bearer tokens, user headers, trusted peers.
 
-The tokens file is a JSON list, one object a token: ``{"tenant": "...", "token": "..."}`` or
+The tokens file is a JSON list with one object per token: ``{"tenant": "...", "token": "..."}`` or
 ``"sha256"`` (hex) instead of ``"token"``, ``"scopes"`` (of ``compress``, ``retrieve``,
 ``books``) and ``"trusted": true`` for a service that acts for users, or ``"user": "..."`` for
-a user's own token: they are then whom trusted services call so. The file is read again when it
-changes; one that does not parse keeps the last good one's tenants, and while there is none, or it
-cannot be read, nobody is let in.
+a user's own token: that user is the one for whom trusted services use this name. The file is read
+again when it changes. While it does not parse, its last valid tenants apply; without any, or while
+it cannot be read, every request is refused.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ Scope = Literal["compress", "retrieve", "books"]
 ANONYMOUS = "anonymous"
 _OPEN = frozenset({"/health", "/livez", "/readyz", "/openapi.json", "/", "/dashboard"})
 _OPEN_BELOW = "/static/"
-"""Open: probes, the document, and the dashboard's files, which hold nobody's data."""
+"""Open without a token: probes, the document, and the dashboard's files, which hold no user data."""
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _USER_CHARS = 256
 
 
 class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    # No slash: "tenant/user" must have one reading.
+    # No slash, so that "tenant/user" is unambiguous.
     tenant: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._-]{1,128}\Z")]
     scopes: list[Scope]
     token: Annotated[str, msgspec.Meta(min_length=16)] | None = None
@@ -48,7 +48,7 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """Whom a token stands for and what it opens."""
+    """The tenant or user of a token, and its scopes."""
 
     name: str
     digest: bytes
@@ -66,7 +66,7 @@ class Tokens:
         self._tenants: tuple[Tenant, ...] | None = None
 
     def find(self, token: str) -> Tenant | None:
-        """Return the tenant of ``token``; the time taken tells nothing about any token."""
+        """Return the tenant of ``token``; its run time reveals nothing about any token."""
         self._refresh()
         digest = sha256(token.encode("utf-8", "surrogatepass")).digest()
         found = None
@@ -76,7 +76,7 @@ class Tokens:
         return found
 
     def knows(self, tenant: str) -> bool:
-        """Say whether a tenant is called that."""
+        """Return whether a tenant has this name."""
         return any(known.name == tenant for known in self._tenants or ())
 
     def _refresh(self) -> None:
@@ -93,7 +93,7 @@ class Tokens:
                 _log.error("tokens_file_missing", error=type(error).__name__)
             self._seen, self._tenants = None, ()
         except ValueError as error:
-            # Only the kind: a parser's message may quote the file.
+            # Only the type: a parser's message may quote the file.
             _log.error("tokens_file_refused", error=type(error).__name__)
             self._seen = seen
         else:
@@ -116,7 +116,7 @@ def _read(path: Path) -> tuple[Tenant, ...]:
 
 
 class Authenticator:
-    """Middleware: lets a request through or not, and notes its user for the resources."""
+    """Middleware: admits or refuses a request, and records its user for the resources."""
 
     def __init__(self, settings: Settings) -> None:
         self._tokens = Tokens(settings.tokens_file) if settings.tokens_file else None
@@ -126,12 +126,12 @@ class Authenticator:
         """Set ``req.context.user``.
 
         Raises:
-            Unauthorized: a token is needed and there is no valid one.
-            Forbidden: the token does not open this endpoint.
+            Unauthorized: a token is required and there is no valid one.
+            Forbidden: the token lacks this endpoint's scope.
             InvalidUser: the user's name is too long or holds control characters.
         """
         if req.method == "OPTIONS" or req.path in _OPEN or req.path.startswith(_OPEN_BELOW):
-            # OPTIONS says which methods there are; a browser asks it before it sends a token.
+            # A browser sends OPTIONS, without a token, before the request itself.
             req.context.user = ANONYMOUS
             return
         named = _named(req)
@@ -141,7 +141,7 @@ class Authenticator:
             return
         tenant = self._tokens.find(token) if token else None
         if tenant is None:
-            raise Unauthorized("a valid bearer token is needed")
+            raise Unauthorized("a valid bearer token is required")
         scope = _scope(req.path)
         if scope not in tenant.scopes:
             raise Forbidden(f"this token does not have the scope '{scope}'")
@@ -153,7 +153,7 @@ class Authenticator:
             req.context.user = f"{tenant.name}/{named}" if named else tenant.name
 
     def _apart(self, named: str) -> str:
-        """Return a trusted service's user: his name may not read like another tenant's."""
+        """Return a trusted service's user, changed if it could be taken for another tenant's."""
         known = self._tokens is not None and self._tokens.knows(named)
         return f"/{named}" if known or "/" in named else named
 
@@ -177,10 +177,10 @@ class Authenticator:
 
 
 def _named(req: falcon.asgi.Request) -> str:
-    """Return the user's name the headers give, empty where they give none.
+    """Return the user name in the headers, empty if there is none.
 
-    Names are taken as they are: no case, form or percent-encoding is made equal, so that
-    nobody becomes another by writing a name differently.
+    Names are used as sent: case, Unicode form and percent-encoding are not normalised, so that
+    no user can become another by spelling a name differently.
 
     Raises:
         InvalidUser: as :meth:`Authenticator.process_request`.
@@ -189,9 +189,9 @@ def _named(req: falcon.asgi.Request) -> str:
     try:
         named = given.encode("latin-1").decode()  # servers hand header bytes on as latin-1
     except UnicodeError:
-        raise InvalidUser("a user's name is UTF-8") from None
+        raise InvalidUser("a user's name must be UTF-8") from None
     if len(named) > _USER_CHARS or _CONTROL.search(named):
-        raise InvalidUser(f"a user's name has at most {_USER_CHARS} printable characters")
+        raise InvalidUser(f"a user's name must be at most {_USER_CHARS} printable characters")
     return named
 
 
@@ -206,8 +206,8 @@ def _scope(path: str) -> Scope:
 def _token(header: str | None) -> str:
     """Return the bearer token, or Basic's password.
 
-    That is what HTTP clients send for an address ``http://name:token@host``, the only way to
-    give headroom's MCP server a token; the name there says nothing.
+    HTTP clients send the latter for an address ``http://name:token@host``, the only way to give
+    headroom's MCP server a token; the name in it is ignored.
     """
     kind, _, given = (header or "").partition(" ")
     if kind.lower() == "bearer":

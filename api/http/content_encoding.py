@@ -1,7 +1,7 @@
-"""Content codings of request bodies: gzip, zstd and deflate, taken apart piece by piece.
+"""Content codings of request bodies: gzip, zstd and deflate, decoded in pieces.
 
-A coded body may grow a thousandfold, so it is never decoded at once: pieces of at most
-:data:`PIECE_BYTES` come out, and who reads them counts and stops.
+A body may grow a thousandfold when decoded, so it is never decoded at once: the decoder yields
+pieces of at most :data:`PIECE_BYTES`, and its caller counts them and may stop.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ else:
     from backports import zstd
 
 PIECE_BYTES = 1 << 20
-"""Decoding this much takes 1 to 3 ms: what other requests wait for in between."""
+"""Decoding this much takes 1 to 3 ms, during which other requests wait."""
 _ZSTD_WINDOW_LOG = 23
 """8 MiB, what RFC 8878 asks decoders to support; a frame that wants more memory is refused."""
 
 
 class Decoder(Protocol):
-    """What takes a body apart: feed it, then :meth:`finish`."""
+    """A decoder: call :meth:`feed` for each chunk, then :meth:`finish`."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield what ``data`` decodes to, in pieces of at most :data:`PIECE_BYTES`.
+        """Yield ``data`` decoded, in pieces of at most :data:`PIECE_BYTES`.
 
         Raises:
-            BrokenCoding: it is not what the header says.
+            BrokenCoding: the data is not in the announced coding.
         """
         ...
 
@@ -53,7 +53,7 @@ class _Plain:
 
 
 class _Zlib:
-    """Gzip or zlib members, one after the other (RFC 1952 allows several)."""
+    """Consecutive gzip or zlib members (RFC 1952 allows several)."""
 
     def __init__(self, window: int) -> None:
         self._window = window
@@ -81,7 +81,7 @@ class _Zlib:
 
 
 class _Zstd:
-    """Zstandard frames, one after the other."""
+    """Consecutive Zstandard frames."""
 
     def __init__(self) -> None:
         self._frame = self._new()
@@ -124,10 +124,10 @@ ACCEPTED = "gzip, zstd, deflate"
 
 
 def decoder_for(coding: str | None) -> Decoder:
-    """Return what takes a body with this ``content-encoding`` apart.
+    """Return the decoder for this ``content-encoding``.
 
     Raises:
-        UnsupportedCoding: nothing here does.
+        UnsupportedCoding: there is none.
     """
     found = _DECODERS.get((coding or "").strip().lower())
     if found is None:

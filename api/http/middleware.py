@@ -1,4 +1,4 @@
-"""What happens around every request: paths, errors, start and stop."""
+"""Middleware of all requests: paths, request ids, errors, start and stop of the process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class OneSlash:
-    """Callers join URLs by string, so ``//v1/compress`` is ``/v1/compress``."""
+    """Treats ``//v1/compress`` as ``/v1/compress``: some clients join URLs as strings."""
 
     async def process_request(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Collapse repeated slashes before routing."""
@@ -37,7 +37,7 @@ class OneSlash:
 
 
 class RequestId:
-    """Gives every answer an ``x-request-id``: the caller's where it is a plain one."""
+    """Gives every answer an ``x-request-id``: the client's if it is well-formed."""
 
     async def process_request(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Set ``req.context.request_id`` and the header."""
@@ -48,10 +48,10 @@ class RequestId:
 
 
 class Remainder:
-    """Takes what is left of a refused body, for a moment.
+    """Reads the rest of a refused body for a short time.
 
-    The connection is closed after a refusal, and closing it on bytes that were sent and
-    not read resets it: a client that is still sending would see that and not the answer.
+    The connection is closed after a refusal, and closing it with unread bytes resets it: a client
+    that is still sending would see the reset and not the answer.
     """
 
     async def process_response(
@@ -61,7 +61,7 @@ class Remainder:
         resource: object,
         req_succeeded: bool,
     ) -> None:
-        """Read on and forget until the client falls silent; ask none that waits to be asked."""
+        """Discard input until the client is silent; skip clients that await ``100 Continue``."""
         if req_succeeded or req.get_header("expect"):
             return
         if not (req.content_length or req.get_header("transfer-encoding")):
@@ -77,13 +77,13 @@ class Remainder:
 
 
 class LifespanPart(Protocol):
-    """What runs, or holds connections, as long as the process serves."""
+    """A part that runs, or holds connections, as long as the process serves."""
 
     async def start(self) -> None:
-        """Begin."""
+        """Start."""
 
     async def stop(self) -> None:
-        """End."""
+        """Stop."""
 
 
 class Lifespan:
@@ -94,13 +94,13 @@ class Lifespan:
         self._parts = parts
 
     async def process_startup(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
-        """Open what requests need, and load what the first one would wait for."""
+        """Start the parts, and load what the first request would have to wait for."""
         self._compressor.warm_up()
         for part in self._parts:
             await part.start()
 
     async def process_shutdown(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
-        """Close it again, last first."""
+        """Stop the parts in reverse order."""
         for part in reversed(self._parts):
             await part.stop()
 
@@ -113,7 +113,7 @@ def error_body(kind: str, message: str) -> bytes:
 async def error_response(
     req: falcon.asgi.Request, resp: falcon.asgi.Response, error: RequestError, params: Any
 ) -> None:
-    """Answer a caller's mistake."""
+    """Answer an invalid request."""
     resp.status = error.status
     if error.status == 401:
         resp.set_header("www-authenticate", 'Bearer realm="headroom-farm"')

@@ -62,13 +62,13 @@ def _json(description: str, schema: dict[str, Any]) -> dict[str, Any]:
 
 
 _DENIED = {
-    "401": _json("no valid bearer token, where one is needed", shapes.ERROR),
+    "401": _json("a bearer token is required and there is no valid one", shapes.ERROR),
     "403": _json("the token lacks the scope", shapes.ERROR),
 }
 _BODY = {
     "408": _json("the request did not arrive in time", shapes.ERROR),
-    "413": _json("the body is too large, as it comes or decoded, or too complex", shapes.ERROR),
-    "415": _json("the content type is not JSON, or the encoding unknown", shapes.ERROR),
+    "413": _json("the body is too large, as sent or decoded, or too complex", shapes.ERROR),
+    "415": _json("the content type is not JSON, or the content encoding is unknown", shapes.ERROR),
 }
 _CODING: dict[str, Any] = {
     "name": "content-encoding",
@@ -98,7 +98,7 @@ _PAGE = {
         "summary": "The dashboard",
         "responses": {
             "200": {
-                "description": "a page",
+                "description": "the page",
                 "content": {"text/html": {"schema": {"type": "string"}}},
             }
         },
@@ -107,7 +107,7 @@ _PAGE = {
 
 
 def _probe(summary: str, **answers: tuple[str, Schema]) -> dict[str, Any]:
-    """Describe a probe; ``_200=("it is", HEALTH)`` is what it answers with that status."""
+    """Describe a probe; ``_200=("it is", HEALTH)`` gives an answer's description and schema."""
     responses = {code.strip("_"): _json(*answer) for code, answer in answers.items()}
     return {"get": {"summary": summary, "responses": responses}}
 
@@ -120,14 +120,17 @@ _SANDBOX = _header(
 def _retrieve(path: str | None) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "summary": "The original behind a marker, for the user it was stored for",
-        "parameters": [_header("x-maas-username", "whose original it is"), _SANDBOX],
+        "parameters": [
+            _header("x-maas-username", "the user the original was stored for"),
+            _SANDBOX,
+        ],
         "responses": {
             "200": _json("the original", shapes.ORIGINAL),
-            "400": _json("no hash", shapes.ERROR),
+            "400": _json("the hash is missing", shapes.ERROR),
             **_DENIED,
             "404": _json("unknown_hash or expired", shapes.ERROR),
             **({} if path else _BODY),
-            "503": _json("Redis is away", shapes.ERROR),
+            "503": _json("Redis is unavailable", shapes.ERROR),
         },
     }
     hashed = {"type": "string", "pattern": "^[A-Fa-f0-9]{12,24}$"}
@@ -146,17 +149,17 @@ def _retrieve(path: str | None) -> dict[str, Any]:
 
 _TOOL_CALL: dict[str, Any] = {
     "summary": "The result of the model's headroom_retrieve call (Anthropic or OpenAI)",
-    "parameters": [_header("x-maas-username", "whose original it is")],
+    "parameters": [_header("x-maas-username", "the user the original was stored for")],
     "requestBody": {
         "required": True,
         "content": {"application/json": {"schema": {"type": "object"}}},
     },
     "responses": {
         "200": _json("the tool result; a miss says so in its text", shapes.TOOL_RESULT),
-        "400": _json("not one call of headroom_retrieve", shapes.ERROR),
+        "400": _json("not exactly one call of headroom_retrieve", shapes.ERROR),
         **_DENIED,
         **_BODY,
-        "503": _json("Redis is away", shapes.ERROR),
+        "503": _json("Redis is unavailable", shapes.ERROR),
     },
 }
 
@@ -206,7 +209,7 @@ _USAGE: dict[str, Any] = {
         "400": _json("the usage is not as described", shapes.ERROR),
         **_DENIED,
         **_BODY,
-        "503": _json("Redis is away", shapes.ERROR),
+        "503": _json("Redis is unavailable", shapes.ERROR),
     },
 }
 
@@ -215,8 +218,8 @@ _NARROW = {
     "range": "hour, day, week, month or all",
     "since": "ISO 8601 or epoch seconds",
     "until": "ISO 8601 or epoch seconds",
-    "user": "one user only",
-    "model": "one model only",
+    "user": "restrict to this user",
+    "model": "restrict to this model",
 }
 
 
@@ -238,33 +241,33 @@ def _books(
                 for name, text in named.items()
             ],
             "responses": {
-                "200": _json("the books", answer),
-                "400": _json("a parameter is wrong", shapes.ERROR),
+                "200": _json("the report", answer),
+                "400": _json("a parameter is invalid", shapes.ERROR),
                 **_DENIED,
-                "503": _json("Redis is away", shapes.ERROR),
+                "503": _json("Redis is unavailable", shapes.ERROR),
             },
         }
     }
 
 
 def document(settings: Settings) -> dict[str, Any]:
-    """Return the OpenAPI document of this service as it is set up."""
+    """Return the OpenAPI document of this service with its settings."""
     responses = {
         "200": _json("the conversation", _ANSWER),
-        "400": _json("the body is not what it should be", shapes.ERROR),
+        "400": _json("the body is invalid", shapes.ERROR),
         **_DENIED,
         **_BODY,
-        "503": _json("large bodies take all the room there is", shapes.ERROR),
+        "503": _json("other large bodies use all of the memory for them", shapes.ERROR),
     }
     compress = {
         "summary": "Compress a conversation",
         "description": (
             "Answers by the deadline with the same messages, tool output shortened. "
-            "Whatever fails inside leaves its text as it came and is named in 'degraded'."
+            "If a part fails, its text is returned unchanged and 'degraded' names the reason."
         ),
         "parameters": [
-            _header("x-maas-username", "whose conversation it is"),
-            _header("x-headroom-user-id", "the same, for other clients"),
+            _header("x-maas-username", "the user whose conversation it is"),
+            _header("x-headroom-user-id", "the same, for clients that send this header"),
             _header("x-headroom-deadline-ms", f"below {settings.deadline_ms}"),
             _header("x-headroom-bypass", "'true' returns the messages untouched"),
             _header("x-request-id", "returned as given"),
@@ -277,10 +280,10 @@ def document(settings: Settings) -> dict[str, Any]:
         "responses": responses,
     }
     playground = {
-        "summary": "Compress a conversation outside the books, and say how it was done",
+        "summary": "Compress a conversation without a usage record, and return a trace",
         "parameters": [{**_SANDBOX, "required": True}],
         "requestBody": compress["requestBody"],
-        "responses": {**responses, "200": _json("the conversation and its way", _TRACED)},
+        "responses": {**responses, "200": _json("the conversation and its trace", _TRACED)},
     }
     return {
         "openapi": "3.1.0",
@@ -298,24 +301,22 @@ def document(settings: Settings) -> dict[str, Any]:
             "/v1/retrieve/{hash}": {"get": _retrieve("hash")},
             "/stats": _books("What was saved", shapes.STATS, narrowed=True),
             "/stats/insights": _books(
-                "By engine, model, user, hour, and day where asked for",
+                "Savings by engine, model, user, hour, and optionally day",
                 shapes.INSIGHTS,
                 "daily",
                 narrowed=True,
             ),
             "/stats/farm": _books(
-                "How the pools and the front ends do", shapes.FARM, "range", "since", "until"
+                "State and load of pools and front ends", shapes.FARM, "range", "since", "until"
             ),
             "/stats-history": _books(
-                "Lifetime, requests that saved, by the hour", shapes.HISTORY, narrowed=True
+                "Lifetime totals and hourly savings", shapes.HISTORY, narrowed=True
             ),
-            "/sessions": _books("Who is active, and what his cache did", shapes.SESSIONS, "limit"),
-            "/pricing": _books(
-                "What models' input costs, and by what source", shapes.PRICING, "model"
-            ),
+            "/sessions": _books("Active users and their session caches", shapes.SESSIONS, "limit"),
+            "/pricing": _books("Input prices of models, and their source", shapes.PRICING, "model"),
             "/metrics": {
                 "get": {
-                    "summary": "The farm for Prometheus",
+                    "summary": "Metrics for Prometheus",
                     "responses": {
                         "200": {
                             "description": "exposition text",
@@ -325,10 +326,12 @@ def document(settings: Settings) -> dict[str, Any]:
                     },
                 }
             },
-            "/health": _probe("Is the process there", _200=("it is", shapes.HEALTH)),
-            "/livez": _probe("Is the process there", _200=("it is", shapes.LIVE)),
+            "/health": _probe(
+                "Whether the process is running", _200=("it is running", shapes.HEALTH)
+            ),
+            "/livez": _probe("Whether the process runs", _200=("it is running", shapes.LIVE)),
             "/readyz": _probe(
-                "Can it serve",
+                "Whether the process can serve",
                 _200=("it can", shapes.READY),
                 _503=("it cannot, and why", shapes.NOT_READY),
             ),
@@ -344,7 +347,7 @@ def document(settings: Settings) -> dict[str, Any]:
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
-                    "description": "needed where the operator has set tokens, but for probes",
+                    "description": "required if tokens are configured, except for probes",
                 }
             }
         },

@@ -1,4 +1,4 @@
-"""What every endpoint reads of a request in the same way: whose it is, and its body."""
+"""What all endpoints read from a request in the same way: its user and its body."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{
 _PAGE = re.compile("[A-Za-z0-9-]{1,64}")
 SMALL_BODY_BYTES = 1 << 20
 ARRIVED = "headroom_farm.arrived"
-"""In a request's ASGI scope: ``time.monotonic()`` when its head was here."""
+"""Key in a request's ASGI scope: ``time.monotonic()`` when its head had arrived."""
 _AT_END = "headroom_farm.at_end"
 """In a request's ASGI scope: what :class:`Application` calls when the request is over."""
 AsgiEvent = Mapping[str, Any]
 
 
 def user_of(req: falcon.asgi.Request) -> str:
-    """Return whose request this is, as :class:`api.http.auth.Authenticator` found it."""
+    """Return the request's user, as determined by :class:`api.http.auth.Authenticator`."""
     user: str = req.context.user
     return user
 
 
 def sandbox_of(req: falcon.asgi.Request) -> str | None:
-    """Return the user whose sandbox in the playground is asked for, None where none is.
+    """Return the playground sandbox of the request as a user name, None if it has none.
 
-    It is a user of its own for each page and asker: no header can name it, because a user's
-    name has no control characters (:mod:`api.http.auth`).
+    Each pair of page and user has a sandbox of its own. No header can name it as a user, because
+    user names have no control characters (:mod:`api.http.auth`).
 
     Raises:
         InvalidField: the header names no sandbox.
@@ -52,13 +52,13 @@ def sandbox_of(req: falcon.asgi.Request) -> str | None:
 
 
 def trace_of(req: falcon.asgi.Request) -> str:
-    """Return the request's W3C ``traceparent``, empty where it has none that is valid."""
+    """Return the request's W3C ``traceparent``, empty if it has no valid one."""
     given = req.get_header("traceparent") or ""
     return given if _TRACEPARENT.fullmatch(given) else ""
 
 
 class _Arrival:
-    """Receives a body's events, and notes whether its end was among them."""
+    """Receives a body's events, and records whether its end was among them."""
 
     def __init__(
         self, receive: Callable[[], Awaitable[AsgiEvent]], first: AsgiEvent | None
@@ -77,9 +77,9 @@ def _ends(event: AsgiEvent) -> bool:
 
 
 class Request(falcon.asgi.Request):
-    """A request that tells a body that ended from one that was cut off.
+    """A request that distinguishes a complete body from one that was cut off.
 
-    Falcon's stream ends alike in both, and a body in chunks has no length to hold against it:
+    Falcon's stream ends in the same way for both, and a chunked body has no length to compare:
     ``context.arrival.whole`` says whether the server saw its last chunk.
     """
 
@@ -129,12 +129,12 @@ class BodyLease:
 
 
 class Intake:
-    """Reads request bodies: within a size after decoding, and a memory for all.
+    """Reads request bodies within two limits: the decoded size of each, and the memory of all.
 
-    ``HEADROOM_BODIES_BYTES`` bounds what the large bodies of this process's requests may take
-    together, from their first byte until the answer was sent and no task uses them. An answer is
-    about as large as its body, and is counted by it. A body that finds no room is refused at once;
-    small ones always have it, so large ones keep nobody else out.
+    ``HEADROOM_BODIES_BYTES`` limits the memory of the large bodies that this process holds, from
+    their first byte until the answer was sent and no task uses them. An answer is about as large
+    as its body, and is counted as such. A large body beyond the limit is refused at once; small
+    ones never are, so large bodies cannot block them.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -145,7 +145,7 @@ class Intake:
         """Return the body, decoded, and its lease, which the request holds to its end.
 
         Raises:
-            Unavailable: large bodies take all the room there is.
+            Unavailable: other large bodies use all of the memory.
             NotJson, UnsupportedCoding, BrokenCoding, BodyTooLarge, MalformedBody:
                 as :func:`read_body`.
         """
@@ -159,7 +159,7 @@ class Intake:
             if size <= max(taken, SMALL_BODY_BYTES):
                 return
             if size - taken > self._room:
-                raise Unavailable("too many large bodies at the moment")
+                raise Unavailable("too many large request bodies at the moment")
             self._room -= size - taken
             taken = size
 
@@ -175,12 +175,12 @@ async def read_body(
 ) -> bytes:
     """Return the body, decoded, of at most ``limit`` bytes.
 
-    ``take`` is told its size as it grows, and may raise.
+    ``take`` is called with its size as it grows, and may raise.
 
     Raises:
-        NotJson: the content type is something else.
-        UnsupportedCoding, BrokenCoding: so is the content encoding, or it is broken.
-        BodyTooLarge: there is more, as it comes or decoded.
+        NotJson: the content type is not JSON.
+        UnsupportedCoding, BrokenCoding: the content encoding is unknown, or the data is not in it.
+        BodyTooLarge: it is longer, as sent or decoded.
         MalformedBody: it was cut off.
     """
     kind = (req.content_type or falcon.MEDIA_JSON).split(";", 1)[0].strip().lower()
@@ -210,7 +210,7 @@ async def read_body(
 
 
 async def read_json(req: falcon.asgi.Request, limit: int) -> Any:
-    """Return the body decoded.
+    """Return the decoded body.
 
     Raises:
         MalformedBody: it is not JSON.

@@ -1,6 +1,6 @@
-"""What the answers of probes and books look like, as JSON Schema (see :mod:`api.http.openapi`).
+"""JSON Schemas of the answers of probes and reports (see :mod:`api.http.openapi`).
 
-Fields may be added to an answer, so no shape forbids others; those named here are promised.
+The fields named here are guaranteed. Fields may be added, so no schema forbids others.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ FLAG: Schema = {"type": "boolean"}
 
 
 def maybe(schema: Schema) -> Schema:
-    """Return ``schema``, or null."""
+    """Return a schema of ``schema`` or null."""
     return {**schema, "type": [schema["type"], "null"]}
 
 
 def listed(items: Schema) -> Schema:
-    """Return a list of ``items``."""
+    """Return a schema of a list of ``items``."""
     return {"type": "array", "items": items}
 
 
 def counted(values: Schema) -> Schema:
-    """Return an object of ``values`` under any names."""
+    """Return a schema of an object with any names and these ``values``."""
     return {"type": "object", "additionalProperties": values}
 
 
 def shape(**properties: Schema) -> Schema:
-    """Return an object that has all these properties."""
+    """Return a schema of an object that has all these properties."""
     return {"type": "object", "required": list(properties), "properties": properties}
 
 
@@ -47,8 +47,8 @@ ORIGINAL = shape(
 )
 TOOL_RESULT: Schema = {
     "type": "object",
-    "description": "the tool result message of the call's dialect; around it, where the call "
-    "came in headroom's envelope, headroom's: tool_result, success, data",
+    "description": "the tool result message in the call's dialect; for a call in headroom's "
+    "envelope, in headroom's own: tool_result, success, data",
 }
 USAGE = shape(
     request_id=TEXT,

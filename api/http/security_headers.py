@@ -1,8 +1,8 @@
-"""What browsers are told on every answer: what it may load, who may frame it, who may read it.
+"""Security headers of every answer: what it may load, who may frame it, who may read it.
 
-One policy for answers of the API (nothing may be loaded, nobody may frame them), one for
-HTML pages (this origin's own files, no inline script or style, framed by whom the operator
-lists). Which one applies follows from the answer's content type, so a page needs do nothing.
+There is one policy for API answers (load nothing, no framing) and one for HTML pages (only this
+origin's files, no inline script or style, framing by the origins that the operator lists). The
+answer's content type decides which one applies.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ _EVERYWHERE = (
     ("cross-origin-resource-policy", "same-origin"),
 )
 _NO_FRAME = ("x-frame-options", "DENY")
-"""The older header knows no list, so it is sent only where nobody may frame."""
+"""The older header has no list form, so it is sent only if no framing is allowed."""
 ANSWER_HEADERS = (
     *_EVERYWHERE,
     ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
     _NO_FRAME,
 )
 _READABLE = ("x-request-id", "retry-after")
-"""Headers that a script of a listed origin may read."""
+"""Response headers that a script of a listed origin may read."""
 
 
 class SecurityHeaders:
-    """Middleware: the headers above on whatever leaves, errors included."""
+    """Middleware: sets these headers on every answer, errors included."""
 
     def __init__(self, settings: Settings) -> None:
         ancestors = " ".join(settings.frame_ancestors) or "'none'"
@@ -49,7 +49,7 @@ class SecurityHeaders:
         resource: object,
         req_succeeded: bool,
     ) -> None:
-        """Set the headers; JSON is one user's and is kept by no cache on its way."""
+        """Set the headers; JSON belongs to one user, so no cache may store it."""
         kind = resp.content_type or falcon.MEDIA_JSON
         if kind.startswith("text/html"):
             resp.set_headers(self._page)
@@ -63,9 +63,9 @@ _Cors = falcon.CORSMiddleware[falcon.asgi.Request, falcon.asgi.Response]
 
 
 def cross_origin(settings: Settings) -> list[_Cors]:
-    """Return Falcon's CORS middleware for the listed origins; without a list there is none.
+    """Return Falcon's CORS middleware for the listed origins; none without a list.
 
-    No credentials: who may ask is told by a bearer token, which a page sets itself.
+    Credentials are not allowed: a page sends its bearer token itself.
     """
     if not settings.cors_origins:
         return []
