@@ -31,7 +31,7 @@ Scope = Literal["compress", "retrieve", "books"]
 ANONYMOUS = "anonymous"
 _OPEN = frozenset({"/health", "/livez", "/readyz", "/openapi.json", "/", "/dashboard"})
 _OPEN_BELOW = "/static/"
-"""Open without a token: probes, the document, and the dashboard's files, which hold no user data."""
+"""Need no token: probes, the OpenAPI document, and the dashboard's files (no user data)."""
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _USER_CHARS = 256
 
