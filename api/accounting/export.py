@@ -27,6 +27,8 @@ _MONEY = {
     "measured_cost": "measured_usd",
 }
 """Counters of money, and what their columns are called."""
+_LEFT_OUT = ("answer:", "barrier", "names:")
+"""Parts that are not exported; ``names:`` is an earlier release's, and not restored either."""
 
 
 class Export(msgspec.Struct, frozen=True):
@@ -116,7 +118,7 @@ class Archive:
         try:
             found = list(self._redis.scan_iter(match=pattern, count=1000))
             names = [key.decode().removeprefix(prefix) for key in found]
-            wanted = sorted(n for n in names if not n.startswith("answer:") and n != "barrier")
+            wanted = sorted(name for name in names if not name.startswith(_LEFT_OUT))
             pipe = self._redis.pipeline(transaction=True)
             for name in wanted:
                 _read(pipe, name)
@@ -133,7 +135,8 @@ class Archive:
                 raise ArchiveError("this Redis has books already")
             pipe.multi()
             for name, value in kept.items():
-                _write(pipe, name, value)
+                if not name.startswith(_LEFT_OUT):
+                    _write(pipe, name, value)
             pipe.execute()
 
 
@@ -141,9 +144,7 @@ def _read(pipe: Any, name: str) -> None:
     key = keys.books(name)
     if name in ("recent", "history"):
         pipe.lrange(key, 0, -1)
-    elif name.startswith("names:"):
-        pipe.smembers(key)
-    elif name == "buckets":
+    elif name == "buckets" or name.startswith("used:"):
         pipe.zrange(key, 0, -1, withscores=True)
     else:
         pipe.hgetall(key)
@@ -153,9 +154,7 @@ def _write(pipe: Any, name: str, value: Any) -> None:
     key = keys.books(name)
     if name in ("recent", "history"):
         pipe.rpush(key, *value)
-    elif name.startswith("names:"):
-        pipe.sadd(key, *value)
-    elif name == "buckets":
+    elif name == "buckets" or name.startswith("used:"):
         pipe.zadd(key, dict(value))
     else:
         pipe.hset(key, mapping=value)

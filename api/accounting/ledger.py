@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -46,6 +46,10 @@ USER_HOURS = timedelta(hours=50)
 DETAIL_DAYS = timedelta(days=33)
 """How long the detail of users and models is kept by the day."""
 _TRANSFORMS = 300
+_CLOCK_MARGIN_SECONDS = 300.0
+"""How far a host's clock may be off before its entries are booked by Redis's clock."""
+NAME_UNUSED = timedelta(days=30)
+"""How long a name must be unused before a full table gives its place to another."""
 PARTS = ("", ":users", ":detail")
 """A bucket's hashes: totals with a row a model, a row a user, and the detail of both."""
 
@@ -66,6 +70,7 @@ class Ledger:
         self._wake = asyncio.Event()
         self._up = True
         self._lost = False
+        self._corrected = False
         self._tasks: list[asyncio.Task[None]] = []
         self.dropped = 0
 
@@ -194,6 +199,9 @@ class Ledger:
                 _log.error("ledger_entry_refused", seq=line.seq, dropped=self.dropped)
             elif isinstance(result, Exception):
                 raise result
+        if 2 in results and not self._corrected:
+            self._corrected = True
+            _log.warning("ledger_clock_corrected", entries=results.count(2))
         return -1 not in results
 
     async def _run(self, writer: str, lines: list[Line], anyway: bool) -> list[Any]:
@@ -216,24 +224,25 @@ class Ledger:
     def _command(self, entry: UsageRecord) -> tuple[list[str], list[bytes]]:
         """Return the script's keys and its arguments that hang on the entry."""
         settings = self._settings
-        at = datetime.fromtimestamp(entry.at, UTC)
-        hour, day = hour_of(at), day_of(at)
         names = ("writers", f"answer:{entry.answer}", "recent", "history", "buckets")
-        sets = ("names:users", "names:models", "names:transforms")
-        rows = [f"{name}{part}" for name in ("life", hour, day) for part in PARTS]
-        kept = at + timedelta(days=settings.books_days)
-        hours, days = min(kept, at + USER_HOURS), min(kept, at + DETAIL_DAYS)
-        ends = [kept, hours, hours, kept, kept, days]
+        used = ("used:users", "used:models", "used:transforms")
+        life = [f"life{part}" for part in PARTS]
+        kept = timedelta(days=settings.books_days)
+        hours, days = min(kept, USER_HOURS), min(kept, DETAIL_DAYS)
         limits = {
-            "now": time.time(),
-            "ends": [end.timestamp() for end in ends],
+            "sent": time.time(),
+            "margin": _CLOCK_MARGIN_SECONDS,
+            "prefix": keys.books(""),
+            "parts": PARTS,
+            "keep": [keep.total_seconds() for keep in (kept, hours, hours, kept, kept, days)],
             "users": settings.books_max_users,
             "models": settings.books_max_models,
             "transforms": _TRANSFORMS,
+            "unused": NAME_UNUSED.total_seconds(),
             **RINGS,
             "answer_ttl": keys.ANSWER_TTL_SECONDS,
         }
-        return [keys.books(n) for n in (*names, *sets, *rows)], [_pack(entry), _pack(limits)]
+        return [keys.books(n) for n in (*names, *used, *life)], [_pack(entry), _pack(limits)]
 
     # ── being sure ──────────────────────────────────────────────────────────────────
 
@@ -269,11 +278,12 @@ class Ledger:
     async def _durable(self, writer: str) -> int | None:
         """Return the last number of ``writer`` that Redis has on disk, None where unknown."""
         pipe = self._redis.pipeline(transaction=False)
+        # Read first: WAITAOF covers what comes before the SET, and no entry written while it waits.
+        pipe.hget(keys.books("writers"), writer)
         pipe.set(keys.books("barrier"), writer)
         pipe.execute_command("WAITAOF", 1, 0, _AOF_MS)
-        pipe.hget(keys.books("writers"), writer)
         async with asyncio.timeout(_AOF_MS / 1000 + self._settings.redis_timeout):
-            stored, synced, last = await pipe.execute(raise_on_error=False)
+            last, stored, synced = await pipe.execute(raise_on_error=False)
         for result in (stored, last):
             if isinstance(result, Exception):
                 raise result

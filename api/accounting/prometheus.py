@@ -44,6 +44,11 @@ _PLAIN = (
     ("headroom_cache_hits", "hits", "Blocks whose form was known"),
     ("headroom_cache_misses", "misses", "Blocks whose form was not known"),
     ("headroom_retrievals", "retrievals", "Originals had back"),
+    (
+        "headroom_ledger_clock_corrected",
+        "corrected",
+        "Entries booked by Redis's clock, because their host's was off",
+    ),
 )
 _BATCHES = (
     ("headroom_batches", "batches", 1, "Batches the text engine scored"),

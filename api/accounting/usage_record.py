@@ -36,7 +36,7 @@ _PROVIDERS = (
 )
 
 _DETAIL = ("hits", "misses", "e:", "d:")
-_OF_ALL_ONLY = ("l:", "x:", "err", "latency_us", "retrievals")
+_OF_ALL_ONLY = ("l:", "x:", "err", "latency_us", "retrievals", "corrected")
 
 Row = list[tuple[str, str]]
 """TokenCounters and what is added to each, as decimal digits (64 bits, signed)."""

@@ -1,10 +1,11 @@
--- Write one answered request into the books: once, whatever is sent again.
--- KEYS: writers, answer, recent, history, buckets, user_names, model_names, transform_names,
---       then of life, hour and day each: totals and models, users, detail of both
+-- Book one entry: add an answered request to the counters, once, however often it is sent.
+-- KEYS: writers, answer, recent, history, buckets, then the last use of user, model and
+--       transform names, then the lifetime's totals and models, users, detail of both
 -- ARGV: writer, seq, entry (MessagePack), limits (MessagePack), 'anyway' or ''
 -- An entry's amounts are strings: 64-bit integers that Lua's numbers would round.
--- Returns 1 where it was written, 0 where this writer had written it before, -1 where
--- entries before it are missing: this Redis lost them, and they are to be sent again first.
+-- Hour and day keys are not in KEYS: the clock that names them is Redis's, known only here.
+-- Returns 1 if it was written, 2 if written at a corrected time, 0 if this writer had written
+-- it before, -1 if entries before it are missing: this Redis lost them; send them first.
 local writer, seq = ARGV[1], tonumber(ARGV[2])
 local last = redis.call('HGET', KEYS[1], writer)
 if last and seq <= tonumber(last) then return 0 end
@@ -12,10 +13,124 @@ if ARGV[5] == '' and seq > tonumber(last or '0') + 1 then return -1 end
 redis.call('HSET', KEYS[1], writer, ARGV[2])
 local entry, limits = cmsgpack.unpack(ARGV[3]), cmsgpack.unpack(ARGV[4])
 
-local function folded(names, name, limit)
-  if redis.call('SISMEMBER', names, name) == 1 then return name end
-  if redis.call('SCARD', names) >= limit then return 'other' end
-  redis.call('SADD', names, name)
+-- The entry's time, by Redis's clock. limits.sent is the sender's clock now: if it is off by
+-- more than limits.margin seconds, so is the entry's. A time in the future, or before all that
+-- is kept, comes from a clock that was set since.
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) + tonumber(clock[2]) / 1e6
+local at, skew = entry.at, now - limits.sent
+if math.abs(skew) > limits.margin then at = at + skew end
+if at > now + limits.margin or at < now - limits.keep[1] then at = now end
+local corrected = at ~= entry.at
+
+-- Return an epoch time's date as {year, month, day} (UTC, proleptic Gregorian calendar).
+local function date_of(seconds)
+  local floor = math.floor
+  local days = floor(seconds / 86400) + 719468  -- since 0000-03-01: leap days end a year
+  local era = floor(days / 146097)
+  local of_era = days - era * 146097
+  local year = floor(
+    (of_era - floor(of_era / 1460) + floor(of_era / 36524) - floor(of_era / 146096)) / 365
+  )
+  local of_year = of_era - (365 * year + floor(year / 4) - floor(year / 100))
+  local month = floor((5 * of_year + 2) / 153)
+  local day = of_year - floor((153 * month + 2) / 5) + 1
+  month = month < 10 and month + 3 or month - 9
+  return {year + era * 400 + (month <= 2 and 1 or 0), month, day}
+end
+
+local date = date_of(at)
+local of_day = at % 86400
+local day = string.format('day:%04d%02d%02d', unpack(date))
+local hour = string.format(
+  'hour:%04d%02d%02d%02d', date[1], date[2], date[3], math.floor(of_day / 3600)
+)
+local buckets = {{KEYS[9], KEYS[10], KEYS[11]}, {}, {}}
+for i, part in ipairs(limits.parts) do
+  buckets[2][i] = limits.prefix .. hour .. part
+  buckets[3][i] = limits.prefix .. day .. part
+end
+if corrected then
+  local stamp = string.format(
+    '"timestamp":"%04d-%02d-%02dT%02d:%02d:%02d.%03d+00:00"', date[1], date[2], date[3],
+    math.floor(of_day / 3600), math.floor(of_day / 60) % 60, math.floor(of_day) % 60,
+    math.floor(of_day * 1000) % 1000
+  )
+  for _, ring in ipairs({'recent', 'history'}) do
+    entry[ring] = string.gsub(entry[ring], '"timestamp":"[^"]*"', stamp, 1)
+  end
+end
+
+-- Add the lifetime counters of a name that gives up its place to those of 'other'.
+local function fold(kind, name, fields, keys)
+  local from, into = kind .. '\31' .. name .. '\31', kind .. '\31other\31'
+  local asked = {}
+  for i, field in ipairs(fields) do asked[i] = from .. field end
+  for _, key in ipairs(keys) do
+    local amounts, gone = redis.call('HMGET', key, unpack(asked)), {}
+    for i, field in ipairs(fields) do
+      local amount = amounts[i]
+      if amount then
+        gone[#gone + 1] = asked[i]
+        if field == 'best' then
+          if tonumber(amount) > tonumber(redis.call('HGET', key, into .. 'best') or '0') then
+            local detail = redis.call('HGET', key, from .. 'best_detail') or ''
+            redis.call('HSET', key, into .. 'best', amount, into .. 'best_detail', detail)
+          end
+        elseif field ~= 'best_detail' then
+          redis.call('HINCRBY', key, into .. field, amount)
+        end
+      end
+    end
+    if #gone > 0 then
+      redis.call('HDEL', key, unpack(gone))
+      redis.call('HINCRBY', key, 'rev', 1)
+    end
+  end
+end
+
+local function fold_transform(name)
+  local field = 't\31x:' .. name
+  local amount = redis.call('HGET', KEYS[9], field)
+  if amount then
+    redis.call('HINCRBY', KEYS[9], 't\31x:other', amount)
+    redis.call('HDEL', KEYS[9], field)
+    redis.call('HINCRBY', KEYS[9], 'rev', 1)
+  end
+end
+
+-- Names of counters that a user's or a model's row may have: those of the totals.
+local function counters()
+  local fields, held = {'best', 'best_detail'}, redis.call('HGETALL', KEYS[9])
+  for i = 1, #held, 2 do
+    local field = string.match(held[i], '^t\31(.*)$')
+    if field and not string.match(field, '^[xl]:') and not string.match(field, '^best') then
+      fields[#fields + 1] = field
+    end
+  end
+  return fields
+end
+
+-- Return the name to count under: itself, or 'other' if the table is full of names in use.
+-- A name's score is when it was last used, to the hour; a full table drops those unused for
+-- limits.unused seconds, a few at a time, so that no call takes long.
+-- 'used' is its score, or false; the caller has read it.
+local function placed(kind, names, name, limit, used)
+  if not used and redis.call('ZCARD', names) >= limit then
+    local oldest = string.format('%.0f', now - limits.unused)
+    local gone = redis.call('ZRANGEBYSCORE', names, '-inf', oldest, 'LIMIT', 0, 20)
+    if #gone == 0 then return 'other' end
+    local fields = kind ~= 'x' and counters()
+    for _, old in ipairs(gone) do
+      if kind == 'x' then fold_transform(old)
+      elseif kind == 'u' then fold('u', old, fields, {KEYS[10], KEYS[11]})
+      else fold('m', old, fields, {KEYS[9], KEYS[11]}) end
+      redis.call('ZREM', names, old)
+    end
+  end
+  if not used or now - tonumber(used) > 3600 then
+    redis.call('ZADD', names, string.format('%.0f', now), name)
+  end
   return name
 end
 
@@ -92,21 +207,12 @@ local function write(key, rows)
   return now
 end
 
--- Buckets have no TTL, or Redis might evict them; they end here, when a new hour begins.
-if redis.call('EXISTS', KEYS[12]) == 0 then
-  for _, old in ipairs(redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', limits.now)) do
-    redis.call('UNLINK', old)
-    redis.call('ZREM', KEYS[5], old)
-  end
-  for i, ends in ipairs(limits.ends) do redis.call('ZADD', KEYS[5], ends, KEYS[11 + i]) end
-end
-
 local answered = entry.answer ~= ''
 if answered then
   local before = redis.call('GET', KEYS[2])
   if before then  -- the same request again: its last answer is the one that counts
     local kept = cmsgpack.unpack(before)
-    if kept.at > entry.at then return 1 end
+    if kept.at > at then return 1 end
     kept.detail = kept.detail or {}  -- an earlier release's
     book(kept, -1)
     redis.call('LREM', KEYS[3], -1, kept.recent)
@@ -115,29 +221,30 @@ if answered then
 end
 
 local kept = {
-  at = entry.at, user = '', model = '', row = entry.row, detail = entry.detail, more = entry.more,
-  recent = entry.recent, history = '',
-  keys = {
-    {KEYS[9], KEYS[10], KEYS[11]}, {KEYS[12], KEYS[13], KEYS[14]}, {KEYS[15], KEYS[16], KEYS[17]},
-  },
+  at = at, user = '', model = '', row = entry.row, detail = entry.detail, more = entry.more,
+  recent = entry.recent, history = '', keys = buckets,
 }
 if entry.user ~= '' then
-  kept.user = folded(KEYS[6], entry.user, limits.users)
-  kept.model = folded(KEYS[7], entry.model, limits.models)
+  local users, models = KEYS[6], KEYS[7]
+  local used = redis.call('ZSCORE', users, entry.user)
+  kept.user = placed('u', users, entry.user, limits.users, used)
+  used = redis.call('ZSCORE', models, entry.model)
+  kept.model = placed('m', models, entry.model, limits.models, used)
 end
 local transforms = {}
 for _, pair in ipairs(kept.more) do
-  if string.sub(pair[1], 1, 2) == 'x:' then transforms[#transforms + 1] = string.sub(pair[1], 3) end
+  transforms[#transforms + 1] = string.match(pair[1], '^x:(.*)$')
 end
 if #transforms > 0 then
-  local known, at = redis.call('SMISMEMBER', KEYS[8], unpack(transforms)), 0
+  local used, i = redis.call('ZMSCORE', KEYS[8], unpack(transforms)), 0
   for _, pair in ipairs(kept.more) do
     if string.sub(pair[1], 1, 2) == 'x:' then
-      at = at + 1
-      if known[at] == 0 then pair[1] = 'x:' .. folded(KEYS[8], transforms[at], limits.transforms) end
+      i = i + 1
+      pair[1] = 'x:' .. placed('x', KEYS[8], transforms[i], limits.transforms, used[i])
     end
   end
 end
+if corrected then add(KEYS[9], 't\31', {{'corrected', '1'}}, 1) end
 book(kept, 1)
 
 local totals = {}
@@ -150,6 +257,18 @@ for i, keys in ipairs(kept.keys) do
   totals[i] = write(keys[1], rows)
 end
 for key in pairs(changes) do write(key, {}) end
+
+-- Buckets have no TTL, or Redis might evict them; they end here, when an hour gets its first entry.
+if totals[2].rev == '1' then
+  for _, old in ipairs(redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', clock[1])) do
+    redis.call('UNLINK', old)
+    redis.call('ZREM', KEYS[5], old)
+  end
+  for i = 1, 3 do
+    redis.call('ZADD', KEYS[5], string.format('%.0f', at + limits.keep[i]), buckets[2][i])
+    redis.call('ZADD', KEYS[5], string.format('%.0f', at + limits.keep[3 + i]), buckets[3][i])
+  end
+end
 
 -- A ring is cut once for every tenth of it that is too much.
 local function push(key, line, limit)
@@ -166,4 +285,4 @@ if entry.history ~= '' then
   push(KEYS[4], kept.history, limits.history)
 end
 if answered then redis.call('SET', KEYS[2], cmsgpack.pack(kept), 'EX', limits.answer_ttl) end
-return 1
+return corrected and 2 or 1

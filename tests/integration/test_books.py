@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -19,7 +17,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from api.accounting.ledger import Ledger
 from api.accounting.usage_record import UsageRecord
 from api.accounting.wal import Line
-from shared import keys
 from shared.settings import Settings
 
 from ..farm import Farm, Process, post, request, until, user
@@ -459,19 +456,22 @@ def test_an_older_answer_that_arrives_late_does_not_replace_a_newer_one(
         settings = Settings(redis_url=farm.redis_url, data_dir=farm.directory / "other")
         first, second = Ledger(settings), Ledger(settings)
         row = [("requests", "1"), ("saved", "5")]
-        old = UsageRecord(at=1000.0, row=row, more=[], answer="a", user="ada", model="m")
-        new = UsageRecord(at=1001.0, row=[("requests", "1"), ("saved", "7")], more=[], answer="a",
+        now = time.time()
+        old = UsageRecord(at=now - 2, row=row, more=[], answer="a", user="ada", model="m")
+        new = UsageRecord(at=now - 1, row=[("requests", "1"), ("saved", "7")], more=[], answer="a",
                     user="ada", model="m")  # fmt: skip
         await first.send("w1", [Line(1, new)])
         await second.send("w2", [Line(1, old)])
         await second.send("w2", [Line(1, old)])
         await first.send("w1", [Line(1, new)])
-        error = UsageRecord(at=1002.0, row=[], more=[("errors", "1")])
+        error = UsageRecord(at=now, row=[], more=[("errors", "1")])
         assert await first.send("w1", [Line(2, error)])
         assert await first.send("w1", [Line(2, error)])
         # A Redis that lost line 3 takes no line 4, until there is nothing better.
         assert not await first.send("w1", [Line(4, error)])
         assert await first.send("w1", [Line(4, error)], anyway=True)
+        await first.stop()
+        await second.stop()
 
     asyncio.run(write())
     summary = farm.get("/stats").json["summary"]
@@ -479,126 +479,3 @@ def test_an_older_answer_that_arrives_late_does_not_replace_a_newer_one(
     removed = summary["compression"]["total_tokens_removed"]
     assert removed == before["compression"]["total_tokens_removed"] + 7
     assert _metrics(farm)["headroom_errors_total"] == errors + 2
-
-
-def test_a_redis_that_comes_back_without_the_last_entries_gets_them_again(
-    own_farm: Callable[..., Farm], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("api.accounting.ledger._BARRIER_SECONDS", 3600.0)
-    farm = own_farm()
-    server = farm.start_redis()
-    settings = Settings(
-        redis_url=farm.redis_url, data_dir=farm.directory / "own", redis_retry_seconds=0.05
-    )
-
-    def entry(number: int) -> UsageRecord:
-        return UsageRecord(at=1000.0, row=[], more=[("errors", "1")], answer=f"a{number}")
-
-    async def play() -> None:
-        ledger = Ledger(settings)
-        await ledger.start()
-        for number in range(3):
-            ledger.record(entry(number))
-        await ledger.settled()
-        assert not ledger.backlog
-        server.kill()
-        shutil.rmtree(farm.directory / "valkey" / "appendonlydir")
-        await asyncio.to_thread(farm.start_redis)
-        for number in range(3, 5):
-            ledger.record(entry(number))
-        await asyncio.to_thread(until, "all written", lambda: not ledger.backlog)
-        await ledger.stop()
-
-    asyncio.run(play())
-    life = farm.redis.hgetall(keys.books("life"))
-    assert life[b"t\x1ferrors"] == b"5"
-
-
-def test_a_question_waits_for_what_was_answered_before_it_but_not_long(
-    own_farm: Callable[..., Farm],
-) -> None:
-    farm = own_farm()
-    server = farm.start_redis()
-    settings = Settings(redis_url=farm.redis_url, data_dir=farm.directory / "own")
-    entry = UsageRecord(at=1000.0, row=[], more=[("errors", "1")])
-
-    async def play() -> None:
-        ledger = Ledger(settings)
-        await ledger.start()
-        for _ in range(200):
-            ledger.record(entry)
-        assert ledger.backlog == 200  # nothing was waited for
-        await ledger.settled()
-        assert not ledger.backlog
-        server.signal(signal.SIGSTOP)
-        ledger.record(entry)
-        await asyncio.wait_for(ledger.settled(), 10)
-        assert ledger.backlog == 1
-        server.signal(signal.SIGCONT)
-        await asyncio.to_thread(until, "all written", lambda: not ledger.backlog)
-        await ledger.stop()
-
-    asyncio.run(play())
-    assert farm.redis.hget(keys.books("life"), "t\x1ferrors") == b"201"
-
-
-def test_what_is_found_lost_while_a_batch_is_sent_is_sent_again(
-    own_farm: Callable[..., Farm], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The barrier must not put lines in front of a batch whose end takes as many off."""
-    monkeypatch.setattr("api.accounting.ledger._BARRIER_SECONDS", 3600.0)
-    farm = own_farm()
-    farm.start_redis()
-    settings = Settings(redis_url=farm.redis_url, data_dir=farm.directory / "own")
-
-    class Slow(Ledger):
-        """Keeps Redis's word that it has a batch to itself, until told."""
-
-        def __init__(self) -> None:
-            super().__init__(settings)
-            self.has, self.tell = asyncio.Event(), asyncio.Event()
-            self.tell.set()
-
-        async def send(self, *arguments: Any, **options: Any) -> bool:
-            taken = await super().send(*arguments, **options)
-            self.has.set()
-            await self.tell.wait()
-            return taken
-
-    async def play() -> None:
-        ledger = Slow()
-        await ledger.start()
-        ledger.record(UsageRecord(at=1000.0, row=[], more=[("errors", "1")]))
-        await ledger.settled()
-        ledger.has.clear()
-        ledger.tell.clear()
-        ledger.record(UsageRecord(at=1000.0, row=[], more=[("errors", "1")]))
-        await ledger.has.wait()
-        farm.redis.flushall()
-        await ledger._confirm()  # it finds the first lost, while the second is on its way
-        ledger.tell.set()
-        await asyncio.to_thread(until, "all written", lambda: not ledger.backlog)
-        await ledger.stop()
-
-    asyncio.run(play())
-    assert farm.redis.hget(keys.books("life"), "t\x1ferrors") == b"2"
-
-
-@pytest.mark.parametrize("cost", [0, 7, 10**17])
-def test_running_totals_of_a_free_model_and_of_sums_beyond_a_double(
-    own_farm: Callable[..., Farm], cost: int
-) -> None:
-    farm = own_farm()
-    farm.start_redis()
-    row = [(name, str(n)) for name, n in (("saved", 5), ("cost", cost)) if n]
-    entry = UsageRecord(at=1000.0, row=row, more=[], user="ada", model="free", history="{")
-
-    async def write() -> None:
-        ledger = Ledger(Settings(redis_url=farm.redis_url, data_dir=farm.directory / "own"))
-        await ledger.send("w", [Line(1, entry), Line(2, entry)])
-        assert not ledger.dropped
-
-    asyncio.run(write())
-    last: Any = farm.redis.lindex(keys.books("history"), -1)
-    line = json.loads(last.replace(b"{,", b"{"))
-    assert (line["total_tokens_saved"], line["total_cost_units"]) == (10, str(2 * cost))
