@@ -84,6 +84,7 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
                 switch,
                 pools,
                 replies,
+                dispatcher,
                 compressor.aside,
                 prices,
                 reader,

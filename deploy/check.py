@@ -12,7 +12,7 @@ import time
 import urllib.error
 from typing import Any
 
-from shared import keys
+from shared import clock, keys
 from shared.connection import BROKEN, connect
 from shared.errors import Unhealthy
 from shared.settings import POOLS, Settings
@@ -46,10 +46,11 @@ def check_worker(settings: Settings, *, strict: bool) -> str:
         Unhealthy: no worker of this host gave a heartbeat lately.
     """
     host = socket.gethostname()
-    oldest = time.time() - keys.WORKER_TTL_SECONDS
     client = connect(settings)
     names: list[str] = []
     try:
+        now: Any = client.time()
+        oldest = clock.seconds(now) - keys.WORKER_TTL_SECONDS
         for pool in POOLS:
             seen: Any = client.zrangebyscore(keys.workers(pool), oldest, "+inf")
             ours = keys.worker_names(pool, host)

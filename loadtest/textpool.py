@@ -146,7 +146,7 @@ def against_bare(model: Path, count: int, rounds: int = 3) -> tuple[ModelSession
         blocks = [
             Block(f"k{i}", t, "tool_result", "user") for i, t in enumerate(texts(count, 1000 + n))
         ]
-        jobs = [Job("u", "r", Options(), "", "", 0.0, [block]) for block in blocks]
+        jobs = [Job("u", "r", Options(), "", "", [block]) for block in blocks]
         with engine.collect():
             for job in jobs:
                 compress_block(job, job.blocks[0], engines, limit)

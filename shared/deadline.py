@@ -8,20 +8,19 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """A point in time by which an answer leaves, on two clocks.
+    """A point in time by which an answer leaves, on this process's ``time.monotonic()``.
 
-    ``monotonic`` is for this process; ``wall`` (seconds since the epoch) travels in jobs.
+    What travels is how much of it is left.
     """
 
     monotonic: float
-    wall: float
 
     @classmethod
     def after(cls, seconds: float, since: float | None = None) -> Deadline:
         """Return the deadline ``seconds`` from now, or from ``since`` (``time.monotonic()``)."""
         now = time.monotonic()
         left = seconds if since is None else seconds - (now - since)
-        return cls(now + left, time.time() + left)
+        return cls(now + left)
 
     @property
     def remaining(self) -> float:

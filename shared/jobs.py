@@ -8,7 +8,6 @@ Redis must not be able to run code, and workers take only :data:`FUNCTION`.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 import msgspec
@@ -87,9 +86,11 @@ class Options(msgspec.Struct, frozen=True, array_like=True):
 class Job(msgspec.Struct, frozen=True):
     """A few blocks of one request for one pool.
 
-    ``user`` is the user's tag; ``expires`` is the caller's deadline in epoch seconds;
-    ``context`` is the user's question, which some engines score by; ``trace`` is the
-    request's W3C ``traceparent``, empty where it had none.
+    ``user`` is the user's tag; ``context`` is the user's question, which some engines score by;
+    ``trace`` is the request's W3C ``traceparent``, empty where it had none; ``wait_ms`` is how
+    long the job may stand in the queue before its caller has gone, by the clock of the queue's
+    Redis (-1: not known). ``expires`` is for workers of earlier versions, which compared it with
+    their own clock: no time is after it.
     """
 
     user: str
@@ -97,9 +98,10 @@ class Job(msgspec.Struct, frozen=True):
     options: Options
     context: str
     request_id: str
-    expires: float
     blocks: list[Block]
     trace: str = ""
+    wait_ms: int = -1
+    expires: float = 32_503_680_000.0
 
 
 class Original(msgspec.Struct, frozen=True):
@@ -156,15 +158,6 @@ _form = msgspec.msgpack.Decoder(Form)
 _reply = msgspec.msgpack.Decoder(Reply)
 _status = msgspec.msgpack.Decoder(EngineStatus)
 _original = msgspec.msgpack.Decoder(Original)
-
-
-def age_of(stamp: bytes) -> float:
-    """Return how many seconds ago RQ's time ``stamp`` was; 0 where it is not one."""
-    try:
-        then = datetime.fromisoformat(stamp.decode())
-    except ValueError:
-        return 0.0
-    return max(0.0, (datetime.now(UTC) - then).total_seconds())
 
 
 def job_data(job: Job) -> bytes:

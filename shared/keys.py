@@ -14,8 +14,11 @@ PREFIX = "farm"
 JOB_TTL_SECONDS = 60
 """TTL of a job that no worker takes: its request was answered long ago."""
 REPLY_TTL_SECONDS = 60
+<<<<<<< HEAD
 FLIGHT_SECONDS = 30
 """How long a claim holds before another request may claim the block."""
+=======
+>>>>>>> dc3f8e7 (Make claims short leases; go by Redis's clock alone)
 WORKER_TTL_SECONDS = 5
 """A worker without a heartbeat for this long counts as dead."""
 ANSWER_TTL_SECONDS = 900
@@ -55,9 +58,9 @@ def ages(tag: str) -> str:
     return f"{PREFIX}:{{u:{tag}}}:ages"
 
 
-def flights(tag: str) -> str:
-    """Hash, block key -> who waits for it: single flight over all front ends."""
-    return f"{PREFIX}:{{u:{tag}}}:flights"
+def claim(tag: str, block: str) -> str:
+    """String, who works on a block and who waits for it (:mod:`shared.claims`)."""
+    return f"{PREFIX}:{{u:{tag}}}:claim:{block}"
 
 
 def left(tag: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,15 +10,20 @@ from .jobs import Original, pack_original
 
 
 def keep(
-    pipe: Any, user: str, originals: Iterable[Original], refresh: Iterable[str], ttl: int
+    pipe: Any,
+    user: str,
+    originals: Iterable[Original],
+    refresh: Iterable[str],
+    ttl: int,
+    now: float,
 ) -> None:
     """Add to ``pipe`` commands that store ``originals`` and renew those with ``refresh`` hashes.
 
-    ``pipe`` is a redis-py pipeline, of either kind; ``user`` is the tag, ``ttl`` seconds.
+    ``pipe`` is a redis-py pipeline, of either kind; ``user`` is the tag, ``ttl`` seconds,
+    ``now`` the time at the queues' Redis (:mod:`shared.clock`).
     Each leaves a tombstone that outlives it, so that expired is distinguished from unknown.
     """
     stones = keys.tombstones(user)
-    now = time.time()
     fresh: dict[str, float] = {}
     for original in originals:
         pipe.set(keys.original(user, original.hash), pack_original(original), ex=ttl)

@@ -166,10 +166,10 @@ class FarmWorker(SimpleWorker):
         """Say whether a job is to be done; end it where not.
 
         A model's time is for those who wait: the jobs of a caller who has gone are dropped.
-        Whoever joined such a flight later gets his original, as after a failure.
+        Whoever joined such a claim later gets his original, as after a failure.
         """
         self._pulse.beat()
-        if not can_batch(self._engines) or job.expires >= time.time():
+        if not can_batch(self._engines) or not 0 <= job.wait_ms < one.waited * 1000:
             return True
         for block in job.blocks:
             self._delivery.deliver(job, Done(block, Form(None, outcome="failed"), []), count)

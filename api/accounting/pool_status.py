@@ -45,7 +45,7 @@ class FarmReport:
         try:
             total = (await self._reader.totals(window)).total
             now = time.time()
-            pools = {name: await self._reader.pool(name, now) for name in POOLS}
+            pools = {name: await self._reader.pool(name) for name in POOLS}
         except Unavailable:
             redis = "unreachable"
         else:

@@ -94,8 +94,7 @@ class Metrics:
         up = 1
         try:
             self._total = (await self._reader.totals(TimeRange())).total
-            now = time.time()
-            self._pools = {pool: await self._reader.pool(pool, now) for pool in POOLS}
+            self._pools = {pool: await self._reader.pool(pool) for pool in POOLS}
         except Unavailable:
             up = 0
         registry = CollectorRegistry(auto_describe=False)

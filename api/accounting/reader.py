@@ -14,10 +14,9 @@ from typing import Any
 
 import msgspec
 
-from shared import keys
+from shared import clock, keys
 from shared.connection import BROKEN, connect_async, connect_state_async
 from shared.errors import Unavailable
-from shared.jobs import age_of
 from shared.scripts import script
 from shared.settings import Settings
 
@@ -207,26 +206,28 @@ class Reader:
             for i, (user, at) in enumerate(users)
         ]
 
-    async def pool(self, pool: str, now: float) -> dict[str, Any]:
+    async def pool(self, pool: str) -> dict[str, Any]:
         """Return a pool's queue depth, the oldest job's age, live workers, load and counters."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.lrange(keys.queue(pool), 0, -1)
-        pipe.zcount(keys.workers(pool), now - keys.WORKER_TTL_SECONDS, "+inf")
+        pipe.zrangebyscore(keys.workers(pool), "-inf", "+inf", withscores=True)
         pipe.hgetall(keys.metrics(pool))
         pipe.hmget(keys.load(pool), "blocks", "bytes")
-        waiting, alive, counted, load = await self._ask(pipe.execute())
+        pipe.time()
+        waiting, beats, counted, load, answer = await self._ask(pipe.execute())
+        now = clock.seconds(answer)
         # Newcomers go ahead, so the first need not be the oldest; the pool's bound bounds this.
         pipe = self._redis.pipeline(transaction=False)
         for job_id in waiting:
-            pipe.hget(keys.job(job_id.decode()), "enqueued_at")
-        stamps = await self._ask(pipe.execute()) if waiting else []
-        age = max((age_of(stamp) for stamp in stamps if stamp), default=0.0)
+            pipe.hget(keys.job(job_id.decode()), "since")
+        since = await self._ask(pipe.execute()) if waiting else []
+        age = max((now - float(at) / 1000 for at in since if at), default=0.0)
         counters = {name.decode(): float(value) for name, value in counted.items()}
         blocks, size = (max(0, int(held or 0)) for held in load)
         return {
             "depth": len(waiting),
-            "oldest": age,
-            "alive": alive,
+            "oldest": max(0.0, age),
+            "alive": sum(1 for _, at in beats if at >= now - keys.WORKER_TTL_SECONDS),
             "blocks": blocks,
             "bytes": size,
             "counters": counters,

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
-
-import msgspec
 
 from shared import keys
+from shared.claims import ABSENT, CLAIMED, LEASE_MS
 from shared.deadline import Deadline
 from shared.errors import Degraded
 from shared.jobs import (
@@ -20,29 +17,25 @@ from shared.jobs import (
     Form,
     Job,
     Options,
-    Reply,
     job_data,
-    pack_form,
-    pack_reply,
-    unpack_form,
 )
 from shared.scripts import script
 from shared.settings import POOLS, Settings
 
+from ..runtime.claims import Claims
 from ..runtime.redis_guard import RedisGuard
 from ..runtime.result_inbox import Awaited, ResultInbox
 from ..runtime.worker_view import WorkerView
 
-_CLAIMS_A_CALL = 256
-"""Blocks asked for in one script call: others' commands wait while one runs."""
+_LAPSE_SECONDS = 0.02
+"""How long after its end another's claim is asked for again."""
 _WAITING_SHARE = 0.4
 """How much of its time a request's job may spend in the queue, or it is not enqueued."""
 _PATIENCE_MS = 500
 """A job that waits no longer than this is enqueued even where its request has less time: done
 late, it is there in the next turn."""
-_ABSENT, _JOINED, _CLAIMED = 0, 1, 2
-"""What ``claim.lua`` says of a block that is not in the cache."""
-_REFUSED = pack_form(Form(None, outcome="refused"))
+Make = Callable[[list[str]], Awaitable[list[Block]]]
+"""Makes the blocks of these keys, in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +69,25 @@ class Fetched:
     looked_up: float | None = None
 
 
+@dataclass(slots=True)
+class _Request:
+    """One request's blocks: what it was asked for, and what it waits for.
+
+    ``joined`` says when the claim of a block that another works on must be asked for again
+    (``time.monotonic()``); ``again`` are the blocks whose claim was given up once already.
+    """
+
+    order: Order
+    wanted: Mapping[str, str]
+    make: Make
+    deadline: Deadline
+    found: Fetched
+    awaited: Awaited
+    waiting: set[str] = field(default_factory=set)
+    joined: dict[str, float] = field(default_factory=dict)
+    again: set[str] = field(default_factory=set)
+
+
 class Dispatcher:
     """This process's way to the session caches, the queues and the pools behind them."""
 
@@ -88,137 +100,120 @@ class Dispatcher:
         replies: ResultInbox,
     ) -> None:
         self._settings = settings
-        self._state = state
         self._queues = queues
         self._pools = pools
         self._replies = replies
-        self._claim = state.client.register_script(script("claim"))
-        self._release = state.client.register_script(script("release"))
+        self._claims = Claims(settings, state, queues, replies)
         self._push = queues.client.register_script(script("push"))
-        self._letting_go: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Begin to prolong this process's claims."""
+        await self._claims.start()
+
+    async def stop(self) -> None:
+        """Stop prolonging them."""
+        await self._claims.stop()
 
     async def fetch(
-        self,
-        order: Order,
-        wanted: Mapping[str, str],
-        make: Callable[[list[str]], Awaitable[list[Block]]],
-        deadline: Deadline,
+        self, order: Order, wanted: Mapping[str, str], make: Make, deadline: Deadline
     ) -> Fetched:
         """Return the forms of ``wanted`` blocks: cached ones, and others when they are done.
 
         ``wanted`` names each block's pool by the block's key; ``make`` is
         called once the cache has answered, and gives the blocks of the keys that nobody works
         on yet (perhaps none), in their order. A block that somebody already works on for this
-        user is waited for, not enqueued. Late blocks go on and fill the session cache.
+        user is waited for, not enqueued; where that one gives up or dies, ``make`` is called
+        again for it. Late blocks go on and fill the session cache.
         """
         found = Fetched()
-        with self._replies.awaited(order.user, wanted) as futures:
+        with self._replies.awaited(order.user, wanted) as awaited:
+            request = _Request(order, wanted, make, deadline, found, awaited)
             try:
-                await self._fill(order, wanted, make, deadline, found, futures)
+                await self._obtain(request, list(wanted))
             except Degraded as error:
                 found.reasons.add(error.reason)
+            await self._wait(request)
         return found
 
-    async def _fill(
-        self,
-        order: Order,
-        wanted: Mapping[str, str],
-        make: Callable[[list[str]], Awaitable[list[Block]]],
-        deadline: Deadline,
-        found: Fetched,
-        futures: Awaited,
-    ) -> None:
+    async def _obtain(self, request: _Request, names: list[str]) -> None:
+        """Look ``names`` up, join what is in work, and enqueue the rest.
+
+        Raises:
+            Degraded: Redis did not answer in time.
+        """
+        found, user = request.found, request.order.user
         claimed: set[str] = set()
-        waiting: set[str] = set()
         try:
-            for key, answer in await self._look_up(order.user, list(wanted), deadline):
-                if answer == _JOINED:
-                    self._expect(key, wanted[key], waiting, found)
-                elif answer == _CLAIMED:
+            for key, answer in await self._claims.claim(user, names, request.deadline):
+                if isinstance(answer, Form):
+                    found.forms[key] = answer
+                    found.cached.add(key)
+                elif answer == CLAIMED:
                     claimed.add(key)
-                elif answer == _ABSENT:
+                elif answer == ABSENT:
                     found.reasons.add("overload")
                 else:
-                    found.forms[key] = _read(answer)
-                    found.cached.add(key)
-            found.looked_up = time.perf_counter()
-            blocks = await make([key for key in wanted if key in claimed])
-            made = [(wanted[block.key], block) for block in blocks]
-            for pool, blocks in self._batches(_travelling(made, found)):
-                if not await self._enqueue(pool, order, blocks, deadline):
-                    found.reasons.add("overload" if self._pools.alive[pool] else "no_workers")
-                    continue
-                for block in blocks:
-                    claimed.discard(block.key)
-                    self._expect(block.key, pool, waiting, found)
+                    self._expect(request, key, -answer / 1000)
+            first = found.looked_up is None
+            found.looked_up = found.looked_up or time.perf_counter()
+            if claimed or first:
+                made = await request.make([key for key in names if key in claimed])
+                await self._send(request, made, claimed)
         finally:
-            if claimed:
-                self._let_go(order.user, sorted(claimed))
-        await self._wait(waiting, futures, deadline, found)
+            self._claims.give_up(user, sorted(claimed))
 
-    def _expect(self, key: str, pool: str, waiting: set[str], found: Fetched) -> None:
-        """Wait for a block in work, unless nobody is there to work."""
-        if self._pools.alive[pool]:
-            waiting.add(key)
-        else:
-            found.reasons.add("no_workers")
+    def _expect(self, request: _Request, key: str, seconds: float | None = None) -> None:
+        """Wait for a block in work, unless nobody is there to work.
 
-    async def _wait(
-        self, waiting: set[str], futures: Awaited, deadline: Deadline, found: Fetched
-    ) -> None:
-        if waiting:
-            await asyncio.wait([futures[key] for key in waiting], timeout=deadline.remaining)
-        for key in waiting:
-            if futures[key].done():
-                found.forms[key] = futures[key].result()
-            else:
-                found.reasons.add("deadline")
-
-    # ── claiming ────────────────────────────────────────────────────────────────────
-
-    async def _look_up(
-        self, user: str, wanted: Sequence[str], deadline: Deadline
-    ) -> list[tuple[str, Any]]:
-        """Ask for all keys; claim no more of the absent ones than a pool could ever admit."""
-        answers: list[tuple[str, Any]] = []
-        room = self._settings.queue_max_blocks
-        for start in range(0, len(wanted), _CLAIMS_A_CALL):
-            part = wanted[start : start + _CLAIMS_A_CALL]
-            lease = keys.FLIGHT_SECONDS * 1000 if room > 0 else 0
-            said = await self._state.ask(
-                self._claim(
-                    keys=[keys.cache(user), keys.ages(user), keys.flights(user)],
-                    args=[self._replies.key, lease, *part],
-                ),
-                deadline,
-                user,
-            )
-            room -= sum(1 for answer in said if answer == _CLAIMED)
-            answers += zip(part, said, strict=True)
-        return answers
-
-    def _let_go(self, user: str, claimed: list[str]) -> None:
-        """Give claims up while the answer leaves; often its deadline is the reason."""
-        task = asyncio.create_task(self._give_up(user, claimed), name="give-up")
-        self._letting_go.add(task)
-        task.add_done_callback(self._letting_go.discard)
-
-    async def _give_up(self, user: str, claimed: list[str]) -> None:
-        """Release claims that no job will serve, and tell who joined them meanwhile."""
-        deadline = Deadline.after(self._settings.redis_timeout)
-        try:
-            waiters = await self._state.ask(
-                self._release(keys=[keys.flights(user)], args=claimed), deadline, user
-            )
-            pipe = self._queues.client.pipeline(transaction=False)
-            for key, lists in zip(claimed, waiters, strict=True):
-                for waiter in lists[1:]:
-                    pipe.rpush(waiter, pack_reply(Reply(user, key, _REFUSED)))
-                    pipe.expire(waiter, keys.REPLY_TTL_SECONDS)
-            if len(pipe):
-                await self._queues.ask(pipe.execute(), deadline)
-        except Degraded:  # they lapse by themselves
+        ``seconds`` is how long another's claim lives, None where it is this request's.
+        """
+        if not self._pools.alive[request.wanted[key]]:
+            request.found.reasons.add("no_workers")
             return
+        request.waiting.add(key)
+        if seconds is not None:
+            request.joined[key] = time.monotonic() + seconds + _LAPSE_SECONDS
+
+    async def _wait(self, request: _Request) -> None:
+        """Wait until all is there or the deadline is; take over what others leave undone."""
+        waiting, joined, awaited = request.waiting, request.joined, request.awaited
+        while waiting:
+            due = min(joined.values(), default=float("inf")) - time.monotonic()
+            await awaited.wait(waiting, min(request.deadline.remaining, max(0.0, due)))
+            for key in waiting & awaited.forms.keys():
+                request.found.forms[key] = awaited.forms[key]
+                waiting.discard(key)
+                joined.pop(key, None)
+            given_up = waiting & awaited.given_up
+            awaited.given_up.clear()
+            if request.deadline.remaining <= 0:
+                break
+            for key in given_up & request.again:  # twice is enough: its pool has no room
+                request.found.reasons.add("overload")
+                waiting.discard(key)
+                joined.pop(key, None)
+            request.again |= given_up
+            now = time.monotonic()
+            left = (given_up & waiting) | {key for key, at in joined.items() if at <= now}
+            if left:
+                await self._take_over(request, left)
+        if waiting:
+            request.found.reasons.add("deadline")
+
+    async def _take_over(self, request: _Request, left: set[str]) -> None:
+        """Claim blocks again whose claims were given up or lapsed."""
+        request.waiting -= left
+        for key in left:
+            request.joined.pop(key, None)
+        try:
+            await self._obtain(request, [key for key in request.wanted if key in left])
+        except Degraded as error:
+            if request.deadline.remaining <= 0:
+                request.found.reasons.add(error.reason)
+                return
+            # Its result may come all the same.
+            for key in left - request.found.forms.keys() - request.waiting:
+                self._expect(request, key, LEASE_MS / 1000)
 
     # ── enqueueing ──────────────────────────────────────────────────────────────────
 
@@ -239,13 +234,27 @@ class Dispatcher:
             if batch:
                 yield pool, batch
 
+    async def _send(self, request: _Request, made: list[Block], claimed: set[str]) -> None:
+        """Enqueue blocks and wait for them; what is enqueued is no longer in ``claimed``."""
+        found, user = request.found, request.order.user
+        placed = [(request.wanted[block.key], block) for block in made]
+        for pool, blocks in self._batches(_travelling(placed, found)):
+            job_id = secrets.token_hex(12)
+            if not await self._enqueue(pool, job_id, request.order, blocks, request.deadline):
+                found.reasons.add("overload" if self._pools.alive[pool] else "no_workers")
+                continue
+            names = [block.key for block in blocks]
+            claimed.difference_update(names)
+            self._claims.enqueued(user, names, job_id)
+            for key in names:
+                self._expect(request, key)
+
     async def _enqueue(
-        self, pool: str, order: Order, blocks: list[Block], deadline: Deadline
+        self, pool: str, job_id: str, order: Order, blocks: list[Block], deadline: Deadline
     ) -> bool:
         """Enqueue one job; False where the pool has no room for it."""
         settings = self._settings
         most_ms = max(_PATIENCE_MS, round(deadline.remaining * 1000 * _WAITING_SHARE))
-        job_id = secrets.token_hex(12)
         data = job_data(
             Job(
                 user=order.user,
@@ -253,9 +262,9 @@ class Dispatcher:
                 options=order.options,
                 context=order.context,
                 request_id=order.origin.request_id,
-                expires=deadline.wall,
                 blocks=blocks,
                 trace=order.origin.trace,
+                wait_ms=round(deadline.remaining * 1000),
             )
         )
         admitted = await self._queues.ask(
@@ -293,11 +302,3 @@ def _travelling(made: list[tuple[str, Block]], found: Fetched) -> list[tuple[str
         else:
             travelling.append((pool, block))
     return travelling
-
-
-def _read(packed: bytes) -> Form:
-    """Read a cached form; one that another version wrote counts as failed."""
-    try:
-        return unpack_form(packed)
-    except (msgspec.DecodeError, ValueError):
-        return Form(None, outcome="failed")

@@ -72,7 +72,7 @@ class AdmissionControl:
         slowest = self._round * _left_after(time.monotonic() - self._measured)
         kept = max(spare, _ANSWER_SECONDS + _ANSWER_ROUNDS * slowest)
         most = max(left / 4, min(left / 2, _MUCH_SECONDS / 2))
-        return Deadline(deadline.monotonic - min(kept, most), deadline.wall)
+        return Deadline(deadline.monotonic - min(kept, most))
 
     def enter(self, user: str, new_bytes: int, deadline: Deadline) -> Admission:
         """Admit a request with ``new_bytes`` of new messages of ``user``, or refuse it.

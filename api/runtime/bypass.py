@@ -30,6 +30,7 @@ class BypassSwitch:
         self._queues = queues
         self._task: asyncio.Task[None] | None = None
         self.bypass: Bypass | None = None
+        self._ends = float("inf")
 
     async def start(self) -> None:
         """Read the switch, then keep reading it."""
@@ -46,8 +47,12 @@ class BypassSwitch:
         deadline = Deadline.after(2 * self._settings.redis_timeout)
         try:
             known = read(await self._queues.ask(self._queues.client.get(keys.BYPASS), deadline))
+            if known is not None:
+                asked = self._queues.client.pttl(keys.BYPASS)
+                left_ms = await self._queues.ask(asked, deadline)
+                self._ends = time.monotonic() + left_ms / 1000 if left_ms >= 0 else float("inf")
         except Degraded:
-            if known is not None and 0 < known.until <= time.time():
+            if known is not None and self._ends <= time.monotonic():
                 known = None
         self.bypass = known
         if known is not None and before is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import structlog
@@ -80,6 +81,13 @@ class RedisGuard:
         ``user`` is the tag of the user whose keys he wants, where these are a user's.
         """
         return self._of(user).admits_reading
+
+    def by_node(self, users: Iterable[str]) -> list[list[str]]:
+        """Return these users' tags, those together whose keys lie on one node."""
+        groups: dict[int, list[str]] = {}
+        for user in users:
+            groups.setdefault(id(self._of(user)), []).append(user)
+        return list(groups.values())
 
     # ── how it is ───────────────────────────────────────────────────────────────────
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,11 +19,11 @@ import msgspec
 import structlog
 
 from shared import keys
+from shared.claims import GIVEN_UP, KEYS_A_CALL, Claiming
 from shared.connection import BROKEN, connect_async, renew_async
 from shared.deadline import Deadline
 from shared.errors import Degraded
 from shared.jobs import Form, unpack_form, unpack_reply
-from shared.scripts import script
 from shared.settings import Settings
 
 from .redis_guard import RedisGuard
@@ -32,19 +32,53 @@ from .tasks import end, supervise
 _log = structlog.get_logger(__name__)
 _POLL_SECONDS = 1.0
 _GLANCE_SECONDS = 0.05
-Awaited = dict[str, asyncio.Future[Form]]
+_UNREADABLE = Form(None, outcome="failed")
+
+
+class Awaited:
+    """What one request waits for: ``forms`` that came, and keys whose claim was given up."""
+
+    def __init__(self) -> None:
+        self.forms: dict[str, Form] = {}
+        self.given_up: set[str] = set()
+        self._open: set[str] = set()
+        self._woken: asyncio.Event = asyncio.Event()
+
+    def note(self, key: str, form: Form) -> None:
+        """A reply came. The first form of a block counts."""
+        if form.outcome == GIVEN_UP.outcome:
+            self.given_up.add(key)
+        else:
+            self.forms.setdefault(key, form)
+            self._open.discard(key)
+        if not self._open or self.given_up:
+            self._woken.set()
+
+    async def wait(self, wanted: Collection[str], seconds: float) -> None:
+        """Wait for all ``wanted`` forms, for a claim that is given up, or for so long."""
+        self._open = {key for key in wanted if key not in self.forms}
+        if not self._open or self.given_up:
+            return
+        self._woken.clear()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._woken.wait()
 
 
 class ResultInbox:
-    """This process's reply list, and who waits for what."""
+    """This process's reply list, and who waits for what.
+
+    ``arrived`` is told the user's tag and the key of each block that comes.
+    """
 
     def __init__(self, settings: Settings, state: RedisGuard) -> None:
         self._settings = settings
         self._state = state
-        self._claim = state.client.register_script(script("claim"))
+        self._claiming = Claiming(state.client)
         self._redis = connect_async(settings, blocking_seconds=_POLL_SECONDS)
         self.key = keys.replies(secrets.token_hex(8))
-        self._waiting: dict[tuple[str, str], set[asyncio.Future[Form]]] = {}
+        self.arrived: Callable[[str, str], None] = lambda user, key: None
+        self._waiting: dict[tuple[str, str], set[Awaited]] = {}
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -58,19 +92,24 @@ class ResultInbox:
 
     @contextmanager
     def awaited(self, user: str, wanted: Iterable[str]) -> Iterator[Awaited]:
-        """Within it the replies to ``user``'s block keys come to the futures it gives."""
-        loop = asyncio.get_running_loop()
-        futures: Awaited = {key: loop.create_future() for key in wanted}
-        for key, future in futures.items():
-            self._waiting.setdefault((user, key), set()).add(future)
+        """Within it the replies to ``user``'s block keys come to what it gives."""
+        awaited = Awaited()
+        names = list(wanted)
+        for key in names:
+            self._waiting.setdefault((user, key), set()).add(awaited)
         try:
-            yield futures
+            yield awaited
         finally:
-            for key, future in futures.items():
+            for key in names:
                 waiters = self._waiting[(user, key)]
-                waiters.discard(future)
+                waiters.discard(awaited)
                 if not waiters:
                     del self._waiting[(user, key)]
+
+    def hand_over(self, user: str, key: str, form: Form) -> None:
+        """Give a block's form to all requests of this process that wait for it."""
+        for awaited in self._waiting.get((user, key), ()):
+            awaited.note(key, form)
 
     async def _receive(self) -> None:
         # Somebody waits already where this runs again: what was popped before is lost.
@@ -99,11 +138,12 @@ class ResultInbox:
         lost: dict[str, list[str]] = {}
         for user, key in self._waiting:
             lost.setdefault(user, []).append(key)
-        for user, wanted in lost.items():
-            asked = self._claim(
-                keys=[keys.cache(user), keys.ages(user), keys.flights(user)],
-                args=[self.key, 0, *wanted],
-            )
+        for user, wanted in [
+            (user, names[start : start + KEYS_A_CALL])
+            for user, names in lost.items()
+            for start in range(0, len(names), KEYS_A_CALL)
+        ]:
+            asked = self._claiming.look_up(user, wanted)
             try:
                 deadline = Deadline.after(2 * self._settings.redis_timeout)
                 found = await self._state.ask(asked, deadline, user)
@@ -111,7 +151,7 @@ class ResultInbox:
                 continue
             for key, packed in zip(wanted, found, strict=True):
                 if isinstance(packed, bytes):
-                    self._hand_over(user, key, packed)
+                    self._arrive(user, key, packed)
 
     def _deliver(self, packed: bytes) -> None:
         try:
@@ -119,14 +159,14 @@ class ResultInbox:
         except (msgspec.DecodeError, ValueError):
             _log.warning("reply_unreadable", bytes=len(packed))
             return
-        self._hand_over(reply.user, reply.key, reply.form)
+        self._arrive(reply.user, reply.key, reply.form)
 
-    def _hand_over(self, user: str, key: str, packed: bytes) -> None:
+    def _arrive(self, user: str, key: str, packed: bytes) -> None:
         try:
             form = unpack_form(packed)
-        except (msgspec.DecodeError, ValueError):
+        except (msgspec.DecodeError, ValueError):  # of another version: nobody waits for it
             _log.warning("form_unreadable", bytes=len(packed))
-            return
-        for future in self._waiting.get((user, key), ()):
-            if not future.done():
-                future.set_result(form)
+            form = _UNREADABLE
+        if form.outcome != GIVEN_UP.outcome:
+            self.arrived(user, key)
+        self.hand_over(user, key, form)

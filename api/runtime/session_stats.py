@@ -37,7 +37,6 @@ class SessionStats:
     def note(self, user: str, hits: int, misses: int, saved: int) -> None:
         """Add a request: its cached and uncached blocks, and tokens the cached ones saved."""
         noted = self._noted.setdefault(user, SessionActivity(keys.user_tag(user)))
-        noted.at = time.time()
         noted.hits += hits
         noted.misses += misses
         noted.saved += saved

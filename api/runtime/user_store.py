@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from shared import keys
+from shared.clock import RedisClock
 from shared.deadline import Deadline
+from shared.errors import Degraded
 from shared.jobs import Original, unpack_original
 from shared.originals import keep
 from shared.settings import Settings
@@ -22,13 +23,9 @@ _AT_ONCE = 8
 
 @dataclass(slots=True)
 class SessionActivity:
-    """What one user's session cache did: blocks known and unknown, tokens the known saved.
-
-    ``at`` is when it did so last, in epoch seconds.
-    """
+    """What one user's session cache did: blocks known and unknown, tokens the known saved."""
 
     tag: str
-    at: float = 0.0
     hits: int = 0
     misses: int = 0
     saved: int = 0
@@ -45,6 +42,7 @@ class UserStore:
         self._settings = settings
         self._state = state
         self._queues = queues
+        self._clock = RedisClock()
 
     async def keep(
         self, user: str, originals: Iterable[Original], refresh: Iterable[str], deadline: Deadline
@@ -55,7 +53,8 @@ class UserStore:
         """
         pipe = self._state.client.pipeline(transaction=False)
         stored, known = list(originals), list(dict.fromkeys(refresh))
-        keep(pipe, user, stored, known, self._settings.original_ttl)
+        now = await self._now(deadline)
+        keep(pipe, user, stored, known, self._settings.original_ttl, now)
         said = await self._state.ask(pipe.execute(), deadline, user)
         there = said[len(stored) : len(stored) + len(known)]
         return [digest for digest, held in zip(known, there, strict=True) if not held]
@@ -123,8 +122,9 @@ class UserStore:
         """Prolong the sessions of ``users`` (tags by name), ending the oldest beyond the bound."""
         settings = self._settings
         await self._together([self._prolong(user, deadline) for user in users.values()])
+        now = await self._now(deadline)
         pipe = self._queues.client.pipeline(transaction=False)
-        pipe.zremrangebyscore(keys.SESSIONS, "-inf", time.time() - settings.session_ttl)
+        pipe.zremrangebyscore(keys.SESSIONS, "-inf", now - settings.session_ttl)
         pipe.zcard(keys.SESSIONS)
         *_, count = await self._queues.ask(pipe.execute(), deadline)
         if count > settings.max_user_sessions:
@@ -141,10 +141,23 @@ class UserStore:
         """Write down what the session caches of ``users``, by name, did."""
         settings = self._settings
         await self._together([self._add(noted, deadline) for noted in users.values()])
+        now = await self._now(deadline)
         pipe = self._queues.client.pipeline(transaction=False)
-        pipe.zadd(keys.SESSIONS, {name: noted.at for name, noted in users.items()})
+        pipe.zadd(keys.SESSIONS, dict.fromkeys(users, now))
         pipe.expire(keys.SESSIONS, settings.session_ttl)
         await self._queues.ask(pipe.execute(), deadline)
+
+    async def _now(self, deadline: Deadline) -> float:
+        """Return the queues' Redis's time; with that Redis away, as it was known last."""
+        now = self._clock.fresh
+        if now is not None:
+            return now
+        try:
+            return self._clock.note(await self._queues.ask(self._queues.client.time(), deadline))
+        except Degraded:
+            if self._clock.last is None:
+                raise
+            return self._clock.last
 
     # ── one user, beside others: each has a node, and a failure, of his own ─────────
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 
-from shared import keys
+from shared import clock, keys
 from shared.deadline import Deadline
 from shared.errors import Degraded
 from shared.jobs import EngineStatus, unpack_status
@@ -47,14 +46,19 @@ class WorkerView:
         return -1 if pace is None else round(pace * seconds)
 
     async def _look(self) -> None:
-        oldest = time.time() - keys.WORKER_TTL_SECONDS
         redis = self._queues.client
         deadline = Deadline.after(2 * self._settings.redis_timeout)
         try:
             pipe = redis.pipeline(transaction=False)
+            pipe.time()
             for pool in POOLS:
-                pipe.zrangebyscore(keys.workers(pool), oldest, "+inf")
-            names = dict(zip(POOLS, await self._queues.ask(pipe.execute(), deadline), strict=True))
+                pipe.zrangebyscore(keys.workers(pool), "-inf", "+inf", withscores=True)
+            now, *beats = await self._queues.ask(pipe.execute(), deadline)
+            oldest = clock.seconds(now) - keys.WORKER_TTL_SECONDS
+            names = {
+                pool: [name for name, at in found if at >= oldest]
+                for pool, found in zip(POOLS, beats, strict=True)
+            }
             alive = [(pool, name.decode()) for pool in POOLS for name in names[pool]]
             asked = [keys.engine(*worker) for worker in alive] + [keys.pace(*w) for w in alive]
             said = await self._queues.ask(redis.mget(asked), deadline) if asked else []

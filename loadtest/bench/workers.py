@@ -12,7 +12,7 @@ import redis
 from loadtest.http import Connection
 from loadtest.scenarios import LIGHT_KINDS, Conversation, single_blocks
 from loadtest.target import Target
-from shared import keys
+from shared import clock, keys
 
 from .servers import Servers, StartError
 
@@ -73,7 +73,8 @@ def _seen(farm: Target) -> int:
 
 
 def _alive(client: redis.Redis) -> int:
-    found: int = client.zcount(keys.workers("cpu"), time.time() - keys.WORKER_TTL_SECONDS, "+inf")
+    oldest = clock.seconds(client.time()) - keys.WORKER_TTL_SECONDS
+    found: int = client.zcount(keys.workers("cpu"), oldest, "+inf")
     return found
 
 

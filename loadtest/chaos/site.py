@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 
 from deploy.ports import free_port
 from deploy.process import die_with_parent
-from shared import keys
+from shared import clock, keys
 from shared.settings import POOLS
 
 _START_SECONDS = 90.0
@@ -141,7 +141,7 @@ class Site:
             return False
         for pool, count in self.counts.items():
             pids = {one.pid for one in self.workers(pool)}
-            oldest = time.time() - _FRESH_SECONDS
+            oldest = clock.seconds(await client.time()) - _FRESH_SECONDS
             names = await client.zrangebyscore(keys.workers(pool), oldest, "+inf")
             fresh = {pid for pid in pids if any(f"-{pid}-" in str(name) for name in names)}
             if len(pids) != count or fresh != pids:

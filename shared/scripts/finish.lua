@@ -1,5 +1,5 @@
--- Put a finished block into the session cache, within its bound, and end its flight.
--- KEYS: cache, ages, flights    ARGV: ttl_s, max_entries, block_key, form ('' = none)
+-- Put a finished block into the session cache, within its bound, and end its claim.
+-- KEYS: cache, ages, claim    ARGV: ttl_s, max_entries, block_key, form ('' = none)
 -- Returns the reply lists that wait for the block
 -- A form that is there already stays: a block's form changes once in a session.
 if ARGV[4] ~= '' and redis.call('HSETNX', KEYS[1], ARGV[3], ARGV[4]) == 1 then
@@ -14,9 +14,8 @@ if ARGV[4] ~= '' and redis.call('HSETNX', KEYS[1], ARGV[3], ARGV[4]) == 1 then
   redis.call('EXPIRE', KEYS[2], ARGV[1])
 end
 local waiters = {}
-local flight = redis.call('HGET', KEYS[3], ARGV[3])
-if flight then
-  for waiter in string.gmatch(flight, '|([^|]+)') do waiters[#waiters + 1] = waiter end
-  redis.call('HDEL', KEYS[3], ARGV[3])
+for waiter in string.gmatch(redis.call('GET', KEYS[3]) or '', '[^|]+') do
+  waiters[#waiters + 1] = waiter
 end
+redis.call('UNLINK', KEYS[3])
 return waiters

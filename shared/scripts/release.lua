@@ -1,13 +1,13 @@
--- Give claimed blocks up that no job will do.
--- KEYS: flights    ARGV: block keys
+-- Give claims up that no job will serve; one that another took over meanwhile stays.
+-- KEYS: the claims    ARGV: the claimer's reply list
 -- Returns for each the reply lists that wait for it, the claimer's own first
 local waiting = {}
-for _, key in ipairs(ARGV) do
+for i, claim in ipairs(KEYS) do
   local waiters = {}
-  for waiter in string.gmatch(redis.call('HGET', KEYS[1], key) or '', '|([^|]+)') do
+  for waiter in string.gmatch(redis.call('GET', claim) or '', '[^|]+') do
     waiters[#waiters + 1] = waiter
   end
-  redis.call('HDEL', KEYS[1], key)
-  waiting[#waiting + 1] = waiters
+  if waiters[1] == ARGV[1] then redis.call('UNLINK', claim) else waiters = {} end
+  waiting[i] = waiters
 end
 return waiting

@@ -1,14 +1,17 @@
 -- Begin a job that was popped: lease it and read it.
 -- KEYS: job, jobs, leases    ARGV: job_id, lease_ms, ms_a_megabyte, job_ttl_s
--- Returns {lease_ms, data, enqueued_at, starts before this one}; no data where the job is gone
+-- Returns {lease_ms, data, milliseconds it stood in the queue, starts before this one}; no data
+-- where the job is gone
 local held = redis.call('HGET', KEYS[2], ARGV[1])
 local bytes = held and cmsgpack.unpack(held)[3] or 0
 local lease = ARGV[2] + math.floor(ARGV[3] * bytes / 1048576)
 local clock = redis.call('TIME')
-redis.call('ZADD', KEYS[3], clock[1] * 1000 + math.floor(clock[2] / 1000) + lease, ARGV[1])
-local job = redis.call('HMGET', KEYS[1], 'data', 'enqueued_at', 'again')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+redis.call('ZADD', KEYS[3], now + lease, ARGV[1])
+local job = redis.call('HMGET', KEYS[1], 'data', 'since', 'again')
 if job[1] then
   redis.call('HSET', KEYS[1], 'status', 'started')
   redis.call('EXPIRE', KEYS[1], ARGV[4])
 end
-return {lease, job[1], job[2], tonumber(job[3] or '0')}
+local waited = math.max(0, now - (tonumber(job[2] or now) or now))
+return {lease, job[1], waited, tonumber(job[3] or '0')}

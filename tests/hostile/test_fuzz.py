@@ -128,7 +128,7 @@ def test_ten_thousand_broken_requests_leave_nothing_behind(target: Farm) -> None
     until("the queues are empty again", lambda: _at_rest(target))
     assert resident(serving) < memory + 150 * MEGABYTE
     # A claim whose answer came too late for its request lapses by itself.
-    users = {f"farm:u:{kind}" for kind in ("original", "reads", "tombstones", "flights")}
+    users = {f"farm:u:{kind}" for kind in ("original", "reads", "tombstones", "claim")}
     assert _kinds(target) <= kept | users | {keys.books("barrier")}
     unbounded = {k for k in target.redis.scan_iter("farm:{u:*") if target.redis.ttl(k) < 0}
     assert not unbounded

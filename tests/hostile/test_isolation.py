@@ -1,4 +1,4 @@
-"""One user's data stays his, whatever he is called: cache, flights, originals, books, logs."""
+"""One user's data stays his, whatever he is called: cache, claims, originals, books, logs."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from shared import keys
+from shared.claims import ABSENT, CLAIMED, LEASE_MS, Claiming
 from shared.scripts import script
 from shared.settings import Settings
 from workers.runtime.queue import PoolQueue
@@ -140,17 +141,16 @@ def test_bytes_are_bounded_too_and_done_jobs_give_their_room_back(
     }
 
 
-def test_a_claim_that_no_job_serves_names_who_else_waits(farm: Farm) -> None:
-    tag = secrets.token_hex(12)
-    names = [keys.cache(tag), keys.ages(tag), keys.flights(tag)]
-    claim = farm.redis.register_script(script("claim"))
-    release = farm.redis.register_script(script("release"))
-    assert claim(keys=names, args=["x", 0, "k"]) == [0]  # looked up only
-    assert claim(keys=names, args=["x", 30_000, "k", "l"]) == [2, 2]
-    assert claim(keys=names, args=["y", 30_000, "k"]) == [1]
-    assert claim(keys=names, args=["y", 30_000, "k"]) == [1]
-    assert release(keys=names[2:], args=["k", "l", "m"]) == [[b"x", b"y"], [b"x"], []]
-    assert claim(keys=names, args=["z", 30_000, "k"]) == [2]
+def test_claim_that_no_job_serves_names_who_waits(farm: Farm) -> None:
+    user = secrets.token_hex(12)
+    claiming = Claiming(farm.redis)
+    assert claiming.look_up(user, ["k"]) == [ABSENT]
+    assert claiming.claim(user, "x", ["k", "l"]) == [CLAIMED, CLAIMED]
+    for _ in range(2):
+        assert -LEASE_MS <= claiming.claim(user, "y", ["k"])[0] < 0
+    assert claiming.release(user, "y", ["k"]) == [[]]  # it is not y's
+    assert claiming.release(user, "x", ["k", "l", "m"]) == [[b"x", b"y"], [b"x"], []]
+    assert claiming.claim(user, "z", ["k"]) == [CLAIMED]
 
 
 def test_a_redis_that_forgot_the_scripts_is_told_them_again(farm: Farm) -> None:

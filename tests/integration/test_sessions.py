@@ -157,7 +157,8 @@ def test_a_block_in_flight_is_compressed_once(farm: Farm) -> None:
     worker.signal(signal.SIGSTOP)  # alive to the farm for a few seconds, and slow
     with ThreadPoolExecutor(7) as pool, continued(worker):
         futures = [pool.submit(farm.post, body, name) for _ in range(6)]
-        until("all six wait", lambda: farm.redis.hlen(keys.flights(keys.user_tag(name))) == 1)
+        claims = f"farm:{{u:{keys.user_tag(name)}}}:claim:*"
+        until("it is claimed once", lambda: sum(1 for _ in farm.redis.scan_iter(claims)) == 1)
         other = pool.submit(farm.post, body, user())
         until(
             "the other user's job is queued too",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import pytest
 
 from loadtest.graphs import POISON, build_model, foreign_model
-from shared import keys
+from shared import clock, keys
 from shared.jobs import Block, Job, Options, job_data
 
 from ..farm import Farm, Process, request, until, user
@@ -38,14 +37,15 @@ def _engines(farm: Farm) -> Any:
     return found
 
 
-def _enqueue(farm: Farm, texts: list[str], *, expires: float) -> list[str]:
+def _enqueue(farm: Farm, texts: list[str], *, late_ms: int = 0) -> list[str]:
     """Put one job a text into the queue, as a front end would; return their ids."""
     ids = []
     for n, text in enumerate(texts):
         block = Block(f"k{n}", text, "tool_result", "user")
-        job = Job("tag", "farm:replies:test", Options(), "", f"r{n}", expires, [block])
+        job = Job("tag", "farm:replies:test", Options(), "", f"r{n}", [block], wait_ms=60_000)
         ids.append(f"job-{n}")
-        farm.redis.hset(keys.job(ids[-1]), "data", job_data(job))
+        since = clock.seconds(farm.redis.time()) * 1000 - late_ms
+        farm.redis.hset(keys.job(ids[-1]), mapping={"data": job_data(job), "since": since})
         farm.redis.rpush(keys.queue("gpu"), ids[-1])
     return ids
 
@@ -93,7 +93,7 @@ def test_a_text_can_be_had_back(own_farm: Callable[..., Farm], model: Path) -> N
 def test_who_has_gone_is_dropped_and_counted(own_farm: Callable[..., Farm], model: Path) -> None:
     farm = own_farm(model_dir=model)
     farm.start_redis()
-    _enqueue(farm, [prose("gone")], expires=time.time() - 1)
+    _enqueue(farm, [prose("gone")], late_ms=60_001)
     farm.start_worker("gpu")
     until("it is counted", lambda: _counted(farm).get("jobs:expired") == 1)
     until("it is not left behind", lambda: farm.redis.llen(keys.taken("gpu")) == 0)

@@ -38,7 +38,7 @@ BLOCK = Block(
 
 
 def test_a_job_travels_as_rqs_job_data() -> None:
-    job = Job("tag", "farm:replies:x", Options("ccr", 0.5), "why?", "id", 1.5, [BLOCK] * 3)
+    job = Job("tag", "farm:replies:x", Options("ccr", 0.5), "why?", "id", [BLOCK] * 3, wait_ms=15)
     function, instance, args, kwargs = json.loads(job_data(job))
     assert (function, instance, kwargs) == (FUNCTION, None, {})
     assert read_job(args[0]) == job

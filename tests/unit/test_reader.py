@@ -47,7 +47,7 @@ def test_a_redis_known_to_be_paused_is_not_asked() -> None:
                 books.totals(TimeRange()),
                 books.users(TimeRange()),
                 books.sessions(5),
-                books.pool("cpu", 0.0),
+                books.pool("cpu"),
             ):
                 with pytest.raises(Unavailable):
                     await question

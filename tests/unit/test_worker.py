@@ -32,7 +32,7 @@ class Standing:
 
 def job(chars: int) -> Job:
     block = Block("k", "x" * chars, "tool_result", "user")
-    return Job("tag", "reply", Options(), "", "r", time.time() + 5, [block])
+    return Job("tag", "reply", Options(), "", "r", [block])
 
 
 class Scoring:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
+import msgspec
 import structlog
 from redis.client import Pipeline
 
 from shared import keys
 from shared.buckets import ENGINE, bucket_of
+from shared.claims import Claiming, tell
+from shared.clock import RedisClock
 from shared.connection import BROKEN
-from shared.jobs import Form, Job, Reply, pack_form, pack_reply, unpack_form
+from shared.jobs import Form, Job, pack_form, unpack_form
 from shared.originals import keep
-from shared.scripts import script
 from shared.settings import Settings
 
 from ..batcher import BatchCount
@@ -34,7 +37,8 @@ class Delivery:
         self._redis = redis
         self._queue = queue
         self._settings = settings
-        self._finish = state.register_script(script("finish"))
+        self._claiming = Claiming(state)
+        self._clock = RedisClock()
 
     def known(self, job: Job) -> dict[str, Form]:
         """Return the forms of the job's blocks that the session cache has already."""
@@ -45,10 +49,15 @@ class Delivery:
             if self._state is self._redis:
                 raise
             return {}
-        return {key: unpack_form(form) for key, form in zip(names, found, strict=True) if form}
+        forms: dict[str, Form] = {}
+        for key, packed in zip(names, found, strict=True):
+            if packed:
+                with contextlib.suppress(msgspec.DecodeError, ValueError):  # another version's
+                    forms[key] = unpack_form(packed)
+        return forms
 
     def deliver(self, job: Job, done: Done, count: BatchCount, ends: str | None = None) -> None:
-        """Store originals and form, end the flight, and answer everybody who waits.
+        """Store originals and form, end the claim, and answer everybody who waits.
 
         ``count`` goes with it into the pool's counters, and starts again at zero. ``ends``
         is the id of a job that is done with this block.
@@ -63,11 +72,8 @@ class Delivery:
             # The queues may be well: one node without its users must not stop the pool.
             _log.warning("state_failed", error=type(error).__name__)
             form = Form(None, outcome="unstored")
-        reply = pack_reply(Reply(job.user, done.block.key, pack_form(form)))
         pipe = self._redis.pipeline(transaction=False)
-        for waiter in waiters:
-            pipe.rpush(waiter, reply)
-            pipe.expire(waiter, keys.REPLY_TTL_SECONDS)
+        tell(pipe, waiters, job.user, done.block.key, form)
         self._count(pipe, form, count)
         if ends is None:
             pipe.execute()
@@ -83,17 +89,16 @@ class Delivery:
         settings = self._settings
         if done.originals:
             pipe = self._state.pipeline(transaction=False)
-            keep(pipe, user, done.originals, (), settings.original_ttl)
+            now = self._clock.fresh or self._clock.note(self._redis.time())
+            keep(pipe, user, done.originals, (), settings.original_ttl, now)
             pipe.execute()
         # Not in the pipeline: there redis-py would first ask whether the script is known.
-        waiters: list[bytes] = self._finish(
-            keys=[keys.cache(user), keys.ages(user), keys.flights(user)],
-            args=[
-                settings.session_ttl,
-                settings.max_cache_entries,
-                done.block.key,
-                b"" if done.form.outcome in _NOT_KEPT else pack_form(done.form),
-            ],
+        waiters: list[bytes] = self._claiming.finish(
+            user,
+            done.block.key,
+            b"" if done.form.outcome in _NOT_KEPT else pack_form(done.form),
+            settings.session_ttl,
+            settings.max_cache_entries,
         )
         return waiters
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable, Mapping
 
 import structlog
 
-from shared import keys
+from shared import clock, keys
 from shared.connection import BROKEN, connect, connect_state, renew
 from shared.jobs import EngineStatus, pack_status
 from shared.settings import POOLS, PoolName, Settings
@@ -145,7 +144,7 @@ class Heartbeat:
         if not self._registered:
             self._register()
             self._registered = True
-        now = time.time()
+        now = clock.seconds(self._redis.time())
         pipe = self._redis.pipeline(transaction=False)
         pipe.zadd(keys.workers(self._pool), {self._name: now})
         pipe.zremrangebyscore(keys.workers(self._pool), "-inf", now - 10 * keys.WORKER_TTL_SECONDS)

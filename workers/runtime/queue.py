@@ -16,7 +16,7 @@ from redis.client import Pipeline
 from redis.exceptions import NoScriptError
 
 from shared import keys
-from shared.jobs import FUNCTION, Job, age_of, read_job
+from shared.jobs import FUNCTION, Job, read_job
 from shared.scripts import script
 from shared.settings import Settings
 
@@ -72,12 +72,12 @@ class PoolQueue:
 
     def begin(self, job_id: str) -> Begun:
         """Lease a popped job and read it."""
-        lease, data, enqueued, starts = self._start(
+        lease, data, waited_ms, starts = self._start(
             keys=[keys.job(job_id), keys.jobs(self.pool), keys.leases(self.pool)],
             args=[job_id, self._lease_ms, _MS_A_MEGABYTE, keys.JOB_TTL_SECONDS],
         )
-        waited = age_of(enqueued) if enqueued else 0.0
-        return Begun(job_id, self._read(job_id, data), starts, lease, waited, len(data or b""))
+        job = self._read(job_id, data)
+        return Begun(job_id, job, starts, lease, waited_ms / 1000, len(data or b""))
 
     def renew(self, leases: Mapping[str, int]) -> None:
         """Prolong the leases (milliseconds by job id) of jobs in work."""

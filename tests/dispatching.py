@@ -1,0 +1,123 @@
+"""Front ends without HTTP and a worker without engines, for tests of what lies between them."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from api.pipeline.dispatch import Dispatcher, Fetched, Order, Origin
+from api.runtime.redis_guard import RedisGuard
+from api.runtime.result_inbox import ResultInbox
+from api.runtime.worker_view import WorkerView
+from shared.connection import connect, connect_async, connect_state, connect_state_async
+from shared.deadline import Deadline
+from shared.jobs import Block, Form, Job, Options
+from shared.settings import Settings
+from workers.batcher import BatchCount
+from workers.runtime.delivery import Delivery
+from workers.runtime.queue import PoolQueue
+from workers.tasks import Done
+
+from . import farm
+
+Make = Callable[[list[str]], Awaitable[list[Block]]]
+SECONDS = 30.0
+"""The deadline of requests that are expected to end before it."""
+
+
+class FrontEnd:
+    """One front end's dispatcher; it sees a worker in each pool, whether there is one or not.
+
+    ``made`` holds the keys that its requests were asked to make blocks of, call by call.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        queues = RedisGuard(connect_async(settings), settings)
+        state = queues
+        if settings.state_url is not None:
+            state = RedisGuard(connect_state_async(settings), settings, "state")
+        pools = WorkerView(settings, queues)
+        pools.alive = {"cpu": 1, "gpu": 1}
+        self.inbox = ResultInbox(settings, state)
+        self.dispatcher = Dispatcher(settings, state, queues, pools, self.inbox)
+        self.made: list[list[str]] = []
+        self._guards = {queues, state}
+
+    async def fetch(
+        self, user: str, *names: str, make: Make | None = None, seconds: float = SECONDS
+    ) -> Fetched:
+        """Fetch blocks of the pool ``cpu`` for a user, by his tag."""
+        order = Order(user, Options(), "", Origin("r"))
+
+        async def noted(wanted: list[str]) -> list[Block]:
+            self.made.append(wanted)
+            return await (make or blocks)(wanted)
+
+        wanted = dict.fromkeys(names, "cpu")
+        return await self.dispatcher.fetch(order, wanted, noted, Deadline.after(seconds))
+
+    async def close(self) -> None:
+        """Close its connections."""
+        for guard in self._guards:
+            await guard.stop()
+
+
+async def blocks(names: list[str]) -> list[Block]:
+    """Make a block of each key."""
+    return [Block(name, f"text of {name}", "text", "user") for name in names]
+
+
+@asynccontextmanager
+async def front_end(settings: Settings, *, alive: bool = True) -> AsyncIterator[FrontEnd]:
+    """Run a front end; one that is not ``alive`` asks, and then does nothing more on its own."""
+    front = FrontEnd(settings)
+    parts = [front.inbox, front.dispatcher] if alive else []
+    for part in parts:
+        await part.start()
+    try:
+        yield front
+    finally:
+        for part in reversed(parts):
+            await part.stop()
+        await front.close()
+
+
+class Bench:
+    """A worker's hands: takes the next job of the pool ``cpu`` and delivers what it is told."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.redis = connect(settings)
+        self.state = connect_state(settings) if settings.state_url else self.redis
+        self._queue = PoolQueue(self.redis, "cpu", settings)
+        self.delivery = Delivery(self.state, self.redis, self._queue, settings)
+
+    async def work(self, text: str = "done") -> list[str]:
+        """Do one job, when it comes, and return its blocks' keys."""
+        begun = None
+        while begun is None:
+            job_id = await asyncio.to_thread(self._queue.pop, 1)
+            begun = self._queue.begin(job_id) if job_id else None
+        assert isinstance(begun.job, Job)
+        for block in begun.job.blocks:
+            done = Done(block, Form(text, outcome="compressed"), [])
+            self.delivery.deliver(begun.job, done, BatchCount())
+        self._queue.done(begun.id, "done")
+        return [block.key for block in begun.job.blocks]
+
+
+async def until(what: str, condition: Callable[[], Any], seconds: float = SECONDS) -> Any:
+    """Return the first true value of ``condition``, as :func:`tests.farm.until` does."""
+    return await asyncio.to_thread(farm.until, what, condition, seconds)
+
+
+def play(scene: Coroutine[Any, Any, None]) -> None:
+    """Run a scene to its end."""
+    asyncio.run(scene)
+
+
+def tag() -> str:
+    """Return the tag of a user nobody else is."""
+    return secrets.token_hex(12)
