@@ -27,7 +27,7 @@ from shared.settings import Settings
 
 from .redis_guard import RedisGuard
 from .result_inbox import ResultInbox
-from .tasks import end, every
+from .tasks import end, every, supervise
 
 _log = structlog.get_logger(__name__)
 _RENEW_SECONDS = LEASE_MS / 1000 / 4
@@ -69,7 +69,7 @@ class Claims:
 
     async def start(self) -> None:
         """Begin to prolong claims."""
-        self._task = asyncio.create_task(every(_RENEW_SECONDS, self._renew), name="claims")
+        self._task = supervise("claims", lambda: every(_RENEW_SECONDS, self._renew))
 
     async def stop(self) -> None:
         """Stop prolonging them: what no job serves yet lapses."""

@@ -36,7 +36,8 @@ class SessionStats:
 
     def note(self, user: str, hits: int, misses: int, saved: int) -> None:
         """Add a request: its cached and uncached blocks, and tokens the cached ones saved."""
-        noted = self._noted.setdefault(user, SessionActivity(keys.user_tag(user)))
+        noted = self._noted.pop(user, None) or SessionActivity(keys.user_tag(user))
+        self._noted[user] = noted  # the latest is last
         noted.hits += hits
         noted.misses += misses
         noted.saved += saved

@@ -138,12 +138,12 @@ class UserStore:
             await self._state.ask(gone, deadline, tag)
 
     async def note(self, users: Mapping[str, SessionActivity], deadline: Deadline) -> None:
-        """Write down what the session caches of ``users``, by name, did."""
+        """Write down what the session caches of ``users``, by name, did; the latest is last."""
         settings = self._settings
         await self._together([self._add(noted, deadline) for noted in users.values()])
         now = await self._now(deadline)
         pipe = self._queues.client.pipeline(transaction=False)
-        pipe.zadd(keys.SESSIONS, dict.fromkeys(users, now))
+        pipe.zadd(keys.SESSIONS, {name: now + i * 1e-6 for i, name in enumerate(users)})
         pipe.expire(keys.SESSIONS, settings.session_ttl)
         await self._queues.ask(pipe.execute(), deadline)
 
