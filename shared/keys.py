@@ -14,11 +14,6 @@ PREFIX = "farm"
 JOB_TTL_SECONDS = 60
 """TTL of a job that no worker takes: its request was answered long ago."""
 REPLY_TTL_SECONDS = 60
-<<<<<<< HEAD
-FLIGHT_SECONDS = 30
-"""How long a claim holds before another request may claim the block."""
-=======
->>>>>>> dc3f8e7 (Make claims short leases; go by Redis's clock alone)
 WORKER_TTL_SECONDS = 5
 """A worker without a heartbeat for this long counts as dead."""
 ANSWER_TTL_SECONDS = 900
