@@ -4,7 +4,7 @@ VENV ?= .venv
 PORT ?= 8788
 BIN := $(VENV)/bin
 
-.PHONY: run test coverage lint audit changelog bench chaos clean
+.PHONY: run test coverage lint audit changelog bench bill chaos clean
 
 run: $(VENV)/.run
 	$(BIN)/python -P -m deploy.run $(if $(ONCE),--once --port 0,--port $(PORT))
@@ -44,6 +44,11 @@ changelog: $(VENV)/.test
 # The farm beside its peers, all on free ports; BENCH=--quick for two minutes.
 bench: $(VENV)/.bench
 	$(BIN)/python -P -m loadtest.bench $(BENCH)
+
+# What providers bill for sessions of coding agents, with the farm and with its peers; real clients
+# where npm is at hand. ARGS="--generated --no-peers" is the short way.
+bill: $(VENV)/.bench
+	$(BIN)/python -P -m loadtest.bill $(ARGS)
 
 # Every fault it promises to stand, under load: about eight minutes. ARGS="--list" names them.
 chaos: $(VENV)/.test

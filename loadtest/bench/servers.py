@@ -167,13 +167,22 @@ class Servers:
             Target("upstream session", found.url, found.pids, session=True),
         )
 
-    def _peer(self, name: str) -> Target:
+    def proxy(self, mode: str, provider: str) -> Target:
+        """Start upstream's proxy in ``mode`` (cache or token) before the provider at a URL.
+
+        Raises:
+            StartError: it did not become ready; ``headroom proxy`` wants the ``peers`` extra.
+        """
+        options = ["--mode", mode, "--provider", provider]
+        return self._peer("upstream", f"proxy-{mode}", options)
+
+    def _peer(self, module: str, name: str = "", options: Sequence[str] = ()) -> Target:
+        name = name or module
         port = free_port()
         directory = self._directory / name
-        command = [sys.executable, "-P", "-m", f"loadtest.peers.{name}", "--port", str(port)]
-        service = self._start(
-            Service(name, [*command, "--data-dir", str(directory / "data")], directory)
-        )
+        command = [sys.executable, "-P", "-m", f"loadtest.peers.{module}", "--port", str(port)]
+        command += ["--data-dir", str(directory / "data"), *options]
+        service = self._start(Service(name, command, directory))
         url = f"http://127.0.0.1:{port}"
         service.until(lambda: _answers(url))
         return Target(name, url, (service.pid,))

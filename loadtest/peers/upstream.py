@@ -28,15 +28,22 @@ _SET = {
 _OPTIONS = ("--stateless", "--no-telemetry", "--no-rate-limit", "--no-subscription-tracking")
 
 
-def environment(home: Path) -> dict[str, str]:
-    """Return the proxy's whole environment; nothing of ours but what a process needs."""
-    return {k: os.environ[k] for k in _KEPT if k in os.environ} | _SET | {"HOME": str(home)}
+def environment(home: Path, provider: str | None = None) -> dict[str, str]:
+    """Return the proxy's whole environment; nothing of ours but what a process needs.
+
+    ``provider`` is the URL that it forwards to instead of the providers' own.
+    """
+    kept = {k: os.environ[k] for k in _KEPT if k in os.environ}
+    names = ("ANTHROPIC_TARGET_API_URL", "OPENAI_TARGET_API_URL")
+    targets = dict.fromkeys(names, provider) if provider else {}
+    return kept | _SET | targets | {"HOME": str(home)}
 
 
-def command(port: int) -> list[str]:
-    """Return the command line that serves on ``port`` of loopback."""
+def command(port: int, mode: str | None = None) -> list[str]:
+    """Return the command line that serves on ``port`` of loopback; ``mode``: cache or token."""
     start = "from headroom.cli import main; main()"
-    return [sys.executable, "-c", start, "proxy", "--port", str(port), *_OPTIONS]
+    chosen = ["--mode", mode] if mode else []
+    return [sys.executable, "-c", start, "proxy", "--port", str(port), *_OPTIONS, *chosen]
 
 
 def main() -> None:
@@ -44,10 +51,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m loadtest.peers.upstream", description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--data-dir", type=Path, required=True, help="its HOME; made when missing")
+    parser.add_argument("--mode", choices=("cache", "token"), help="its default is cache")
+    parser.add_argument("--provider", help="the URL to forward requests to")
     options = parser.parse_args()
     options.data_dir.mkdir(parents=True, exist_ok=True)
     os.chdir(options.data_dir)  # it looks for a project where it is started
-    os.execve(sys.executable, command(options.port), environment(options.data_dir.resolve()))
+    home = environment(options.data_dir.resolve(), options.provider)
+    os.execve(sys.executable, command(options.port, options.mode), home)
 
 
 if __name__ == "__main__":
