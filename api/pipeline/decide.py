@@ -32,16 +32,27 @@ def settles(text: str, folded: Folded | None) -> bool:
     return folded is not None and folded.saved >= FOLD_SETTLES * len(text)
 
 
-def decide(candidate: Candidate, text: str, form: Form | None, folded: Folded | None) -> Decision:
-    """Return the decision for ``text``; ``form`` is None where an engine's is not to be had."""
+def decide(
+    candidate: Candidate,
+    text: str,
+    form: Form | None,
+    folded: Folded | None,
+    refolded: Folded | None = None,
+) -> Decision:
+    """Return the decision for ``text``; ``form`` is None where an engine's is not to be had.
+
+    ``folded`` is the text with references to what stands before it, ``refolded`` is its form
+    with such references: the output of a command that ran before has the form that stands there.
+    """
+    options: list[tuple[float, Decision]] = []
+    if folded is not None:
+        if settles(text, folded):
+            return Decision(folded.text, None, folded)
+        options.append((len(folded.text), Decision(folded.text, None, folded)))
     made = form.text if form is not None else None
-    if folded is not None and (
-        made is None
-        or settles(text, folded)
-        or len(folded.text)
-        <= len(made) * (_LOSSY_PENALTY if form is not None and form.shown else 1.0)
-    ):
-        return Decision(folded.text, None, folded)
-    if made is None or form is None or (candidate.may != "engine" and form.shown):
-        return STAYS
-    return Decision(made, form)
+    if form is not None and made is not None and not (candidate.may != "engine" and form.shown):
+        weight = _LOSSY_PENALTY if form.shown else 1.0
+        options.append((len(made) * weight, Decision(made, form)))
+        if refolded is not None:
+            options.append((len(refolded.text) * weight, Decision(refolded.text, form, refolded)))
+    return min(options, key=lambda option: option[0])[1] if options else STAYS

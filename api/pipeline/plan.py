@@ -207,7 +207,7 @@ def _allowed(part: dict[str, Any], planned: Planned, content: Content) -> Allowe
     """Say what may happen to a tool's output, by headroom's verdict and by what the text is.
 
     Headroom protects code and errors from losing lines. A reference to the same lines above loses
-    none, so they may still fold; a result that its tool calls an error stays as it is.
+    none, so they may still fold: a failing test that is run again says much the same again.
     """
     verdict = frozenset(planned.transforms)
     if planned.texts:
@@ -216,10 +216,6 @@ def _allowed(part: dict[str, Any], planned: Planned, content: Content) -> Allowe
     if verdict & _CODE_VERDICTS:
         return "fold" if content.kind == "code" else "reversible"
     if _ERROR_VERDICT in verdict:
-        flagged = part.get("content")
-        blocks = flagged if isinstance(flagged, list) else [part]
-        if any(isinstance(block, dict) and block.get("is_error") for block in blocks):
-            return "stay"
         return "reversible" if content.kind in _REPETITIVE else "fold"
     changed = planned.message.get("content") != part.get("content")
     return "reversible" if changed or not verdict else "stay"

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 
-from shared.jobs import Form, engines_of, is_tool_output
+from shared.jobs import engines_of, is_tool_output
 
 from .context import RequestContext
 from .conversation import ALL_LEFT, Change, Conversation, Sent
-from .decide import STAYS, Decision, decide, settles
-from .fold import Folded
+from .decide import Decision, decide, settles
 from .message import HEAVY_MESSAGE_BYTES, VERBATIM, Candidate, Place
 
 _SLICE_SECONDS = 0.005
@@ -66,16 +65,11 @@ def _decided(
             if not final and not stays:
                 return None
             left.add(number)
-        decisions.append(_decision(candidate, text, known, folded))
+        form = known.text if known is not None else None
+        fits = form is not None and needs_text
+        refolded = conversation.index.fold(form, candidate.call_id) if fits and form else None
+        decisions.append(decide(candidate, text, known, folded, refolded))
     return _sent(turn, index, decisions, frozenset(left))
-
-
-def _decision(
-    candidate: Candidate, text: str, known: Form | None, folded: Folded | None
-) -> Decision:
-    if known is None and folded is None:
-        return STAYS
-    return decide(candidate, text, known, folded)
 
 
 def _foldable(turn: RequestContext, index: int, candidate: Candidate) -> bool:
@@ -111,9 +105,10 @@ def _sent(
             transforms += (form.transforms if form is not None else ()) or candidate.transforms
             continue
         changes.append(Change(candidate.place, candidate.shape, decision.text, decision.folded))
-        if decision.form is None:
+        if decision.folded is not None:
             transforms.append("router:fold")
             made_by.append("router:fold")
+        if decision.form is None:
             continue
         transforms += decision.form.transforms
         made_by += decision.form.transforms
