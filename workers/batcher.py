@@ -17,8 +17,8 @@ from typing import Protocol, runtime_checkable
 import structlog
 
 from shared.jobs import Job
-from shared.upstream import counter_for
 
+from .faithful import read_free_text
 from .runtime.limits import Limit
 from .tasks import Engines
 
@@ -131,10 +131,8 @@ def prepared(jobs: list[Job], engines: Engines, limit: Limit, count: BatchCount)
 def _read(jobs: list[Job], engines: Engines, engine: Batching, limit: Limit) -> None:
     with engine.collect():
         for job in jobs:
-            router = engines.router(job.options)
-            counter = counter_for(job.options.model)
             for block in job.blocks:
                 try:
-                    limit(partial(router.run, block, job.context, job.options, counter))
+                    limit(partial(read_free_text, job, block, engines))
                 except Exception as error:  # it fails again, alone, when its turn comes
                     _log.debug("unread", error=type(error).__name__, request_id=job.request_id)

@@ -9,13 +9,15 @@ import json
 import time
 from typing import NamedTuple
 
+import msgspec
 import structlog
 
 from shared.jobs import Block, Form, Job, Options, Original
 from shared.settings import PoolName
 from shared.tracing import trace_id
-from shared.upstream import Engined, EngineRouter, TextEngine, counter_for
+from shared.upstream import EngineRouter, TextEngine, counter_for
 
+from .faithful import faithful_form
 from .runtime.limits import Limit
 
 _log = structlog.get_logger(__name__)
@@ -63,6 +65,8 @@ class Engines:
     def _try(self, text: str) -> None:
         block = Block("warm-up", text, "tool_result", "user")
         self.router(Options()).run(block, "warm up", Options(), counter_for("default"))
+        job = Job("warm-up", "", Options(), "warm up", "warm-up", 0.0, [block])
+        faithful_form(job, block, self)
 
 
 def warm_up_texts() -> list[str]:
@@ -85,11 +89,9 @@ def compress_block(
 
     ``share_ms`` is what the block's engine time was before, in a batch.
     """
-    counter = counter_for(job.options.model)
-    router = engines.router(job.options)
     started = time.perf_counter()
     try:
-        engined = limit(lambda: router.run(block, job.context, job.options, counter))
+        made = limit(lambda: faithful_form(job, block, engines))
     except Exception as error:
         _log.warning(
             "engine_failed",
@@ -101,13 +103,5 @@ def compress_block(
         )
         spent = (time.perf_counter() - started) * 1000
         return Done(block, Form(None, outcome="failed", engine_ms=spent), [])
-    return Done(block, _form(engined, started, share_ms), engined.originals)
-
-
-def _form(engined: Engined, started: float, share_ms: float) -> Form:
     milliseconds = (time.perf_counter() - started) * 1000 + share_ms
-    if engined.text is None:
-        return Form(None, engined.transforms, engine_ms=milliseconds)
-    stored = tuple(o.hash for o in engined.originals)
-    shown = tuple(h for h in stored if h in engined.text)
-    return Form(engined.text, engined.transforms, shown, stored, "compressed", milliseconds)
+    return Done(block, msgspec.structs.replace(made.form, engine_ms=milliseconds), made.originals)

@@ -137,6 +137,27 @@ class EngineRouter(FarmRouter):
             transforms += (f"farm:text:{self._text_engine.name}",)
         return Engined(text, transforms, store.originals())
 
+    def excludes(self, block: Block) -> bool:
+        """Say whether headroom's rules keep the outputs of the block's tool from any loss."""
+        return block.call is not None and bool(
+            _router.is_tool_excluded(block.call.name, _router.DEFAULT_EXCLUDE_TOOLS)
+        )
+
+    def page_text(self, page: str) -> str:
+        """Return the text of an HTML page as headroom's extractor gives it; empty where none."""
+        extractor = self._get_html_extractor()
+        return str(extractor.extract(page).extracted) if extractor is not None else ""
+
+    def shorten(self, text: str, context: str, target_ratio: float | None) -> str:
+        """Return what the text engine makes of free ``text``, its own marker included."""
+        if self._text_engine is None:
+            return text
+        set_request_compression_store(JobStore())
+        try:
+            return self._text_engine.compress(text, context, target_ratio, text)
+        finally:
+            set_request_compression_store(None)
+
     def _apply_strategy_to_content(
         self, content: str, strategy: CompressionStrategy, context: str, *args: Any, **kwargs: Any
     ) -> tuple[str, int, list[str]]:

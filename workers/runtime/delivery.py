@@ -107,6 +107,9 @@ class Delivery:
         counters = keys.metrics(self._queue.pool)
         pipe.hincrby(counters, f"blocks:{form.outcome}", 1)
         pipe.hincrby(counters, f"engine:{bucket_of(form.engine_ms / 1000, ENGINE)}", 1)
+        if form.unfaithful:
+            engine, reason, _ = form.unfaithful.split(": ", 2)
+            pipe.hincrby(counters, f"unfaithful:{engine}:{reason}", 1)
         pipe.hincrby(counters, "engine_us", round(form.engine_ms * 1000))
         for name, value in count.take().items():
             pipe.hincrbyfloat(counters, name, value)

@@ -1,0 +1,171 @@
+"""One block's way: envelope, kind, candidates, check, marker.
+
+The form is a function of the block's text, the call it answers, the question and the options:
+the same block gives the same bytes in every process.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple, Protocol
+
+from shared.content import Content, Envelope, Kind, classify, unwrap
+from shared.jobs import Block, Form, Job, Options, Original, is_tool_output
+from shared.upstream import EngineRouter, TextEngine, counter_for
+
+from .fidelity import Chosen, Lossy, choose, digest_of
+
+_ENGINE: dict[Kind, str] = {
+    "log": "log", "test_run": "log", "search": "search", "diff": "diff", "html": "html",
+    "markdown": "text", "prose": "text", "code": "code_aware",
+}  # fmt: skip
+"""Headroom's name of the engine that chooses lines of a kind; ``farm_extract`` for the others."""
+_FREE_TEXT = ("markdown", "prose", "html")
+_OWN_MARKER = re.compile(r"\n?\[[^\n]*hash=[a-f0-9]{12,24}[^\n]*\]\s*\Z")
+_CHARS_A_TOKEN = 4
+_MOST_UNFAITHFUL = 200
+
+
+class Routers(Protocol):
+    """Gives the router for a request's options."""
+
+    text_engine: TextEngine | None
+
+    def router(self, options: Options) -> EngineRouter:
+        """Return the router for ``options``."""
+        ...
+
+
+class Made(NamedTuple):
+    """A block's form, and the originals its marker leads to."""
+
+    form: Form
+    originals: list[Original]
+
+
+class _Work(NamedTuple):
+    """A block, taken apart."""
+
+    block: Block
+    content: Content
+    envelope: Envelope
+    router: EngineRouter
+    job: Job
+
+
+def faithful_form(job: Job, block: Block, routers: Routers) -> Made:
+    """Return the best form of the block that passes the check; raises what an engine raised."""
+    work = _taken_apart(job, block, routers)
+    digest = digest_of(block.text)
+    lossy = _lossy(work, routers, digest)
+    chosen = choose(work.envelope.body, work.content.kind, lossy)
+    unfaithful = _told(chosen)
+    failed: tuple[str, ...] = ("farm:verbatim:unfaithful",) if chosen.failed else ()
+    if chosen.text is None:
+        return Made(Form(None, failed, unfaithful=unfaithful), [])
+    text = work.envelope.around(chosen.text)
+    transforms: tuple[str, ...] = (_transform(block, chosen.engine, len(text)),)
+    if chosen.engine == "text" and routers.text_engine is not None:
+        transforms += (f"farm:text:{routers.text_engine.name}",)
+    if not chosen.lossy:
+        return Made(Form(text, transforms, (), (), "compressed", unfaithful=unfaithful), [])
+    original = Original(
+        hash=digest,
+        content=block.text,
+        tokens=len(block.text) // _CHARS_A_TOKEN,
+        items=block.text.count("\n") + 1,
+        compressed_items=text.count("\n") + 1,
+        tool_name=block.call.name if block.call else None,
+        strategy=chosen.engine,
+    )
+    form = Form(text, transforms, (digest,), (digest,), "compressed", unfaithful=unfaithful)
+    return Made(form, [original])
+
+
+def read_free_text(job: Job, block: Block, routers: Routers) -> None:
+    """Give the block's free text to the text engine and drop the result: a batch reads ahead."""
+    work = _taken_apart(job, block, routers)
+    if _may_lose(work, routers) and work.content.pool == "gpu":
+        work.router.shorten(work.envelope.body, job.context, job.options.target_ratio)
+
+
+def _taken_apart(job: Job, block: Block, routers: Routers) -> _Work:
+    content = classify(block.text, block.call)
+    return _Work(block, content, unwrap(block.text), routers.router(job.options), job)
+
+
+def _may_lose(work: _Work, routers: Routers) -> bool:
+    options, content = work.job.options, work.content
+    if options.marker_mode == "marker-free" or work.block.reversible_only:
+        return False
+    if work.router.excludes(work.block):
+        return False
+    if content.kind in _FREE_TEXT and not is_tool_output(work.block.shape, work.block.role):
+        return False
+    if content.pool == "gpu" and routers.text_engine is None:
+        return False
+    return content.lossy or (content.kind == "code" and options.code_aware)
+
+
+def _lossy(work: _Work, routers: Routers, digest: str) -> Lossy | None:
+    """Return how the block may lose lines; None where it may not."""
+    if not _may_lose(work, routers):
+        return None
+    kind = work.content.kind
+    name = _ENGINE.get(kind, "farm_extract")
+    if kind == "html":
+        return Lossy(name, lambda body: _page(work.router, body, digest), digest, "free")
+    if work.content.pool != "gpu":
+        return Lossy(name, lambda body: _by_router(work, body), digest)
+    engine = routers.text_engine
+    if engine is None or not engine.marks:
+        return Lossy(name, lambda body: _lines_of(work, body), digest)
+    return Lossy(name, lambda body: _words_of(work, body, digest), digest, "ordered")
+
+
+def _by_router(work: _Work, body: str) -> str | None:
+    """Return what headroom's router makes of the body: a choice of its lines is taken from it."""
+    if work.content.kind not in _ENGINE:
+        return None
+    # Not as the call's output: headroom's rules for it were applied when the block was planned.
+    block = Block(work.block.key, body, work.block.shape, work.block.role)
+    options = work.job.options
+    return work.router.run(block, work.job.context, options, counter_for(options.model)).text
+
+
+def _page(router: EngineRouter, body: str, digest: str) -> str | None:
+    text = router.page_text(body)
+    if not text:
+        return None
+    return f"{text}\n[HTML page reduced to its text. Retrieve original: hash={digest}]"
+
+
+def _lines_of(work: _Work, body: str) -> str | None:
+    ratio = work.job.options.target_ratio
+    made = work.router.shorten(body, work.job.context, ratio)
+    return None if made == body else made
+
+
+def _words_of(work: _Work, body: str, digest: str) -> str | None:
+    made = _lines_of(work, body)
+    if made is None:
+        return None
+    words = _OWN_MARKER.sub("", made)
+    return f"{words}\n[Text shortened to its key words. Retrieve original: hash={digest}]"
+
+
+def _transform(block: Block, engine: str, size: int) -> str:
+    """Return headroom's word for what was done, by the shape of what it was done to."""
+    if block.shape == "tool_result":
+        return f"router:tool_result:{engine}"
+    if block.shape == "text":
+        return f"router:text_block:{engine}"
+    return f"router:{engine}:{size / max(1, len(block.text)):.2f}"
+
+
+def _told(chosen: Chosen) -> str:
+    """Return engine, reason and line of the first candidate that did not pass."""
+    if not chosen.failed:
+        return ""
+    engine, reason, line = chosen.failed[0]
+    return f"{engine}: {reason}: {line}"[:_MOST_UNFAITHFUL]

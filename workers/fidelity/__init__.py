@@ -1,0 +1,6 @@
+"""May leave out, never make up, always say so: forms of a text, and the check of every one."""
+
+from .check import Verdict, check, digest_of
+from .choose import Chosen, Lossy, choose
+
+__all__ = ["Chosen", "Lossy", "Verdict", "check", "choose", "digest_of"]

@@ -1,0 +1,148 @@
+"""The best faithful form of a body: every candidate is checked before it counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Literal, NamedTuple
+
+from shared.content import Kind
+
+from . import notes
+from .check import Verdict, check, plain
+from .extract import extract, lines_in
+from .json_form import shortened
+from .must_see import must_see
+from .reversible import Form, folded_prefixes, folded_repeats, grouped_matches
+from .rows import shortened_rows
+
+_LEAST_SAVED = 0.08
+_LEAST_LOST = 0.2
+"""What an extract must save of a body: less is not worth a marker."""
+_ENOUGH = 0.6
+"""A reversible form is taken where it saves this share of what the best lossy one saves."""
+_SMALLEST = 300
+_REVERSIBLE: frozenset[Kind] = frozenset(
+    {"log", "test_run", "search", "listing", "table", "json", "error", "other"}
+)
+_COUNTED = frozenset({"log", "table", "listing", "other"})
+
+Engine = Callable[[str], str | None]
+"""Runs an engine on a body; None where it leaves it as it is."""
+
+
+class Chosen(NamedTuple):
+    """What became of a body: None for ``text`` where it stays.
+
+    ``lossy`` says that ``text`` carries a marker. ``failed`` names engine, reason and line of each
+    candidate that did not pass the check.
+    """
+
+    text: str | None
+    engine: str = ""
+    lossy: bool = False
+    failed: tuple[tuple[str, str, str], ...] = ()
+
+
+class Lossy(NamedTuple):
+    """How lines of a body may go: ``engine`` by ``name``, the marker's ``digest``.
+
+    ``rendered`` is how free the engine's result is, as in :func:`check`; empty where it is a choice
+    of lines.
+    """
+
+    name: str
+    engine: Engine
+    digest: str
+    rendered: Literal["", "ordered", "free"] = ""
+
+
+class _Candidate(NamedTuple):
+    text: str
+    name: str
+    lossy: bool
+    verdict: Verdict
+
+
+def choose(body: str, kind: Kind, lossy: Lossy | None) -> Chosen:
+    """Return the form of ``body`` that saves most and passes the check."""
+    if len(body) < _SMALLEST or notes.holds_notes(body):
+        return Chosen(None)
+    found = list(_candidates(body, kind, lossy))
+    failed = tuple(
+        (c.name, c.verdict.reason, c.verdict.line) for c in found if not c.verdict.passes
+    )
+    best = _best([c for c in found if c.verdict.passes], len(body))
+    if best is None:
+        return Chosen(None, failed=failed)
+    return Chosen(best.text, best.name, best.lossy, failed)
+
+
+def _best(passed: list[_Candidate], size: int) -> _Candidate | None:
+    exact = min((c for c in passed if not c.lossy), key=lambda c: len(c.text), default=None)
+    short = min((c for c in passed if c.lossy), key=lambda c: len(c.text), default=None)
+    if exact is not None and size - len(exact.text) < _LEAST_SAVED * size:
+        exact = None
+    if short is not None and size - len(short.text) < _LEAST_LOST * size:
+        short = None
+    if exact is None or short is None:
+        return exact or short
+    return exact if size - len(exact.text) >= _ENOUGH * (size - len(short.text)) else short
+
+
+def _candidates(body: str, kind: Kind, lossy: Lossy | None) -> Iterable[_Candidate]:
+    if kind in _REVERSIBLE:
+        yield from _reversible(body, kind)
+    if lossy is None:
+        return
+    if kind == "json":
+        made = shortened_rows(body, lossy.digest)
+        if made is not None:
+            verdict = check(body, made, digest=lossy.digest, rendered="free")
+            yield _Candidate(made, "farm_rows", True, verdict)
+        return
+    result = lossy.engine(body)
+    if lossy.rendered:
+        if result is not None:
+            verdict = check(body, result, digest=lossy.digest, rendered=lossy.rendered)
+            yield _Candidate(result, lossy.name, True, verdict)
+        return
+    made = _extracted(body, kind, result, lossy.digest)
+    if made is not None:
+        name = lossy.name if result is not None else "farm_extract"
+        yield _Candidate(made, name, True, check(body, made, digest=lossy.digest))
+
+
+def _reversible(body: str, kind: Kind) -> Iterable[_Candidate]:
+    text = plain(body)
+    forms: list[Form] = []
+    if kind == "json":
+        forms += [f for f in (shortened(text),) if f is not None]
+    if kind == "search":
+        forms += [f for f in (grouped_matches(text),) if f is not None]
+    if kind != "json":
+        repeats = folded_repeats(text)
+        prefixes = folded_prefixes(repeats.text if repeats else text)
+        forms += [f for f in (repeats, _both(repeats, prefixes)) if f is not None]
+    if len(text) < len(body):
+        forms.append(Form(text, str, "farm_plain"))
+    for form in forms:
+        yield _Candidate(form.text, form.name, False, check(body, form.text, inverse=form.inverse))
+
+
+def _both(first: Form | None, second: Form | None) -> Form | None:
+    """Return ``second``, made of what ``first`` made, with both ways back."""
+    if first is None or second is None:
+        return second
+    return Form(second.text, lambda text: first.inverse(second.inverse(text)), second.name)
+
+
+def _extracted(body: str, kind: Kind, result: str | None, digest: str) -> str | None:
+    """Return the lines of ``body`` that an engine chose and those that must be seen."""
+    lines = plain(body).split("\n")
+    needed = must_see(lines, kind)
+    if needed is None:
+        return None
+    chosen = lines_in(result, lines) if result is not None else set()
+    if kind in ("markdown", "prose", "code") and not chosen:
+        return None  # nobody chose
+    return extract(lines, chosen | needed, digest, kinds=kind in _COUNTED)

@@ -1,0 +1,77 @@
+"""An extract: whole lines in their order, a note where some are missing, a marker at the end."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+
+from . import notes
+from .check import plain
+from .templates import commonest, templates
+
+_SMALLEST_GAP = 60
+"""Characters: a shorter gap costs about as much as the note that would stand for it."""
+_MOST_KINDS = 8
+
+
+def extract(lines: Sequence[str], kept: Collection[int], digest: str, *, kinds: bool) -> str | None:
+    """Return the kept ones of ``lines``, notes and the marker; None where nothing is missing.
+
+    ``kinds`` says that the missing lines are counted by their kind, too.
+    """
+    shown = _with_small_gaps(lines, set(kept))
+    missing = [place for place in range(len(lines)) if place not in shown]
+    if not missing:
+        return None
+    out: list[str] = []
+    gap = 0
+    for place, line in enumerate(lines):
+        if place not in shown:
+            gap += 1
+            continue
+        if gap:
+            out.append(notes.omitted(gap))
+            gap = 0
+        out.append(line)
+    if gap:
+        out.append(notes.omitted(gap))
+    if kinds:
+        found = commonest(templates(lines), missing, _MOST_KINDS)
+        out += [notes.like(n, kind) for kind, n in found if n > 2 and kind.strip("* ")]
+    out.append(notes.marker(len(missing), digest))
+    return "\n".join(out)
+
+
+def _with_small_gaps(lines: Sequence[str], kept: set[int]) -> set[int]:
+    """Return ``kept`` with the lines of gaps that are not worth a note."""
+    shown = set(kept)
+    gap: list[int] = []
+    size = 0
+    for place in range(len(lines) + 1):
+        if place < len(lines) and place not in kept:
+            gap.append(place)
+            size += len(lines[place]) + 1
+            continue
+        if size < _SMALLEST_GAP:
+            shown.update(gap)
+        gap, size = [], 0
+    return shown
+
+
+def lines_in(result: str, lines: Sequence[str]) -> set[int]:
+    """Return which of ``lines`` an engine's ``result`` shows, in order; it may hold others."""
+    places: dict[str, list[int]] = defaultdict(list)
+    for place, line in enumerate(lines):
+        places[line.strip()].append(place)
+    found: set[int] = set()
+    at = 0
+    for line in plain(result).split("\n"):
+        known = places.get(line.strip())
+        if known is None or not line.strip():
+            continue
+        place = bisect_left(known, at)
+        if place < len(known):
+            found.add(known[place])
+            at = known[place] + 1
+    return found

@@ -1,0 +1,266 @@
+"""JSON in fewer characters, and back, byte for byte: indentation goes, keys are said once.
+
+The text is read as tokens, never as values: numbers, strings, the order of keys and keys that come
+twice keep their spelling. A list of objects with the same keys becomes a table, ``[3]{"a","b"}``
+and a line of values for each.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NamedTuple
+
+from .reversible import Form
+
+_TOKEN = re.compile(
+    r'\s*("(?:[^"\\\x00-\x1f]|\\.)*"|-?\d[\d.eE+-]*|true|false|null|NaN|-?Infinity|[\[\]{}:,])'
+)
+_DEEPEST = 60
+_LEAST_ROWS = 3
+
+
+class Object(NamedTuple):
+    """Pairs of a key's and a value's spelling."""
+
+    pairs: list[tuple[str, Any]]
+
+
+class Style(NamedTuple):
+    """How the text was written: Python's ``json.dumps`` arguments."""
+
+    indent: str | None
+    item: str
+    key: str
+    end: str
+
+    def named(self) -> str:
+        """Return the style in words, as the note says it."""
+        if self.indent is None:
+            return "repeated keys"
+        unit = "a tab" if self.indent == "\t" else f"{len(self.indent)} blanks"
+        return f"line breaks, indentation of {unit} and repeated keys"
+
+
+class _Reader:
+    def __init__(self, text: str) -> None:
+        self._tokens = self._split(text)
+        self._at = 0
+
+    @staticmethod
+    def _split(text: str) -> list[str]:
+        out = []
+        at = 0
+        end = len(text.rstrip())
+        while at < end:
+            found = _TOKEN.match(text, at)
+            if found is None:
+                raise ValueError(f"not JSON: {text[at : at + 40]!r}")
+            out.append(found[1])
+            at = found.end()
+        return out
+
+    def read(self) -> Any:
+        value = self._value(0)
+        if self._at != len(self._tokens):
+            raise ValueError("more than one value")
+        return value
+
+    def _next(self) -> str:
+        self._at += 1
+        return self._tokens[self._at - 1]
+
+    def _expect(self, token: str) -> None:
+        if self._next() != token:
+            raise ValueError(f"no {token!r}")
+
+    def _value(self, depth: int) -> Any:
+        if depth > _DEEPEST:
+            raise ValueError("too deep")
+        mark = self._next()
+        if mark == "{":
+            return self._object(depth)
+        if mark == "[":
+            ahead = self._tokens[self._at : self._at + 3]
+            if len(ahead) == 3 and ahead[0].isdigit() and ahead[1:] == ["]", "{"]:
+                return self._table(depth)
+            return self._list(depth)
+        if mark in "]}:,":
+            raise ValueError(f"{mark!r} for a value")
+        return mark
+
+    def _object(self, depth: int) -> Object:
+        pairs = []
+        if self._tokens[self._at] == "}":
+            self._at += 1
+            return Object([])
+        while True:
+            key = self._next()
+            if key[0] != '"':
+                raise ValueError("no key")
+            self._expect(":")
+            pairs.append((key, self._value(depth + 1)))
+            mark = self._next()
+            if mark == "}":
+                return Object(pairs)
+            if mark != ",":
+                raise ValueError("no comma")
+
+    def _list(self, depth: int) -> list[Any]:
+        items: list[Any] = []
+        if self._tokens[self._at] == "]":
+            self._at += 1
+            return items
+        while True:
+            items.append(self._value(depth + 1))
+            mark = self._next()
+            if mark == "]":
+                return items
+            if mark != ",":
+                raise ValueError("no comma")
+
+    def _table(self, depth: int) -> list[Any]:
+        count = int(self._next())
+        self._at += 2
+        keys = []
+        while True:
+            keys.append(self._next())
+            if self._next() == "}":
+                break
+        rows = []
+        for _ in range(count):
+            pairs = []
+            for place, key in enumerate(keys):
+                if place:
+                    self._expect(",")
+                pairs.append((key, self._value(depth + 1)))
+            rows.append(Object(pairs))
+        return rows
+
+
+def shortened(text: str) -> Form | None:
+    """Return JSON ``text`` without indentation and with like objects' keys said once."""
+    try:
+        tree = _Reader(text).read()
+    except (ValueError, IndexError):
+        return None
+    style = _style_of(text, tree)
+    if style is None or isinstance(tree, str):
+        return None
+    out: list[str] = []
+    _write_short(tree, out)
+    note = f"[... JSON in fewer characters: {style.named()} omitted ...]"
+    made = f"{note}\n{''.join(out).strip()}"
+
+    def inverse(result: str) -> str:
+        head, body = result.split("\n", 1)
+        if head != note:
+            raise ValueError("no note")
+        return _written(_Reader(body).read(), style) + style.end
+
+    return Form(made, inverse, "farm_json") if len(made) < len(text) else None
+
+
+def _style_of(text: str, tree: Any) -> Style | None:
+    """Return the style that gives exactly ``text`` again; None where none does."""
+    end = text[len(text.rstrip()) :]
+    if text[:1] not in "[{":
+        return None
+    line = re.search(r"\n([ \t]+)\S", text)
+    tries = (
+        [Style(line[1], ",", ": ", end), Style(line[1], ",", ":", end)]
+        if line
+        else [Style(None, ", ", ": ", end), Style(None, ",", ":", end), Style(None, ",", ": ", end)]
+    )
+    for style in tries:
+        if _written(tree, style) + end == text:
+            return style
+    return None
+
+
+def _written(tree: Any, style: Style) -> str:
+    out: list[str] = []
+    _write(tree, style, "", out)
+    return "".join(out)
+
+
+def _write(tree: Any, style: Style, margin: str, out: list[str]) -> None:
+    if isinstance(tree, str):
+        out.append(tree)
+        return
+    is_object = isinstance(tree, Object)
+    items = tree.pairs if is_object else tree
+    left, right = "{}" if is_object else "[]"
+    if not items:
+        out.append(left + right)
+        return
+    inner = "" if style.indent is None else f"\n{margin}{style.indent}"
+    deeper = margin + (style.indent or "")
+    out.append(left)
+    for place, item in enumerate(items):
+        out.append((style.item if place else "") + inner)
+        if is_object:
+            out += [item[0], style.key]
+            item = item[1]
+        _write(item, style, deeper, out)
+    out.append(("" if style.indent is None else f"\n{margin}") + right)
+
+
+def keys_of_rows(tree: Any) -> list[str] | None:
+    """Return the keys that all objects of the list have, in order; None where it is no table."""
+    if not isinstance(tree, list) or len(tree) < _LEAST_ROWS:
+        return None
+    if not all(isinstance(row, Object) for row in tree):
+        return None
+    keys = [key for key, _ in tree[0].pairs]
+    if not keys or any([k for k, _ in row.pairs] != keys for row in tree):
+        return None
+    return keys
+
+
+def _write_short(tree: Any, out: list[str], depth: int = 0) -> None:
+    if isinstance(tree, str):
+        out.append(tree)
+        return
+    keys = keys_of_rows(tree)
+    if keys is not None:
+        out.append(f"\n{header(len(tree), keys)}\n")
+        for row in tree:
+            out.append(row_of(row))
+            out.append("\n")
+        return
+    is_object = isinstance(tree, Object)
+    items = tree.pairs if is_object else tree
+    out.append("{" if is_object else "[")
+    # An element a line near the root, so that a reader finds his way.
+    between = ",\n" if depth == 0 or (depth == 1 and not is_object) else ", "
+    for place, item in enumerate(items):
+        if place:
+            out.append(between)
+        if is_object:
+            out += [item[0], ": "]
+            item = item[1]
+        _write_short(item, out, depth + 1)
+    out.append("}" if is_object else "]")
+
+
+def header(count: int, keys: list[str]) -> str:
+    """Return the line above a table's rows."""
+    return f"[{count}]{{{','.join(keys)}}}"
+
+
+def row_of(row: Object) -> str:
+    """Return an object's values as a table's row."""
+    return ",".join(_written(value, Style(None, ", ", ": ", "")) for _, value in row.pairs)
+
+
+def rows_of(text: str) -> tuple[list[str], list[list[str]]] | None:
+    """Return keys and rows (values as spelt) of JSON ``text`` that is one list of like objects."""
+    try:
+        tree = _Reader(text).read()
+    except (ValueError, IndexError):
+        return None
+    keys = keys_of_rows(tree)
+    if keys is None:
+        return None
+    flat = Style(None, ", ", ": ", "")
+    return keys, [[_written(value, flat) for _, value in row.pairs] for row in tree]

@@ -1,0 +1,197 @@
+"""The lines that stay in sight whatever an engine chose, by what the text is."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from shared.content import Kind
+
+from .templates import templates
+
+_ENDS = {"log": 6, "test_run": 8, "search": 6, "listing": 20, "table": 20}
+_MOST_ERRORS = 0.5
+"""Share of lines that are errors from which a text is all errors: it stays whole."""
+BAD = re.compile(
+    r"\b(?:errors?|err|fail(?:s|ed|ure|ures|ing)?|fatal|panic(?:ked)?|\w*exception|\w*Error"
+    r"|critical|severe|alert|emerg|traceback|caused by|denied|refused|time[d-]? ?out|timeout"
+    r"|reject(?:ed|s)?|abort(?:ed)?|killed|oom\w*|segfault|unhandled|corrupt\w*|crash\w*"
+    r"|unreachable|unavailable|invalid|missing|not found|cannot|can't|could not|unable to"
+    r"|E\d{3,4})\b"
+    r"|[✗✘×❯]|\bFAIL|CrashLoop|BackOff|\bOOM|Evicted|Unhealthy",
+    re.I,
+)
+_HARMLESS = re.compile(
+    r"\b(?:0|no) (?:errors?|failures?|failed)|(?:errors?|failed|failures?)[=:] ?0\b"
+)
+_WARN = re.compile(r"\bwarn(?:ing|ings|ed)?\b|\bdeprecat\w+", re.I)
+_TOTAL = re.compile(
+    r"\d+ (?:passed|failed|skipped|errors?|failures?|warnings?|tests?|examples?|passing|failing)\b"
+    r"|\b(?:total|summary|duration|finished|completed|done|result|exit(?:ed)?|took|elapsed|coverage)\b",
+    re.I,
+)
+_FRAME = re.compile(
+    r"\s+at [\w.$<>/\[\]]+|\s+File \".*\", line \d+|\s+\.\.\. \d+ (?:more|common)"
+    r"|\s+\S+\.(?:go|rs|c|cc|cpp|rb|php|ex|exs):\d+|\s+from \S+:\d+|\s+\^+\s*$|\s+~+\^*"
+    r"|\t\S+\(.*\)|[\w./*()-]+\(0x[0-9a-f, x.]+\)$|\s+\d+: +(?:0x)?\w+|\s+[│|]\s"
+)
+_PASSED = re.compile(
+    r"\s*(?:[✓✔√]|PASS(?:ED)?\b|ok\b|--- PASS|=== (?:RUN|PAUSE|CONT)|\S+::\S+ PASSED"
+    r"|test \S+ \.\.\. ok"
+    r"|\S+\.py \.+ +\[ *\d+%\]|\[INFO\]|\.+ *(?:\[ *\d+%\])?$|RUNS\b|.*\bPASSED\b)"
+)
+_HEAD = re.compile(r"\s*(?:#{1,6} |={3,}|-{4,}|[A-Z][A-Z ]{4,}$)")
+_NUMBER = re.compile(
+    r"(?<![\w.:-])(\d+(?:\.\d+)?)(?=(?:ms|s|us|µs|%|[kKMG]?i?[bB])?(?:[\s,;)\]]|$))"
+)
+_HIT = re.compile(r".+?(?::\d+)?:")
+
+
+def must_see(lines: Sequence[str], kind: Kind) -> set[int] | None:
+    """Return the numbers of the lines that stay; None where the whole text is to be seen."""
+    if kind == "diff":
+        return _of_diff(lines)
+    if kind in ("markdown", "prose"):
+        return {0, len(lines) - 1}
+    if kind == "code":
+        return _ends(lines, 10)
+    if kind == "search":
+        return _of_search(lines)
+    if kind == "test_run":
+        return _of_test_run(lines)
+    return _of_entries(lines, kind)
+
+
+def _ends(lines: Sequence[str], count: int) -> set[int]:
+    full = [place for place, line in enumerate(lines) if line.strip()]
+    return {*full[:count], *full[-count:]}
+
+
+def is_bad(line: str) -> bool:
+    """Say whether a line tells of a failure."""
+    return BAD.search(line) is not None and not (
+        _HARMLESS.search(line) is not None and len(BAD.findall(line)) == 1
+    )
+
+
+def _of_entries(lines: Sequence[str], kind: Kind) -> set[int] | None:
+    """Logs, listings, tables: ends, errors, traces' heads and causes, each kind of line."""
+    kept = _ends(lines, _ENDS.get(kind, 12))
+    frames = {place for place, line in enumerate(lines) if _FRAME.match(line)}
+    bad = {p for p, line in enumerate(lines) if p not in frames and is_bad(line)}
+    if len(bad) > _MOST_ERRORS * len(lines):
+        return None
+    kept |= bad | _around_frames(lines, frames)
+    kinds = templates(lines)
+    count = Counter(kinds)
+    if kind not in ("log", "table", "listing") and len(count) > len(lines) / 4:
+        return None  # nothing repeats: every line says something else
+    kept |= _each_kind(lines, kinds, count)
+    kept |= _extremes(lines, kinds, count)
+    warned = [p for p, line in enumerate(lines) if _WARN.search(line)]
+    if len(warned) <= len(lines) // 10:
+        kept.update(warned)
+    kept.update(
+        p for p, line in enumerate(lines)
+        if p not in frames and (_HEAD.match(line) or (count[kinds[p]] < 4 and _TOTAL.search(line)))
+    )  # fmt: skip
+    return kept
+
+
+def _each_kind(lines: Sequence[str], kinds: list[str], count: Counter[str]) -> set[int]:
+    """Return the first line of each kind, the last of frequent ones, and all of rare ones."""
+    rare = [p for p, k in enumerate(kinds) if lines[p].strip() and count[k] <= 2]
+    kept = set(rare) if len(rare) <= len(lines) // 4 else set()
+    first: dict[str, int] = {}
+    last: dict[str, int] = {}
+    for place, kind in enumerate(kinds):
+        first.setdefault(kind, place)
+        last[kind] = place
+    kept.update(first.values())
+    kept.update(last[kind] for kind in first if count[kind] > 2)
+    return kept
+
+
+def _extremes(lines: Sequence[str], kinds: list[str], count: Counter[str]) -> set[int]:
+    """Return of each frequent kind the lines with the largest number at each of its places."""
+    best: dict[tuple[str, int], tuple[float, int]] = {}
+    last: dict[tuple[str, int], float] = {}
+    climbs: dict[tuple[str, int], bool] = defaultdict(lambda: True)
+    for place, line in enumerate(lines):
+        if count[kinds[place]] < 8:
+            continue
+        for slot, found in enumerate(_NUMBER.findall(line)[:6]):
+            key, value = (kinds[place], slot), float(found)
+            climbs[key] = climbs[key] and value >= last.get(key, value)
+            last[key] = value
+            if value > best.get(key, (-1.0, 0))[0]:
+                best[key] = (value, place)
+    return {place for key, (_, place) in best.items() if not climbs[key]}
+
+
+def _around_frames(lines: Sequence[str], frames: set[int]) -> set[int]:
+    """Return what tells a stack trace: lines around its frames, the first and the last frame."""
+    kept: set[int] = set()
+    place = 0
+    while place < len(lines):
+        if place not in frames:
+            place += 1
+            continue
+        end = place
+        # A frame's source line stands below it, deeper in.
+        while end < len(lines) and (
+            end in frames or (lines[end][:4] == "    " and end - 1 in frames)
+        ):
+            end += 1
+        kept.update(range(max(0, place - 2), place + 2))
+        kept.update(range(max(place, end - 2), min(len(lines), end + 2)))
+        place = end
+    return kept
+
+
+def _of_test_run(lines: Sequence[str]) -> set[int] | None:
+    """Return all but passed tests and the middles of stack traces."""
+    frames = {p for p, line in enumerate(lines) if _FRAME.match(line)}
+    passed = {p for p, line in enumerate(lines) if _PASSED.match(line) and not is_bad(line)}
+    blank = {
+        p for p, line in enumerate(lines)
+        if not line.strip() and (p == 0 or p - 1 in passed or not lines[p - 1].strip())
+    }  # fmt: skip
+    kept = set(range(len(lines))) - frames - passed - blank
+    kept |= _around_frames(lines, frames) | _ends(lines, 6)
+    kept.update(p for p in passed if _TOTAL.search(lines[p]) and "ms" not in lines[p])
+    first = next(iter(sorted(passed)), None)
+    return kept if first is None else kept | {first}
+
+
+def _of_search(lines: Sequence[str]) -> set[int] | None:
+    """Return the matches without the lines around them; of a file with many, the first and last."""
+    hits: dict[str, list[int]] = defaultdict(list)
+    kept = _ends(lines, _ENDS["search"])
+    for place, line in enumerate(lines):
+        found = _HIT.match(line)
+        if found is None:
+            continue
+        hits[line.split(":", 1)[0]].append(place)
+        if is_bad(line):
+            kept.add(place)
+    for places in hits.values():
+        kept.update(places[:8])
+        kept.update(places[-2:])
+    return kept
+
+
+def _of_diff(lines: Sequence[str]) -> set[int]:
+    """Return all changed lines, all headers, and what stands outside of hunks."""
+    kept = _ends(lines, 4)
+    inside = False
+    for place, line in enumerate(lines):
+        if line.startswith("@@ "):
+            inside = True
+        elif line.startswith(("diff ", "commit ")):
+            inside = False
+        if not inside or line.startswith("@@ ") or line[:1] in ("+", "-", "\\"):
+            kept.add(place)
+    near = {p + d for p in kept if lines[p][:1] in ("+", "-") for d in (-2, -1, 1, 2)}
+    return kept | {p for p in near if 0 <= p < len(lines)}

@@ -1,0 +1,54 @@
+"""The lines that the farm writes into a text: notes of what is not there, and the marker.
+
+A note is one line, ``[... 37 lines omitted ...]``; a marker is the last one of what it marks. A
+text that holds such a line of its own is not shortened: nobody could tell the two apart.
+"""
+
+from __future__ import annotations
+
+import re
+
+OMITTED = re.compile(r"\[\.\.\. (\d+) (?:lines?|rows?) omitted \.\.\.\]")
+KIND = re.compile(r"\[\.\.\. (\d+) of the omitted (?:lines|rows) are like: (.*) \.\.\.\]")
+BEGIN = re.compile(r"\[\.\.\. the next (\d+) lines begin with \"(.*)\", omitted here \.\.\.\]")
+REPEATED = re.compile(r"\[\.\.\. the line above \(repeated (\d+) times\) omitted \.\.\.\]")
+PATHS = "[... each path is said once, above its lines, and omitted in them ...]"
+FORMAT = re.compile(r"\[\.\.\. JSON in fewer characters: (.*) omitted \.\.\.\]")
+ANY = re.compile(r"\[\.\.\. .* \.\.\.\]|.*(?:<<ccr:|\bhash=)[a-f0-9]{12}")
+MARKER = re.compile(
+    r"\[(\d+) (lines|rows) omitted in all\. Retrieve original: hash=([a-f0-9]{24})\]"
+)
+RENDERED = re.compile(r"\[[A-Z][\w ]+\. Retrieve original: hash=([a-f0-9]{24})\]")
+HASH = re.compile(r"(?:<<ccr:|hash=)([a-f0-9]{12,24})")
+
+
+def omitted(count: int, what: str = "line") -> str:
+    """Return the note that stands where ``count`` lines are missing."""
+    return f"[... {count} {what}{'' if count == 1 else 's'} omitted ...]"
+
+
+def like(count: int, template: str, what: str = "lines") -> str:
+    """Return the note that ``count`` of the missing lines are like ``template``."""
+    return f"[... {count} of the omitted {what} are like: {template} ...]"
+
+
+def begin(count: int, prefix: str) -> str:
+    """Return the note before ``count`` lines whose common ``prefix`` is said only here."""
+    return f'[... the next {count} lines begin with "{prefix}", omitted here ...]'
+
+
+def repeated(count: int) -> str:
+    """Return the note after a line that came ``count`` times more."""
+    return f"[... the line above (repeated {count} times) omitted ...]"
+
+
+def marker(count: int, digest: str, what: str = "lines") -> str:
+    """Return the line that leads to the original of an extract."""
+    return f"[{count} {what} omitted in all. Retrieve original: hash={digest}]"
+
+
+def holds_notes(text: str) -> bool:
+    """Say whether a line of ``text`` could be taken for a note or a marker."""
+    if not any(sign in text for sign in ("[...", "hash=", "<<ccr:")):
+        return False
+    return any(ANY.match(line) for line in text.split("\n"))

@@ -1,0 +1,79 @@
+"""A long JSON list as a table of which some rows are in sight."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+
+from . import notes
+from .json_form import header, rows_of
+from .must_see import is_bad
+
+_LEAST_ROWS = 60
+_FIRST, _LAST = 10, 5
+_FEW = 12
+"""Different values of a column up to which each is shown, and counted where it is missing."""
+
+
+def shortened_rows(text: str, digest: str) -> str | None:
+    """Return JSON ``text`` as a table with some of its rows; None where it is no long list."""
+    found = rows_of(text)
+    if found is None or len(found[1]) < _LEAST_ROWS:
+        return None
+    keys, rows = found
+    kept = set(range(_FIRST)) | set(range(len(rows) - _LAST, len(rows)))
+    few = _columns_of_few(keys, rows)
+    bad = {place for place, row in enumerate(rows) if is_bad(",".join(row))}
+    if len(bad) > len(rows) / 2:
+        return None
+    kept |= bad | _extreme(keys, rows) | _each_value(few, rows)
+    missing = [place for place in range(len(rows)) if place not in kept]
+    if len(missing) < len(rows) / 3:
+        return None
+    out = [header(len(rows), keys)]
+    gap = 0
+    for place, row in enumerate(rows):
+        if place not in kept:
+            gap += 1
+            continue
+        if gap:
+            out.append(notes.omitted(gap, "row"))
+            gap = 0
+        out.append(",".join(row))
+    for column in few:
+        for value, count in Counter(rows[p][column] for p in missing).most_common(4):
+            out.append(notes.like(count, f"{keys[column]}: {value}", "rows"))
+    out.append(notes.marker(len(missing), digest, "rows"))
+    return "\n".join(out)
+
+
+def _columns_of_few(keys: Sequence[str], rows: list[list[str]]) -> list[int]:
+    return [
+        column
+        for column in range(len(keys))
+        if 1 < len({row[column] for row in rows}) <= _FEW and len(rows[0][column]) < 60
+    ]
+
+
+def _each_value(few: list[int], rows: list[list[str]]) -> set[int]:
+    """Return the first two rows of each value of the columns with few values, and all rare ones."""
+    kept: set[int] = set()
+    for column in few:
+        places: dict[str, list[int]] = defaultdict(list)
+        for place, row in enumerate(rows):
+            places[row[column]].append(place)
+        for found in places.values():
+            kept.update(found if len(found) <= 3 else found[:2])
+    return kept
+
+
+def _extreme(keys: Sequence[str], rows: list[list[str]]) -> set[int]:
+    """Return the rows with the smallest and the largest number of each column of numbers."""
+    kept: set[int] = set()
+    for column in range(len(keys)):
+        try:
+            values = [float(row[column]) for row in rows]
+        except ValueError:
+            continue
+        kept |= {values.index(max(values)), values.index(min(values))}
+    return kept
