@@ -11,9 +11,9 @@ from typing import NamedTuple, Protocol
 
 from shared.content import Content, Envelope, Kind, classify, unwrap
 from shared.jobs import Block, Form, Job, Options, Original, is_tool_output
-from shared.upstream import EngineRouter, TextEngine, counter_for
+from shared.upstream import EngineRouter, TextCrusherEngine, TextEngine, counter_for
 
-from .fidelity import Chosen, Lossy, choose, digest_of
+from .fidelity import Chosen, Lossy, choose, digest_of, extract_of_spans
 
 _ENGINE: dict[Kind, str] = {
     "log": "log", "test_run": "log", "search": "search", "diff": "diff", "html": "html",
@@ -85,7 +85,13 @@ def faithful_form(job: Job, block: Block, routers: Routers) -> Made:
 def read_free_text(job: Job, block: Block, routers: Routers) -> None:
     """Give the block's free text to the text engine and drop the result: a batch reads ahead."""
     work = _taken_apart(job, block, routers)
-    if _may_lose(work, routers) and work.content.pool == "gpu":
+    engine = routers.text_engine
+    if (
+        engine is not None
+        and engine.marks
+        and _may_lose(work, routers)
+        and work.content.pool == "gpu"
+    ):
         work.router.shorten(work.envelope.body, job.context, job.options.target_ratio)
 
 
@@ -118,8 +124,8 @@ def _lossy(work: _Work, routers: Routers, digest: str) -> Lossy | None:
     if work.content.pool != "gpu":
         return Lossy(name, lambda body: _by_router(work, body), digest)
     engine = routers.text_engine
-    if engine is None or not engine.marks:
-        return Lossy(name, lambda body: _lines_of(work, body), digest)
+    if isinstance(engine, TextCrusherEngine):
+        return Lossy(name, lambda body: _sentences_of(work, engine, body, digest), digest, "exact")
     return Lossy(name, lambda body: _words_of(work, body, digest), digest, "ordered")
 
 
@@ -140,15 +146,14 @@ def _page(router: EngineRouter, body: str, digest: str) -> str | None:
     return f"{text}\n[HTML page reduced to its text. Retrieve original: hash={digest}]"
 
 
-def _lines_of(work: _Work, body: str) -> str | None:
-    ratio = work.job.options.target_ratio
-    made = work.router.shorten(body, work.job.context, ratio)
-    return None if made == body else made
+def _sentences_of(work: _Work, engine: TextCrusherEngine, body: str, digest: str) -> str | None:
+    spans = engine.kept(body, work.job.context, work.job.options.target_ratio)
+    return extract_of_spans(body, spans, digest)
 
 
 def _words_of(work: _Work, body: str, digest: str) -> str | None:
-    made = _lines_of(work, body)
-    if made is None:
+    made = work.router.shorten(body, work.job.context, work.job.options.target_ratio)
+    if made == body:
         return None
     words = _OWN_MARKER.sub("", made)
     return f"{words}\n[Text shortened to its key words. Retrieve original: hash={digest}]"

@@ -2,5 +2,6 @@
 
 from .check import Verdict, check, digest_of
 from .choose import Chosen, Lossy, choose
+from .extract import extract_of_spans
 
-__all__ = ["Chosen", "Lossy", "Verdict", "check", "choose", "digest_of"]
+__all__ = ["Chosen", "Lossy", "Verdict", "check", "choose", "digest_of", "extract_of_spans"]

@@ -103,6 +103,8 @@ def _replayed(original: str, result: str) -> Verdict:
     end = notes.MARKER.fullmatch(shown[-1])
     if end is None:
         return Verdict("unfaithful", "no count in the marker", shown[-1][:100])
+    if end[2] == "words":
+        return _replayed_by_words(original, shown[:-1], int(end[1]))
     words: frozenset[str] | None = None
     for line in shown[:-1]:
         gap = notes.OMITTED.fullmatch(line)
@@ -126,6 +128,29 @@ def _replayed(original: str, result: str) -> Verdict:
     if missing != int(end[1]) or counted > missing:
         return Verdict("unfaithful", "a wrong count", shown[-1][:100])
     if missing >= len(lines):
+        return Verdict("unfaithful", "nothing in sight")
+    return Verdict("extract")
+
+
+def _replayed_by_words(original: str, shown: list[str], counted: int) -> Verdict:
+    """Walk prose by its words: those in sight stand there, and each note counts what is not."""
+    words = original.split()
+    at = missing = 0
+    for line in shown:
+        gap = notes.WORDS.fullmatch(line)
+        if gap is not None:
+            at += int(gap[1])
+            missing += int(gap[1])
+            continue
+        here = line.split()
+        if words[at : at + len(here)] != here:
+            return Verdict("unfaithful", "not words of the original here", line[:100])
+        at += len(here)
+    if at != len(words):
+        return Verdict("unfaithful", "words missing without a note", f"{len(words) - at} words")
+    if missing != counted:
+        return Verdict("unfaithful", "a wrong count", f"{missing} for {counted}")
+    if missing >= len(words):
         return Verdict("unfaithful", "nothing in sight")
     return Verdict("extract")
 

@@ -46,14 +46,14 @@ class Chosen(NamedTuple):
 class Lossy(NamedTuple):
     """How lines of a body may go: ``engine`` by ``name``, the marker's ``digest``.
 
-    ``rendered`` is how free the engine's result is, as in :func:`check`; empty where it is a choice
-    of lines.
+    ``rendered`` says how free the engine's result is, as in :func:`check`: ``exact`` where it is an
+    extract already, empty where lines are to be taken from it.
     """
 
     name: str
     engine: Engine
     digest: str
-    rendered: Literal["", "ordered", "free"] = ""
+    rendered: Literal["", "exact", "ordered", "free"] = ""
 
 
 class _Candidate(NamedTuple):
@@ -103,7 +103,8 @@ def _candidates(body: str, kind: Kind, lossy: Lossy | None) -> Iterable[_Candida
     result = lossy.engine(body)
     if lossy.rendered:
         if result is not None:
-            verdict = check(body, result, digest=lossy.digest, rendered=lossy.rendered)
+            free = "" if lossy.rendered == "exact" else lossy.rendered
+            verdict = check(body, result, digest=lossy.digest, rendered=free)
             yield _Candidate(result, lossy.name, True, verdict)
         return
     made = _extracted(body, kind, result, lossy.digest)

@@ -75,3 +75,22 @@ def lines_in(result: str, lines: Sequence[str]) -> set[int]:
             found.add(known[place])
             at = known[place] + 1
     return found
+
+
+def extract_of_spans(text: str, spans: Sequence[tuple[int, int]], digest: str) -> str | None:
+    """Return the kept ``spans`` (start, end) of prose ``text``, in order, with notes between them.
+
+    None where nothing is missing. What is missing is counted in words.
+    """
+    out: list[str] = []
+    missing = at = 0
+    for start, end in [*spans, (len(text), len(text))]:
+        gap = len(text[at:start].split())
+        if gap:
+            out.append(notes.omitted(gap, "word"))
+            missing += gap
+        out.append(text[start:end].strip("\n"))
+        at = end
+    if not missing:
+        return None
+    return "\n".join([*[part for part in out if part], notes.marker(missing, digest, "words")])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 OMITTED = re.compile(r"\[\.\.\. (\d+) (?:lines?|rows?) omitted \.\.\.\]")
+WORDS = re.compile(r"\[\.\.\. (\d+) words? omitted \.\.\.\]")
 KIND = re.compile(r"\[\.\.\. (\d+) of the omitted (?:lines|rows) are like: (.*) \.\.\.\]")
 BEGIN = re.compile(r"\[\.\.\. the next (\d+) lines begin with \"(.*)\", omitted here \.\.\.\]")
 REPEATED = re.compile(r"\[\.\.\. the line above \(repeated (\d+) times\) omitted \.\.\.\]")
@@ -16,7 +17,7 @@ PATHS = "[... each path is said once, above its lines, and omitted in them ...]"
 FORMAT = re.compile(r"\[\.\.\. JSON in fewer characters: (.*) omitted \.\.\.\]")
 ANY = re.compile(r"\[\.\.\. .* \.\.\.\]|.*(?:<<ccr:|\bhash=)[a-f0-9]{12}")
 MARKER = re.compile(
-    r"\[(\d+) (lines|rows) omitted in all\. Retrieve original: hash=([a-f0-9]{24})\]"
+    r"\[(\d+) (lines|rows|words) omitted in all\. Retrieve original: hash=([a-f0-9]{24})\]"
 )
 RENDERED = re.compile(r"\[[A-Z][\w ]+\. Retrieve original: hash=([a-f0-9]{24})\]")
 HASH = re.compile(r"(?:<<ccr:|hash=)([a-f0-9]{12,24})")
