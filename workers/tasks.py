@@ -65,7 +65,7 @@ class Engines:
     def _try(self, text: str) -> None:
         block = Block("warm-up", text, "tool_result", "user")
         self.router(Options()).run(block, "warm up", Options(), counter_for("default"))
-        job = Job("warm-up", "", Options(), "warm up", "warm-up", 0.0, [block])
+        job = Job("warm-up", "", Options(), "warm up", "warm-up", [block])
         faithful_form(job, block, self)
 
 
