@@ -43,6 +43,16 @@ def user_tag(user: str) -> str:
     return blake2b(user.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
+def tenant_of(user: str) -> str:
+    """Return who answers for a user's name: the tenant in ``tenant/user``, or the user alone.
+
+    Names that a tenant makes up are all of that form (:mod:`api.http.auth`). A playground's name
+    ends in the name of whoever opened it.
+    """
+    name = user.rpartition("\t")[2]
+    return name.partition("/")[0] or name
+
+
 def cache(tag: str) -> str:
     """Hash, block key -> packed form: the user's session cache."""
     return f"{PREFIX}:{{u:{tag}}}:cache"
@@ -102,7 +112,7 @@ def load(pool: str) -> str:
 
 
 def jobs(pool: str) -> str:
-    """Hash, job id -> user's tag, blocks and bytes of a job that waits or runs."""
+    """Hash, job id -> user's tag, blocks, bytes, tenant's tag of a job that waits or runs."""
     return f"{PREFIX}:jobs:{pool}"
 
 

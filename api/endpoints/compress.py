@@ -11,6 +11,7 @@ import falcon.asgi
 import msgspec
 import structlog
 
+from shared import keys
 from shared.deadline import Deadline
 from shared.errors import RequestError
 from shared.settings import Settings
@@ -69,7 +70,7 @@ class CompressResource:
                 user,
                 body,
                 deadline,
-                Origin(request_id, trace),
+                Origin(request_id, trace, keys.user_tag(keys.tenant_of(user))),
                 bypass=(req.get_header("x-headroom-bypass") or "").lower() == "true",
             )
         seconds = time.perf_counter() - started

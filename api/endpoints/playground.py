@@ -8,6 +8,7 @@ import falcon
 import falcon.asgi
 import structlog
 
+from shared import keys
 from shared.deadline import Deadline
 from shared.errors import InvalidField
 from shared.settings import Settings
@@ -42,7 +43,8 @@ class PlaygroundResource:
             raise InvalidField("'x-headroom-playground' must name the page that asks")
         body = await read_body(req, min(SMALL_BODY_BYTES, self._settings.max_body_bytes))
         trace = Trace()
-        origin = Origin(req.context.request_id, trace_of(req))
+        tenant = keys.user_tag(keys.tenant_of(sandbox))
+        origin = Origin(req.context.request_id, trace_of(req), tenant)
         answer = await self._compressor.compress(sandbox, body, deadline, origin, trace=trace)
         spent = (time.perf_counter() - started) * 1000
         _log.info(

@@ -21,6 +21,8 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{
 """W3C Trace Context, level 1."""
 _PAGE = re.compile("[A-Za-z0-9-]{1,64}")
 SMALL_BODY_BYTES = 1 << 20
+PLAYGROUND = "playground"
+"""How a sandbox's name begins."""
 ARRIVED = "headroom_farm.arrived"
 """Key in a request's ASGI scope: ``time.monotonic()`` when its head had arrived."""
 _AT_END = "headroom_farm.at_end"
@@ -48,7 +50,7 @@ def sandbox_of(req: falcon.asgi.Request) -> str | None:
         return None
     if not _PAGE.fullmatch(page):
         raise InvalidField("'x-headroom-playground' must be 1 to 64 letters, digits or hyphens")
-    return f"playground\t{page}\t{user_of(req)}"
+    return f"{PLAYGROUND}\t{page}\t{user_of(req)}"
 
 
 def trace_of(req: falcon.asgi.Request) -> str:

@@ -40,10 +40,14 @@ Make = Callable[[list[str]], Awaitable[list[Block]]]
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a job comes from: its request's id and W3C ``traceparent`` (empty: none)."""
+    """Where a job comes from: its request's id and W3C ``traceparent`` (empty: none).
+
+    ``tenant`` is the tag of who answers for its user; empty where that is the user.
+    """
 
     request_id: str
     trace: str = ""
+    tenant: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +288,7 @@ class Dispatcher:
                     most_ms,
                     keys.JOB_PREFIX,
                     self._pools.bytes_in(pool, most_ms / 1000),
+                    order.origin.tenant,
                 ],
             ),
             deadline,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,10 @@ from .redis_guard import RedisGuard
 
 _AT_ONCE = 8
 """Users written for at once: each takes a connection."""
+
+_SLACK = 100
+"""Beyond their bound, sessions are ended until a hundredth of it is free: the list is read whole
+for that."""
 
 
 @dataclass(slots=True)
@@ -128,14 +133,23 @@ class UserStore:
         pipe.zcard(keys.SESSIONS)
         *_, count = await self._queues.ask(pipe.execute(), deadline)
         if count > settings.max_user_sessions:
-            await self._end_oldest(count - settings.max_user_sessions, deadline)
+            await self._end_oldest(deadline)
 
-    async def _end_oldest(self, count: int, deadline: Deadline) -> None:
-        popped = self._queues.client.zpopmin(keys.SESSIONS, count)
-        for name, _ in await self._queues.ask(popped, deadline):
-            tag = keys.user_tag(name.decode("utf-8", "surrogatepass"))
-            gone = self._state.client.unlink(keys.cache(tag), keys.ages(tag), keys.session(tag))
-            await self._state.ask(gone, deadline, tag)
+    async def _end_oldest(self, deadline: Deadline) -> None:
+        """End sessions beyond the bound: the oldest of the tenants who have the most."""
+        redis = self._queues.client
+        found = await self._queues.ask(redis.zrangebyscore(keys.SESSIONS, "-inf", "+inf"), deadline)
+        names = [name.decode("utf-8", "surrogatepass") for name in found]
+        bound = self._settings.max_user_sessions
+        gone = _beyond(names, bound - bound // _SLACK)
+        if not gone:
+            return
+        taken = [name.encode("utf-8", "surrogatepass") for name in gone]
+        await self._queues.ask(redis.zrem(keys.SESSIONS, *taken), deadline)
+        for name in gone:
+            tag = keys.user_tag(name)
+            ended = self._state.client.unlink(keys.cache(tag), keys.ages(tag), keys.session(tag))
+            await self._state.ask(ended, deadline, tag)
 
     async def note(self, users: Mapping[str, SessionActivity], deadline: Deadline) -> None:
         """Write down what the session caches of ``users``, by name, did; the latest is last."""
@@ -186,3 +200,30 @@ class UserStore:
             failed += [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         if failed:
             raise failed[0]
+
+
+def _beyond(names: Sequence[str], most: int) -> list[str]:
+    """Return which sessions, oldest first in ``names``, are to end so that ``most`` are left.
+
+    All tenants may have as many as the same number allows, so who has fewer loses none. Where
+    there are more tenants than sessions may be, the oldest sessions go.
+    """
+    counts = Counter(map(keys.tenant_of, names))
+    left, share = most, 0
+    for rank, count in enumerate(sorted(counts.values())):
+        share = left // (len(counts) - rank)
+        if count > share:
+            break
+        left -= count
+    else:
+        return []
+    over = {tenant: count - max(1, share) for tenant, count in counts.items()}
+    gone, kept = [], []
+    for name in names:
+        tenant = keys.tenant_of(name)
+        if over[tenant] > 0:
+            over[tenant] -= 1
+            gone.append(name)
+        else:
+            kept.append(name)
+    return gone + kept[: max(0, len(kept) - most)]

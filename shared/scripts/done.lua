@@ -11,10 +11,14 @@ if redis.call('EXISTS', KEYS[5]) == 0 then -- a pool that holds nothing has no l
   redis.call('DEL', KEYS[4])
   return
 end
-local user, blocks, bytes = unpack(cmsgpack.unpack(held))
+local user, blocks, bytes, tenant = unpack(cmsgpack.unpack(held))
 for name, amount in pairs({blocks = blocks, bytes = bytes}) do
   redis.call('HINCRBY', KEYS[4], name, -amount)
   if redis.call('HINCRBY', KEYS[4], name .. ':' .. user, -amount) <= 0 then
     redis.call('HDEL', KEYS[4], name .. ':' .. user)
+  end
+  local of_tenant = tenant and tenant ~= '' and 'tenant_' .. name .. ':' .. tenant
+  if of_tenant and redis.call('HINCRBY', KEYS[4], of_tenant, -amount) <= 0 then
+    redis.call('HDEL', KEYS[4], of_tenant)
   end
 end

@@ -40,11 +40,12 @@ def push(farm: Farm, pool: str) -> Push:
         most: int = 8,
         ms: int = 60_000,
         bytes_ahead: int = -1,
+        tenant: str = "",
     ) -> int:
         wanted = [job, user, blocks, size, most, 1000, 60, "2026-01-01T00:00:00Z", pool, b"[]"]
         found: int = run(
             keys=[keys.queue(pool), keys.job(job), keys.load(pool), keys.jobs(pool)],
-            args=[*wanted, ms, keys.JOB_PREFIX, bytes_ahead],
+            args=[*wanted, ms, keys.JOB_PREFIX, bytes_ahead, tenant],
         )
         return found
 
@@ -139,6 +140,33 @@ def test_bytes_are_bounded_too_and_done_jobs_give_their_room_back(
         b"bytes:c": b"500",
         b"ahead": f"{pool}-c".encode(),
     }
+
+
+def test_tenant_that_invents_users_gets_one_share(farm: Farm, pool: str, push: Push) -> None:
+    taken = [push(f"{pool}-a{n}", f"a{n}", tenant="a") for n in range(6)]
+    assert taken == [1, 1, 1, 1, 0, 0]
+    assert [push(f"{pool}-b{n}", "b", tenant="b") for n in range(2)] == [1, 1]
+    assert _waiting(farm, pool)[:2] == [f"{pool}-a0", f"{pool}-b0"]  # but one of a's is ahead
+    queue = PoolQueue(farm.redis, pool, Settings())  # type: ignore[call-arg, unused-ignore]
+    for job in [f"{pool}-a{n}" for n in range(4)]:
+        queue.done(job, "done")
+    assert {n for n in farm.redis.hkeys(keys.load(pool)) if n.endswith(b":a")} == set()
+    assert push(f"{pool}-a9", "a9", tenant="a") == 1  # its room came back
+
+
+def test_user_beside_flood_of_own_tenant_takes_its_place(farm: Farm, pool: str, push: Push) -> None:
+    for n in range(3):
+        assert push(f"{pool}-x{n}", "x", most=100, tenant="a") == 1
+    assert push(f"{pool}-b0", "b", most=100) == 1
+    assert push(f"{pool}-y0", "y", most=100, tenant="a") == 1
+    order = [job.removeprefix(f"{pool}-") for job in _waiting(farm, pool)]
+    assert order == ["x0", "b0", "y0", "x2", "x1"]  # nobody but the flood waits for it
+
+
+def test_flood_inside_tenant_leaves_room_to_its_users(farm: Farm, pool: str, push: Push) -> None:
+    taken = [push(f"{pool}-x{n}", "x", most=9, tenant="a") for n in range(5)]
+    assert taken == [1, 1, 1, 0, 0]  # a third: half of what its tenant could have
+    assert push(f"{pool}-y", "y", most=9, tenant="a") == 1
 
 
 def test_claim_that_no_job_serves_names_who_waits(farm: Farm) -> None:

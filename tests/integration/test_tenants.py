@@ -1,0 +1,59 @@
+"""One tenant's invented users cost no other tenant anything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import pytest
+
+from api.http.request import PLAYGROUND
+from api.runtime.redis_guard import RedisGuard
+from api.runtime.user_store import SessionActivity, UserStore
+from shared import keys
+from shared.connection import connect_async
+from shared.deadline import Deadline
+from shared.settings import Settings
+
+from ..farm import Farm
+
+
+def test_invented_users_end_only_their_tenants_sessions(own_farm: Callable[..., Farm]) -> None:
+    farm = own_farm()
+    farm.start_redis()
+    settings = Settings(  # type: ignore[call-arg, unused-ignore]
+        redis_url=farm.environment["HEADROOM_REDIS_URL"], max_user_sessions=5
+    )
+    others = ["alice", "team/bob", "team/carol"]
+
+    async def visit(*names: str) -> None:
+        guard = RedisGuard(connect_async(settings), settings)
+        users = UserStore(settings, guard, guard)
+        for name in names:
+            tag = keys.user_tag(name)
+            farm.redis.hset(keys.cache(tag), "k", "form")
+            await users.note({name: SessionActivity(tag)}, Deadline.after(20))
+            await users.touch({name: tag}, Deadline.after(20))
+        await guard.stop()
+
+    asyncio.run(visit(*others, *[f"flood/{n}" for n in range(20)]))
+    for name in others:
+        assert farm.redis.exists(keys.cache(keys.user_tag(name))), name
+    assert farm.redis.zcard(keys.SESSIONS) <= 5
+    assert not farm.redis.exists(keys.cache(keys.user_tag("flood/3")))
+    assert farm.redis.exists(keys.cache(keys.user_tag("flood/19")))  # the latest stays
+
+
+@pytest.mark.parametrize(
+    ("name", "tenant"),
+    [
+        ("team/bob", "team"),
+        ("team", "team"),
+        ("alice", "alice"),
+        ("/a/b", "/a/b"),  # named by a trusted service
+        (f"{PLAYGROUND}\tpage\tteam/bob", "team"),
+        (f"{PLAYGROUND}\tother\talice", "alice"),
+    ],
+)
+def test_name_says_which_tenant_answers_for_it(name: str, tenant: str) -> None:
+    assert keys.tenant_of(name) == tenant
