@@ -122,7 +122,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 chmod 700 "$work"
 parts=(api worker-cpu)
-workloads=(deployment/headroom-api deployment/headroom-worker-cpu)
+workloads=(statefulset/headroom-api deployment/headroom-worker-cpu)
 if has gpu; then
     parts+=(worker-gpu) workloads+=(deployment/headroom-worker-gpu)
 else
@@ -318,11 +318,14 @@ for workload in "${workloads[@]}"; do
     fi
 done
 
+# In earlier versions the front end was a Deployment, with its journal on the node.
+in_namespace delete deployment headroom-api --ignore-not-found
+
 # ── it compresses ───────────────────────────────────────────────────────────────────
 
 [ -n "$smoke" ] || { say "applied; nothing was compressed to see"; exit; }
 url=http://127.0.0.1:8788
-front_end=(exec -i deployment/headroom-api --container=api -- headroom-farm)
+front_end=(exec -i statefulset/headroom-api --container=api -- headroom-farm)
 provider=()
 ! has gpu || provider=(--provider cuda)
 in_namespace "${front_end[@]}" check farm "$url" --wait "$timeout" "${provider[@]}" </dev/null ||

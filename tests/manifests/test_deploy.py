@@ -155,13 +155,13 @@ def test_an_empty_namespace_gets_a_farm_that_compresses(cluster: Cluster) -> Non
     assert secret["url"] == "redis://headroom-redis:6379/0"
     assert re.fullmatch("[0-9a-f]{48}", secret["password"])
     applied = _objects(cluster.sent("objects.yaml")["applied"])
-    image = applied["Deployment", "headroom-api"]["spec"]["template"]["spec"]["containers"][0]
+    image = applied["StatefulSet", "headroom-api"]["spec"]["template"]["spec"]["containers"][0]
     assert image["image"] == "reg/team/headroom-farm-api:v7"
     assert ("StatefulSet", "headroom-redis") in applied
     waited = [line.split()[4] for line in cluster.asked("rollout status")]
     assert waited[0] == "statefulset/headroom-redis"
     assert set(waited[1:]) == {
-        "deployment/headroom-api",
+        "statefulset/headroom-api",
         "deployment/headroom-worker-cpu",
         "deployment/headroom-worker-text",
     }
@@ -217,7 +217,7 @@ def test_secrets_come_from_files_and_are_on_no_command_line(
     applied = _objects(cluster.sent("objects.yaml")["applied"])
     assert ("StatefulSet", "headroom-redis") not in applied
     assert not cluster.asked("statefulset/headroom-redis")
-    variables = applied["Deployment", "headroom-api"]["spec"]["template"]["spec"]["containers"][0]
+    variables = applied["StatefulSet", "headroom-api"]["spec"]["template"]["spec"]["containers"][0]
     assert "HEADROOM_TOKENS_FILE" in {v["name"] for v in variables["env"]}
 
 
@@ -243,7 +243,7 @@ def test_state_elsewhere_and_a_collector_are_reached_and_the_model_is_fetched_an
     assert ("StatefulSet", "headroom-redis") in applied
     job = applied["Job", "headroom-model"]["spec"]["template"]["spec"]["containers"][0]
     assert job["image"] == "r/headroom-farm-worker-cpu:latest"
-    variables = applied["Deployment", "headroom-api"]["spec"]["template"]["spec"]["containers"][0]
+    variables = applied["StatefulSet", "headroom-api"]["spec"]["template"]["spec"]["containers"][0]
     (state,) = [v for v in variables["env"] if v["name"] == "HEADROOM_STATE_URL"]
     assert state["valueFrom"]["secretKeyRef"]["name"] == "headroom-state"
 

@@ -208,7 +208,7 @@ def test_every_container_is_locked_down(rendered: dict[str, list[Object]]) -> No
                 assert context["capabilities"] == {"drop": ["ALL"]}
                 assert "/tmp" in {m["mountPath"] for m in container["volumeMounts"]}
                 mounted = {m["name"] for m in container["volumeMounts"]}
-                claims = {"data"} if name == "headroom-redis" else set()
+                claims = {"headroom-redis": {"data"}, "headroom-api": {"ledger"}}.get(name, set())
                 volumes = {v["name"] for v in spec["volumes"]} | claims
                 assert mounted < volumes if container in begins else mounted == volumes
                 assert container["resources"]["requests"]["cpu"]
@@ -242,8 +242,10 @@ def test_selectors_references_and_targets_exist(rendered: dict[str, list[Object]
     for name, objects in rendered.items():
         pods = [pod["metadata"]["labels"] for _, pod in _pods(objects)]
         workloads = {workload for workload, _ in _pods(objects)}
-        deployments = {
-            i["metadata"]["name"]: i["spec"] for i in objects if i["kind"] == "Deployment"
+        scaled = {
+            i["metadata"]["name"]: i["spec"]
+            for i in objects
+            if i["kind"] in ("Deployment", "StatefulSet")
         }
         for item in objects:
             spec = item.get("spec", {})
@@ -255,7 +257,7 @@ def test_selectors_references_and_targets_exist(rendered: dict[str, list[Object]
                 assert _matching(pods, spec["podSelector"]), (name, identity(item))
             if item["kind"] in ("ScaledObject", "HorizontalPodAutoscaler"):
                 assert spec["scaleTargetRef"]["name"] in workloads
-                assert "replicas" not in deployments[spec["scaleTargetRef"]["name"]]
+                assert "replicas" not in scaled[spec["scaleTargetRef"]["name"]]
             if item["kind"] == "ServiceMonitor":
                 labels = [i["metadata"]["labels"] for i in objects if i["kind"] == "Service"]
                 assert _matching(labels, spec["selector"])
@@ -370,3 +372,20 @@ def test_valkey_is_started_as_in_compose(rendered: dict[str, list[Object]]) -> N
     container = next(c for n, c in _containers(rendered["base"]) if n == "headroom-redis")
     assert container["command"] == [part.replace("$$", "$") for part in valkey["command"]]
     assert container["image"] == valkey["image"]
+
+
+def test_journal_outlives_its_pod_and_node(rendered: dict[str, list[Object]]) -> None:
+    for name, objects in rendered.items():
+        (front,) = [
+            item
+            for item in objects
+            if item["metadata"]["name"] == "headroom-api" and "template" in item.get("spec", {})
+        ]
+        pod = front["spec"]["template"]["spec"]
+        mounts = {m["mountPath"]: m["name"] for m in pod["containers"][0]["volumeMounts"]}
+        claims = {c["metadata"]["name"]: c for c in front["spec"].get("volumeClaimTemplates", [])}
+        assert mounts["/data"] in claims, f"{name}: the journal is lost with its node"
+        assert front["spec"].get("persistentVolumeClaimRetentionPolicy", {}).get("whenScaled") in (
+            None,
+            "Retain",
+        ), "a pod that was scaled away leaves what it could not write"
