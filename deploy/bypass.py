@@ -11,10 +11,10 @@ from shared.settings import Settings
 
 
 def bypass(settings: Settings, action: str, reason: str | None, seconds: int | None) -> str:
-    """Turn the switch ``on`` or ``off``, or only look (``status``); return what is so now.
+    """Turn the switch ``on`` or ``off``, or read it (``status``); return its state in words.
 
     Raises:
-        SwitchError: Redis did not answer, so nothing is known to have changed.
+        SwitchError: Redis did not answer, so it is unknown whether anything changed.
     """
     client = connect(settings)
     try:

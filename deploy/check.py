@@ -1,7 +1,7 @@
-"""``headroom-farm check``: what health checks, ``deploy/deploy.sh`` and operators ask.
+"""``headroom-farm check``: health checks for probes, ``deploy/deploy.sh`` and operators.
 
-``check api`` and ``check worker`` ask whether this container's own process does its work, for
-a probe that would restart it. ``check farm`` asks the whole farm, as an operator would.
+``check api`` and ``check worker`` check this container's own process, for a probe that restarts it.
+``check farm`` checks the whole farm, for an operator.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - compared, no
 
 
 def check_api(settings: Settings) -> str:
-    """Ask the front end of this container whether it lives.
+    """Check that this container's front end runs.
 
     Raises:
         Unhealthy: it does not answer.
@@ -43,7 +43,7 @@ def check_worker(settings: Settings, *, strict: bool) -> str:
     that is a failure only where ``strict``.
 
     Raises:
-        Unhealthy: no worker of this host gave a heartbeat lately.
+        Unhealthy: no worker of this host had a recent heartbeat.
     """
     host = socket.gethostname()
     client = connect(settings)
@@ -63,7 +63,9 @@ def check_worker(settings: Settings, *, strict: bool) -> str:
     finally:
         client.close()
     if not names:
-        raise Unhealthy(f"no worker on {host} gave a heartbeat for {keys.WORKER_TTL_SECONDS} s")
+        raise Unhealthy(
+            f"no worker on {host} had a heartbeat in the last {keys.WORKER_TTL_SECONDS} s"
+        )
     return f"{', '.join(names)} lives"
 
 
@@ -73,13 +75,13 @@ def _beginning(name: str) -> str:
 
 
 def check_farm(url: str, *, provider: str | None, seconds: float) -> str:
-    """Ask a front end whether the farm is whole, for at most ``seconds``; return what it says.
+    """Wait up to ``seconds`` until the farm is healthy; return a summary.
 
-    Whole is: ready, with a worker in every pool, and where ``provider`` is given, a text engine
+    Healthy means ready, with a worker in every pool and, if ``provider`` is given, a text engine
     whose batch ran on it.
 
     Raises:
-        Unhealthy: it was not whole in time; the message says what was missing.
+        Unhealthy: it was not healthy in time; the message says what is missing.
     """
     give_up = time.monotonic() + seconds
     while True:

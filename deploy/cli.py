@@ -19,7 +19,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="headroom-farm",
         description="Compress coding agents' conversations with headroom's engines.",
-        epilog="Settings come from HEADROOM_* variables; options win over them.",
+        epilog="Settings are read from HEADROOM_* variables; options take precedence.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
 
@@ -28,30 +28,34 @@ def _parser() -> argparse.ArgumentParser:
     up.add_argument("--cpu-workers", type=int, metavar="N")
     up.add_argument("--gpu-workers", type=int, metavar="N")
     up.add_argument("--redis-url", metavar="URL", help="default: an embedded Valkey")
-    up.add_argument(
-        "--data-dir", type=Path, metavar="DIR", help="where the embedded Valkey keeps its data"
-    )
+    up.add_argument("--data-dir", type=Path, metavar="DIR", help="data of the embedded Valkey")
     up.set_defaults(run=_up)
 
     api = commands.add_parser("api", help="run one front end")
     _server_options(api)
     api.add_argument("--redis-url", metavar="URL")
     api.add_argument("--listen-fd", type=int, metavar="FD", help="a supervisor's bound socket")
-    api.add_argument("--ready-fd", type=int, metavar="FD", help="gets a byte a serving process")
+    api.add_argument(
+        "--ready-fd", type=int, metavar="FD", help="one byte is written per serving process"
+    )
     api.set_defaults(run=_api)
 
     worker = commands.add_parser("worker", help="run one worker")
     worker.add_argument("--pool", choices=("cpu", "gpu"), required=True)
     worker.add_argument("--redis-url", metavar="URL")
-    worker.add_argument("--ready-fd", type=int, metavar="FD", help="gets a byte when it is ready")
+    worker.add_argument(
+        "--ready-fd", type=int, metavar="FD", help="a byte is written when it is ready"
+    )
     worker.set_defaults(run=_worker)
 
-    export = commands.add_parser("export", help="write the books to standard output")
+    export = commands.add_parser("export", help="write the usage records to standard output")
     export.add_argument("--format", choices=("json", "csv"), default="json")
     export.add_argument("--redis-url", metavar="URL")
     export.set_defaults(run=_export)
 
-    restore = commands.add_parser("import", help="restore exported books into an empty Redis")
+    restore = commands.add_parser(
+        "import", help="restore exported usage records into an empty Redis"
+    )
     restore.add_argument("file", type=argparse.FileType("rb"), help="an export as JSON; - is stdin")
     restore.add_argument("--redis-url", metavar="URL")
     restore.set_defaults(run=_import)
@@ -64,11 +68,11 @@ def _parser() -> argparse.ArgumentParser:
     pull.add_argument("--into", type=Path, metavar="DIR", help="default: HEADROOM_MODEL_DIR")
     pull.add_argument("--token-file", type=Path, metavar="FILE", help="a token for the hub")
     pull.set_defaults(run=_pull)
-    check = actions.add_parser("check", help="load a model, run one text, say where and how fast")
+    check = actions.add_parser("check", help="load a model, run one text, print provider and time")
     check.add_argument("directory", type=Path)
     check.set_defaults(run=_check)
 
-    demo = commands.add_parser("demo", help="post a real conversation and show what it saved")
+    demo = commands.add_parser("demo", help="post a real conversation and print the savings")
     demo.add_argument("url")
     demo.add_argument(
         "--token-file",
@@ -78,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.set_defaults(run=_demo)
 
-    bypass = commands.add_parser("bypass", help="let every conversation through verbatim, or not")
+    bypass = commands.add_parser("bypass", help="switch compression off or on for all front ends")
     bypass.add_argument("action", choices=("on", "off", "status"))
     bypass.add_argument(
         "--for",
@@ -91,19 +95,21 @@ def _parser() -> argparse.ArgumentParser:
     bypass.add_argument("--redis-url", metavar="URL")
     bypass.set_defaults(run=_bypass)
 
-    check = commands.add_parser("check", help="ask whether a part, or the farm, does its work")
+    check = commands.add_parser("check", help="check one part or the whole farm")
     parts = check.add_subparsers(dest="part", required=True)
     front_end = parts.add_parser("api", help="this container's front end")
     front_end.add_argument("--host")
     front_end.add_argument("--port", type=int)
     front_end.set_defaults(run=_check_api)
     own = parts.add_parser("worker", help="this host's workers, by their heartbeat")
-    own.add_argument("--strict", action="store_true", help="fail, too, where Redis is away")
+    own.add_argument("--strict", action="store_true", help="also fail if Redis is unavailable")
     own.add_argument("--redis-url", metavar="URL")
     own.set_defaults(run=_check_worker)
     whole = parts.add_parser("farm", help="ready, with workers in every pool")
     whole.add_argument("url")
-    whole.add_argument("--provider", choices=("cpu", "cuda"), help="wanted of a text engine")
+    whole.add_argument(
+        "--provider", choices=("cpu", "cuda"), help="required provider of a text engine"
+    )
     whole.add_argument("--wait", type=_positive, default=0, metavar="SECONDS")
     whole.set_defaults(run=_check_farm)
     return parser
@@ -123,7 +129,7 @@ def _server_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
-    """Return the environment's settings with the given options over them."""
+    """Return the environment's settings, overridden by the given options."""
     fields = Settings.model_fields
     given: dict[str, Any] = {
         name: value
@@ -221,12 +227,12 @@ def _check_farm(arguments: argparse.Namespace) -> None:
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read a command line; a wrong one ends the process with status 2."""
+    """Parse a command line; an invalid one ends the process with status 2."""
     return _parser().parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run one command; a mistake of the caller's ends with status 2 and one line."""
+    """Run one command; a usage error ends with status 2 and one line."""
     arguments = parse(argv)
     try:
         arguments.run(arguments)
@@ -234,7 +240,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"headroom-farm: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     except ValueError as error:  # pydantic's ValidationError among them
-        print(f"headroom-farm: wrong setting: {error}", file=sys.stderr)
+        print(f"headroom-farm: invalid setting: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 
 

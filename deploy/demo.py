@@ -1,6 +1,6 @@
-"""``headroom-farm demo URL``: a real conversation, what it saved and how long it took.
+"""``headroom-farm demo URL``: compresses a real conversation and prints savings and times.
 
-The tool output in it is this machine's own: its installed packages, its standard library.
+Its tool output is about this machine: its installed packages and its standard library.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class Row(NamedTuple):
 def demo(url: str, token: str | None = None) -> None:
     """Post each kind of tool output and then all of it as one conversation; print a table.
 
-    ``token`` is a bearer token, for a farm that wants one.
+    ``token`` is a bearer token, for a farm that requires one.
 
     Raises:
-        DemoError: the service cannot be reached, answers an error, or saved nothing.
+        DemoError: the service cannot be reached, answers with an error, or saved nothing.
     """
     if urlsplit(url).scheme != "http" or not urlsplit(url).netloc:
         raise DemoError(f"not an http:// URL: {url}")
@@ -58,7 +58,7 @@ def demo(url: str, token: str | None = None) -> None:
     print(_table(rows))
     idle = [row.what for row in rows if row.after >= row.before]
     if idle:
-        raise DemoError(f"nothing was saved on: {', '.join(idle)}")
+        raise DemoError(f"nothing was saved for: {', '.join(idle)}")
     last = rows[-1]
     saved = last.before - last.after
     print(
@@ -68,7 +68,7 @@ def demo(url: str, token: str | None = None) -> None:
 
 
 def _outputs() -> Iterator[tuple[str, str, str]]:
-    """Yield (kind, command, output) of every kind the farm has an engine for."""
+    """Yield (kind, command, output) for every kind of output that the farm has an engine for."""
     packages = [
         {
             "name": d.metadata["Name"],
@@ -90,7 +90,7 @@ def _outputs() -> Iterator[tuple[str, str, str]]:
 
 
 def _log(modules: list[Path]) -> str:
-    """Return the log of really compiling the standard library's modules."""
+    """Return the log of compiling the standard library's modules."""
     lines = []
     for module in modules:
         source = module.read_text("utf-8", "replace")
@@ -156,7 +156,7 @@ def _post(url: str, token: str | None, user: str, what: str, messages: list[dict
         found = json.loads(data)
         return Row(what, found["tokens_before"], found["tokens_after"], _engines(found), spent)
     except (ValueError, KeyError, TypeError):
-        raise DemoError(f"{url} answered something else than a headroom-farm does") from None
+        raise DemoError(f"{url} did not answer as a headroom-farm does") from None
 
 
 def _engines(answer: dict[str, Any]) -> str:

@@ -24,10 +24,10 @@ maxmemory-policy volatile-lru
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedValkey:
-    """A Valkey server keeping its data in ``directory`` and listening on loopback.
+    """A Valkey server with its data in ``directory``, listening on loopback.
 
-    Its password is new at each start and stands in a file only this user can read,
-    so it shows in no process list.
+    Its password is new at each start and is in a file that only this user can read, so it is
+    not visible in the process list.
     """
 
     directory: Path
@@ -58,11 +58,11 @@ class EmbeddedValkey:
 
     @property
     def url(self) -> str:
-        """Where clients find it."""
+        """The URL for clients."""
         return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
 
 
 def _quoted(path: Path) -> str:
-    """Return a path as a configuration file's argument: spaces, quotes and backslashes stay."""
+    """Return a path quoted for the configuration file, with spaces, quotes and backslashes."""
     escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

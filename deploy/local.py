@@ -1,9 +1,9 @@
 """``headroom-farm up``: the whole farm on one machine, in the foreground.
 
-Each part is a process running the very command the compose file and the manifests run.
-A part that dies is started again with back-off; the others live through it. The listening
-socket is made here and handed to the front end, so nobody is refused while it is replaced;
-where it died, callers are refused until it listens again.
+Each part is a process with the same command as in the compose file and the manifests. A part
+that dies is started again with back-off; the others continue. The supervisor creates the listening
+socket and passes it to the front end, so no connection is refused while that is replaced. If the
+front end died, connections are refused until it listens again.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from .process import SupervisedProcess
 
 _log = structlog.get_logger(__name__)
 _STOP_SECONDS = 8.0
-"""What a part may take to end beyond its drain and the deadline of its last request."""
+"""Seconds that a part may take to end beyond its drain and its last request's deadline."""
 _READY_SECONDS = 60.0
 _TICK_SECONDS = 0.1
 _OVER = object()
 
 LOCAL = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""Opens URLs of this machine, whatever proxy the environment names for others."""
+"""Opens URLs of this machine without the proxy that the environment may name."""
 
 
 @dataclass(slots=True)
@@ -51,7 +51,7 @@ class Farm:
     stopping: bool = False
     roll_asked: bool = False
     _rolling: Iterator[None] | None = None
-    _passing: list[SupervisedProcess] = field(default_factory=list)  # on their way in or out
+    _passing: list[SupervisedProcess] = field(default_factory=list)  # starting or stopping
 
     def run(self) -> None:
         """Run the farm until SIGINT or SIGTERM; SIGHUP replaces its parts one by one.
@@ -72,7 +72,7 @@ class Farm:
             self._stop()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        """End; told a second time, end at once."""
+        """Stop; on a second signal, stop at once."""
         if self.stopping:
             for part in [*self._passing, *self.parts]:
                 part.kill()
@@ -95,7 +95,7 @@ class Farm:
             self.parts.append(
                 SupervisedProcess("valkey", valkey.command, environment, says_ready=0)
             )
-        # The parts read the same environment; what options changed is put over it.
+        # The parts read the same environment, overridden by the options.
         known = load_settings()
         for name, value in settings:
             if value != getattr(known, name):
@@ -138,9 +138,9 @@ class Farm:
             time.sleep(_TICK_SECONDS)
 
     def _roll(self) -> Iterator[None]:
-        """Replace all parts but Redis, one by one, each when its successor works; a tick a step.
+        """Replace all parts but Redis in turn, each when its successor is ready; one step per call.
 
-        A successor that does not come up ends it: the old parts stay.
+        If a successor does not become ready, the restart ends and the old parts stay.
         """
         for at, old in enumerate(self.parts):
             if not old.says_ready:
@@ -172,7 +172,7 @@ class Farm:
         return self.settings.drain_seconds + self.settings.deadline_ms / 1000 + _STOP_SECONDS
 
     def _stop(self) -> None:
-        """Stop front ends and workers first, then Redis; kill what does not go in time."""
+        """Stop front ends and workers, then Redis; kill parts that do not end in time."""
         redis = [p for p in self.parts if p.name == "valkey"]
         rest = [*self._passing, *(p for p in self.parts if p.name != "valkey")]
         give_up = time.monotonic() + self._grace
@@ -184,13 +184,13 @@ class Farm:
 
 
 def _bound(host: str, port: int) -> socket.socket:
-    """Return a socket bound to the address, not listening yet: the front end does that.
+    """Return a socket bound to the address; the front end calls ``listen``.
 
-    A ``port`` of 0 is a free one, chosen here: a port that the system chose is lost when the
-    socket stops listening (Linux's ``SOCK_BINDPORT_LOCK``).
+    For ``port`` 0 a free one is chosen here, because a port chosen by the system is lost when
+    the socket stops listening (Linux's ``SOCK_BINDPORT_LOCK``).
 
     Raises:
-        SupervisorError: it cannot be had, such as where somebody listens already.
+        SupervisorError: the address is not available, for example because it is in use.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
@@ -205,7 +205,7 @@ def _bound(host: str, port: int) -> socket.socket:
 
 
 def _is_ready(url: str, settings: Settings) -> bool:
-    """Say whether the front end is ready and sees every worker that was started."""
+    """Return whether the front end is ready and sees every started worker."""
     try:
         with LOCAL.open(f"{url}/readyz", timeout=1) as answer:
             checks = json.load(answer)["checks"]

@@ -14,15 +14,15 @@ from shared.settings import Settings
 
 
 def pull(model: str, revision: str | None, directory: Path, token_file: Path | None = None) -> str:
-    """Fetch the graphs of ``model`` and its tokenizer into ``directory``; return what was done.
+    """Fetch the graphs of ``model`` and its tokenizer into ``directory``; return a summary.
 
-    Files go through the Hugging Face cache. The tokenizer is the model's own where it has
-    one, else ModernBERT's at the pinned revision. ``token_file`` holds a token for the hub;
+    Files go through the Hugging Face cache. The tokenizer is the model's own if it has one, else
+    ModernBERT's at the pinned revision. ``token_file`` holds a token for the hub;
     without it the hub library looks for one itself (``HF_TOKEN``).
 
     Raises:
         ModelError: The token file cannot be used, the hub cannot be reached, or the model has
-            no graph we know.
+            no known graph.
     """
     revision = revision or REVISIONS.get(model)
     if revision is None:
@@ -80,10 +80,10 @@ def _fetched(
 
 
 def check(settings: Settings, directory: Path) -> str:
-    """Load the model in ``directory``, run one text, and say on what and how long.
+    """Load the model in ``directory``, run one text, and return a line with provider and time.
 
     Raises:
-        ModelError: It cannot be used, and why.
+        ModelError: It cannot be used; the message says why.
     """
     from workers.engines import kompress
     from workers.tasks import warm_up_texts

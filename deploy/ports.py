@@ -1,4 +1,4 @@
-"""Ports of loopback, for what is started beside others."""
+"""Free ports on loopback."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import random
 import socket
 
 _FROM, _TO = 10_240, 32_768
-"""Above the ports that servers are known by, and below those that Linux gives to outgoing
-connections: one of these would take a port before its server starts, or starts again."""
+"""Above the well-known ports, and below those that Linux uses for outgoing connections, which
+could take a port before its server starts or restarts."""
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
+    """Return a port on loopback that is not in use."""
     while True:
         port = random.randrange(_FROM, _TO)
         with socket.socket() as probe, contextlib.suppress(OSError):

@@ -24,11 +24,11 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(slots=True)
 class SupervisedProcess:
-    """One process of the farm. ``restart_at`` is when a dead one is started again.
+    """One process of the farm. ``restart_at`` is when it is restarted after its death.
 
-    ``listener`` is the socket a front end is given: its supervisor holds it, so callers who
-    come while the process is replaced wait for the next one. ``says_ready`` is how many bytes
-    the process writes to its ``--ready-fd`` until it does its work; 0: it knows no such option.
+    ``listener`` is the socket for a front end. The supervisor holds it, so connections that arrive
+    while the process is replaced wait for its successor. ``says_ready`` is the number of bytes that
+    the process writes to its ``--ready-fd`` until it is ready; 0: it has no such option.
     """
 
     name: str
@@ -61,7 +61,7 @@ class SupervisedProcess:
             env=self.environment,
             stdin=subprocess.DEVNULL,
             pass_fds=given,
-            process_group=0,  # a terminal's Ctrl-C is for the supervisor alone
+            process_group=0,  # only the supervisor receives a terminal's Ctrl-C
             preexec_fn=die_with_parent if sys.platform == "linux" else None,
         )
         if self.says_ready:
@@ -69,7 +69,7 @@ class SupervisedProcess:
         self.started = time.monotonic()
 
     def poll(self) -> bool:
-        """Return whether the process lives; note its death."""
+        """Return whether the process runs; record its death."""
         if self.process is None:
             return False
         if self.process.poll() is None:
@@ -86,13 +86,13 @@ class SupervisedProcess:
 
     @property
     def ready(self) -> bool:
-        """Whether the process lives and has said that it does its work."""
+        """Whether the process runs and has reported that it is ready."""
         if self._missing:
             self._missing -= heard(self._pipe, self._missing)
         return not self._missing and self.alive
 
     def successor(self) -> SupervisedProcess:
-        """Return the part that is to take this one's place, not started."""
+        """Return the successor of this part, not started."""
         return SupervisedProcess(
             self.name, self.command, self.environment, self.listener, self.says_ready
         )
@@ -109,7 +109,7 @@ class SupervisedProcess:
             self.process.terminate()
 
     def end(self, give_up: float) -> None:
-        """Wait for its end, and from ``give_up`` on (monotonic) kill it."""
+        """Wait for its end; kill it at ``give_up`` (monotonic)."""
         self._forget_pipe()
         if self.process is None:
             return
@@ -121,7 +121,7 @@ class SupervisedProcess:
             self.process.wait()
 
     def kill(self) -> None:
-        """End the process and those it started at once."""
+        """Kill the process and those it started."""
         if self.process is not None and self.alive:
             os.killpg(self.process.pid, signal.SIGKILL)
 
@@ -132,5 +132,5 @@ class SupervisedProcess:
 
 
 def die_with_parent() -> None:
-    """Have this process ended when its parent ends, however that happens (Linux)."""
+    """Make the kernel end this process when its parent ends (Linux)."""
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -22,7 +22,7 @@ _STOP_SECONDS = 15
 
 
 def run(port: int, *, once: bool) -> int:
-    """Start ``headroom-farm up``, show the demo, serve on unless ``once``; return the status.
+    """Start ``headroom-farm up``, run the demo, keep serving unless ``once``; return the status.
 
     With ``once`` the farm keeps its data in a temporary directory.
     """
@@ -35,7 +35,7 @@ def run(port: int, *, once: bool) -> int:
         stdout=subprocess.PIPE,
         text=True,
         env={"HEADROOM_LOG_LEVEL": "warning", **os.environ},
-        process_group=0,  # a Ctrl-C reaches it once, through this process
+        process_group=0,  # Ctrl-C reaches it only through this process
         preexec_fn=die_with_parent if sys.platform == "linux" else None,
     )
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -46,7 +46,7 @@ def run(port: int, *, once: bool) -> int:
         demo(url)
         print(f"\n{_where_to_look(url)}", flush=True)
         if not once:
-            print("Ctrl-C ends it.", flush=True)
+            print("Press Ctrl-C to stop it.", flush=True)
             return farm.wait()
     except FarmError as error:
         print(f"headroom-farm: {error}", file=sys.stderr)
@@ -64,11 +64,11 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 
 def _ready(farm: subprocess.Popen[str]) -> str:
-    """Return the URL the farm prints when it is ready."""
+    """Return the URL that the farm prints when it is ready."""
     for line in farm.stdout or ():
         if line.startswith("ready "):
             return line.split()[1]
-    raise FarmError("the farm did not start; what it said stands above")
+    raise FarmError("the farm did not start; see its output above")
 
 
 def _where_to_look(url: str) -> str:
@@ -83,7 +83,7 @@ def main() -> None:
     """Read the options and run."""
     parser = argparse.ArgumentParser(prog="python -m deploy.run", description=__doc__)
     parser.add_argument("--port", type=int, default=8788)
-    parser.add_argument("--once", action="store_true", help="end after the demonstration")
+    parser.add_argument("--once", action="store_true", help="stop after the demonstration")
     options = parser.parse_args()
     raise SystemExit(run(options.port, once=options.once))
 

@@ -1,1 +1,1 @@
-"""Gunicorn's side: the server, its processes, their connections and their end."""
+"""The server: gunicorn's processes, their connections and their shutdown."""

@@ -1,9 +1,9 @@
-"""A listening socket whose connections a busy process takes as fast as they come.
+"""A listening socket whose connections a busy process accepts as fast as they arrive.
 
-libuv, which uvloop runs on, takes one connection each time its loop comes round (libuv pull
-request 3696), so that processes behind one socket share what comes. A loop that has much to
-do comes round some dozens of times a second: clients would wait for seconds to be taken,
-and nothing in the process could know, or count it against their deadlines.
+libuv, which uvloop runs on, accepts one connection per loop iteration (libuv pull request 3696), so
+that processes behind one socket share the load. A busy loop iterates a few dozen times per second:
+clients would wait for seconds to be accepted, and the process could neither notice that nor count
+it against their deadlines.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import socket
 from collections.abc import Callable
 
 _CONNECTION_SECONDS = 0.001
-"""How long the loop may take to come round for each connection that is taken at once."""
+"""Duration of a loop iteration for which one more connection is accepted at once."""
 _MOST = 256
 _EXHAUSTED_SECONDS = 0.1
-"""How long nobody is taken after the system refused (no more files, no memory)."""
+"""Pause after the system refused a connection (no more file descriptors or memory)."""
 
 
 class Listener:
-    """Takes connections of ``sock``, a bound one; with the names of an ``asyncio.Server``.
+    """Accepts connections of the bound ``sock``; has the methods of an ``asyncio.Server``.
 
-    One connection is taken when the loop comes round, and one more for each millisecond that
-    it took to: others behind the same socket get their share of a burst while this process is
-    at rest.
+    Each loop iteration accepts one connection, and one more for each millisecond that the
+    iteration took, so that other processes behind the same socket get their share of a burst while
+    this one is idle.
     """
 
     def __init__(
@@ -42,11 +42,11 @@ class Listener:
         self._opening: set[asyncio.Task[object]] = set()
         self._closed = False
         sock.setblocking(False)
-        sock.listen(backlog)  # where it listens already, others go on doing so
+        sock.listen(backlog)  # a socket that already listens keeps listening
         loop.add_reader(sock, self._take)
 
     def close(self) -> None:
-        """Take no more; the socket is closed here, what was taken goes on."""
+        """Stop accepting and close the socket; accepted connections continue."""
         if self._closed:
             return
         self._closed = True
@@ -56,7 +56,7 @@ class Listener:
         self._sock.close()
 
     async def wait_closed(self) -> None:
-        """Return when what was taken has become connections."""
+        """Return when all accepted sockets have become connections."""
         if self._opening:
             await asyncio.wait(self._opening)
 

@@ -1,11 +1,11 @@
-"""A client's connection, with the bounds that gunicorn's own has not.
+"""A client's connection, with limits that gunicorn's own lacks.
 
-Gunicorn's asyncio protocol waits without end for the first request's head, for a body that
-trickles, and for a client that does not read its answer. Here a head, and then its body,
-must arrive within ``HEADROOM_READ_TIMEOUT_SECONDS`` each (408), and an answer must move
-within the same time or the connection is dropped. A process serves
-``HEADROOM_MAX_CONNECTIONS`` at once: one more is closed before it says anything. What
-gunicorn refuses itself (a head that is no HTTP) gets the contract's error body and headers.
+Gunicorn's asyncio protocol waits indefinitely for the first request's head, for a slow body, and
+for a client that does not read its answer. Here a head, and then its body, must each arrive within
+``HEADROOM_READ_TIMEOUT_SECONDS`` (else 408), and an answer must make progress within the same time
+or the connection is dropped. A process serves ``HEADROOM_MAX_CONNECTIONS`` at once and closes any
+further one without an answer. Requests that gunicorn itself refuses (a head that is not HTTP) get
+the contract's error body and headers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..http.request import ARRIVED
 from ..http.security_headers import ANSWER_HEADERS
 
 _STEP_BYTES = 32 * 1024
-"""What a client that reads slowly must take of its answer in the time there is."""
+"""Bytes of its answer that a slow client must read within the timeout."""
 
 
 class BoundedConnection(ASGIProtocol):
@@ -37,7 +37,7 @@ class BoundedConnection(ASGIProtocol):
     _write_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Start the first request's time."""
+        """Start the timeout of the first request."""
         super().connection_made(transport)
         if self.worker.nr_conns > self.worker.app.settings.max_connections:
             self._close_transport()
@@ -45,16 +45,15 @@ class BoundedConnection(ASGIProtocol):
             self._start_read_timer()
 
     def data_received(self, data: bytes) -> None:
-        """Take what came, whatever it is."""
+        """Process received data; unexpected input is answered with 400."""
         try:
             super().data_received(data)
-        except Exception:  # a length of 5000 digits, say: what is unforeseen is no request
+        except Exception:  # for example a length of 5000 digits
             self._send_error_response(400, "")
             self._close_transport()
 
     def _feed_callback_parser(self, data: bytes) -> Any:
-        """Parse what came, or what came early, behind the request before; a head's first
-        bytes start its time."""
+        """Parse received or pipelined data; the first bytes of a head start its timeout."""
         if self._read_timer is None and not self._callback_parser.is_complete:
             self._start_read_timer()
         self._begun = True
@@ -66,7 +65,7 @@ class BoundedConnection(ASGIProtocol):
         return super()._on_headers_complete()
 
     def _build_http_scope(self, *arguments: Any) -> dict[str, Any]:
-        """Say when the request's head was here: a busy loop comes to it later."""
+        """Add when the request's head arrived: a busy loop handles it later."""
         scope: dict[str, Any] = super()._build_http_scope(*arguments)
         scope[ARRIVED] = self._arrived
         return scope
@@ -80,17 +79,17 @@ class BoundedConnection(ASGIProtocol):
         super()._send_response_start(*arguments, **more)
 
     def pause_writing(self) -> None:
-        """The client reads slower than the answer is written: it may, but it must read."""
+        """The client reads slower than the answer is written; watch that it makes progress."""
         super().pause_writing()
         self._watch_write()
 
     def resume_writing(self) -> None:
-        """The client read on."""
+        """The client has caught up."""
         self._stop_write_timer()
         super().resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the timers with the connection."""
+        """Cancel the timers with the connection."""
         self._stop_read_timer()
         self._stop_write_timer()
         super().connection_lost(exc)
@@ -106,7 +105,7 @@ class BoundedConnection(ASGIProtocol):
         self._read_timer = self.worker.loop.call_later(self._patience, self._read_late)
 
     def _read_late(self) -> None:
-        """End a request that does not arrive; who has said nothing yet is told nothing."""
+        """End a request that does not arrive; a connection without any data gets no answer."""
         self._read_timer = None
         if self._closed:
             return
@@ -141,10 +140,10 @@ class BoundedConnection(ASGIProtocol):
     def _send_error_response(
         self, status: int, message: str, extra_headers: Iterable[tuple[str, str]] = ()
     ) -> None:
-        """Refuse in the contract's form; the text never quotes the request."""
+        """Send the contract's error body; it never quotes the request."""
         phrase = HTTPStatus(status).phrase
         kind = phrase.lower().replace(" ", "_").replace("-", "_")
-        said = message if status == 408 else "this is no request that can be served"
+        said = message if status == 408 else "this is not a valid HTTP request"
         body = error_body(kind, said)
         headers = [
             ("content-type", "application/json"),
@@ -158,7 +157,7 @@ class BoundedConnection(ASGIProtocol):
 
 
 def raise_file_limit(connections: int) -> None:
-    """Let this process open as many files as the system allows: connections are files."""
+    """Raise this process's file descriptor limit: each connection is a descriptor."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * connections
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -1,17 +1,17 @@
-"""How a front end ends: it drains, so that no request is cut before its deadline.
+"""Shutdown of a front end by draining, so that no request is cut off before its deadline.
 
-Gunicorn's asyncio worker, left alone, waits for idle keep-alive connections as if they were
-requests, is killed by its master while it does, and on SIGHUP leaves before its successor
-serves. Here, from the first SIGTERM (or SIGINT) on:
+Gunicorn's own asyncio worker waits for idle keep-alive connections as if they were requests, is
+killed by its master meanwhile, and on SIGHUP ends before its successor serves. Here, after the
+first SIGTERM (or SIGINT):
 
-1. ``/readyz`` says 503 ``draining`` and every answer carries ``Connection: close``; for
+1. ``/readyz`` answers 503 ``draining`` and every answer carries ``Connection: close``; for
    ``HEADROOM_DRAIN_SECONDS`` new connections are still served, for load balancers to notice.
-2. The listening socket is let go. Requests go on to their deadlines; a connection that has
-   been idle for :data:`IDLE_POLLS` looks at it, a second, is closed.
-3. The application's parts close, and the process ends.
+2. The listening socket is released. Requests continue until their deadlines; a connection that has
+   been idle for :data:`IDLE_POLLS` polls, one second, is closed.
+3. The application's parts stop, and the process ends.
 
-A second SIGTERM ends it at once. SIGHUP puts new processes behind the same listening socket,
-and tells the old ones to drain when the new ones serve.
+A second SIGTERM ends it at once. SIGHUP starts new processes behind the same listening socket, and
+the old ones drain when the new ones serve.
 """
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ from .connection import BoundedConnection, raise_file_limit
 _POLL_SECONDS = 0.05
 _NOTIFY_SECONDS = 1.0
 IDLE_POLLS = 20
-"""A client that is about to use a connection has used it in this time, a second. Counted in
-looks and not by the clock: a process that had no processor for a second has read nothing."""
+"""Polls (one second) after which an unused connection is idle. Counted in polls and not by the
+clock, because a process that was not scheduled for a second has read nothing."""
 _CLOSING_SECONDS = 6
-"""What a process may take beyond its last request's deadline: gunicorn's tick of a second,
-idle connections, and closing the ledger and the connections to Redis and Postgres."""
+"""Seconds a process may take beyond its last request's deadline: gunicorn's tick of a second, idle
+connections, and closing the ledger and the connections to Redis and Postgres."""
 _HANG_SECONDS = 60
 _START_SECONDS = 30.0
 
 
 def drain_limit(settings: Settings) -> int:
-    """Return the seconds after SIGTERM within which a front end is gone by itself."""
+    """Return the seconds after SIGTERM within which a front end has ended by itself."""
     return round(settings.drain_seconds) + settings.deadline_ms // 1000 + _CLOSING_SECONDS + 1
 
 
 def hang_limit(settings: Settings) -> int:
-    """Return gunicorn's ``timeout``: how long a process may show no life, and a body no byte.
+    """Return gunicorn's ``timeout`` in seconds: for a silent process, and for a silent body.
 
     It is longer than any deadline, so gunicorn ends no request before that.
     """
@@ -62,17 +62,17 @@ def hang_limit(settings: Settings) -> int:
 
 
 class Connection(BoundedConnection):
-    """A client's connection that its process knows of."""
+    """A client's connection that its process keeps track of."""
 
     _decided: tuple[Any, bool] = (None, False)
 
     def connection_made(self, transport: Any) -> None:
-        """Note it."""
+        """Register it."""
         self.worker.connections.add(self)
         super().connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
+        """Unregister it."""
         self.worker.connections.discard(self)
         super().connection_lost(exc)
 
@@ -82,13 +82,13 @@ class Connection(BoundedConnection):
         return bool(self._awaiting_request)
 
     def close(self) -> None:
-        """Close it in good order."""
+        """Close it gracefully."""
         self._keepalive_timeout()
 
     def _will_close(self, request: Any, response_requires_close: bool) -> bool:
-        """Say whether the connection closes after an answer: as the answer's head announced.
+        """Return whether the connection closes after an answer, as the answer's head announced.
 
-        It is asked again when the answer is through; draining may have begun between.
+        Called again when the answer is complete; draining may have started in between.
         """
         if self._decided[0] is not request:
             self._decided = (request, self.worker.app.drain.asked)
@@ -105,12 +105,12 @@ class FrontEnd(gasgi.ASGIWorker):
         self._draining: asyncio.Task[None] | None = None
 
     def init_process(self) -> None:
-        """Serve with connections that are bounded and can be drained."""
+        """Serve with connections that are limited and can be drained."""
         raise_file_limit(self.app.settings.max_connections)
         super().init_process()
 
     async def _serve(self) -> None:
-        """Serve until told to end: gunicorn's own, with listeners that keep up."""
+        """Serve until stopped, as gunicorn does, with listeners that keep up."""
         self.lifespan = LifespanManager(self.asgi, self.log, self.state)
         try:
             await self.lifespan.startup()
@@ -131,10 +131,10 @@ class FrontEnd(gasgi.ASGIWorker):
         await self._shutdown()
 
     def handle_exit_signal(self) -> None:
-        """Begin to drain (SIGTERM); told twice is told once, for gunicorn repeats itself.
+        """Start draining (SIGTERM). Idempotent: gunicorn sends SIGTERM more than once.
 
-        The worker stays ``alive`` until its connections are gone: gunicorn cuts those of a
-        worker that is not, whatever it announced on them.
+        The worker stays ``alive`` until its connections are closed: gunicorn cuts the connections
+        of a worker that is not.
         """
         if not self.app.drain.asked:
             self.app.drain.asked = True
@@ -146,14 +146,14 @@ class FrontEnd(gasgi.ASGIWorker):
         self.alive = False
 
     async def _shutdown(self) -> None:
-        """Close the parts; where the master died, end first what runs: others want the port."""
+        """Stop the parts; if the master died, first finish requests and free the port."""
         if not self.app.drain.asked:
             await self._let_go()
         if self.lifespan and not self._quick_shutdown:
             await self.lifespan.shutdown()
 
     async def _let_go(self) -> None:
-        """Let the socket go and finish what runs."""
+        """Release the socket and finish running requests."""
         settings: Settings = self.app.settings
         for server in self.servers:
             server.close()
@@ -178,7 +178,7 @@ class FrontEnd(gasgi.ASGIWorker):
 
 
 class Master(Arbiter):
-    """Starts the front-end processes of one command, and ends them."""
+    """Starts and stops the front-end processes of one command."""
 
     def __init__(self, app: Any) -> None:
         self._told = False
@@ -188,9 +188,9 @@ class Master(Arbiter):
         super().__init__(app)
 
     def start(self) -> None:
-        """Get ready to start processes; nobody listens before the first of them serves.
+        """Prepare to start processes; the socket does not listen before the first of them serves.
 
-        Gunicorn would listen from here on, and who comes too early would wait unseen.
+        Gunicorn would listen from here on, and early clients would wait unseen.
         """
         taken_over = any(listens(bind) for bind in self.address if isinstance(bind, int))
         super().start()
@@ -199,7 +199,7 @@ class Master(Arbiter):
                 stop_listening(held.sock)
 
     def signal(self, sig: int, frame: FrameType | None) -> None:
-        """Note a signal; to be told to go a second time is to go at once."""
+        """Record a signal; a second SIGTERM or SIGINT ends all processes at once."""
         if sig in (signal.SIGTERM, signal.SIGINT):
             if self._told:
                 self.kill_workers(signal.SIGKILL)
@@ -211,7 +211,7 @@ class Master(Arbiter):
     def reload(self) -> None:
         """Replace the processes (SIGHUP); the old ones drain when the new ones serve."""
         while heard(self._ready, 4096):
-            pass  # said by processes that were started one by one
+            pass  # written by processes that were started one by one
         self._wanted = self.cfg.workers
         try:
             super().reload()
@@ -219,7 +219,7 @@ class Master(Arbiter):
             self._wanted = 0
 
     def manage_workers(self) -> None:
-        """Keep the number of processes; while they are replaced, wait for the new ones."""
+        """Keep the number of processes; during a reload, wait for the new ones."""
         end = time.monotonic() + _START_SECONDS
         while self._wanted > 0 and time.monotonic() < end:
             self.reap_workers()

@@ -1,4 +1,4 @@
-"""The front end's server: gunicorn with its asyncio worker, made to drain."""
+"""The front end's server: gunicorn with its asyncio worker, extended by draining."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .drain import FrontEnd, Master, drain_limit, hang_limit
 
 
 class Server(BaseApplication):
-    """Serves the application until it is told to stop.
+    """Serves the application until it is stopped.
 
-    It listens on ``settings.host:settings.port``, or on the socket ``listen_fd`` that its
-    supervisor made. Each process that serves writes a byte to ``ready_fd``.
+    It listens on ``settings.host:settings.port``, or on its supervisor's socket ``listen_fd``. Each
+    serving process writes a byte to ``ready_fd``.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Server(BaseApplication):
         super().__init__()
 
     def load_config(self) -> None:
-        """Set gunicorn up: its timeouts detect hangs and are never a request's limit."""
+        """Configure gunicorn: its timeouts detect hangs and never limit a request."""
         settings = self.settings
         options: dict[str, Any] = {
             "bind": self._bind,
@@ -47,14 +47,14 @@ class Server(BaseApplication):
             "loglevel": "warning",
             "proc_name": "headroom-farm-api",
             "control_socket_disable": True,
-            # gunicorn_h1c, where something else installed it, cut large bodies off (0.6.10).
+            # gunicorn_h1c, if another package installed it, truncates large bodies (0.6.10).
             "http_parser": "python",
         }
         for key, value in options.items():
             self.cfg.set(key, value)
 
     def load(self) -> App:
-        """Return the application, made in each process after the fork."""
+        """Return the application; called in each process after the fork."""
         logs.configure(self.settings)
         tracer.configure(self.settings, "headroom-farm-api")
         return create_app(self.settings, self.drain)
@@ -65,5 +65,5 @@ class Server(BaseApplication):
 
 
 def serve(settings: Settings, *, listen_fd: int | None = None, ready_fd: int | None = None) -> None:
-    """Serve until SIGTERM or SIGINT; :class:`Server` says what the descriptors are."""
+    """Serve until SIGTERM or SIGINT; the descriptors are those of :class:`Server`."""
     Server(settings, listen_fd, ready_fd).run()
