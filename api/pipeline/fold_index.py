@@ -282,8 +282,7 @@ class FoldIndex:
             back, forward, same = self._extend(here, i, floor, at, held.numbering)
             reached = max(reached, i + forward)
             chars = ends[i + forward] - ends[i - back] - 1
-            rank = (chars, same, position)
-            if best is None or rank > (best.chars, best.same, best.position + i - best.first):
+            if best is None or (chars, same) > (best.chars, best.same):
                 best = _Found(chars, same, position - back, i - back, i + forward, held)
         return best, reached
 

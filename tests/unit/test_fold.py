@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.pipeline.fold import Folded, Source, describe, head_lines, input_texts, unfold
+from api.pipeline.fold import (
+    Folded,
+    Source,
+    describe,
+    head_lines,
+    input_texts,
+    split_numbers,
+    unfold,
+)
 from api.pipeline.fold_index import FoldIndex
 
 WORDS = [
@@ -50,6 +58,8 @@ def a_line(r: random.Random) -> str:
 def edited(r: random.Random, lines: list[str]) -> list[str]:
     lines = list(lines)
     for _ in range(r.randrange(4)):
+        if r.random() < 0.2:
+            lines = [r.choice([line, line, f"{r.randrange(1, 3)}\t{line}"]) for line in lines]
         at = r.randrange(len(lines) + 1)
         lines[at : at + r.choice([0, 1, 3])] = [a_line(r) for _ in range(r.choice([0, 1, 2]))]
     return lines or ["x"]
@@ -61,7 +71,12 @@ def view(r: random.Random, lines: list[str]) -> str:
     last = r.choice([len(lines), r.randrange(first, len(lines)) + 1])
     number = STYLES[r.choice(list(STYLES))]
     shift = r.choice([1, 1, 96, 99_990])
-    shown = [number(i + shift, line) for i, line in enumerate(lines)][first:last]
+    if r.random() < 0.15:
+        # Numbers out of order, and a first line without: what looks like numbering need not be.
+        shown = [lines[0], *(number(r.choice([i, i, 7]), x) for i, x in enumerate(lines[1:], 1))]
+    else:
+        shown = [number(i + shift, line) for i, line in enumerate(lines)]
+    shown = shown[first:last]
     if r.random() < 0.1:
         shown = [f"    {line}" for line in shown]
     text = r.choice(["\n", "\n", "\n", "\r\n"]).join(shown) + r.choice(["", "\n", "\r\n", "\n\n"])
@@ -149,10 +164,27 @@ def test_rolled_back_index_equals_a_fresh_one(seed: int, other: int) -> None:
         index.add(source, index.fold(text) or text)
     assert index.rollback(mark)
     assert (index.lines, index.chars) == (fresh.lines, fresh.chars)
+    assert (index._keys, index._places) == (fresh._keys, fresh._places)
     for source, text, _ in [*conversation(seed), *conversation(other)]:
         assert index.fold(text) == fresh.fold(text)
         fresh.add(source, text)
         index.add(source, text)
+
+
+numbered_line = st.builds(
+    str.__add__,
+    st.from_regex(r" {0,6}[0-9]{0,7}[\t→]?", fullmatch=True),
+    st.text(alphabet="ab\t→ 1", max_size=3),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(numbered_line, max_size=12))
+def test_numbers_printed_again_give_the_lines(lines: list[str]) -> None:
+    contents, numbers, numbering = split_numbers(lines, "\n".join(lines))
+    assert len(contents) == len(numbers) == len(lines)
+    for line, content, number in zip(lines, contents, numbers, strict=True):
+        assert line == (numbering.print(number) + content if numbering and number else content)
 
 
 FILE = [f"    line {i} of the module, which does {i * i} things" for i in range(1, 41)]
@@ -265,6 +297,25 @@ def test_folds_around_a_marker_line() -> None:
     folded = indexed("\n".join(lines)).fold("\n".join(lines))
     assert folded is not None
     assert [(r.first, r.count) for r in folded.references] == [(1, 21), (23, 21)]
+
+
+def test_keeps_a_head_that_a_source_shows_too() -> None:
+    text = "Chunk ID: 1\nWall time: 0.0 seconds\nOutput:\n" + "\n".join(FILE)
+    folded = indexed("cat transcript\n" + text).fold(text)
+    assert folded is not None
+    assert folded.text.startswith("Chunk ID: 1\nWall time: 0.0 seconds\nOutput:\n[this entire")
+
+
+def test_never_counts_a_sources_head() -> None:
+    earlier = "Chunk ID: 1\nWall time: 0.0 seconds\nOutput:\n" + "\n".join(FILE)
+    [line] = refs(indexed(earlier).fold("cat transcript\n" + earlier))
+    assert line.startswith("[lines 5-44 of this output (40 lines) are identical to the entire")
+
+
+def test_folds_a_repeated_line_as_one_run() -> None:
+    text = "\n".join(["the same line again"] * 500)
+    [line] = refs(indexed(f"{text}\nend").fold(text))
+    assert "(500 lines) is identical to lines 1-500 of" in line
 
 
 def test_prefers_the_longest_then_the_nearest() -> None:
