@@ -69,7 +69,10 @@ def claim(tag: str, block: str) -> str:
 
 
 def left(tag: str) -> str:
-    """Hash, conversation chain -> numbers of the texts that a fault kept from their forms."""
+    """Hash, conversation chain -> numbers of the texts that a fault kept from their forms.
+
+    An empty value says that they were decided anew, with their forms.
+    """
     return f"{PREFIX}:{{u:{tag}}}:left"
 
 

@@ -248,14 +248,15 @@ class Compressor:
         """Get the forms this session does not know yet, as far as the deadline allows."""
         if turn.place.refused:
             return
-        await settle(turn, final=False)
+        turn.place.rest()  # others go on while Redis is asked
         await self._left_texts.recall(turn)
+        await settle(turn, final=False)
         session = turn.session
         wanted = {
             candidate.key: (index, candidate)
             for index in range(turn.conversation.shared_with(turn.chains), len(turn.messages))
-            for candidate in turn.plans[index].candidates
-            if candidate.may != "fold"
+            for number, candidate in enumerate(turn.plans[index].candidates)
+            if candidate.may != "fold" and not turn.is_left(index, number)
         }
         unknown = {key: one for key, one in wanted.items() if key not in session.forms}
         turn.hits = len(wanted) - len(unknown)

@@ -10,7 +10,7 @@ from shared.jobs import Detection
 from shared.upstream import Counter
 
 from ..runtime.admission import Admission
-from .conversation import Conversation
+from .conversation import ALL_LEFT, Conversation, Sent
 from .message import Candidate, Message, Place, Plan, decode
 from .options import RequestOptions
 from .plan import ConversationContext
@@ -24,7 +24,8 @@ class RequestContext:
     """One request while it is worked on. ``trace`` is there where somebody asked to see it.
 
     ``chains`` name the conversation up to each message, ``marks`` each message's cache marks.
-    ``known`` is how many leading messages leave as they were sent before, ``revised`` why an
+    ``known`` is how many leading messages leave as they were sent before, and ``before`` what
+    they left as: another request may take messages back meanwhile. ``revised`` says why an
     earlier decision changed (``cold``, ``pays``; empty: none did), ``unplanned`` which there was
     no time for, ``left`` which texts an earlier answer left without their form, by chain and
     number.
@@ -41,6 +42,7 @@ class RequestContext:
     chains: list[bytes] = field(default_factory=list)
     marks: list[bytes] = field(default_factory=list)
     known: int = 0
+    before: list[Sent] = field(default_factory=list)
     revised: str = ""
     unplanned: set[int] = field(default_factory=set)
     left: dict[bytes, frozenset[int]] = field(default_factory=dict)
@@ -70,6 +72,11 @@ class RequestContext:
         """Return the text of message ``index`` that ``candidate`` stands for."""
         text = self.texts.get(candidate.key)
         return text if text is not None else text_at(self.message(index), candidate.place)
+
+    def is_left(self, index: int, number: int) -> bool:
+        """Say whether an earlier answer left text ``number`` of a message without its form."""
+        left = self.left.get(self.chains[index], frozenset())
+        return number in left or ALL_LEFT in left
 
     def mark(self, stage: str, ended: float | None = None) -> None:
         """Note that ``stage`` ends here, or ended at that ``time.perf_counter()``."""

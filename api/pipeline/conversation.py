@@ -24,7 +24,7 @@ _SENT_BYTES = 400
 """Measured cost of a remembered message beside its new text and its lines in the index."""
 
 
-ALL_LEFT = 255
+ALL_LEFT = -1
 """Stands for all candidates of a message that nobody had time to look at."""
 
 
@@ -95,6 +95,13 @@ class Conversation:
             else:
                 high = middle - 1
         return low
+
+    def branch(self, length: int) -> Conversation:
+        """Return a conversation of its own that begins with the first messages of this one."""
+        other = Conversation(self.seed)
+        other.chains, other.sent = self.chains[:length], self.sent[:length]
+        other.used = self.used
+        return other
 
     def cut(self, length: int) -> None:
         """Forget all messages from ``length`` on: the caller took them back."""

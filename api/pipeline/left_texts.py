@@ -43,10 +43,16 @@ class LeftTexts:
         waiting = unfinished(turn)
         if turn.place.refused or not waiting:
             return
+        turn.place.rest()
         tag = turn.session.tag
         by_key = {c.key: i for i in waiting for c in turn.messages[i].plan.candidates}
         lengths: dict[int, int] = {}
         try:
+            noted = await self._state.left(tag, [turn.chains[i] for i in waiting], turn.deadline)
+            anew = [i for i in waiting if noted.get(turn.chains[i]) == frozenset()]
+            if anew:  # by another replica, and so here
+                await _take_back(turn, anew[0])
+                return
             found = await self._state.forms(tag, list(by_key), turn.deadline) if by_key else {}
             for key, packed in found.items():
                 text, index = unpack_form(packed).text, by_key[key]
@@ -55,20 +61,20 @@ class LeftTexts:
             revised = revision(turn, lengths)
             if revised is None:
                 return
-            await self._state.forget_left(tag, turn.chains[revised.first :], turn.deadline)
+            done: dict[bytes, tuple[int, ...]]
+            done = {turn.chains[i]: () for i in waiting if i >= revised.first}
+            await self._state.leave(tag, done, turn.deadline)
         except (Degraded, msgspec.DecodeError):
             return
-        async with turn.conversation.lock:
-            turn.conversation.cut(revised.first)
-        turn.known = min(turn.known, revised.first)
         turn.revised = revised.reason
+        await _take_back(turn, revised.first)
 
     def note(self, turn: RequestContext, sent: list[Sent]) -> None:
         """Have other replicas know which texts left without their form, after the answer."""
         left = {
             turn.chains[index]: sent[index].left
             for index in range(turn.known, len(sent))
-            if sent[index].left
+            if sent[index].left - turn.left.get(turn.chains[index], frozenset())
         }
         if not left:
             return
@@ -84,3 +90,10 @@ class LeftTexts:
             await self._state.leave(user, left, deadline)
         except Degraded:  # this process knows it
             return
+
+
+async def _take_back(turn: RequestContext, first: int) -> None:
+    """Have the messages from ``first`` on decided anew."""
+    async with turn.conversation.lock:
+        turn.conversation.cut(first)
+    turn.known = min(turn.known, first)

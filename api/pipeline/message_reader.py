@@ -79,6 +79,7 @@ class MessageReader:
             session, taken, messages, counter, options, deadline, place, conversation, chains, marks
         )
         turn.known = conversation.shared_with(chains)
+        turn.before = conversation.sent[: turn.known]
         if place.refused:
             turn.degraded.add("overload")
             messages[:] = _known(session, taken, names, counter)

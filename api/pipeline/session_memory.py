@@ -70,8 +70,10 @@ class Session:
         same = [one for one in self.conversations if one.seed == seed]
         best = max(same, key=lambda one: one.shared_with(chains), default=None)
         shared = best.shared_with(chains) if best is not None else 0
-        if best is None or (shared < len(chains) and len(best.chains) - shared > _TAKEN_BACK):
-            best = Conversation(seed)  # two that only begin alike do not take turns in one place
+        if best is None or not shared:
+            best = Conversation(seed)
+        elif shared < len(chains) and len(best.chains) - shared > min(_TAKEN_BACK, shared):
+            best = best.branch(shared)  # two that only begin alike do not take turns in one place
         rest = [one for one in self.conversations if one is not best]
         self.conversations = [*rest[-_TRAILS + 1 :], best]
         return best

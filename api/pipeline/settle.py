@@ -11,7 +11,9 @@ from .context import RequestContext
 from .conversation import ALL_LEFT, Change, Conversation, Sent
 from .decide import Decision, decide, settles
 from .message import HEAVY_MESSAGE_BYTES, VERBATIM, Candidate, Place
+from .render import render
 
+_ALL = frozenset({ALL_LEFT})
 _SLICE_SECONDS = 0.005
 """How long the event loop waits for this before others may go on."""
 
@@ -29,11 +31,12 @@ async def settle(turn: RequestContext, *, final: bool) -> None:
             conversation.cut(at)
         until = time.monotonic() + _SLICE_SECONDS
         while at < len(turn.messages):
-            sent = _decided(turn, conversation, at, final)
+            sent = turn.before[at] if at < turn.known else _decided(turn, conversation, at, final)
             if sent is None:
                 return
-            if turn.place.refused and not final:
-                return
+            if sent.changes:  # what follows may only refer to what leaves after all
+                marks, counter = turn.marks[at], turn.counter
+                render(turn.messages[at], sent, turn.raw(at), marks, counter)
             conversation.append(turn.chains[at], sent)
             at += 1
             if time.monotonic() > until:
@@ -49,14 +52,15 @@ def _decided(
     unread = bool(turn.messages[index].unread)
     if not plan.candidates:
         skipped = plan is VERBATIM and (unread or index in turn.unplanned)
-        nothing: frozenset[int] = frozenset()
-        return Sent(transforms=plan.transforms, left=frozenset({ALL_LEFT}) if skipped else nothing)
-    _show(turn, conversation, index)
+        return Sent(transforms=plan.transforms, left=_ALL if skipped else frozenset())
     before = turn.left.get(turn.chains[index], frozenset())
+    if ALL_LEFT in before:
+        return Sent(transforms=plan.transforms, left=before)
+    _show(turn, conversation, index)
     decisions: list[Decision] = []
     left: set[int] = set()
     for number, candidate in enumerate(plan.candidates):
-        stays = number in before or ALL_LEFT in before
+        stays = number in before
         known = None if stays else turn.session.forms.get(candidate.key)
         needs_text = _foldable(turn, index, candidate)
         text = turn.text(index, candidate) if needs_text else ""

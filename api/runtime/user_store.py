@@ -67,11 +67,14 @@ class UserStore:
     async def left(
         self, user: str, chains: Sequence[bytes], deadline: Deadline
     ) -> dict[bytes, frozenset[int]]:
-        """Return which texts of these messages an earlier answer left without their form."""
+        """Return which texts of these messages an earlier answer left without their form.
+
+        None, where the message is in the answer: they were left once and have their form now.
+        """
         asked = self._state.client.hmget(keys.left(user), list(chains))
         found = await self._state.ask(asked, deadline, user)
         return {
-            chain: frozenset(numbers)
+            chain: frozenset(map(int, numbers.split()))
             for chain, numbers in zip(chains, found, strict=True)
             if numbers is not None
         }
@@ -84,18 +87,14 @@ class UserStore:
         found = await self._state.ask(asked, deadline, user)
         return {k: form for k, form in zip(block_keys, found, strict=True) if form is not None}
 
-    async def forget_left(self, user: str, chains: Sequence[bytes], deadline: Deadline) -> None:
-        """Forget that texts of these messages left without their form."""
-        asked = self._state.client.hdel(keys.left(user), *chains)
-        await self._state.ask(asked, deadline, user)
-
     async def leave(
         self, user: str, left: Mapping[bytes, Iterable[int]], deadline: Deadline
     ) -> None:
         """Note the texts that leave without their form, so that they stay so on any replica."""
         key = keys.left(user)
         pipe = self._state.client.pipeline(transaction=False)
-        pipe.hset(key, mapping={chain: bytes(numbers) for chain, numbers in left.items()})
+        written = {chain: b" ".join([b"%d" % n for n in found]) for chain, found in left.items()}
+        pipe.hset(key, mapping=written)
         pipe.expire(key, self._settings.session_ttl)
         pipe.hlen(key)
         *_, count = await self._state.ask(pipe.execute(), deadline, user)

@@ -16,7 +16,7 @@ from api.pipeline import offload as module
 from api.pipeline.message import count, digest, read
 from api.pipeline.offload import Offload, TooHeavy
 from api.pipeline.options import RequestOptions
-from api.pipeline.plan import ConversationPlanner
+from api.pipeline.plan import ConversationContext, ConversationPlanner
 from api.pipeline.split import MAX_MESSAGES, leave, split
 from shared.deadline import Deadline
 from shared.errors import BodyTooComplex, Degraded, InvalidField, MalformedBody
@@ -69,30 +69,43 @@ def tool_result(text: str) -> bytes:
         b'{"messages":[]}',
     ],
 )
-def test_a_body_is_split_as_on_the_loop(run: Run, body: bytes) -> None:
+def test_body_is_split_as_on_the_loop(run: Run, body: bytes) -> None:
     assert run(lambda aside: aside.split("u", body, soon())) == split(body, ())
 
 
-def test_a_message_is_read_and_planned_as_on_the_loop(run: Run) -> None:
+def test_message_is_planned_as_on_the_loop(run: Run) -> None:
     raw = tool_result(events("p"))
     counter, planner = counter_for("claude-x"), ConversationPlanner()
     facts, message = read(raw, digest(raw))
     count(facts, message, counter)
     options = RequestOptions("claude-x").plan_options(Settings())
-    around = planner.surroundings([facts], options, counter)
-    plan, originals, texts = planner.plan(0, facts, message, around)
+    around = ConversationContext([facts], options, counter)
+    plan, texts = planner.plan(around.of(0), facts, message)
 
     async def work(aside: Offload) -> None:
         assert await aside.read("u", raw, counter, soon()) == facts
-        planned = await aside.plan("u", raw, around.context(0, facts), soon())
-        assert (planned.plan, planned.originals, planned.texts) == (plan, originals, texts)
+        planned = await aside.plan("u", raw, around.of(0), soon())
+        assert (planned.plan, planned.texts) == (plan, texts)
         assert texts
         assert planned.detections == {key: detect(text) for key, text in texts.items()}
 
     run(work)
 
 
-def test_the_callers_mistake_comes_back_as_his(run: Run) -> None:
+def test_marks_name_no_other_heavy_message(run: Run) -> None:
+    marked = tool_result(events("p")).replace(
+        b'"tool_use_id"', b'"cache_control":{"type":"ephemeral"},"tool_use_id"'
+    )
+    counter = counter_for("claude-x")
+
+    async def work(aside: Offload) -> None:
+        facts = await aside.read("u", marked, counter, soon())
+        assert facts.digest == digest(tool_result(events("p")))
+
+    run(work)
+
+
+def test_callers_mistake_comes_back_as_such(run: Run) -> None:
     async def work(aside: Offload) -> None:
         with pytest.raises(MalformedBody):
             await aside.split("u", b'{"messages":[', soon())
@@ -102,7 +115,7 @@ def test_the_callers_mistake_comes_back_as_his(run: Run) -> None:
     run(work)
 
 
-def test_a_task_over_its_time_ends_the_child_and_not_at_once_another(
+def test_task_beyond_its_time_ends_the_child(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def work() -> None:
@@ -120,7 +133,7 @@ def test_a_task_over_its_time_ends_the_child_and_not_at_once_another(
     asyncio.run(work())
 
 
-def test_what_no_memory_holds_is_too_heavy(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_task_beyond_its_memory_is_too_heavy(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = b'{"messages":[{"role":"user","content":[' + b",".join([b'{"":0}'] * 6_000_000) + b"]}]}"
 
     async def work(aside: Offload) -> None:
@@ -131,7 +144,7 @@ def test_what_no_memory_holds_is_too_heavy(run: Run, monkeypatch: pytest.MonkeyP
     run(work)
 
 
-def test_who_gives_up_spoils_no_other_answer(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_caller_who_leaves_spoils_no_answer(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     first = json.dumps(conversation(ran(events("first")))).encode()
     second = json.dumps(conversation(ran(events("second")))).encode()
 
@@ -148,7 +161,7 @@ def test_who_gives_up_spoils_no_other_answer(run: Run, monkeypatch: pytest.Monke
     run(work)
 
 
-def test_users_take_turns(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_users_take_turns_with_their_tasks(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[str] = []
 
     async def exchange(aside: Offload, name: str, arguments: tuple[Any, ...]) -> Any:
@@ -167,7 +180,7 @@ def test_users_take_turns(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(served) == 6
 
 
-def test_the_child_ends_with_its_parent() -> None:
+def test_child_ends_when_its_pipe_closes() -> None:
     child = subprocess.Popen(
         [sys.executable, "-P", "-m", "api.pipeline.offload_child"],
         stdin=subprocess.PIPE,
@@ -179,7 +192,7 @@ def test_the_child_ends_with_its_parent() -> None:
         assert child.wait(60) == 0
 
 
-def test_a_body_nobody_takes_apart_is_left_as_it_is() -> None:
+def test_body_of_too_many_messages_stays_whole() -> None:
     inside = b",".join([b"{}"] * (MAX_MESSAGES + 1))
     body = b'{"model":"m","messages":[ ' + inside + b' ],"config":{"mode":"ccr"}}'
     with pytest.raises(Degraded):

@@ -1,20 +1,26 @@
-"""Plans hang on what is around a message, and on nothing else."""
+"""A message's plan depends on what stands before it, and on nothing after it."""
 
 from __future__ import annotations
 
 import json
 import json.decoder
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from api.pipeline.message import Message, count, digest, read
-from api.pipeline.plan import ConversationContext, ConversationPlanner, PlanOptions
+import pytest
+
+from api.pipeline.message import Candidate, Message, Place, Plan, count, digest, read
+from api.pipeline.plan import MIN_CHARS, ConversationContext, ConversationPlanner, PlanOptions
 from shared.upstream import counter_for
+
+from ..texts import prose
 
 COUNTER = counter_for("claude-x")
 OPTIONS = PlanOptions("ccr", False, None, 4, 250, False)
 CODE = Path(json.decoder.__file__).read_text("utf-8")[:9000]
 ROWS = json.dumps([{"id": i, "name": f"row {i}", "ok": i % 7 > 0} for i in range(120)])
+PROSE = prose()
 
 
 class Talk:
@@ -31,12 +37,14 @@ class Talk:
         self.planner = ConversationPlanner()
 
     def around(self, options: PlanOptions = OPTIONS) -> ConversationContext:
-        return self.planner.surroundings(self.facts, options, COUNTER)
+        return ConversationContext(self.facts, options, COUNTER)
 
-    def plan(self, index: int, options: PlanOptions = OPTIONS) -> Any:
-        return self.planner.plan(
-            index, self.facts[index], self.decoded[index], self.around(options)
-        )
+    def plan(self, index: int, options: PlanOptions = OPTIONS) -> tuple[Plan, dict[str, str]]:
+        context = self.around(options).of(index)
+        return self.planner.plan(context, self.facts[index], self.decoded[index])
+
+    def candidates(self, index: int, options: PlanOptions = OPTIONS) -> tuple[Candidate, ...]:
+        return self.plan(index, options)[0].candidates
 
 
 def _call(name: str, inputs: dict[str, Any], call: str = "a") -> dict[str, Any]:
@@ -53,114 +61,141 @@ def _said(text: str) -> dict[str, Any]:
     return {"role": "user", "content": text}
 
 
-def test_json_is_for_the_cpu_pool_and_prose_for_the_gpu_pool() -> None:
-    prose = " ".join(f"This is sentence {i} of a long and quiet report." for i in range(80))
-    for text, pool in ((ROWS, "cpu"), (prose, "gpu")):
-        plan, originals, texts = Talk(_call("Bash", {"command": "x"}), _result(text)).plan(1)
+RUN = _call("Bash", {"command": "x"})
+
+
+def test_json_goes_to_cpu_and_prose_to_gpu() -> None:
+    for text, pool in ((ROWS, "cpu"), (PROSE, "gpu")):
+        plan, texts = Talk(RUN, _result(text)).plan(1)
         assert [c.pool for c in plan.candidates] == [pool]
         assert list(texts.values()) == [text]
-        assert not originals
 
 
-def test_marker_free_sends_nothing_to_the_text_engine() -> None:
-    prose = " ".join(f"This is sentence {i} of a long and quiet report." for i in range(80))
-    options = PlanOptions("marker-free", False, None, 4, 250, False)
-    plan, _, _ = Talk(_call("Bash", {"command": "x"}), _result(prose)).plan(1, options)
-    assert [c.pool for c in plan.candidates] == ["cpu"]
+def test_marker_free_request_reaches_no_text_engine() -> None:
+    options = replace(OPTIONS, marker_mode="marker-free")
+    assert [c.pool for c in Talk(RUN, _result(PROSE)).candidates(1, options)] == ["cpu"]
 
 
-def test_protected_content_reaches_no_engine() -> None:
+def test_protected_content_may_lose_nothing() -> None:
     failed = "Traceback (most recent call last):\nValueError: failed, error, exception\n" * 12
     cases = [
-        (_call("Bash", {"command": "x"}), _result(ROWS, cache_control={"type": "ephemeral"})),
-        (_call("Bash", {"command": "x"}), _result(failed)),
-        (_call("Bash", {"command": "x"}), _result(ROWS[:3000], is_error=True)),
+        (RUN, _result(failed)),
+        (RUN, _result(ROWS[:3000], is_error=True)),
         (_call("Read", {"file_path": "/a"}), _result(ROWS)),
         (_call("headroom_retrieve", {"hash": "x"}), _result(ROWS)),
         (_call("mcp__jira__get", {}), _result(ROWS[:3000])),
         (_said("hello"), _said(ROWS)),
         (_said("hello"), {"role": "system", "content": ROWS}),
-        (_call("Bash", {"command": "x"}), _result("<<ccr:abcdefabcdef>> " + ROWS)),
+        (RUN, _result("<<ccr:abcdefabcdef>> " + ROWS)),
     ]
     for case in cases:
-        plan, _, _ = Talk(*case).plan(1)
-        assert plan.candidates == (), case[1]
-        assert plan.replacements == ()
+        assert all(c.may != "engine" for c in Talk(*case).candidates(1)), case[1]
 
 
-def test_code_is_protected_while_recent_or_under_analysis_and_the_plan_says_so() -> None:
-    tool = {"role": "tool", "tool_call_id": "a", "content": CODE}
-    filler = [{"role": "assistant", "content": "ok"}] * 5
-    recent = Talk(tool)
-    plan, _, _ = recent.plan(0)
-    assert plan.code
-    assert plan.candidates == ()
-    assert "router:protected:recent_code" in plan.transforms
-    old = Talk(tool, *filler)
-    plan, _, _ = old.plan(0)
-    assert plan.code
-    assert len(plan.candidates) == 1
-    asked = Talk(tool, *filler, _said("please review this"))
-    plan, _, _ = asked.plan(0)
-    assert "router:protected:analysis_context" in plan.transforms
-    keys = {t.around().key(0, t.facts[0], plan) for t in (recent, old, asked)}
-    assert len(keys) == 3
+def test_text_of_user_and_system_stays() -> None:
+    for message in (_said(ROWS), {"role": "system", "content": ROWS}):
+        assert Talk(_said("hello"), message).candidates(1) == ()
 
 
-def test_what_does_not_hang_on_recency_keeps_its_key() -> None:
-    short = Talk(_call("Bash", {"command": "x"}), _result(ROWS))
-    long = Talk(*short.decoded, *[{"role": "assistant", "content": "ok"}] * 9)
-    plan, _, _ = short.plan(1)
-    assert not plan.code
-    key = short.around().key(1, short.facts[1], plan)
-    assert key == long.around().key(1, long.facts[1], plan)
+@pytest.mark.parametrize("text", [ROWS, PROSE, CODE], ids=["rows", "prose", "code"])
+def test_cache_mark_protects_no_text(text: str) -> None:
+    plain, _ = Talk(RUN, _result(text)).plan(1)
+    marked, _ = Talk(RUN, _result(text, cache_control={"type": "ephemeral"})).plan(1)
+    assert marked == plain
+    assert marked.candidates
 
 
-def test_a_read_goes_stale_when_its_file_is_edited_and_leaves_its_original() -> None:
-    text = "line of the file\n" * 60
-    read_it = [_call("Read", {"file_path": "/a.py"}), _result(text)]
-    edited = [_call("Edit", {"file_path": "/a.py"}, "b"), _result("done", "b")]
-    fresh, stale = Talk(*read_it), Talk(*read_it, *edited)
-    plan, originals, _ = fresh.plan(1)
-    assert plan.replacements == ()
-    before = fresh.around().key(1, fresh.facts[1], plan)
-    plan, originals, _ = stale.plan(1)
-    assert [o.content for o in originals] == [text]
-    assert f"hash={originals[0].hash}" in plan.replacements[0].text
-    assert plan.originals == (originals[0].hash,)
-    assert before != stale.around().key(1, stale.facts[1], plan)
+@pytest.mark.parametrize("text", [ROWS, PROSE, CODE], ids=["rows", "prose", "code"])
+def test_later_messages_never_change_a_plan(text: str) -> None:
+    later = [
+        {"role": "assistant", "content": "ok"},
+        _call("Edit", {"file_path": "/a.py"}, "b"),
+        _result("done", "b"),
+        _said("please review and debug this code"),
+        _call("Read", {"file_path": "/b"}),
+        _result("other", "a"),
+    ] * 3
+    for call in (RUN, _call("Read", {"file_path": "/a.py"})):
+        short = Talk(_said("what is there"), call, _result(text))
+        grown = Talk(*short.decoded, *later)
+        assert short.plan(2) == grown.plan(2)
+        assert short.around().key(2) == grown.around().key(2)
 
 
-def test_the_same_id_used_again_changes_the_key_of_what_it_named() -> None:
-    first = Talk(_call("Bash", {"command": "x"}), _result(ROWS))
-    again = Talk(*first.decoded, _call("Read", {"file_path": "/b"}))
-    plan, _, _ = first.plan(1)
-    assert first.around().key(1, first.facts[1], plan) != again.around().key(
-        1, again.facts[1], plan
-    )
+def test_question_that_stood_then_decides_for_code() -> None:
+    tool = _result(CODE)
+    asked = Talk(_said("please review this code"), RUN, tool)
+    calm = Talk(_said("what is there"), RUN, tool)
+    assert asked.around().key(2) != calm.around().key(2)
+    assert [c.key for c in asked.candidates(2)] != [c.key for c in calm.candidates(2)]
 
 
-def test_what_headroom_cannot_read_goes_through() -> None:
+def test_id_used_again_binds_to_nearest_call_before() -> None:
+    talk = Talk(RUN, _result(ROWS), _call("Fetch", {"path": "/b"}), _result(ROWS))
+    first, second = talk.candidates(1), talk.candidates(3)
+    assert first[0].call is not None
+    assert second[0].call is not None
+    assert (first[0].call.name, second[0].call.name) == ("Bash", "Fetch")
+    assert first[0].key != second[0].key
+
+
+def test_call_that_comes_later_names_nothing() -> None:
+    talk = Talk(_result(ROWS), RUN)
+    assert [c.call for c in talk.candidates(0)] == [None]
+
+
+def test_parts_of_a_result_are_texts_of_their_own() -> None:
+    parts = [
+        {"type": "text", "text": ROWS},
+        {"type": "image", "source": {}},
+        {"type": "text", "text": PROSE},
+        {"type": "text", "text": "short"},
+    ]
+    plan, texts = Talk(RUN, _result(parts)).plan(1)
+    assert [c.place for c in plan.candidates] == [Place(0, 0), Place(0, 2)]
+    assert list(texts.values()) == [ROWS, PROSE]
+
+
+def test_small_result_may_be_written_without_loss() -> None:
+    text = "\n".join(f"row {i} is here" for i in range(20))
+    assert MIN_CHARS <= len(text) < 1000
+    assert [c.may for c in Talk(RUN, _result(text)).candidates(1)] == ["reversible"]
+    assert Talk(RUN, _result(text[: MIN_CHARS - 1])).candidates(1) == ()
+
+
+def test_unreadable_shapes_go_through_as_they_are() -> None:
     odd = [
         {"role": ["x"], "content": {"a": 1}},
         {"role": "assistant", "tool_calls": "nonsense", "content": 7},
         {"role": "assistant", "tool_calls": [{"id": 5, "function": "x"}]},
         {"role": "user", "content": [{"type": "tool_result", "content": {"a": [1]}}, "text", 3]},
-        {"role": "tool", "tool_call_id": {"a": 1}, "content": "x" * 2000},
+        {"role": "user", "content": [{"type": "tool_result", "content": [1, {"text": 5}]}]},
+        {"role": "tool", "tool_call_id": {"a": 1}, "content": 7},
         {},
     ]
     for message in odd:
-        plan, originals, _ = Talk(message).plan(0)
-        assert plan.replacements == ()
-        assert not originals
+        assert Talk(message).candidates(0) == (), message
 
 
-def test_the_key_names_text_call_and_options() -> None:
-    def key(text: str, command: str, options: PlanOptions = OPTIONS) -> str:
-        plan, _, _ = Talk(_call("Bash", {"command": command}), _result(text)).plan(1, options)
-        return str(plan.candidates[0].key)
+def test_unhashable_call_id_costs_the_savings_alone() -> None:
+    plan, _ = Talk({"role": "tool", "tool_call_id": {"a": 1}, "content": "x\n" * 2000}).plan(0)
+    assert plan.transforms == ("farm:verbatim:unplanned",)
+    assert plan.candidates == ()
+
+
+def test_key_names_text_call_question_and_options() -> None:
+    def key(text: str, command: str, options: PlanOptions = OPTIONS, asked: str = "go") -> str:
+        call = _call("Bash", {"command": command})
+        return Talk(_said(asked), call, _result(text)).candidates(2, options)[0].key
 
     assert key(ROWS, "a") == key(ROWS, "a")
-    ratio = PlanOptions("ccr", False, 0.3, 4, 250, False)
-    keys = {key(ROWS, "a"), key(ROWS + " ", "a"), key(ROWS, "b"), key(ROWS, "a", ratio)}
-    assert len(keys) == 4
+    ratio = replace(OPTIONS, target_ratio=0.3)
+    others = [
+        key(ROWS, "a"),
+        key(ROWS + " ", "a"),
+        key(ROWS, "b"),
+        key(ROWS, "a", ratio),
+        key(ROWS, "a", asked="which row is not ok"),
+        key(ROWS, "a", replace(OPTIONS, marker_mode="marker-free")),
+    ]
+    assert len(set(others)) == len(others)

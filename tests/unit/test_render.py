@@ -5,23 +5,34 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from api.pipeline.message import Candidate, Plan, Replacement, count, digest, read
+import pytest
+
+from api.pipeline.conversation import Change, Sent
+from api.pipeline.message import Place, count, digest, read, without_marks
 from api.pipeline.render import join, render
-from shared.jobs import Form
+from shared.errors import Degraded
 from shared.upstream import counter_for
 
 COUNTER = counter_for("claude-x")
 LONG = "a long tool output " * 50
+WHOLE = Place(None, None)
 
 
-def _render(raw: bytes, plan: Plan, *forms: Form | None) -> Any:
-    facts, message = read(raw, digest(raw))
+def _render(raw: bytes, *changes: Change, sent: Sent | None = None) -> Any:
+    plain, marks = without_marks(raw)
+    facts, message = read(raw, digest(plain))
     count(facts, message, COUNTER)
-    return render(facts, plan, raw, forms, COUNTER)
+    sent = sent or Sent(tuple(changes), ("t",))
+    render(facts, sent, raw, marks, COUNTER)
+    return sent
 
 
-def _candidate(index: int | None, shape: Any = "tool_result", parts: bool = False) -> Candidate:
-    return Candidate("key", index, parts, shape, "user", None, "cpu", ("router:excluded:tool",))
+def _string(text: str) -> Change:
+    return Change(WHOLE, "string", text)
+
+
+def _result(text: str, block: int = 0, part: int | None = None) -> Change:
+    return Change(Place(block, part), "tool_result", text)
 
 
 def test_numbers_unknown_fields_and_their_order_stay() -> None:
@@ -29,63 +40,115 @@ def test_numbers_unknown_fields_and_their_order_stay() -> None:
         b'{"z":1.50,"role":"tool","big":12345678901234567890123,"e":1e5,"n":null,'
         b'"content":"' + LONG.encode() + b'","tool_call_id":"a\\u0062","x":{"b": [1.0 , 2]}}'
     )
-    done = _render(raw, Plan((_candidate(None, "string"),)), Form("short", ("t",)))
-    assert done.data == (
+    assert _render(raw, _string("short")).data == (
         b'{"z":1.50,"role":"tool","big":12345678901234567890123,"e":1e5,"n":null,'
         b'"content":"short","tool_call_id":"a\\u0062","x":{"b": [1.0 , 2]}}'
     )
-    assert done.transforms == ("t",)
 
 
-def test_only_the_block_that_changed_is_opened() -> None:
+def test_only_the_changed_block_is_opened() -> None:
     other = b'{"type": "image", "source": {"n": 1.0}}'
     block = b'{"type":"tool_result","tool_use_id":"a","content":"' + LONG.encode() + b'","k":0.10}'
     raw = b'{"role":"user","content":[' + other + b" , " + block + b"]}"
-    done = _render(raw, Plan((_candidate(1),)), Form("short"))
+    done = _render(raw, _result("short", block=1))
     assert other in done.data
     assert done.data.endswith(b'"content":"short","k":0.10}]}')
 
 
-def test_a_list_of_parts_stays_a_list_of_parts() -> None:
-    block = {"type": "tool_result", "content": [{"type": "text", "text": LONG}]}
-    raw = json.dumps({"role": "user", "content": [block]}).encode()
-    done = _render(raw, Plan((_candidate(0, parts=True),)), Form("short"))
-    parts = json.loads(done.data)["content"][0]["content"]
-    assert parts == [{"type": "text", "text": "short"}]
+def test_parts_of_a_result_stay_parts() -> None:
+    image = {"type": "image", "source": {"n": 1}}
+    parts = [
+        {"type": "text", "text": LONG, "a": 1},
+        image,
+        {"type": "text", "text": LONG, "cache_control": {"type": "ephemeral"}},
+    ]
+    raw = json.dumps({"role": "user", "content": [{"type": "tool_result", "content": parts}]})
+    done = _render(raw.encode(), _result("one", part=0), _result("two", part=2))
+    assert json.loads(done.data)["content"][0]["content"] == [
+        {"type": "text", "text": "one", "a": 1},
+        image,
+        {"type": "text", "text": "two", "cache_control": {"type": "ephemeral"}},
+    ]
 
 
-def test_without_a_form_or_with_an_unchanged_one_the_message_is_its_own_bytes() -> None:
+def test_several_blocks_change_in_one_message() -> None:
+    blocks = [{"type": "tool_result", "tool_use_id": i, "content": LONG} for i in "abc"]
+    raw = json.dumps({"role": "user", "content": blocks}).encode()
+    done = _render(raw, _result("first", block=0), _result("last", block=2))
+    contents = [b["content"] for b in json.loads(done.data)["content"]]
+    assert contents == ["first", LONG, "last"]
+
+
+def test_text_block_changes_its_text() -> None:
+    raw = json.dumps({"role": "tool", "content": [{"type": "text", "text": LONG}]}).encode()
+    done = _render(raw, Change(Place(0, None), "text", "short"))
+    assert json.loads(done.data)["content"] == [{"type": "text", "text": "short"}]
+
+
+def test_response_items_keep_their_own_fields() -> None:
+    raw = json.dumps({"type": "function_call_output", "call_id": "a", "output": LONG}).encode()
+    done = _render(raw, _string("short"))
+    assert json.loads(done.data) == {
+        "type": "function_call_output",
+        "call_id": "a",
+        "output": "short",
+    }
+
+
+def test_unchanged_message_is_its_own_bytes() -> None:
     raw = json.dumps({"role": "tool", "content": LONG}).encode()
-    for form in (None, Form(None)):
-        done = _render(raw, Plan((_candidate(None, "string"),)), form)
-        assert done.data is None
-        assert done.transforms == ("router:excluded:tool",)
-
-
-def test_a_message_that_grew_is_dropped_for_its_original() -> None:
-    raw = json.dumps({"role": "tool", "content": "short"}).encode()
-    done = _render(raw, Plan((_candidate(None, "string"),)), Form(LONG, ("t",), ("ab" * 6,)))
+    done = _render(raw)
     assert done.data is None
-    assert done.shown == ()
-    assert done.transforms == ("farm:verbatim:grew",)
+    assert done.transforms == ("t",)
+    assert done.tokens > 100
 
 
-def test_hashes_and_tokens_come_along() -> None:
-    raw = json.dumps({"role": "tool", "content": LONG}).encode()
-    plan = Plan(
-        replacements=(Replacement(None, False, "string", "gone: hash=abc"),), originals=("abc",)
+def test_marks_are_written_as_this_request_has_them() -> None:
+    def raw(mark: str) -> bytes:
+        block = '{"type":"tool_result","tool_use_id":"a","content":"' + LONG + '"' + mark + "}"
+        return ('{"role":"user","content":[' + block + "]}").encode()
+
+    marked = raw(',"cache_control":{"type":"ephemeral"}')
+    sent = _render(marked, _result("short"))
+    assert b'"cache_control":{"type":"ephemeral"}' in sent.data
+    plain = _render(raw(""), sent=sent).data
+    assert plain == b'{"role":"user","content":[{"type":"tool_result","tool_use_id":"a",' + (
+        b'"content":"short"}]}'
     )
-    done = _render(raw, plan)
-    assert done.shown == done.stored == ("abc",)
-    assert done.tokens < len(LONG) / 3.5
+    assert _render(marked, sent=sent).data == plain.replace(
+        b'"short"', b'"short","cache_control":{"type":"ephemeral"}'
+    )
+
+
+def test_message_that_grew_leaves_as_its_original() -> None:
+    raw = json.dumps({"role": "tool", "content": "short"}).encode()
+    sent = Sent((_string(LONG),), ("t",), {"ab" * 6: WHOLE}, ("x",), keys=("k",))
+    done = _render(raw, sent=sent)
+    assert (done.data, done.changes, done.shown, done.engines, done.keys) == (None, (), {}, (), ())
+    assert done.transforms == ("farm:verbatim:grew",)
+    assert _render(raw, sent=sent).data is None
+
+
+def test_lone_surrogate_leaves_as_its_original() -> None:
+    raw = b'{"role":"tool","content":"' + LONG.encode() + b'\\ud800"}'
+    done = _render(raw, _string("short"))
+    assert done.data is None
+    assert done.transforms == ("farm:verbatim:unreadable",)
+
+
+def test_tokens_are_counted_of_what_leaves() -> None:
+    raw = json.dumps({"role": "tool", "content": LONG}).encode()
+    assert _render(raw, _string("short")).tokens == COUNTER.message(
+        {"role": "tool", "content": "short"}
+    )
 
 
 def test_unchanged_runs_are_one_slice_of_the_body() -> None:
     body = b'{"messages":[{"a":1}, {"b":2} ,{"c":3},{"d":4}]}'
     spans = [(13, 20), (22, 29), (31, 38), (39, 46)]
-    plain = _render(b'{"role":"user"}', Plan())
-    raw = json.dumps({"role": "tool", "content": LONG}).encode()
-    changed = _render(raw, Plan((_candidate(None, "string"),)), Form("x"))
-    pieces, count_changed = join(body, spans, [plain, plain, changed, plain])
-    assert pieces == [b'{"a":1}, {"b":2}', changed.data, b'{"d":4}']
+    changed = Sent(data=b"new")
+    pieces, count_changed = join(body, spans, [Sent(), Sent(), changed, Sent()])
+    assert pieces == [b'{"a":1}, {"b":2}', b"new", b'{"d":4}']
     assert count_changed == 1
+    with pytest.raises(Degraded):
+        join(body, spans, [Sent()])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from api.pipeline.message import Message, digest
-from api.pipeline.session_memory import Sessions
+from api.pipeline.conversation import Conversation, Sent
+from api.pipeline.fold import Source
+from api.pipeline.message import Message, Seen, chained, digest
+from api.pipeline.session_memory import Session, Sessions
 from api.pipeline.split import split
 from shared.jobs import Form
 
@@ -16,15 +18,33 @@ def _body(count: int, size: int = 1000) -> bytes:
 def _remember(sessions: Sessions, user: str, body: bytes) -> None:
     session = sessions.of(user)
     taken = split(body, session.trails)
-    messages = list(taken.known)
+    seen = list(taken.known)
     for raw in taken.rest:
-        messages.append(Message(digest(raw), len(raw), "user", {}, {}, (), "", None, {}))
-        session.remember_message(messages[-1])
-    session.remember_trail(taken, messages)
+        facts = Message(digest(raw), len(raw), "user", {}, {}, (), "", None, {})
+        session.remember_message(facts)
+        seen.append(Seen(facts, chained(seen[-1].chain if seen else b"", facts.digest), b""))
+    session.remember_trail(taken, seen)
     sessions.settle(session)
 
 
-def test_the_least_recently_used_user_is_forgotten_first() -> None:
+def _chains(*names: str) -> list[bytes]:
+    chains: list[bytes] = []
+    for name in names:
+        chains.append(chained(chains[-1] if chains else b"", digest(name.encode())))
+    return chains
+
+
+def _send(session: Session, chains: list[bytes], seed: object = "") -> Conversation:
+    """Answer a turn of a conversation."""
+    found = session.conversation(seed, chains)
+    shared = found.shared_with(chains)
+    found.cut(shared)
+    for chain in chains[shared:]:
+        found.append(chain, Sent())
+    return found
+
+
+def test_least_recently_used_user_is_forgotten_first() -> None:
     sessions = Sessions(max_users=3, max_bytes=10**9)
     for user in ("a", "b", "c"):
         _remember(sessions, user, _body(2))
@@ -35,7 +55,7 @@ def test_the_least_recently_used_user_is_forgotten_first() -> None:
     assert not sessions.of("b").trails
 
 
-def test_bytes_are_bounded_over_users_and_for_one() -> None:
+def test_bytes_are_bounded_over_and_within_users() -> None:
     sessions = Sessions(max_users=1000, max_bytes=200_000)
     for number in range(50):
         _remember(sessions, f"user-{number}", _body(20))
@@ -45,7 +65,7 @@ def test_bytes_are_bounded_over_users_and_for_one() -> None:
         assert sessions.total_bytes <= 600_000  # one body may be over the bound by itself
 
 
-def test_a_conversation_has_one_trail_and_a_user_several_conversations() -> None:
+def test_conversation_has_one_trail_and_user_several() -> None:
     sessions = Sessions(max_users=10, max_bytes=10**9)
     for count in range(1, 10):
         _remember(sessions, "a", _body(count))
@@ -55,7 +75,7 @@ def test_a_conversation_has_one_trail_and_a_user_several_conversations() -> None
     assert len(sessions.of("a").trails) == 16
 
 
-def test_forms_are_charged() -> None:
+def test_forms_are_charged_to_their_user() -> None:
     sessions = Sessions(max_users=10, max_bytes=100_000)
     session = sessions.of("a")
     for number in range(100):
@@ -63,3 +83,57 @@ def test_forms_are_charged() -> None:
         sessions.settle(session)
     assert sessions.total_bytes <= 100_000
     assert len(session.forms) < 12
+
+
+def test_what_was_sent_is_charged_and_bounded() -> None:
+    sessions = Sessions(max_users=10, max_bytes=2_000_000)
+    session = sessions.of("a")
+    for number in range(100):
+        chains = _chains(f"first {number}", "second")
+        conversation = session.conversation("", chains)
+        conversation.append(chains[0], Sent(data=b"x" * 100_000))
+        lines = "".join(f"line {number} {i}\n" for i in range(500))
+        conversation.index.add(Source(f"call-{number}", "run"), lines)
+        before = session.cost
+        sessions.settle(session)
+        assert before > 200_000
+        assert sessions.total_bytes <= 2_000_000
+    assert 0 < len(session.conversations) < 16
+
+
+def test_growing_conversation_is_found_again() -> None:
+    session = Session("a")
+    first = _send(session, _chains("a", "b"))
+    assert _send(session, _chains("a", "b", "c", "d")) is first
+    assert first.chains == _chains("a", "b", "c", "d")
+
+
+def test_mode_makes_another_conversation() -> None:
+    session = Session("a")
+    assert _send(session, _chains("a", "b"), "ccr") is not _send(
+        session, _chains("a", "b", "c"), "marker-free"
+    )
+
+
+def test_newest_message_taken_back_stays_one_conversation() -> None:
+    session = Session("a")
+    first = _send(session, _chains("a", "b", "c", "d"))
+    assert _send(session, _chains("a", "b", "x")) is first
+    assert first.chains == _chains("a", "b", "x")
+
+
+def test_conversations_that_begin_alike_stay_apart() -> None:
+    session = Session("a")
+    names = [str(n) for n in range(20)]
+    main = _send(session, _chains(*names))
+    side = _send(session, _chains(*names[:5], "another"))
+    assert side is not main
+    assert len(main.chains) == 20
+    assert _send(session, _chains(*names, "next")) is main
+    assert _send(session, _chains(*names[:5], "another", "next")) is side
+
+
+def test_oldest_conversation_of_a_user_is_forgotten() -> None:
+    session = Session("a")
+    made = [_send(session, _chains(f"talk {number}")) for number in range(20)]
+    assert session.conversations == made[-16:]

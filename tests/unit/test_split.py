@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.pipeline.message import Message, digest
+from api.pipeline.message import Message, Seen, chained, digest
 from api.pipeline.split import Split, Trail, split
 from shared.errors import InvalidField, MalformedBody
 
@@ -29,8 +29,12 @@ def _facts(raw: bytes) -> Message:
 
 
 def _trail(taken: Split) -> Trail:
-    messages = [_facts(_slice(taken, i)) for i in range(len(taken.spans))]
-    return Trail(taken.body[: taken.spans[-1][1]], taken.head, messages, taken.spans)
+    seen: list[Seen] = []
+    for index in range(len(taken.spans)):
+        facts = _facts(_slice(taken, index))
+        chain = chained(seen[-1].chain if seen else b"", facts.digest)
+        seen.append(Seen(facts, chain, b""))
+    return Trail(taken.body[: taken.spans[-1][1]], taken.head, seen, taken.spans)
 
 
 def _slice(taken: Split, index: int) -> bytes:
@@ -58,7 +62,7 @@ def _write(messages: list[bytes], head: bytes, tail: bytes, gaps: list[str]) -> 
 
 
 @given(_bodies(), st.data())
-def test_slices_are_the_messages_by_either_way(
+def test_slices_are_the_messages_either_way(
     made: tuple[list[bytes], bytes, bytes, list[str]], data: Any
 ) -> None:
     messages, head, tail, gaps = made
@@ -71,12 +75,29 @@ def test_slices_are_the_messages_by_either_way(
     again = split(_write(messages, head, tail, gaps), [_trail(before)])
     assert [_slice(again, i) for i in range(len(messages))] == messages
     assert again.rest == messages[len(again.known) :]
-    assert [m.digest for m in again.known] == [digest(m) for m in messages[: len(again.known)]]
+    named = [seen.facts.digest for seen in again.known]
+    assert named == [digest(m) for m in messages[: len(again.known)]]
     # Only another spelling of what stands before the first message defeats the memory.
     assert len(again.known) == known
 
 
-def test_a_longer_trail_wins() -> None:
+@given(_bodies(), st.data())
+def test_trail_helps_up_to_the_first_difference(
+    made: tuple[list[bytes], bytes, bytes, list[str]], data: Any
+) -> None:
+    messages, head, tail, gaps = made
+    before = split(_write(messages, head, b"}", gaps), [])
+    at = data.draw(st.integers(0, len(messages) - 1))
+    changed = [*messages[:at], b'{"changed":true}', *messages[at + 1 :]]
+    again = split(_write(changed, head, tail, gaps), [_trail(before)])
+    assert [_slice(again, i) for i in range(len(changed))] == changed
+    assert len(again.known) >= at
+    assert [seen.facts.digest for seen in again.known] == [
+        digest(m) for m in changed[: len(again.known)]
+    ]
+
+
+def test_longest_trail_is_followed_first() -> None:
     first = split(b'{"messages":[{"a":1}]}', [])
     second = split(b'{"messages":[{"a":1},{"b":2}]}', [])
     third = split(b'{"messages":[{"a":1},{"b":2},{"c":3}]}', [_trail(first), _trail(second)])
@@ -94,13 +115,13 @@ def test_a_longer_trail_wins() -> None:
         b"} ]}",
     ],
 )
-def test_a_remembered_start_does_not_excuse_a_broken_rest(rest: bytes) -> None:
+def test_broken_rest_after_known_start_is_malformed(rest: bytes) -> None:
     trail = _trail(split(b'{"messages":[{"a":1}]}', []))
     with pytest.raises(MalformedBody):
         split(b'{"messages":[{"a":1}' + rest, [trail])
 
 
-def test_a_second_messages_array_is_the_one_that_counts() -> None:
+def test_last_of_two_messages_arrays_counts() -> None:
     trail = _trail(split(b'{"messages":[{"a":1}]}', []))
     body = b'{"messages":[{"a":1}],"messages":[{"b":2}]}'
     assert split(body, [trail]).rest == [b'{"b":2}']
@@ -108,28 +129,51 @@ def test_a_second_messages_array_is_the_one_that_counts() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"nonsense", b'"text"', b"[]", b"1", b"\xff{}"])
-def test_what_is_no_json_object_is_malformed(body: bytes) -> None:
+def test_body_that_is_no_object_is_malformed(body: bytes) -> None:
     with pytest.raises(MalformedBody):
         split(body, [])
 
 
 @pytest.mark.parametrize("messages", ["null", "{}", '"x"', "1"])
-def test_messages_must_be_a_list(messages: str) -> None:
+def test_messages_that_are_no_list_are_invalid(messages: str) -> None:
     with pytest.raises(InvalidField):
         split(f'{{"messages":{messages}}}'.encode(), [])
     with pytest.raises(InvalidField):
         split(b'{"model":"x"}', [])
 
 
-def test_too_deep_is_malformed() -> None:
+def test_body_nested_too_deeply_is_malformed() -> None:
     deep = b"[" * 200_000 + b"]" * 200_000
     with pytest.raises(MalformedBody):
         split(b'{"messages":' + deep + b"}", [])
 
 
 @pytest.mark.parametrize("value", [r'"\ud800"', "NaN", "1e400"])
-def test_what_only_the_standard_library_reads_keeps_its_value(value: str) -> None:
+def test_value_only_the_standard_library_reads_stays(value: str) -> None:
     body = f'{{"messages":[{{"role":"user","content":{value}}}],"model":{value}}}'.encode()
     taken = split(body, [])
     assert len(taken.spans) == 1
     assert repr(json.loads(_slice(taken, 0))) == repr(json.loads(body)["messages"][0])
+
+
+def test_response_items_are_the_conversation() -> None:
+    taken = split(b'{"model":"m","input":[{"a":1},{"b":2}]}', [])
+    assert (taken.envelope.array, taken.rest) == ("input", [b'{"a":1}', b'{"b":2}'])
+    again = split(b'{"model":"m","input":[{"a":1},{"b":2},{"c":3}]}', [_trail(taken)])
+    assert (again.envelope.array, again.rest) == ("input", [b'{"c":3}'])
+    both = split(b'{"input":[{"a":1}],"messages":[{"b":2}]}', [])
+    assert (both.envelope.array, both.rest) == ("messages", [b'{"b":2}'])
+
+
+@pytest.mark.parametrize(
+    ("tools", "redeems"),
+    [
+        (b"", None),
+        (b'"tools":[],', False),
+        (b'"tools":[{"name":"Bash"}],', False),
+        (b'"tools":[{"name":"headroom_retrieve"}],', True),
+        (b'"tools":[{"function":{"name":"mcp__headroom__headroom_retrieve"}}],', True),
+    ],
+)
+def test_request_with_retrieval_tool_redeems_markers(tools: bytes, redeems: bool | None) -> None:
+    assert split(b"{" + tools + b'"messages":[]}', []).envelope.redeems is redeems
