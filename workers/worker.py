@@ -1,9 +1,4 @@
-"""A worker process: RQ's worker with a loop that costs four round trips a job.
-
-Stock RQ spends 60-odd commands and a fork, or 2-5 ms in-process, on a job; blocks here take
-a few milliseconds, so the loop is this module's own, over :class:`workers.runtime.queue.PoolQueue`.
-Jobs, queues and worker registration stay RQ's, and ``rq info`` shows them.
-"""
+"""A worker process: RQ's worker with a loop of the farm's own (why: :mod:`workers.runtime`)."""
 
 from __future__ import annotations
 
@@ -19,6 +14,7 @@ from types import FrameType
 import structlog
 from rq.serializers import JSONSerializer
 from rq.worker import SimpleWorker
+from rq.worker_registration import clean_worker_registry
 
 from shared import keys
 from shared.connection import BROKEN, connect, connect_state, renew
@@ -78,7 +74,7 @@ class FarmWorker(SimpleWorker):
             status,
             self._pulse,
             self._pace,
-            self.register_birth,
+            self._register,
             (self.key, self.worker_ttl + _REGISTRY_SECONDS),
         )
 
@@ -195,6 +191,11 @@ class FarmWorker(SimpleWorker):
             self._delivery.end(one.id, "done")
 
     # ── being alive ─────────────────────────────────────────────────────────────────
+
+    def _register(self) -> None:
+        """Enter this worker in RQ's registry, and take those out that died without a word."""
+        self.register_birth()
+        clean_worker_registry(self.queues[0])
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self._stopping.is_set():
