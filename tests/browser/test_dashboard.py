@@ -62,7 +62,7 @@ def answer(dashboard: Dashboard, path: str) -> Any:
     return dashboard.farm.get(path).json
 
 
-def test_every_view_loads_clean_at_both_addresses(visit: Open, dashboard: Dashboard) -> None:
+def test_every_view_loads_at_both_addresses(visit: Open, dashboard: Dashboard) -> None:
     page = visit()
     for path in ("/", "/dashboard"):
         for view in VIEWS:
@@ -76,7 +76,7 @@ def test_every_view_loads_clean_at_both_addresses(visit: Open, dashboard: Dashbo
             expect(page.locator("#notice")).to_be_hidden()
 
 
-def test_the_page_is_kept_by_its_etag_and_allows_no_inline_code(dashboard: Dashboard) -> None:
+def test_page_has_etag_and_no_inline_code(dashboard: Dashboard) -> None:
     for path in ("/", "/dashboard", "/static/app.js", "/static/style.css"):
         first = dashboard.farm.get(path)
         again = request(dashboard.url, "GET", path, None, {"if-none-match": first.headers["etag"]})
@@ -90,7 +90,7 @@ def test_the_page_is_kept_by_its_etag_and_allows_no_inline_code(dashboard: Dashb
 
 
 @pytest.mark.parametrize("asked", ["hour", "day", "month", "all"])
-def test_every_number_is_the_apis(visit: Open, dashboard: Dashboard, asked: str) -> None:
+def test_every_number_equals_the_api(visit: Open, dashboard: Dashboard, asked: str) -> None:
     page = shown(visit(f"savings?range={asked}"), f"[data-shown='range={asked}']")
     summary = answer(dashboard, f"/stats?range={asked}")["summary"]
     insights = answer(dashboard, f"/stats/insights?range={asked}")
@@ -163,7 +163,7 @@ def test_filters_sorting_search_and_export(visit: Open, dashboard: Dashboard) ->
     assert EVIL in {line[1] for line in written}
 
 
-def test_a_users_name_is_text_whatever_it_holds(visit: Open) -> None:
+def test_user_name_is_shown_as_text(visit: Open) -> None:
     page = shown(visit("savings?range=day"))
     expect(table(page, "By user").get_by_role("button", name=EVIL, exact=True)).to_be_visible()
     assert page.locator("main img").count() == 0
@@ -198,7 +198,7 @@ def test_numbers_change_in_place(visit: Open, dashboard: Dashboard) -> None:
     assert page.evaluate("window.added") == 0
 
 
-def test_the_chart_is_read_by_keyboard(visit: Open) -> None:
+def test_chart_is_readable_by_keyboard(visit: Open) -> None:
     page = shown(visit("savings?range=day"))
     chart = page.get_by_role("img", name=re.compile("Over time"))
     assert "Highest" in (chart.get_attribute("aria-label") or "")
@@ -208,7 +208,7 @@ def test_the_chart_is_read_by_keyboard(visit: Open) -> None:
     expect(page.locator(".tip").first).to_be_visible()
 
 
-def test_the_farm_view_is_the_farms(visit: Open, dashboard: Dashboard) -> None:
+def test_farm_view_equals_the_api(visit: Open, dashboard: Dashboard) -> None:
     page = shown(visit("farm"))
     farm = answer(dashboard, "/stats/farm?range=hour")
     for pool in ("cpu", "gpu"):
@@ -227,7 +227,7 @@ def test_the_farm_view_is_the_farms(visit: Open, dashboard: Dashboard) -> None:
     assert text(page, "postgres").startswith("not set up")
 
 
-def test_the_farm_counts_what_metrics_counts(dashboard: Dashboard) -> None:
+def test_farm_report_equals_metrics(dashboard: Dashboard) -> None:
     farm = answer(dashboard, "/stats/farm")
     metrics = dashboard.farm.get("/metrics").body.decode()
     for pool, found in farm["pools"].items():
@@ -268,7 +268,7 @@ def played(browser: Browser, dashboard: Dashboard) -> Any:
     context.close()
 
 
-def test_the_playground_compresses_each_preset(played: Any, dashboard: Dashboard) -> None:
+def test_playground_compresses_each_preset(played: Any, dashboard: Dashboard) -> None:
     results, before, _ = played
     for preset, engine in PRESETS.items():
         found = results[preset]
@@ -289,7 +289,7 @@ def test_the_playground_compresses_each_preset(played: Any, dashboard: Dashboard
     assert answer(dashboard, "/stats")["summary"] == before
 
 
-def test_a_second_run_comes_out_of_the_cache(visit: Open) -> None:
+def test_second_run_uses_cache(visit: Open) -> None:
     page = visit("playground")
     for number in (1, 2):
         page.click("[data-preset=grep]")
@@ -297,7 +297,7 @@ def test_a_second_run_comes_out_of_the_cache(visit: Open) -> None:
     assert page.locator("[data-fact=cache]").inner_text() == "hit: this front end remembered it"
 
 
-def test_a_marker_leads_to_the_original_and_what_was_gone(
+def test_marker_shows_original_and_removed_parts(
     played: Any, visit: Open, dashboard: Dashboard
 ) -> None:
     page = visit("playground")
@@ -326,7 +326,7 @@ def test_a_marker_leads_to_the_original_and_what_was_gone(
     assert answer(dashboard, "/stats/farm")["requests"]["retrievals"] == retrieved
 
 
-def test_what_a_user_wrote_stays_and_the_page_says_why(visit: Open) -> None:
+def test_page_explains_why_user_text_stays(visit: Open) -> None:
     page = visit("playground")
     page.fill("#play-text", "please read this\n" * 400)
     page.select_option("#play-as", "user")
@@ -337,7 +337,7 @@ def test_what_a_user_wrote_stays_and_the_page_says_why(visit: Open) -> None:
     expect(page.locator(".play .problem")).to_have_text("There is no text to compress.")
 
 
-def test_a_guarded_farm_asks_for_a_token(visit: Open, dashboard: Dashboard) -> None:
+def test_page_asks_for_required_token(visit: Open, dashboard: Dashboard) -> None:
     page = visit(url=dashboard.guarded, quiet=False)
     dialog = page.locator("#token-dialog")
     expect(dialog).to_be_visible()
@@ -364,7 +364,7 @@ def test_a_guarded_farm_asks_for_a_token(visit: Open, dashboard: Dashboard) -> N
     expect(page.locator("#original-dialog")).to_contain_text("is what was gone")
 
 
-def test_another_farm_only_where_it_is_listed(visit: Open, dashboard: Dashboard) -> None:
+def test_page_reads_only_listed_farms(visit: Open, dashboard: Dashboard) -> None:
     page = shown(visit(query=f"?url={dashboard.other}"))
     expect(page.locator("#source")).to_have_text(f"Numbers of {dashboard.other}/")
     assert value(page, "requests") >= 49
@@ -375,7 +375,7 @@ def test_another_farm_only_where_it_is_listed(visit: Open, dashboard: Dashboard)
         shown(page)
 
 
-def test_only_listed_origins_may_frame_it(browser: Browser, dashboard: Dashboard) -> None:
+def test_only_listed_origins_may_frame_page(browser: Browser, dashboard: Dashboard) -> None:
     context = browser.new_context()
     page = context.new_page()
     page.goto(dashboard.portal)
@@ -418,7 +418,7 @@ def _serious(page: Page, scheme: str) -> list[str]:
 
 
 @pytest.mark.parametrize("width", [360, 3840])
-def test_nothing_scrolls_sideways(visit: Open, width: int) -> None:
+def test_page_does_not_scroll_sideways(visit: Open, width: int) -> None:
     for view in VIEWS:
         page = visit(view, viewport={"width": width, "height": 740})
         if view == "playground":
@@ -429,7 +429,7 @@ def test_nothing_scrolls_sideways(visit: Open, width: int) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") == width, view
 
 
-def test_a_farm_that_stops_answering_is_said_to(visit: Open, dashboard: Dashboard) -> None:
+def test_page_reports_farm_that_stops_answering(visit: Open, dashboard: Dashboard) -> None:
     page = shown(visit("savings?range=day", quiet=False))
     saved = text(page, "saved")
     page.route("**/stats**", lambda route: route.abort())
@@ -443,7 +443,7 @@ def test_a_farm_that_stops_answering_is_said_to(visit: Open, dashboard: Dashboar
     expect(page.locator("#live")).to_have_attribute("data-state", "live")
 
 
-def test_a_stopped_redis_is_shown_and_its_return_too(visit: Open, dashboard: Dashboard) -> None:
+def test_page_reports_redis_outage_and_recovery(visit: Open, dashboard: Dashboard) -> None:
     """Last: it takes the farm's Redis away for a moment."""
     savings, farm = shown(visit("savings", quiet=False)), shown(visit("farm", quiet=False))
     requests = value(savings, "requests")

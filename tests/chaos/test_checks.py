@@ -44,7 +44,7 @@ def _set(*path: Any) -> Callable[[dict[str, Any]], None]:
     return change
 
 
-def test_a_whole_answer_has_no_fault() -> None:
+def test_checks_accept_complete_answer() -> None:
     one = _answered()
     assert faults_of(one) == []
     assert one.late_ms == pytest.approx(-100)
@@ -72,24 +72,24 @@ def test_a_whole_answer_has_no_fault() -> None:
         _set("degraded", ["internal"]),
     ],
 )
-def test_a_broken_answer_is_seen(change: Callable[[dict[str, Any]], Any]) -> None:
+def test_checks_find_broken_answer(change: Callable[[dict[str, Any]], Any]) -> None:
     assert faults_of(_answered(change))
 
 
-def test_no_answer_and_a_wrong_status_are_seen() -> None:
+def test_checks_find_missing_answer_and_wrong_status() -> None:
     turn = turn_of("play", 1, _SENT)
     assert faults_of(Exchange(turn, "ada", 2.0)) == ["no answer"]
     assert faults_of(Exchange(turn, "ada", 2.0, status=503)) == ["status 503"]
 
 
-def test_a_form_that_is_not_the_one_made_at_rest_is_seen() -> None:
+def test_checks_find_result_unlike_reference() -> None:
     one = _answered()
     rest = json.loads(one.body)["messages"]
     assert strange_forms([one], {"play": rest}) == []
     assert strange_forms([one], {"play": _SENT}) != []
 
 
-def test_a_form_may_change_once_and_no_more() -> None:
+def test_checks_allow_one_change_of_result() -> None:
     verbatim = _answered(_set("messages", 2, "content", 0, "content", "a long text"))
     short, shorter = _answered(), _answered(_set("messages", 2, "content", 0, "content", "s"))
     assert changes([verbatim, short, short]) == 0
@@ -97,7 +97,7 @@ def test_a_form_may_change_once_and_no_more() -> None:
     assert changes([verbatim, short, shorter]) == 1
 
 
-def test_the_table_says_what_broke() -> None:
+def test_table_names_broken_promise() -> None:
     held = Outcome("held", 3, 3, worst_ms=-20.0, health_seconds=1.25)
     lost = Outcome("lost", 3, 2, tried_again=1, worst_ms=7.4, ledger=(1, -30), broken=["late"])
     text = table([held, lost], markdown=True)

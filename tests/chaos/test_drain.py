@@ -73,7 +73,7 @@ def _kept(farm: Farm) -> http.client.HTTPConnection:
     return connection
 
 
-def test_sigterm_drains(running: Farm, api: Process) -> None:
+def test_sigterm_drains_requests(running: Farm, api: Process) -> None:
     idle, used = _kept(running), _kept(running)
     with _in_progress(running) as asked:
         api.signal(signal.SIGTERM)
@@ -96,9 +96,7 @@ def test_sigterm_drains(running: Farm, api: Process) -> None:
     assert idle.sock.recv(1) == b""  # closed in good order
 
 
-def test_what_waits_is_answered_by_its_deadline_though_the_server_goes(
-    running: Farm, api: Process
-) -> None:
+def test_draining_answers_waiting_requests_by_deadline(running: Farm, api: Process) -> None:
     with _in_progress(running, x_headroom_deadline_ms="2500") as asked:
         api.signal(signal.SIGTERM)
         found = asked.result()
@@ -107,7 +105,7 @@ def test_what_waits_is_answered_by_its_deadline_though_the_server_goes(
     assert api.wait() == 0
 
 
-def test_a_second_sigterm_ends_it_at_once(running: Farm, api: Process) -> None:
+def test_second_sigterm_ends_at_once(running: Farm, api: Process) -> None:
     with _in_progress(running) as asked:
         api.signal(signal.SIGTERM)
         until("it drains", lambda: "draining" in str(running.answer("/readyz")))
@@ -117,7 +115,7 @@ def test_a_second_sigterm_ends_it_at_once(running: Farm, api: Process) -> None:
             asked.result()
 
 
-def test_sighup_puts_new_processes_in_place_and_fails_nobody(running: Farm, api: Process) -> None:
+def test_sighup_replaces_processes_without_failures(running: Farm, api: Process) -> None:
     old = set(api.children())
     stop = threading.Event()
     statuses: list[int] = []
@@ -148,9 +146,7 @@ def test_sighup_puts_new_processes_in_place_and_fails_nobody(running: Farm, api:
 
 @pytest.mark.parametrize("deadline_ms", [10, 8000, 61_000, 600_000])
 @pytest.mark.parametrize("drain_seconds", [0, 0.4, 30])
-def test_gunicorns_limits_are_longer_than_any_deadline(
-    deadline_ms: int, drain_seconds: float
-) -> None:
+def test_gunicorn_timeouts_exceed_any_deadline(deadline_ms: int, drain_seconds: float) -> None:
     given: Any = {"deadline_ms": deadline_ms, "drain_seconds": drain_seconds}
     settings = Settings(**given)
     assert hang_limit(settings) >= max(60, deadline_ms / 1000 + 10)

@@ -27,14 +27,14 @@ def runner() -> Runner:
 @pytest.mark.parametrize(
     "name", ["cpu workers killed -9, one by one", "rolling restart", "everything killed -9"]
 )
-def test_a_farm_that_is_hurt_keeps_its_promises(runner: Runner, name: str) -> None:
+def test_farm_keeps_promises_under_fault(runner: Runner, name: str) -> None:
     scenario = next(s for s in SCENARIOS if s.name == name)
     outcome = asyncio.run(runner.play(scenario))
     assert outcome.broken == []
     assert outcome.answered == outcome.requests > 20
 
 
-def test_a_flood_is_refused_in_time() -> None:
+def test_flood_is_rejected_in_time() -> None:
     """Without the bounds of a front end its answers came 5 to 9 s after their deadlines."""
     scenario = next(s for s in SCENARIOS if s.name == "4 times the load")
     flooded = Runner(material(3, _SEED), _SECONDS, _SEED, 1000.0, least_health=_HEALTH_SECONDS)

@@ -58,7 +58,7 @@ REFUSED: dict[str, tuple[bytes, int]] = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_a_broken_body_is_the_callers_and_costs_nothing(target: Farm, name: str) -> None:
+def test_rejects_broken_body_without_side_effects(target: Farm, name: str) -> None:
     body, status = REFUSED[name]
     until("earlier jobs are cleared away", lambda: not enqueued(target))
     answer = target.post(body, user())
@@ -101,7 +101,7 @@ TAKEN: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", TAKEN)
-def test_what_is_odd_but_json_comes_back_value_for_value(target: Farm, name: str) -> None:
+def test_odd_json_is_returned_value_for_value(target: Farm, name: str) -> None:
     body = TAKEN[name]
     answer = target.post(body, user())
     assert answer.status == 200, answer.body[:200]
@@ -131,7 +131,7 @@ HEAVY: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", HEAVY)
-def test_what_is_too_heavy_leaves_as_it_came_in_bounded_memory(target: Farm, name: str) -> None:
+def test_too_heavy_body_is_returned_verbatim(target: Farm, name: str) -> None:
     body = HEAVY[name]()
     serving = front_end(target)
     before = resident(serving)
@@ -143,7 +143,7 @@ def test_what_is_too_heavy_leaves_as_it_came_in_bounded_memory(target: Farm, nam
     until("memory is given back", lambda: resident(serving) < before + 400 * MEGABYTE, 5)
 
 
-def test_a_large_honest_result_still_shrinks(target: Farm) -> None:
+def test_large_regular_result_still_shrinks(target: Farm) -> None:
     name = user()
     body = conversation(ran(rows(name, 4000)))
     # Where something before this ended the child, the text is left, and the next turn tries again.
@@ -155,7 +155,7 @@ def test_a_large_honest_result_still_shrinks(target: Farm) -> None:
     assert again.json["messages"] == first.json["messages"]
 
 
-def test_the_limit_is_the_limit(target: Farm) -> None:
+def test_accepts_body_at_limit_and_rejects_above(target: Farm) -> None:
     body = around('{"role":"user","content":"' + "x" * (64 * MEGABYTE) + '"}')
     answer = target.post(body, user())
     assert answer.status == 413
@@ -166,12 +166,12 @@ def test_the_limit_is_the_limit(target: Farm) -> None:
     "kind",
     ["text/plain", "text/json", "multipart/form-data", "application/xml", "", "json", "a/b; +json"],
 )
-def test_only_json_is_json(target: Farm, kind: str) -> None:
+def test_rejects_other_content_types(target: Farm, kind: str) -> None:
     wanted = 200 if kind == "" else 415
     assert post(target.url, {"messages": []}, {"content-type": kind}).status == wanted
 
 
-def test_a_message_with_a_key_twice_loses_nothing_that_counts(target: Farm) -> None:
+def test_duplicate_keys_lose_no_content(target: Farm) -> None:
     log = json.dumps(events(user()))
     body = (
         '{"messages":[{"role":"user","content":"go"},{"role":"tool","tool_call_id":"a",'

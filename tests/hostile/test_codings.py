@@ -34,7 +34,7 @@ def send(farm: Farm, body: bytes, coding: str, name: str = "") -> Answer:
 
 
 @pytest.mark.parametrize("coding", ENCODE)
-def test_an_encoded_body_is_a_body(target: Farm, coding: str) -> None:
+def test_accepts_encoded_body(target: Farm, coding: str) -> None:
     name = user()
     plain = json.dumps(conversation(ran(events(name)))).encode()
     answer = send(target, ENCODE[coding](plain), coding, name)
@@ -44,14 +44,14 @@ def test_an_encoded_body_is_a_body(target: Farm, coding: str) -> None:
 
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd"])
-def test_a_body_in_several_members_is_one_body(target: Farm, coding: str) -> None:
+def test_accepts_body_in_several_members(target: Farm, coding: str) -> None:
     plain = json.dumps(conversation(ran(events(user())))).encode()
     body = b"".join(ENCODE[coding](plain[i : i + 7000]) for i in range(0, len(plain), 7000))
     assert send(target, body, coding).json["tokens_saved"] > 0
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "zstd"])
-def test_a_bomb_is_413_and_takes_no_memory(target: Farm, coding: str) -> None:
+def test_rejects_bomb_in_bounded_memory(target: Farm, coding: str) -> None:
     inside = b'{"messages":[{"role":"user","content":"' + b"a" * (300 << 20) + b'"}]}'
     bomb = ENCODE[coding](inside)
     assert len(bomb) < 1 << 20
@@ -64,7 +64,7 @@ def test_a_bomb_is_413_and_takes_no_memory(target: Farm, coding: str) -> None:
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "zstd"])
-def test_a_broken_encoding_is_400(target: Farm, coding: str) -> None:
+def test_rejects_broken_encoding(target: Farm, coding: str) -> None:
     plain = json.dumps(conversation(ran(events()))).encode()
     whole = ENCODE[coding](plain)
     middle = len(whole) // 2
@@ -75,7 +75,7 @@ def test_a_broken_encoding_is_400(target: Farm, coding: str) -> None:
         assert answer.json["error"]["type"] == "malformed_encoding"
 
 
-def test_zstd_asks_for_no_more_memory_than_a_window(target: Farm) -> None:
+def test_rejects_zstd_window_above_limit(target: Farm) -> None:
     options = {zstd.CompressionParameter.window_log: 27}
     compressor = zstd.ZstdCompressor(options=options)
     body = compressor.compress(b'{"messages":[]}') + compressor.flush()
@@ -83,13 +83,13 @@ def test_zstd_asks_for_no_more_memory_than_a_window(target: Farm) -> None:
 
 
 @pytest.mark.parametrize("coding", ["br", "compress", "gzip, gzip", "utf-8", "*", "gzip;q=1"])
-def test_an_unknown_encoding_is_415(target: Farm, coding: str) -> None:
+def test_rejects_unknown_encoding(target: Farm, coding: str) -> None:
     answer = send(target, b"{}", coding)
     assert answer.status == 415
     assert answer.json["error"]["type"] == "unsupported_content_encoding"
 
 
-def test_nothing_encoded_is_nothing(target: Farm) -> None:
+def test_rejects_empty_encoded_body(target: Farm) -> None:
     for coding, encode in ENCODE.items():
         answer = send(target, encode(b""), coding)
         assert answer.status == 400

@@ -25,7 +25,7 @@ def body() -> bytes:
 # ── slow and cut ────────────────────────────────────────────────────────────────────────
 
 
-def test_slow_heads_and_bodies_are_ended_and_hold_nobody_up(target: Farm) -> None:
+def test_slow_requests_end_without_delaying_others(target: Farm) -> None:
     long = head("POST", "/v1/compress", "content-length: 1000")
     begun = [b"", b"POST /v1/com", long[:-2] + b"x-slow: ", long, long + b'{"messages":[']
     with ExitStack() as stack:
@@ -42,7 +42,7 @@ def test_slow_heads_and_bodies_are_ended_and_hold_nobody_up(target: Farm) -> Non
     until("the connections are gone", lambda: not connections(target))
 
 
-def test_who_trickles_on_buys_no_time(target: Farm) -> None:
+def test_trickling_does_not_extend_timeout(target: Farm) -> None:
     with closing(connect(target)) as connection:
         connection.sendall(head("POST", "/v1/compress", "content-length: 1000")[:-2] + b"x-slow: ")
 
@@ -57,7 +57,7 @@ def test_who_trickles_on_buys_no_time(target: Farm) -> None:
 
 
 @pytest.mark.parametrize("early", [False, True])
-def test_a_kept_connections_next_head_has_its_time_too(target: Farm, early: bool) -> None:
+def test_next_head_on_kept_connection_times_out(target: Farm, early: bool) -> None:
     whole = head("POST", "/v1/compress", f"content-length: {len(EMPTY)}") + EMPTY
     with closing(connect(target)) as connection:
         connection.sendall(whole + whole[:40] if early else whole)
@@ -67,7 +67,7 @@ def test_a_kept_connections_next_head_has_its_time_too(target: Farm, early: bool
         assert hear(connection).status == 408
 
 
-def test_who_does_not_read_his_answer_is_dropped(target: Farm) -> None:
+def test_drops_client_that_does_not_read(target: Farm) -> None:
     until("nobody else is connected", lambda: not connections(target))
     large = b'{"messages":[{"role":"user","content":"' + b"x" * (30 << 20) + b'"}]}'
     with closing(socket.socket()) as deaf:
@@ -79,7 +79,7 @@ def test_who_does_not_read_his_answer_is_dropped(target: Farm) -> None:
         until("it was dropped", lambda: not connections(target))
 
 
-def test_a_body_cut_off_is_nothing(target: Farm) -> None:
+def test_truncated_body_is_not_processed(target: Farm) -> None:
     until("earlier jobs are cleared away", lambda: not enqueued(target))
     model = f"model-of-{user()}"
     whole = json.dumps({**conversation(ran(events(user()))), "model": model}).encode()
@@ -109,7 +109,7 @@ def test_a_body_cut_off_is_nothing(target: Farm) -> None:
     assert not enqueued(target)
 
 
-def test_one_connection_too_many_is_closed_and_the_others_go_on(target: Farm) -> None:
+def test_closes_only_connections_beyond_limit(target: Farm) -> None:
     until("nobody else is connected", lambda: not connections(target))
     asked = head("GET", "/livez")
     with ExitStack() as stack:
@@ -170,9 +170,7 @@ AMBIGUOUS: dict[str, tuple[bytes, bytes]] = {
 
 
 @pytest.mark.parametrize("name", AMBIGUOUS)
-def test_what_reads_in_two_ways_is_refused_and_the_connection_closed(
-    target: Farm, name: str
-) -> None:
+def test_rejects_ambiguous_request_and_closes_connection(target: Farm, name: str) -> None:
     first, rest = AMBIGUOUS[name]
     with closing(connect(target)) as connection:
         connection.sendall(first + rest + SMUGGLED)
@@ -184,14 +182,14 @@ def test_what_reads_in_two_ways_is_refused_and_the_connection_closed(
         assert connection.recv(100) == b""
 
 
-def test_an_absurd_length_is_too_large(target: Farm) -> None:
+def test_rejects_absurd_content_length(target: Farm) -> None:
     for digits in (12, 100, 5000):
         line = "content-length: " + "9" * digits
         reply = say(target, head("POST", "/v1/compress", line) + b"{")
         assert reply.status in (400, 413), (digits, reply.text)
 
 
-def test_many_and_huge_headers_are_431(target: Farm) -> None:
+def test_rejects_many_or_huge_headers(target: Farm) -> None:
     assert say(target, head("GET", "/livez", "x-a: " + "b" * 9000)).status == 431
     assert say(target, head("GET", "/livez", *["x-a: b"] * 200)).status == 431
     assert say(target, b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\n\r\n").status == 414
@@ -199,7 +197,7 @@ def test_many_and_huge_headers_are_431(target: Farm) -> None:
 
 
 @pytest.mark.parametrize("method", ["HEAD", "TRACE", "PUT", "DELETE", "PATCH", "CONNECT", "FOO"])
-def test_other_methods_are_refused(target: Farm, method: str) -> None:
+def test_rejects_other_methods(target: Farm, method: str) -> None:
     got = request(target.url, method, "/v1/compress")
     assert got.status == (400 if method == "FOO" else 405)
     assert got.headers["x-content-type-options"] == "nosniff"
@@ -222,11 +220,11 @@ def test_other_methods_are_refused(target: Farm, method: str) -> None:
         "/v1/compress;x",
     ],
 )
-def test_other_paths_are_404(target: Farm, path: str) -> None:
+def test_unknown_paths_are_404(target: Farm, path: str) -> None:
     assert request(target.url, "GET", path).status == 404
 
 
-def test_a_refusal_reaches_a_client_that_is_still_sending(target: Farm) -> None:
+def test_refusal_reaches_client_still_sending(target: Farm) -> None:
     large = b"x" * (70 << 20)
     reply = say(target, head("POST", "/v1/compress", f"content-length: {len(large)}"), large)
     assert reply.status == 413
@@ -241,7 +239,7 @@ def test_pipelined_requests_are_answered_in_order(target: Farm) -> None:
         assert hear(connection).status == 200
 
 
-def test_the_same_body_from_fifty_at_once(target: Farm) -> None:
+def test_answers_fifty_identical_concurrent_bodies(target: Farm) -> None:
     same = body()
     with ThreadPoolExecutor(20) as threads:
         answers = list(threads.map(lambda _: target.post(same, "one"), range(50)))

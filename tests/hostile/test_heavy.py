@@ -27,7 +27,7 @@ def texts() -> list[str]:
     return [*small, *large, *line]
 
 
-def test_hostile_texts_hold_nobody_up(target: Farm) -> None:
+def test_hostile_texts_do_not_delay_others(target: Farm) -> None:
     over = Event()
 
     def attack(number: int) -> list[int]:

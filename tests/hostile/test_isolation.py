@@ -33,7 +33,7 @@ def at_once(farm: Farm, body: Any, names: list[str]) -> list[dict[str, Any]]:
         return list(threads.map(lambda name: farm.post(body, name).json, names))
 
 
-def test_the_same_text_is_another_block_for_another_user(target: Farm) -> None:
+def test_same_text_is_separate_for_each_user(target: Farm) -> None:
     body = conversation(ran(events(user())))
     first, second = user(), user()
     before = blocks_done(target)
@@ -47,7 +47,7 @@ def test_the_same_text_is_another_block_for_another_user(target: Farm) -> None:
     assert all(one["tokens_saved"] > 0 and one["degraded"] == [] for one in both)
 
 
-def test_a_hash_opens_only_for_its_user_by_every_way(target: Farm) -> None:
+def test_hash_opens_only_for_its_user(target: Farm) -> None:
     owner, thief = user(), user()
     text = events(owner)
     answer = target.post(conversation(ran(text)), owner).json
@@ -77,7 +77,7 @@ def test_a_hash_opens_only_for_its_user_by_every_way(target: Farm) -> None:
     assert retrieve(target, digest, owner).json["original_content"] == text
 
 
-def test_a_marker_inside_an_original_opens_only_what_was_stored(target: Farm) -> None:
+def test_nested_marker_opens_only_stored_originals(target: Farm) -> None:
     owner, thief = user(), user()
     inner = target.post(conversation(ran(events(owner))), owner).json
     wrapped = json.dumps(inner["messages"][2]) + "\n" + events(thief)
@@ -123,7 +123,7 @@ def wire(name: str) -> str:
     return name.encode().decode("latin-1")
 
 
-def test_odd_names_are_names_of_their_own(target: Farm) -> None:
+def test_odd_names_are_distinct_users(target: Farm) -> None:
     body = conversation(ran(events(CACHE_SEED)))
     mine: dict[str, str] = {}
     for name in ODD:
@@ -144,7 +144,7 @@ def test_odd_names_are_names_of_their_own(target: Farm) -> None:
 @pytest.mark.parametrize(
     "name", ["a\tb", "\x7f", "x" * 257, "é" * 257, "a\x85b", "a\u2028b", "\udcff", "\udce9tienne"]
 )
-def test_what_cannot_be_a_name_is_400(target: Farm, name: str) -> None:
+def test_rejects_invalid_user_names(target: Farm, name: str) -> None:
     raw = name.encode("utf-8", "surrogateescape").decode("latin-1")
     for header in ("x-maas-username", "x-headroom-user-id"):
         got = post(target.url, {"messages": []}, {header: raw})
@@ -153,7 +153,7 @@ def test_what_cannot_be_a_name_is_400(target: Farm, name: str) -> None:
         assert name not in got.body.decode()
 
 
-def test_no_name_and_an_empty_one_are_anonymous(target: Farm) -> None:
+def test_missing_and_empty_names_are_anonymous(target: Farm) -> None:
     body = conversation(ran(events(user())))
     digests = set()
     for headers in ({}, {"x-maas-username": ""}, {"x-maas-username": "  \t "}):
@@ -162,7 +162,7 @@ def test_no_name_and_an_empty_one_are_anonymous(target: Farm) -> None:
     assert target.redis.exists(keys.original(keys.user_tag("anonymous"), digest))
 
 
-def test_a_filter_shows_that_user_alone(target: Farm) -> None:
+def test_user_filter_shows_only_that_user(target: Farm) -> None:
     one, other = user(), user()
     for name in (one, one + "x", other):
         target.post(conversation(ran(events(name))), name)
@@ -176,7 +176,7 @@ def test_a_filter_shows_that_user_alone(target: Farm) -> None:
     assert insights["total_requests"] == 1
 
 
-def test_logs_hold_no_names_no_contents_and_no_hashes(target: Farm) -> None:
+def test_logs_hold_no_names_contents_or_hashes(target: Farm) -> None:
     name, secret = user(), user()
     log = events(secret)
     answer = target.post(conversation(ran(log), [result(f"{secret} \ud800", "z")]), name).json

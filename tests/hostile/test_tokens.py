@@ -92,7 +92,7 @@ def ask(farm: Farm, path: str, given: dict[str, str]) -> int:
 
 
 @pytest.mark.parametrize("tenant", TENANTS)
-def test_a_scope_opens_its_endpoints_and_no_other(guarded: Farm, tenant: str) -> None:
+def test_scope_opens_only_its_endpoints(guarded: Farm, tenant: str) -> None:
     scopes = TENANTS[tenant][1]
     for scope, paths in OPENS.items():
         for path in paths:
@@ -120,9 +120,7 @@ def test_a_scope_opens_its_endpoints_and_no_other(guarded: Farm, tenant: str) ->
         {"x-forwarded-for": "10.0.0.1", "x-maas-username": "ada"},
     ],
 )
-def test_without_a_token_only_probes_and_the_page_are_open(
-    guarded: Farm, given: dict[str, str]
-) -> None:
+def test_without_token_only_probes_and_page_open(guarded: Farm, given: dict[str, str]) -> None:
     for path in [p for paths in OPENS.values() for p in paths]:
         assert ask(guarded, path, {"content-type": "application/json", **given}) == 401, path
     for path in OPEN:
@@ -130,7 +128,7 @@ def test_without_a_token_only_probes_and_the_page_are_open(
     assert ask(guarded, f"/v1/compress?token={TENANTS['one'][0]}", given) in (401, 405)
 
 
-def test_a_browser_may_ask_before_it_has_a_token(guarded: Farm) -> None:
+def test_options_needs_no_token(guarded: Farm) -> None:
     wanted = {"origin": PORTAL, "access-control-request-method": "GET"}
     preflight = request(guarded.url, "OPTIONS", "/stats", None, wanted)
     assert preflight.status == 200
@@ -150,7 +148,7 @@ def retrieved(farm: Farm, digest: str, given: dict[str, str]) -> Answer:
     return request(farm.url, "GET", f"/v1/retrieve/{digest}", None, given)
 
 
-def test_no_name_makes_one_tenants_user_anothers(guarded: Farm) -> None:
+def test_user_name_cannot_cross_tenants(guarded: Farm) -> None:
     plain = compressed(guarded, user(), headers("litellm"))
     adas = compressed(guarded, user(), headers("litellm", "ada"))
     for digest, owner, names in (
@@ -167,7 +165,7 @@ def test_no_name_makes_one_tenants_user_anothers(guarded: Farm) -> None:
     assert retrieved(guarded, plain, second).status == 200, "two tokens, one tenant"
 
 
-def test_no_secret_shows_anywhere(guarded: Farm) -> None:
+def test_secrets_appear_in_no_output(guarded: Farm) -> None:
     path = guarded.directory / "tokens.json"
     good = path.read_text()
     path.write_text(good[:-2] + ', "oops": 1}]')
@@ -193,7 +191,7 @@ def _command(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
 
 
-def test_it_listens_on_loopback_unless_told_otherwise(guarded: Farm) -> None:
+def test_listens_on_loopback_by_default(guarded: Farm) -> None:
     assert "HEADROOM_HOST" not in guarded.environment
     found = []
     for table in ("tcp", "tcp6"):
@@ -204,7 +202,7 @@ def test_it_listens_on_loopback_unless_told_otherwise(guarded: Farm) -> None:
     assert found == ["0100007F"]
 
 
-def test_every_token_is_compared_to_its_end_whatever_is_asked(
+def test_token_comparison_takes_constant_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "tokens.json"

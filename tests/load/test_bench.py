@@ -29,13 +29,13 @@ def _results(farm60: float, growing: float) -> Results:
     return results
 
 
-def test_a_service_that_does_not_start_says_why(tmp_path: Path) -> None:
+def test_failed_service_start_gives_reason(tmp_path: Path) -> None:
     service = Service("peer", ["/bin/sh", "-c", "echo no such extra; exit 3"], tmp_path)
     with pytest.raises(StartError, match=r"peer ended: no such extra"):
         service.until(lambda: False)
 
 
-def test_a_target_that_fails_is_left_out_and_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_failing_target_is_reported_once(capsys: pytest.CaptureFixture[str]) -> None:
     asked: list[str] = []
 
     def one(target: Target, prefix: str, seed: int) -> dict[str, float]:
@@ -72,7 +72,7 @@ def test_targets_are_met_missed_or_not_measured() -> None:
     assert bad["a front end's memory, HEADROOM_MEMO_BYTES=16 MiB"] is False
 
 
-def test_a_run_is_written_between_the_markers_and_nowhere_else(tmp_path: Path) -> None:
+def test_run_is_written_only_between_markers(tmp_path: Path) -> None:
     page = tmp_path / "performance.md"
     page.write_text(f"before\n{pages.BEGIN}\nold\n{pages.END}\nafter\n")
     results = _results(3.0, 250)
@@ -93,7 +93,7 @@ def test_a_run_is_written_between_the_markers_and_nowhere_else(tmp_path: Path) -
         pages.publish(run, page, [])
 
 
-def test_plots_are_drawn_of_what_was_measured(tmp_path: Path) -> None:
+def test_plots_show_measured_values(tmp_path: Path) -> None:
     results = _results(3.0, 250)
     assert charts.draw(Results(), None, 16, tmp_path) == []
     for turn in (1, 30, 60):

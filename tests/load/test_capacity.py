@@ -15,13 +15,13 @@ def _cost(**milliseconds: float) -> Cost:
     return Cost({part: given.get(part, 0.0) for part in parts}, 10, 1000)
 
 
-def test_one_user_waits_for_nobody() -> None:
+def test_single_user_does_not_wait() -> None:
     cost = _cost(front_end=2, cpu_workers=4, redis=1, driver=1)
     said = simulate(cost, 1, cores=8, processes=ONE_EACH, requests=20_000)
     assert said.throughput == pytest.approx(1 / 0.008, rel=0.05)
 
 
-def test_many_users_get_what_the_busiest_station_gives() -> None:
+def test_busiest_station_limits_many_users() -> None:
     cost = _cost(front_end=2, cpu_workers=5, redis=1)
     said = simulate(cost, 60, cores=64, processes=ONE_EACH, requests=20_000)
     assert said.throughput == pytest.approx(1 / 0.005, rel=0.05)
@@ -30,14 +30,14 @@ def test_many_users_get_what_the_busiest_station_gives() -> None:
     assert said.median > two.median
 
 
-def test_the_cores_bound_what_the_stations_could_do() -> None:
+def test_cores_limit_all_stations() -> None:
     cost = _cost(front_end=4, cpu_workers=4)
     wide = {**ONE_EACH, "front end": 8, "cpu workers": 8}
     said = simulate(cost, 60, cores=2, processes=wide, requests=20_000)
     assert said.throughput == pytest.approx(2 / 0.008, rel=0.05)
 
 
-def test_needs_grow_with_the_users() -> None:
+def test_needs_grow_with_users() -> None:
     cost = _cost(front_end=3, redis=0.5)
     small, large = (need(cost, users, 30.0, 2e6) for users in (10_000, 1_000_000))
     assert large["front-end cores"] == pytest.approx(100 * small["front-end cores"])

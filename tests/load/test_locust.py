@@ -32,7 +32,7 @@ for given in json.loads(sys.argv[1]):
 """In a process of its own: Locust patches the sockets of the one that imports it."""
 
 
-def test_a_run_is_played_written_down_and_judged(farm: Farm, tmp_path: Path) -> None:
+def test_run_is_recorded_and_judged(farm: Farm, tmp_path: Path) -> None:
     users = ["CodingAgent", "DevOpsAgent", "TextUser"]
     ended = subprocess.run(
         [
@@ -69,7 +69,7 @@ CASES: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-def test_each_limit_fails_the_run_and_none_does_not() -> None:
+def test_run_fails_only_beyond_limits() -> None:
     given = [{**GOOD, **worse} for worse, _ in CASES]
     command = [sys.executable, "-c", JUDGE, json.dumps(given)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)

@@ -22,7 +22,7 @@ class _Reader:
         names = ("requests", "d:redis", "n:bypass", "err:internal", "e:log:saved", "l:0.001")
         return Rows(total=dict.fromkeys(names, 1))
 
-    async def pool(self, pool: str, now: float) -> dict[str, Any]:
+    async def pool(self, pool: str) -> dict[str, Any]:
         counters = {"jobs:done": 1.0, "blocks:compressed": 1.0, "task_failures:reaper": 1.0}
         return {"depth": 0, "oldest": 0.0, "alive": 1, "counters": counters}
 

@@ -110,7 +110,7 @@ def test_every_file_it_mounts_is_there_and_every_volume_named(compose: dict[str,
                 assert source in compose["volumes"], f"{name} uses {source}"
 
 
-def test_the_plugin_reads_it_where_there_is_one() -> None:
+def test_docker_accepts_compose_file() -> None:
     asked = ["docker", "compose", "version"]
     if not shutil.which("docker") or subprocess.run(asked, capture_output=True).returncode:
         pytest.skip("no docker compose here")
@@ -227,7 +227,7 @@ def test_the_files_commands_make_a_farm(compose: dict[str, Any], tmp_path: Path)
         farm.stop()
 
 
-def test_the_readme_lists_every_setting_and_no_other() -> None:
+def test_readme_lists_exactly_the_settings() -> None:
     section = (ROOT / "README.md").read_text().partition("## Configuration")[2]
     assert set(re.findall(r"`(HEADROOM_[A-Z_]+)`", section)) == _variables()
     for name in ("deadline_ms", "max_body_bytes", "session_ttl", "queue_max_blocks", "memo_bytes"):
@@ -235,7 +235,7 @@ def test_the_readme_lists_every_setting_and_no_other() -> None:
         assert str(Settings.model_fields[name].default) in row
 
 
-def test_the_wheel_holds_every_package() -> None:
+def test_wheel_holds_every_package() -> None:
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     found = {
         ".".join(path.parent.relative_to(ROOT).parts)

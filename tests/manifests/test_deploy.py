@@ -346,7 +346,7 @@ def test_without_a_command_line_it_says_so(tmp_path: Path) -> None:
         ("--images r --tokens-file README.md --skip-smoke --with keda", "--metrics-token-file"),
     ],
 )
-def test_a_wrong_option_changes_nothing(cluster: Cluster, line: str, said: str) -> None:
+def test_wrong_option_changes_nothing(cluster: Cluster, line: str, said: str) -> None:
     arguments = [str(ROOT / p) if p == "README.md" else p for p in line.split()]
     done = cluster.run(*arguments)
     assert done.returncode == 2
@@ -450,7 +450,7 @@ def test_the_same_command_does_the_same(
     assert traces(*arguments) == traces(*arguments, again=1)
 
 
-def test_its_syntax_is_bashs() -> None:
+def test_deploy_script_is_valid_bash() -> None:
     assert subprocess.run(["bash", "-n", str(SCRIPT)], check=False).returncode == 0
     rules = subprocess.run([str(SCRIPT), "--rules"], capture_output=True, text=True, check=True)
     committed = ROOT / "deploy/k8s/components/monitoring/rules.yaml"

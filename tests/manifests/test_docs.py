@@ -15,7 +15,7 @@ RUNBOOK = page("docs/runbook.md")
 EXAMPLES = examples("docs/integration.md")
 
 
-def test_every_alert_leads_to_a_section() -> None:
+def test_every_alert_has_runbook_section() -> None:
     rules = yaml.safe_load((ROOT / "deploy/grafana/alerts.yaml").read_text())["groups"][0]["rules"]
     titles = re.findall(r"^## (.+)$", RUNBOOK, re.MULTILINE)
     anchors = {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
@@ -31,7 +31,7 @@ def test_every_section_of_the_runbook_has_a_command() -> None:
         assert re.search(r"^    (kubectl|deploy/)", section, re.MULTILINE), section[:40]
 
 
-def test_the_documented_examples_are_what_the_farm_answers(farm: Farm) -> None:
+def test_documented_examples_match_answers(farm: Farm) -> None:
     shown = {name: json.loads(EXAMPLES[name]) for name in EXAMPLES if name != "litellm"}
     ada, bob = user(), user()
     log = shown["ask compress"]["messages"][2]["content"]

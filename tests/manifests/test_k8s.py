@@ -125,7 +125,7 @@ def test_objects_of_others_satisfy_their_schemas(rendered: dict[str, list[Object
     assert kinds == {path.stem for path in SCHEMAS.glob("*.json")}
 
 
-def test_a_wrong_object_is_refused(rendered: dict[str, list[Object]]) -> None:
+def test_validation_rejects_wrong_object(rendered: dict[str, list[Object]]) -> None:
     """The schemas are strict: an unknown field, a missing one and a wrong type all fail."""
     scaled = next(i for _, i in _everything(rendered) if i["kind"] == "ScaledObject")
     schema = json.loads((SCHEMAS / "ScaledObject.json").read_text())

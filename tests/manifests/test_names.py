@@ -148,7 +148,7 @@ def options(words: list[str]) -> set[str]:
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_metrics_are_exposed_with_those_labels(name: str) -> None:
+def test_documented_metrics_are_exposed(name: str) -> None:
     known = exposed()
     for text in prose(name):
         for metric, labels in re.findall(r"\b(headroom_[a-z_]+)(?:\{([^}]*)\})?", text):
@@ -158,14 +158,14 @@ def test_metrics_are_exposed_with_those_labels(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_settings_are_settings(name: str) -> None:
+def test_documented_settings_exist(name: str) -> None:
     composed = re.findall(r"\$\{?(HEADROOM_\w+)", (ROOT / "docker-compose.yml").read_text())
     known = {f"HEADROOM_{field.upper()}" for field in Settings.model_fields} | set(composed)
     assert set(re.findall(r"HEADROOM_[A-Z_]*[A-Z]", page(name))) <= known | OTHERS
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_files_are_there(name: str) -> None:
+def test_documented_files_exist(name: str) -> None:
     tops = {path.name for path in ROOT.iterdir()}
     for text in (each for each in prose(name) if not each.startswith("kubectl")):
         for path in re.findall(
@@ -202,8 +202,8 @@ def test_no_document_is_left_out() -> None:
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_tests_are_there(name: str) -> None:
-    """A name may be cut short: ``test_what_is_too_heavy…``."""
+def test_documented_tests_exist(name: str) -> None:
+    """A name may be cut short: ``test_too_heavy_body_is_returned_verbatim``."""
     there: set[str] = set()
     for path in (ROOT / "tests").rglob("test_*.py"):
         there |= {path.stem, *re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)}
@@ -212,7 +212,7 @@ def test_tests_are_there(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_pages_are_served(name: str) -> None:
+def test_documented_pages_are_served(name: str) -> None:
     routes = re.findall(r'add_route\("([^"]+)"', (ROOT / "api/app.py").read_text())
     patterns = [re.sub(r"\\{.*\\}", ".+", re.escape(route)) for route in routes]
     mounted = {"/tmp", *re.findall(r":(/\w+)", str(COMPOSE["services"]))}
@@ -224,7 +224,7 @@ def test_pages_are_served(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-def test_ports_are_those_of_the_code_and_the_manifests(name: str) -> None:
+def test_documented_ports_are_in_use(name: str) -> None:
     composed = re.findall(r":(\d+)", str([s.get("ports") for s in COMPOSE["services"].values()]))
     manifests = " ".join(p.read_text() for p in (ROOT / "deploy/k8s").rglob("*.yaml"))
     known = {COLLECTOR, Settings.model_fields["port"].default, *map(int, composed)}
@@ -234,7 +234,7 @@ def test_ports_are_those_of_the_code_and_the_manifests(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_the_farms_commands_are_its_own(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_documented_commands_parse(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(argparse.FileType, "__call__", lambda self, path: path)
     for command, *rest in commands(name, "headroom-farm"):
         assert command in farms(), command
@@ -249,7 +249,7 @@ def test_the_farms_commands_are_its_own(name: str, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_modules_and_targets_are_there_and_take_those_options(name: str) -> None:
+def test_documented_modules_and_targets_take_their_options(name: str) -> None:
     makefile = (ROOT / "Makefile").read_text()
     for words in commands(name, "make"):
         assert re.search(rf"^{words[0]}:", makefile, re.MULTILINE), words
@@ -268,7 +268,7 @@ def test_modules_and_targets_are_there_and_take_those_options(name: str) -> None
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_the_script_takes_what_it_is_given(name: str) -> None:
+def test_deploy_script_takes_documented_options(name: str) -> None:
     script = (ROOT / "deploy/deploy.sh").read_text()
     taken = set(re.findall(r"^        (--[a-z-]+)(?: \| -h)?\)", script, re.MULTILINE))
     (components,) = re.findall(r"^known='(.*)'$", script, re.MULTILINE)
@@ -279,7 +279,7 @@ def test_the_script_takes_what_it_is_given(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_what_kubectl_is_told_of_is_in_the_manifests(name: str) -> None:
+def test_kubectl_commands_name_existing_objects(name: str) -> None:
     for words in (*commands(name, "kubectl"), *commands(name, "oc")):
         own = words[: words.index("--")] if "--" in words else words
         named = [
@@ -315,7 +315,7 @@ def _has(item: Object, patch: Object) -> None:
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_what_compose_is_told_of_is_in_its_file(name: str) -> None:
+def test_compose_commands_name_existing_services(name: str) -> None:
     services = COMPOSE["services"]
     profiles = {profile for s in services.values() for profile in s.get("profiles", [])}
     for words in commands(name, "docker compose"):
