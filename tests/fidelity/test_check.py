@@ -1,0 +1,87 @@
+"""The check sees each kind of damage, and lets what is faithful through."""
+
+from __future__ import annotations
+
+import pytest
+
+from workers.fidelity import check, digest_of
+from workers.fidelity.extract import extract
+from workers.fidelity.reversible import folded_prefixes
+
+LINES = [f"2026-01-01 00:00:{n:02d} INFO unit {n} did not stop" for n in range(40)]
+TEXT = "\n".join(LINES)
+DIGEST = digest_of(TEXT)
+GOOD = extract(LINES, {0, 1, 20, 38, 39}, DIGEST, kinds=True) or ""
+
+
+def test_an_extract_of_whole_lines_passes() -> None:
+    assert check(TEXT, GOOD, digest=DIGEST).kind == "extract"
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "reason"),
+    [
+        ("unit 20 did not stop", "unit 20 did stop", "not a line of the original here"),
+        (LINES[0], f"{LINES[0]}\nINFO made up", "not a line of the original here"),
+        (LINES[38], LINES[37], "not a line of the original here"),
+        ("[... 18 lines omitted ...]", "[... 17 lines omitted ...]", "not a line of the original"),
+        ("[... 18 lines omitted ...]\n", "", "not a line of the original here"),
+        (f"{LINES[38]}\n{LINES[39]}\n", "", "lines missing without a note"),
+        ("[35 lines", "[34 lines", "a wrong count"),
+        (f"hash={DIGEST}", f"hash={'0' * 24}", "not one marker"),
+        ("[35 lines", f"<<ccr:{DIGEST}>>\n[35 lines", "not one marker"),
+        ("are like: *", "are like: fatal", "a word of its own"),
+    ],
+)
+def test_each_kind_of_damage_fails_the_check(was: str, now: str, reason: str) -> None:
+    assert was in GOOD
+    found = check(TEXT, GOOD.replace(was, now, 1), digest=DIGEST)
+    assert found.kind == "unfaithful"
+    assert found.reason.startswith(reason)
+
+
+def test_a_text_with_notes_of_its_own_has_no_extract() -> None:
+    own = "\n".join([*LINES, "[... 3 lines omitted ...]"])
+    made = extract(own.split("\n"), {0}, digest_of(own), kinds=False) or ""
+    assert check(own, made, digest=digest_of(own)).reason == "the original holds notes"
+
+
+def test_nothing_in_sight_is_no_extract() -> None:
+    made = extract(LINES, set(), DIGEST, kinds=False) or ""
+    assert check(TEXT, made, digest=DIGEST).reason == "nothing in sight"
+
+
+def test_a_reversible_form_must_come_back_exactly() -> None:
+    form = folded_prefixes(TEXT)
+    assert form is not None
+    assert check(TEXT, form.text, inverse=form.inverse).kind == "reversible"
+    broken = form.text.replace("unit 7", "unit 8")
+    assert check(TEXT, broken, inverse=form.inverse).reason == "another original"
+
+
+PROSE = "The basin is wide. It is not deep at all. The kiln stands near the jetty, and burns."
+
+
+@pytest.mark.parametrize(
+    ("shown", "passes"),
+    [
+        ("The basin is wide. It is not deep. The kiln burns.", True),
+        ("The basin is wide. It is deep. The kiln burns.", False),
+        ("The basin is wide. It is not cold. The kiln burns.", False),
+        ("It is not deep. The basin is wide.", False),
+        ("", False),
+    ],
+)
+def test_a_rendering_keeps_words_their_order_and_negations(shown: str, passes: bool) -> None:
+    digest = digest_of(PROSE)
+    made = f"{shown}\n[Text shortened to its key words. Retrieve original: hash={digest}]"
+    assert check(PROSE, made, digest=digest, rendered="ordered").passes is passes
+
+
+def test_a_page_may_be_told_in_its_own_words_only() -> None:
+    page = "<html><body><p>Ten &lt;units&gt; of copper</p><p>and one kiln</p></body></html>"
+    digest = digest_of(page)
+    tail = f"\n[HTML page reduced to its text. Retrieve original: hash={digest}]"
+    assert check(page, f"Ten <units> of copper{tail}", digest=digest, rendered="free").passes
+    assert not check(page, f"Nine <units>{tail}", digest=digest, rendered="free").passes
+    assert not check(page, "Ten units", digest=digest, rendered="free").passes

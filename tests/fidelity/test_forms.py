@@ -1,0 +1,191 @@
+"""No block of any kind comes back damaged: an independent replay of every form."""
+
+from __future__ import annotations
+
+import json
+import re
+from functools import cache
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.jobs import Block, Job, Options, ToolCall
+from workers.faithful import Made, faithful_form
+from workers.fidelity.json_form import shortened
+from workers.fidelity.reversible import folded_prefixes, folded_repeats, grouped_matches
+from workers.tasks import Engines
+
+from .texts import COMMANDS, TEXTS, diff, log, mutated, one_kind
+from .texts import test_run as run_of_tests
+
+NOTE = re.compile(
+    r"<<ccr:|hash=[a-f0-9]{12}|^\s*\[?\.\.\.|\(repeated \d+ times\)|omitted|^\s*\[\d+\]\s*\{"
+)
+ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+HASH = re.compile(r"hash=([a-f0-9]{24})")
+
+
+@cache
+def _engines() -> Engines:
+    return Engines("cpu", None)
+
+
+def _form(text: str, command: str, *, mode: str = "ccr", only: bool = False) -> Made:
+    block = Block(
+        "k", text, "tool_result", "user", ToolCall("Bash", command, command), reversible_only=only
+    )
+    return faithful_form(Job("u", "r", Options(mode), "what", "id", [block]), block, _engines())
+
+
+def _assert_faithful(text: str, made: Made, kind: str) -> None:
+    form = made.form
+    if form.text is None:
+        assert made.originals == []
+        return
+    hashes = HASH.findall(form.text.replace(text, ""))
+    assert tuple(hashes) == form.shown == form.stored == tuple(o.hash for o in made.originals)
+    assert all(o.content == text for o in made.originals)
+    assert len(form.text) < len(text)
+    if kind == "rows":
+        return
+    plain = ANSI.sub("", text)
+    known = {line.rstrip() for line in plain.split("\n")}
+    for line in form.text.split("\n"):
+        if line.strip() and not NOTE.search(line):
+            assert line.rstrip() in known or line.strip() in plain, line
+    if not form.shown:  # nothing may be gone: said whole, or under its beginning
+        for line in known:
+            assert _present(line, form.text), line
+
+
+def _present(line: str, text: str) -> bool:
+    return line in text or any(
+        line[k + 1 :] in text and (line[: k + 1] in text or line[:k] in text)
+        for k, c in enumerate(line)
+        if c in ":/\\-"
+    )
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_generated_output_comes_back_faithful(kind: str) -> None:
+    for seed in range(12):
+        text = TEXTS[kind](seed)
+        _assert_faithful(text, _form(text, COMMANDS[kind]), kind)
+
+
+@given(st.sampled_from([k for k in TEXTS if k != "rows"]), st.integers(0, 10**6))
+@settings(max_examples=120, deadline=None)
+def test_mutated_output_comes_back_faithful(kind: str, seed: int) -> None:
+    text = mutated(TEXTS[kind](seed % 50), seed)
+    _assert_faithful(text, _form(text, COMMANDS[kind]), kind)
+
+
+@given(st.sampled_from(list(TEXTS)), st.integers(0, 10**6))
+@settings(max_examples=300, deadline=None)
+def test_reversible_forms_of_mutations_come_back_or_are_refused(kind: str, seed: int) -> None:
+    text = mutated(TEXTS[kind](seed % 50), seed)
+    if "[..." in text:
+        return  # the chooser refuses texts with notes before any form is made
+    for make in (folded_repeats, folded_prefixes):
+        form = make(text)
+        assert form is None or form.inverse(form.text) == text
+
+
+@given(st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(max_size=5), inner,
+                                                                max_size=5),
+    max_leaves=30,
+), st.sampled_from([None, 1, 2, 4, "\t"]))  # fmt: skip
+@settings(max_examples=300, deadline=None)
+def test_json_comes_back_byte_for_byte(value: object, indent: int | str | None) -> None:
+    text = json.dumps([value] * 4, indent=indent)
+    form = shortened(text)
+    assert form is None or form.inverse(form.text) == text
+
+
+def test_json_keeps_equal_keys_and_the_spelling_of_numbers() -> None:
+    pairs = ",\n    ".join(f'"set-cookie": "c{n}=1e400"' for n in range(30))
+    text = f'{{\n  "headers": {{\n    {pairs}\n  }},\n  "size": 1.50e+03\n}}'
+    form = shortened(text)
+    assert form is not None
+    assert form.inverse(form.text) == text
+    assert form.text.count("set-cookie") == 30
+    assert "1.50e+03" in form.text
+
+
+def test_search_matches_are_grouped_and_come_back() -> None:
+    text = TEXTS["matches"](3)
+    form = grouped_matches(text)
+    assert form is not None
+    assert form.inverse(form.text) == text
+    assert len(form.text) < 0.8 * len(text)
+
+
+def test_a_log_shows_its_ends_and_how_often_a_kind_came() -> None:
+    text = one_kind(1)
+    made = _form(text, COMMANDS["one_kind"])
+    lines = text.split("\n")
+    assert made.form.text is not None
+    assert made.form.text.startswith("\n".join(lines[:6]))
+    assert all(line in made.form.text for line in lines[-6:])
+    assert re.search(r"\[\.\.\. \d+ of the omitted lines are like: .*install", made.form.text)
+    assert len(made.form.text) < len(text) / 4
+
+
+def test_errors_and_causes_of_a_log_stay_in_sight() -> None:
+    for seed in range(10):
+        text = log(seed)
+        shown = _form(text, COMMANDS["log"]).form.text or text
+        for line in text.split("\n"):
+            if " ERROR " in line or line.startswith(("Traceback", "LedgerError")):
+                assert line in shown
+
+
+def test_every_failed_test_and_the_totals_stay_in_sight() -> None:
+    text = run_of_tests(1)
+    made = _form(text, COMMANDS["test_run"])
+    assert made.form.text is not None
+    assert made.form.shown
+    for line in text.split("\n"):
+        if "FAILED" in line or "===" in line:
+            assert line in made.form.text
+
+
+def test_every_changed_line_of_a_diff_stays() -> None:
+    text = diff(1)
+    made = _form(text, COMMANDS["diff"])
+    shown = made.form.text or text
+    for line in text.split("\n"):
+        if line[:1] in "+-" or line.startswith(("diff", "@@")):
+            assert line in shown
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_no_marker_where_it_cannot_be_redeemed(kind: str) -> None:
+    text = TEXTS[kind](5)
+    for made in (
+        _form(text, COMMANDS[kind], only=True),
+        _form(text, COMMANDS[kind], mode="marker-free"),
+    ):
+        assert made.originals == []
+        assert made.form.shown == ()
+        assert "hash=" not in (made.form.text or "")
+
+
+def test_the_envelope_is_kept_around_a_shortened_body() -> None:
+    head = "Exit code: 3\nWall time: 4.2 seconds\nOutput:\n"
+    made = _form(head + one_kind(2), "./load.sh")
+    assert made.form.text is not None
+    assert made.form.text.startswith(head)
+    wrapped = json.dumps({"output": one_kind(2), "metadata": {"exit_code": 3}})
+    inside = _form(wrapped, "./load.sh")
+    assert inside.form.text is not None
+    assert json.loads(inside.form.text)["metadata"] == {"exit_code": 3}
+    assert inside.originals[0].content == wrapped
+
+
+def test_the_same_block_gives_the_same_bytes() -> None:
+    for kind, make in TEXTS.items():
+        assert _form(make(4), COMMANDS[kind]) == _form(make(4), COMMANDS[kind])
