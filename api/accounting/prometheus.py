@@ -211,6 +211,7 @@ class Metrics:
         }
         jobs = CounterMetricFamily("headroom_jobs", "Jobs taken", labels=["pool", "outcome"])
         blocks = CounterMetricFamily("headroom_blocks", "Blocks done", labels=["pool", "outcome"])
+        unfaithful: dict[tuple[str, str], float] = {}
         engine = HistogramMetricFamily(
             "headroom_engine_seconds", "Time a block spends in its engine", labels=["pool"]
         )
@@ -224,11 +225,21 @@ class Metrics:
                     jobs.add_metric([pool, outcome], amount)
                 elif kind == "blocks":
                     blocks.add_metric([pool, outcome], amount)
+                elif kind == "unfaithful":
+                    of, _, reason = outcome.partition(":")
+                    unfaithful[of, reason] = unfaithful.get((of, reason), 0) + amount
             counts = [counters.get(f"engine:{b}", 0) for b in (*ENGINE, BEYOND)]
             total = counters.get("engine_us", 0) / 1e6
             engine.add_metric([pool], _cumulative(ENGINE, counts), total)
         yield from gauges.values()
-        yield from (self._engines(), self._paces(), jobs, blocks, engine)
+        refused = CounterMetricFamily(
+            "headroom_unfaithful_results",
+            "Results of engines that did not pass the check and were dropped",
+            labels=["engine", "reason"],
+        )
+        for labels, amount in sorted(unfaithful.items()):
+            refused.add_metric(list(labels), amount)
+        yield from (self._engines(), self._paces(), jobs, blocks, refused, engine)
         for name, field, scale, text in _BATCHES:
             family = CounterMetricFamily(name, text, labels=["pool"])
             for pool, found in self._pools.items():

@@ -27,7 +27,8 @@ _HARMLESS = re.compile(
 )
 _WARN = re.compile(r"\bwarn(?:ing|ings|ed)?\b|\bdeprecat\w+", re.I)
 _TOTAL = re.compile(
-    r"(?<!\w)\d+ (?:passed|failed|skipped|errors?|failures?|warnings?|tests?|examples?|passing|failing)\b"
+    r"(?<!\w)\d+ (?:passed|failed|skipped|errors?|failures?|warnings?|tests?|examples?)\b"
+    r"|(?<!\w)\d+ (?:passing|failing)\b"
     r"|\b(?:total|summary|duration|finished|completed|done|result|exit(?:ed)?|took|elapsed|coverage)\b",
     re.I,
 )

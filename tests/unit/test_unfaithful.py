@@ -1,0 +1,26 @@
+"""A result that fails the check leaves as it came, is named, and is counted by engine and reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from shared.jobs import Block, Job, Options, ToolCall
+from workers.faithful import faithful_form
+from workers.tasks import Engines
+
+from ..texts import page
+
+
+def test_a_page_with_words_of_its_own_stays_verbatim(monkeypatch: pytest.MonkeyPatch) -> None:
+    engines = Engines("cpu", None)
+    router = engines.router(Options())
+    monkeypatch.setattr(router, "page_text", lambda text: "Nobodywrote this line")
+    call = ToolCall("WebFetch", "https://x.test", "")
+    block = Block("k", page(), "tool_result", "user", call)
+    job: Any = Job("u", "r", Options(), "what", "id", [block])
+    form = faithful_form(job, block, engines).form
+    assert form.text is None
+    assert form.transforms == ("farm:verbatim:unfaithful",)
+    assert form.unfaithful == "html: a word that is not there: Nobodywrote: Nobodywrote this line"
