@@ -1,4 +1,4 @@
-"""A result that fails the check leaves as it came, is named, and is counted by engine and reason."""
+"""A result that fails the check leaves as it came, is named, and is counted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_a_page_with_words_of_its_own_stays_verbatim(monkeypatch: pytest.MonkeyP
     engines = Engines("cpu", None)
     router = engines.router(Options())
     monkeypatch.setattr(router, "page_text", lambda text: "Nobodywrote this line")
-    call = ToolCall("WebFetch", "https://x.test", "")
+    call = ToolCall("Bash", "curl x", "curl x")
     block = Block("k", page(), "tool_result", "user", call)
     job: Any = Job("u", "r", Options(), "what", "id", [block])
     form = faithful_form(job, block, engines).form
