@@ -93,7 +93,7 @@ async def fill(ledger: Ledger, count: int) -> None:
 
 
 async def ask(ledger: Ledger, url: str, times: int) -> None:
-    """Print p50 and p95 of each endpoint, its first answer apart."""
+    """Print p50 and p95 of each endpoint, and its first answer separately."""
     connection = Connection(url)
     chance, writer, number = random.Random(2), f"asker-{time.time()}", 0
     print("| endpoint | first ms | p50 ms | p95 ms | KB |\n|---|---|---|---|---|")

@@ -28,7 +28,7 @@ from loadtest.target import Target
 SCENARIOS = ("turn60", "growing", "growing-light", "nothing-new", "fresh")
 
 _SEEDS = 10_000
-"""Seeds set apart for one scenario in one repetition: more than any of them plays."""
+"""Seeds reserved for one scenario in one repetition: more than any of them plays."""
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Kompress models made here, for tests and measurements: tokenizer and graph of the contract.
 
-The small graph embeds a token, mixes in its neighbours (so a score hangs on its surroundings) and
+The small graph embeds a token, mixes in its neighbours (so a score depends on its surroundings) and
 ends in a sigmoid; padding is masked out. Its weights come from a seeded generator.
 
     python -m loadtest.graphs DIR [--base]

@@ -52,7 +52,7 @@ def until(what: str, condition: Callable[[], Any], seconds: float = READY_SECOND
 
 
 def user() -> str:
-    """Return a user nobody else is."""
+    """Return a unique user name."""
     return f"user-{secrets.token_hex(8)}"
 
 
@@ -109,7 +109,7 @@ class Process:
         return self._process.wait(seconds)
 
     def stop(self) -> None:
-        """End it: politely, then not."""
+        """End it: SIGTERM, then SIGKILL."""
         self.ask_to_end()
         self.end()
 

@@ -1,7 +1,6 @@
-"""A Redis behind a breaker: every command ends by its deadline, and one failure spares the others.
+"""A Redis behind a breaker: every command ends by its deadline, and a failure stops further ones.
 
-In a Cluster each node has a breaker of its own, so that the users of one node that is gone
-do not cost the others their answers.
+In a Cluster each node has its own breaker, so that a lost node affects only its own users.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class RedisGuard:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Look whether Redis is there, and keep looking."""
+        """Probe Redis once, then periodically."""
         await self.check()
         self._task = supervise(f"{self.name}-probe", self._watch, essential=True)
 
@@ -52,7 +51,7 @@ class RedisGuard:
         await self.client.aclose()
 
     async def ask(self, command: Any, deadline: Deadline, user: str = "") -> Any:
-        """Await one command within the deadline; a failure keeps others from trying.
+        """Await one command within the deadline; a failure of Redis opens the breaker.
 
         ``user`` is the tag of the user whose keys it touches, where these are a user's.
 
@@ -67,7 +66,7 @@ class RedisGuard:
             async with asyncio.timeout(min(deadline.remaining, self._settings.redis_timeout)):
                 return await command
         except BROKEN as error:
-            # Where the deadline ended it, nothing is known of Redis.
+            # A command ended by its deadline says nothing about Redis.
             ours = isinstance(error, TimeoutError) and deadline.remaining <= 0
             cause = None if ours else cause_of(error)
             _log.warning("redis_failed", place=self.name, error=type(error).__name__, cause=cause)
@@ -76,9 +75,9 @@ class RedisGuard:
             raise Degraded("redis") from None
 
     def can_read(self, user: str = "") -> bool:
-        """Say whether it is there for who only reads, as the probes found it.
+        """Return whether commands that only read can be sent, as the probes found.
 
-        ``user`` is the tag of the user whose keys he wants, where these are a user's.
+        ``user`` is the tag of the user whose keys are read, if they are a user's.
         """
         return self._of(user).admits_reading
 
@@ -106,12 +105,12 @@ class RedisGuard:
 
     @property
     def serves(self) -> bool:
-        """Whether somebody can be served: one node is there."""
+        """Whether any user can be served: at least one node is available."""
         return any(breaker.admits for breaker in self._breakers.values())
 
     @property
     def condition(self) -> str:
-        """``ok``, or what is wrong: the cause, and how many nodes of a Cluster are there."""
+        """``ok``, or the cause, and how many nodes of a Cluster are available."""
         causes = [b.cause for b in self._breakers.values() if b.cause is not None]
         if not causes:
             return "ok"
@@ -139,7 +138,7 @@ class RedisGuard:
             await self.check()
 
     async def _probe(self, node: str, key: str) -> None:
-        """Write a key that lies on this node: reading is not enough to go on."""
+        """Write a key on this node: a successful read would not be enough."""
         breaker = self._breakers[node]
         if not breaker.probe():
             return
@@ -160,7 +159,7 @@ class RedisGuard:
     async def _failed(self, breaker: Breaker, cause: Cause) -> None:
         if breaker.failed(cause):
             self._tripped.set()
-        if cause == "read_only":  # the address may lead to another server by now
+        if cause == "read_only":  # the address may now lead to another server
             await renew_async(self.client)
 
     # ── nodes ───────────────────────────────────────────────────────────────────────
@@ -176,7 +175,7 @@ class RedisGuard:
         return self._breakers.setdefault(node, self._breaker())
 
     def _nodes(self) -> dict[str, str]:
-        """Return for every node a key that lies there; before a Cluster is known, any."""
+        """Return a key on every node; any key before the Cluster's map is known."""
         if not isinstance(self.client, AsyncCluster):
             return {_ONE: keys.ping(0)}
         return self.client.key_on_each(keys.ping) or {_ONE: keys.ping(0)}

@@ -1,4 +1,4 @@
-"""A user's state in Redis, but for the blocks in work: his originals and his session."""
+"""A user's state in Redis, except blocks in work: originals and session."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class SessionActivity:
 
 
 class UserStore:
-    """Reads and writes what belongs to one user, by his tag, or to a few.
+    """Reads and writes what belongs to one user, by their tag, or to a few.
 
     Every method raises ``Degraded`` where Redis does not answer in
     time. ``state`` holds the users' own keys, ``queues`` the list of all sessions.
@@ -172,7 +172,7 @@ class UserStore:
                 raise
             return self._clock.last
 
-    # ── one user, beside others: each has a node, and a failure, of his own ─────────
+    # ── one user among others: each has a node, and a failure, of their own ─────────
 
     async def _prolong(self, user: str, deadline: Deadline) -> None:
         pipe = self._state.client.pipeline(transaction=False)

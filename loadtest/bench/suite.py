@@ -15,7 +15,7 @@ from loadtest.scenarios import LIGHT_KINDS, TURNS, fresh_block, growing, growth,
 from loadtest.target import Target
 
 _SEEDS = 10_000
-"""Seeds set apart for one scenario in one repetition: more than any of them plays."""
+"""Seeds reserved for one scenario in one repetition: more than any of them plays."""
 
 UPSTREAM = ("upstream", "upstream session")
 _UPSTREAM_REPETITIONS = 3

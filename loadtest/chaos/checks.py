@@ -113,7 +113,7 @@ def changes(exchanges: Iterable[Exchange]) -> int:
 
 
 def hashes(exchanges: Iterable[Exchange]) -> dict[str, set[str]]:
-    """Return, by user, the hashes his last answer says he can retrieve."""
+    """Return, by user, the hashes in their last answer, which they can retrieve."""
     last = {one.user: one.body for one in exchanges if one.status == 200}
     return {user: set(json.loads(body)["ccr_hashes"]) for user, body in last.items()}
 

@@ -96,7 +96,7 @@ async def kill_a_pool(play: Play) -> None:
 
 
 async def pool_at_zero(play: Play) -> None:
-    """The gpu pool has no worker for a time: whoever comes is killed -9."""
+    """The gpu pool has no worker for a time: each new one is killed -9."""
     end = time.monotonic() + play.seconds
     while time.monotonic() < end:
         hurt(play.site.workers("gpu"), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""One farm for all that is sent to it in bad faith; it must be the same one afterwards."""
+"""One farm for all hostile input; it must be unchanged afterwards."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_CONNECTIONS = 150
 
 @pytest.fixture(scope="package")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    """A farm whose patience is short, checked at the end for being whole."""
+    """A farm with short timeouts, checked at the end for being intact."""
     farm = Farm(
         tmp_path_factory.mktemp("hostile"),
         read_timeout_seconds=READ_SECONDS,

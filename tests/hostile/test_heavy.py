@@ -1,4 +1,4 @@
-"""Texts made for the detectors: whoever sends them, the others are answered in their time."""
+"""Texts crafted against the detectors do not delay other users' answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def filled(pattern: str, size: int) -> str:
 
 
 def texts() -> list[str]:
-    """Return texts that cost headroom's detectors most, below and above what is read aside."""
+    """Return texts that cost headroom's detectors most, below and above the offload size."""
     patterns = ["```json\n{", "\n", "\r\n", "{", "<", "<<a", '"', "${", "\\", "/a", "[[{", "* a\n"]
     small = [filled(p, 30 * KILOBYTE) for p in patterns]
     large = [filled(p, 2048 * KILOBYTE) for p in patterns[:4]]

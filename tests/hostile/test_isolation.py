@@ -41,7 +41,7 @@ def test_same_text_is_separate_for_each_user(target: Farm) -> None:
     until("one user's block was done once", lambda: blocks_done(target) == before + 1)
     assert all(one["messages"] == ones[0]["messages"] for one in ones)
     target.post(body, second)
-    until("the other's was done for him", lambda: blocks_done(target) == before + 2)
+    until("the other's own block was done", lambda: blocks_done(target) == before + 2)
     both = at_once(target, conversation(ran(events(user()))), [user(), user(), user()])
     until("three at once are three", lambda: blocks_done(target) == before + 5)
     assert all(one["tokens_saved"] > 0 and one["degraded"] == [] for one in both)

@@ -1,4 +1,4 @@
-"""Tokens: what each opens, that names stay apart, that no secret shows; listening on loopback."""
+"""Tokens: scopes, separation of tenants, no secret in any output; listening on loopback."""
 
 from __future__ import annotations
 

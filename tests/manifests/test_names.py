@@ -34,8 +34,8 @@ DOCUMENTS = [
 ]
 OPERATORS = ["README.md", *(f"docs/{name}.md" for name in ("deploy", "runbook", "integration"))]
 COMPOSE: Any = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-# Of headroom's MCP server, of LiteLLM, and the tool both offer a model.
-OTHERS = {"HEADROOM_PROXY_URL", "HEADROOM_API_KEY", "headroom_retrieve"}
+# Of headroom itself, its MCP server, of LiteLLM, and the tool both offer a model.
+OTHERS = {"HEADROOM_DEDUPE", "HEADROOM_PROXY_URL", "HEADROOM_API_KEY", "headroom_retrieve"}
 # What a path in backticks may start from.
 PLACES = (
     "",
@@ -256,7 +256,9 @@ def test_documented_modules_and_targets_take_their_options(name: str) -> None:
         for given in words[1:]:
             variable, _, value = given.partition("=")
             assert f"$({variable})" in makefile or f"$(if $({variable})" in makefile, given
-            module = re.search(rf"-m ([\w.]+) \$\({variable}\)", makefile)
+            recipe = re.search(rf"^{words[0]}:.*\n(?:\t.*\n)*", makefile, re.MULTILINE)
+            assert recipe, words
+            module = re.search(rf"-m ([\w.]+) \$\({variable}\)", recipe[0])
             for option in options(value.split()):
                 assert module, given
                 assert f'"{option}"' in source(module[1]), given
