@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from hashlib import sha256
 from typing import Any
 
 from . import keys
 from .jobs import Original, pack_original
+
+
+def digest_of(original: str) -> str:
+    """Return the hash (24 hex digits) under which an original is kept."""
+    return sha256(original.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
 def keep(

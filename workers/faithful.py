@@ -11,9 +11,10 @@ from typing import NamedTuple, Protocol
 
 from shared.content import Content, Envelope, Kind, classify, unwrap
 from shared.jobs import Block, Form, Job, Options, Original, is_tool_output
+from shared.originals import digest_of
 from shared.upstream import EngineRouter, TextCrusherEngine, TextEngine, counter_for
 
-from .fidelity import Chosen, Lossy, choose, digest_of, extract_of_spans
+from .fidelity import Chosen, Lossy, choose, extract_of_spans
 
 _ENGINE: dict[Kind, str] = {
     "log": "log", "test_run": "log", "search": "search", "diff": "diff", "html": "html",

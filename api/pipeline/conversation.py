@@ -45,6 +45,7 @@ class Sent:
     ``shown`` are the CCR hashes its text carries, each with the place of its original; ``engines``
     what made its new texts; ``left`` are the numbers of its candidates
     that a fault kept from their forms (:data:`ALL_LEFT`: nobody even looked at it).
+    ``unstored`` are hashes of ``shown`` whose original no worker has stored.
     ``data`` is the message as written for ``marks``; None where its own bytes leave.
     """
 
@@ -53,6 +54,7 @@ class Sent:
     shown: dict[str, Place] = field(default_factory=dict)
     engines: tuple[str, ...] = ()
     left: frozenset[int] = frozenset()
+    unstored: frozenset[str] = frozenset()
     tokens: int | None = None
     data: bytes | None = None
     marks: bytes = b""

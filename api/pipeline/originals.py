@@ -30,7 +30,10 @@ async def keep_originals(
     if not late:
         return
     try:
-        gone = await store.keep(session.tag, (), late, turn.deadline)
+        new = [h for h in late if h not in session.refreshed and h in sent[places[h][0]].unstored]
+        fresh = [_original(h, turn, *places[h]) for h in new]
+        known = [h for h in late if h not in new]
+        gone = await store.keep(session.tag, fresh, known, turn.deadline)
         if gone:
             again = [_original(h, turn, *places[h]) for h in gone]
             await store.keep(session.tag, again, (), turn.deadline)

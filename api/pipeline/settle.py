@@ -6,14 +6,19 @@ import asyncio
 import time
 
 from shared.jobs import engines_of, is_tool_output
+from shared.originals import digest_of
 
 from .context import RequestContext
 from .conversation import ALL_LEFT, Change, Conversation, Sent
 from .decide import Decision, decide, settles
+from .fold import Folded
 from .message import HEAVY_MESSAGE_BYTES, VERBATIM, Candidate, Place
 from .render import render
 
 _ALL = frozenset({ALL_LEFT})
+_MARKER = "\n[Retrieve original: hash={}]"
+_MARKED_CHARS = 600
+"""Characters that references leave out from which on a marker, of 50, goes with them."""
 _SLICE_SECONDS = 0.005
 """How long the event loop waits for this before others may go on."""
 
@@ -76,6 +81,11 @@ def _decided(
     return _sent(turn, index, decisions, frozenset(left))
 
 
+def _is_marked(turn: RequestContext, folded: Folded) -> bool:
+    """Say whether a marker goes with references: what they leave out can then be had apart, too."""
+    return turn.options.mode == "ccr" and folded.saved >= _MARKED_CHARS
+
+
 def _foldable(turn: RequestContext, index: int, candidate: Candidate) -> bool:
     """Say whether a text may refer to earlier ones; a heavy one is not looked into here."""
     return (
@@ -103,13 +113,20 @@ def _sent(
     shown: dict[str, Place] = {}
     made_by: list[str] = []
     keys: list[str] = []
+    unstored: set[str] = set()
     for candidate, decision in zip(plan.candidates, decisions, strict=True):
         if decision.text is None:
             form = turn.session.forms.get(candidate.key)
             transforms += (form.transforms if form is not None else ()) or candidate.transforms
             continue
-        changes.append(Change(candidate.place, candidate.shape, decision.text, decision.folded))
-        if decision.folded is not None:
+        text, folded = decision.text, decision.folded
+        if folded is not None and decision.form is None and _is_marked(turn, folded):
+            digest = digest_of(turn.text(index, candidate))
+            text += _MARKER.format(digest)
+            shown[digest] = candidate.place
+            unstored.add(digest)
+        changes.append(Change(candidate.place, candidate.shape, text, folded))
+        if folded is not None:
             transforms.append("router:fold")
             made_by.append("router:fold")
         if decision.form is None:
@@ -124,5 +141,6 @@ def _sent(
         shown,
         engines_of(made_by),
         left,
+        frozenset(unstored),
         keys=tuple(keys),
     )

@@ -10,7 +10,6 @@ import html
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from hashlib import sha256
 from typing import Literal, NamedTuple
 
 from . import notes
@@ -35,11 +34,6 @@ class Verdict(NamedTuple):
     def passes(self) -> bool:
         """Say whether a model may see the result."""
         return self.kind != "unfaithful"
-
-
-def digest_of(original: str) -> str:
-    """Return the hash (24 hex digits) under which an original is kept."""
-    return sha256(original.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
 def plain(text: str) -> str:
