@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pickle
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Iterator
@@ -190,6 +192,16 @@ def test_child_ends_when_its_pipe_closes() -> None:
         assert child.stdin is not None
         child.stdin.close()
         assert child.wait(60) == 0
+
+
+def test_child_without_parent_ends_endless_task() -> None:
+    child = subprocess.Popen([sys.executable, "-P", "-c", ENDLESS], stdin=subprocess.PIPE)
+    with child:
+        assert child.stdin is not None
+        frame = pickle.dumps(("split", (b'{"messages":["endless"]}',)))
+        child.stdin.write(module.LENGTH.pack(len(frame)) + frame)
+        child.stdin.flush()  # nobody reads its answer, and nobody would kill it
+        assert child.wait(60) == -signal.SIGALRM
 
 
 def test_body_of_too_many_messages_stays_whole() -> None:
