@@ -90,6 +90,7 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
                 reader,
                 activity,
                 ledger,
+                metrics,
             ],
         )
     )
@@ -111,7 +112,7 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     app.add_route("/stats", stats)
     app.add_route("/stats/insights", stats, suffix="insights")
     app.add_route("/stats-history", stats, suffix="history")
-    farm = FarmReport(settings, reader, ledger, prices)
+    farm = FarmReport(settings, reader, metrics.processes, prices)
     app.add_route("/stats/farm", FarmResource(farm, places, pools, started))
     app.add_route("/sessions", stats, suffix="sessions")
     app.add_route("/metrics", MetricsResource(metrics))

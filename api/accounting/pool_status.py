@@ -15,8 +15,8 @@ from shared.buckets import BEYOND, ENGINE, REQUEST, quantile
 from shared.errors import Unavailable
 from shared.settings import POOLS, Settings
 
-from .ledger import Ledger
 from .pricing import Prices
+from .process_board import ProcessBoard
 from .reader import Reader, Row
 from .reports import named
 from .time_range import TimeRange
@@ -27,10 +27,12 @@ _QUANTILES = (("p50_ms", 0.5), ("p95_ms", 0.95), ("p99_ms", 0.99))
 class FarmReport:
     """Reads how the farm does; remembers the last of it for when Redis is away."""
 
-    def __init__(self, settings: Settings, reader: Reader, ledger: Ledger, prices: Prices) -> None:
+    def __init__(
+        self, settings: Settings, reader: Reader, processes: ProcessBoard, prices: Prices
+    ) -> None:
         self._settings = settings
         self._reader = reader
-        self._ledger = ledger
+        self._processes = processes
         self._prices = prices
         self._pools: dict[str, Any] = {}
         self._requests: dict[str, Any] = {}
@@ -52,12 +54,16 @@ class FarmReport:
             self._at = now
             self._requests = {"window": window.as_json(), **_requests(total)}
             self._pools = {name: self._pool(found) for name, found in pools.items()}
+        figures = self._processes.read()
         at = datetime.fromtimestamp(self._at, UTC).isoformat() if self._at else None
         return {
             "at": at,
             "redis": redis,
             "pricing_db": {"state": self._prices.state, "age_seconds": self._prices.age},
-            "ledger": {"backlog": self._ledger.backlog, "dropped": self._ledger.dropped},
+            "ledger": {
+                "backlog": figures.backlog,
+                "dropped": figures.counters.get("dropped", 0),
+            },
             "requests": self._requests or None,
             "pools": self._pools or None,
         }

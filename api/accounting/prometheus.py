@@ -6,6 +6,7 @@ a restart loses nothing. With several front ends scraped, take ``max``, not ``su
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,10 +28,11 @@ from shared.settings import POOLS, Settings
 
 from ..runtime.bypass import BypassSwitch
 from ..runtime.redis_guard import RedisGuard
-from ..runtime.tasks import health
+from ..runtime.tasks import end, every, health, supervise
 from ..runtime.worker_view import WorkerView
 from .ledger import Ledger
 from .pricing import Prices
+from .process_board import Figures, ProcessBoard
 from .reader import Reader, Row
 from .time_range import TimeRange
 
@@ -57,6 +59,7 @@ _BATCHES = (
     ("headroom_batch_wait_seconds", "wait_ms", 1e-3, "Time jobs spent in the queue, together"),
     ("headroom_inference_seconds", "inference_ms", 1e-3, "Time the model took"),
 )
+_PUBLISH_SECONDS = 1.0
 _STATES: dict[State, int] = {"closed": 0, "half_open": 1, "open": 2}
 _LABELLED = (
     ("headroom_degraded", "d:", "reason", "Answers that left text as it came, by reason"),
@@ -88,17 +91,37 @@ class Metrics:
         self._started = time.monotonic()
         self._total: Row = {}
         self._pools: dict[str, dict[str, Any]] = {}
+        self._up = True
+        self._task: asyncio.Task[None] | None = None
+        self.processes = ProcessBoard(settings.data_dir / "processes", settings.port, self._own)
+
+    async def start(self) -> None:
+        """Begin to tell the other processes of this port about this one."""
+        self.processes.open()
+        self._task = supervise("process-figures", self._publish_on)
+
+    async def stop(self) -> None:
+        """Stop; the counters stay for the processes that go on."""
+        await end([self._task])
+        self.processes.close()
+
+    async def _publish_on(self) -> None:
+        async def publish() -> None:
+            self._up = all(place.can_read() for place in self._places[:1])
+            self.processes.publish()
+
+        await every(_PUBLISH_SECONDS, publish)
 
     async def text(self) -> bytes:
         """Return the exposition text."""
-        up = 1
         try:
             self._total = (await self._reader.totals(TimeRange())).total
             self._pools = {pool: await self._reader.pool(pool) for pool in POOLS}
+            self._up = True
         except Unavailable:
-            up = 0
+            self._up = False
         registry = CollectorRegistry(auto_describe=False)
-        registry.register(_Families([*self._ledger_families(), *self._process(up), *self._farm()]))
+        registry.register(_Families([*self._ledger_families(), *self._process(), *self._farm()]))
         return generate_latest(registry)
 
     def _ledger_families(self) -> Iterator[Metric]:
@@ -125,77 +148,86 @@ class Metrics:
         latency.add_metric([], _cumulative(REQUEST, counts), total.get("latency_us", 0) / 1e6)
         yield latency
 
-    def _process(self, up: int) -> Iterator[Metric]:
-        yield GaugeMetricFamily("headroom_redis_up", "Whether Redis answered this scrape", up)
-        yield GaugeMetricFamily(
-            "headroom_bypass",
-            "Whether this front end lets everything through for the emergency switch",
-            int(self._switch.bypass is not None),
+    def _own(self) -> Figures:
+        """Return this process's figures, for the scrapes that its siblings answer."""
+        counters = {"dropped": self._ledger.dropped}
+        breakers: list[tuple[tuple[str, str, str], int]] = []
+        for place in self._places:
+            for one in place.readings:
+                breakers.append(((place.name, one.node, one.cause or ""), _STATES[one.state]))
+            counters |= {f"trips:{place.name}:{c}": n for c, n in sorted(place.trips.items())}
+        counters |= {f"task:{name}": n for name, n in sorted(health.failures.items())}
+        return Figures(
+            started=self._started,
+            redis_up=self._up,
+            bypass=self._switch.bypass is not None,
+            backlog=self._ledger.backlog,
+            prices_age=self._prices.age,
+            prices_ignored=self._prices.ignored,
+            breakers=breakers,
+            counters=counters,
         )
-        yield GaugeMetricFamily(
-            "headroom_uptime_seconds",
-            "Time since this front end started",
-            time.monotonic() - self._started,
+
+    def _process(self) -> Iterator[Metric]:
+        """Return the figures of this port's processes, the same whichever of them is asked."""
+        found = self.processes.read()
+        gauges = (
+            ("redis_up", "Whether Redis answers every process", int(found.redis_up)),
+            (
+                "bypass",
+                "Whether a process lets everything through for the emergency switch",
+                int(found.bypass),
+            ),
+            (
+                "uptime_seconds",
+                "Time since the oldest process started",
+                time.monotonic() - found.started,
+            ),
+            (
+                "ledger_backlog_entries",
+                "Entries of this front end that Redis does not have",
+                found.backlog,
+            ),
+            (
+                "ledger_buffer_bytes",
+                "Entries of all front ends on this machine not yet on Redis's disk",
+                _size(self._journal),
+            ),
         )
-        yield GaugeMetricFamily(
-            "headroom_ledger_backlog_entries",
-            "Entries of this front end that Redis does not have",
-            self._ledger.backlog,
-        )
-        yield GaugeMetricFamily(
-            "headroom_ledger_buffer_bytes",
-            "Entries of all front ends on this machine not yet on Redis's disk",
-            _size(self._journal),
-        )
-        yield from (*self._breakers(), self._task_failures())
-        if self._prices.age is not None:
+        for name, text, value in gauges:
+            yield GaugeMetricFamily(f"headroom_{name}", text, value)
+        yield from (*_breakers(found), self._task_failures(found))
+        if found.prices_age is not None:
             yield GaugeMetricFamily(
-                "headroom_prices_age_seconds", "Time since prices were read", self._prices.age
+                "headroom_prices_age_seconds", "Time since prices were read", found.prices_age
             )
             yield GaugeMetricFamily(
                 "headroom_prices_ignored_rows",
                 "Rows of the price table that have no usable price",
-                self._prices.ignored,
+                found.prices_ignored,
             )
         yield CounterMetricFamily(
             "headroom_ledger_dropped",
             "Entries this front end could not keep",
-            value=self._ledger.dropped,
+            value=found.counters.get("dropped", 0),
         )
 
-    def _task_failures(self) -> Metric:
-        """Return the failures of this process's tasks, and of the workers' by pool."""
+    def _task_failures(self, processes: Figures) -> Metric:
+        """Return the failures of the processes' tasks, and of the workers' by pool."""
         family = CounterMetricFamily(
             "headroom_task_failures",
             "Background tasks that failed and were started again",
             labels=["task", "pool"],
         )
-        for task, failures in sorted(health.failures.items()):
-            family.add_metric([task, ""], failures)
+        for name, failures in sorted(processes.counters.items()):
+            if name.startswith("task:"):
+                family.add_metric([name.removeprefix("task:"), ""], failures)
         for pool, found in self._pools.items():
             for field, amount in sorted(found["counters"].items()):
                 kind, _, task = field.partition(":")
                 if kind == "task_failures":
                     family.add_metric([task, pool], amount)
         return family
-
-    def _breakers(self) -> Iterator[Metric]:
-        state = GaugeMetricFamily(
-            "headroom_redis_breaker_state",
-            "Whether a Redis is asked: 0 yes, 1 it is being probed, 2 no",
-            labels=["place", "node", "cause"],
-        )
-        trips = CounterMetricFamily(
-            "headroom_redis_breaker_trips",
-            "How often this front end stopped asking a Redis",
-            labels=["place", "cause"],
-        )
-        for place in self._places:
-            for one in place.readings:
-                state.add_metric([place.name, one.node, one.cause or ""], _STATES[one.state])
-            for cause, count in sorted(place.trips.items()):
-                trips.add_metric([place.name, cause], count)
-        yield from (state, trips)
 
     def _farm(self) -> Iterator[Metric]:
         gauges = {
@@ -271,6 +303,26 @@ class Metrics:
         for (engine, provider), workers in sorted(running.items()):
             gauge.add_metric(["gpu", engine, provider], workers)
         return gauge
+
+
+def _breakers(processes: Figures) -> Iterator[Metric]:
+    state = GaugeMetricFamily(
+        "headroom_redis_breaker_state",
+        "Whether a Redis is asked: 0 yes, 1 it is being probed, 2 no",
+        labels=["place", "node", "cause"],
+    )
+    trips = CounterMetricFamily(
+        "headroom_redis_breaker_trips",
+        "How often a process stopped asking a Redis",
+        labels=["place", "cause"],
+    )
+    for labels, value in processes.breakers:
+        state.add_metric(list(labels), value)
+    for name, count in sorted(processes.counters.items()):
+        kind, _, rest = name.partition(":")
+        if kind == "trips":
+            trips.add_metric(rest.split(":", 1), count)
+    yield from (state, trips)
 
 
 class _Families:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -239,6 +242,58 @@ def test_metrics_parse_and_agree_with_stats(spent: Any) -> None:
     assert found["headroom_engine_provider,engine=text_crusher,pool=gpu,provider=native"] == 1
     assert not any("ada" in name for name in found)
     assert not any("no model" in name for name in found)  # the reason is told by /readyz
+
+
+_MOVING = ("headroom_uptime_seconds", "headroom_prices_age_seconds", "headroom_pool_pace_bytes")
+"""What changes between two scrapes of one process too; all else must be the same."""
+
+
+def test_scrapes_of_two_processes_agree(own_farm: Callable[..., Farm]) -> None:
+    farm = own_farm(api_processes=2, books_buffer_bytes=65536).start(cpu=0, gpu=0)
+    # Redis away: the buffer fills, one process drops more than the other, breakers trip.
+    _redis(farm).stop()
+
+    def dropped() -> float:
+        for _ in range(50):
+            farm.post({"messages": [{"role": "user", "content": "x"}], "model": "m" * 256}, "ada")
+        return _metrics(farm)["headroom_ledger_dropped_total"]
+
+    until("entries are dropped", dropped)
+    pids = set(map(_pid, _figures(farm)))
+    assert len(pids) == 2
+
+    def scrapes() -> list[dict[str, float]]:
+        found = [_metrics(farm) for _ in range(24)]
+        return [{n: v for n, v in one.items() if not n.startswith(_MOVING)} for one in found]
+
+    def agree() -> bool:
+        first, *more = scrapes()
+        return all(one == first for one in more)
+
+    until("every scrape says the same", agree)
+    before = _metrics(farm)
+    assert before["headroom_redis_up"] == 0
+    # A process that ends takes nothing from the counters: its last figures stay.
+    os.kill(min(pids), signal.SIGKILL)
+
+    def taken_over() -> bool:
+        _metrics(farm)
+        return min(pids) not in map(_pid, _figures(farm))
+
+    until("it is taken over", taken_over)
+    until("its successor is there", lambda: len(_figures(farm)) == 2)
+    for one in scrapes():
+        for name, value in before.items():
+            if name.endswith("_total"):
+                assert one[name] >= value, name
+
+
+def _figures(farm: Farm) -> list[Path]:
+    return list((farm.directory / "data" / "processes").glob("*.json"))
+
+
+def _pid(path: Path) -> int:
+    return int(path.name.split(".")[-2].split("-")[0])
 
 
 @pytest.mark.parametrize(

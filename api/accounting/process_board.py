@@ -1,0 +1,191 @@
+"""What each front-end process of this port says of itself, read by all of them.
+
+A scrape reaches one process of several, so each must answer for all: gauges are combined over
+the live processes, counters summed over the live and the ended ones. The figures lie in files,
+not in Redis, because most of them matter when Redis is away. A process holds the lock of its
+file; whoever finds a file unlocked adds its counters to those of the ended processes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import structlog
+
+_log = structlog.get_logger(__name__)
+_KEPT_SECONDS = 86_400
+"""How long files of other hosts and ports stay after their last process ended."""
+
+
+class Figures(msgspec.Struct):
+    """One process's figures, or several processes' combined.
+
+    ``started`` is ``time.monotonic()``, one clock for all processes of a machine; ``breakers``
+    maps (place, node, cause) to a state, 0 closed to 2 open; ``counters`` only grow.
+    """
+
+    started: float
+    redis_up: bool
+    bypass: bool
+    backlog: int
+    prices_age: float | None
+    prices_ignored: int
+    breakers: list[tuple[tuple[str, str, str], int]]
+    counters: dict[str, int]
+
+
+_decode = msgspec.json.Decoder(Figures).decode
+_decode_counters = msgspec.json.Decoder(dict[str, int]).decode
+_encode = msgspec.json.Encoder().encode
+
+
+class ProcessBoard:
+    """This process's file and those of its siblings. Without a directory it is alone."""
+
+    def __init__(self, directory: Path, port: int, own: Callable[[], Figures]) -> None:
+        self._directory = directory
+        self._group = f"{socket.gethostname()}-{port}"
+        self._path = directory / f"{self._group}.{os.getpid()}-{secrets.token_hex(4)}.json"
+        self._ended = directory / f"{self._group}.ended"
+        self._own = own
+        self._file = -1
+        self._others: dict[str, Figures] = {}
+        self._past: Counter[str] = Counter()
+
+    def open(self) -> None:
+        """Take part; where the directory cannot be written, log it and stay alone."""
+        new = self._path.with_suffix(".new")
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._sweep()
+            self._file = os.open(new, os.O_RDWR | os.O_CREAT, 0o600)
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _write(self._file, self._own())
+            new.rename(self._path)  # locked before a sibling can see it
+        except OSError as error:
+            _log.warning("process_figures_off", error=type(error).__name__)
+            self.close()
+
+    def close(self) -> None:
+        """Leave; a sibling, or the next to start, takes the counters over."""
+        if self._file >= 0:
+            with contextlib.suppress(OSError):
+                _write(self._file, self._own())
+            os.close(self._file)
+            self._file = -1
+
+    def publish(self) -> None:
+        """Write this process's figures for its siblings."""
+        if self._file >= 0:
+            with contextlib.suppress(OSError):  # a full disk: the last figures stand
+                _write(self._file, self._own())
+
+    def read(self) -> Figures:
+        """Return the figures of all processes combined, this one's as they are now."""
+        if self._file >= 0:
+            with contextlib.suppress(OSError):
+                self._read_siblings()
+        self.publish()
+        own = self._own()
+        return _combined([own, *self._others.values()], self._past)
+
+    def _read_siblings(self) -> None:
+        """Read live siblings and take over ended ones; where another does, keep what is known."""
+        with _locked(self._ended) as ended:
+            if ended is None:
+                return
+            past = Counter(_decode_counters(os.pread(ended, 1 << 20, 0).split(b"\n")[0] or b"{}"))
+            others: dict[str, Figures] = {}
+            for path in sorted(self._directory.glob(f"{self._group}.*.json")):
+                if path == self._path:
+                    continue
+                figures, alive = _look(path)
+                figures = figures or self._others.get(path.name)
+                if alive and figures is not None:
+                    others[path.name] = figures
+                elif not alive:
+                    past.update(figures.counters if figures else {})
+                    _write(ended, dict(past))
+                    path.unlink(missing_ok=True)
+            self._others, self._past = others, past
+
+    def _sweep(self) -> None:
+        """Remove what other hosts and ports left behind long ago."""
+        live = {path.name.rpartition(".json")[0] for path in self._directory.glob("*.json")}
+        for path in self._directory.iterdir():
+            if path.name.startswith(f"{self._group}."):
+                continue
+            old = time.time() - path.stat().st_mtime > _KEPT_SECONDS
+            group = path.name.removesuffix(".ended")
+            if old and not (path.suffix == ".ended" and any(n.startswith(group) for n in live)):
+                path.unlink(missing_ok=True)
+
+
+def _combined(every: list[Figures], past: Counter[str]) -> Figures:
+    breakers: dict[tuple[str, str, str], int] = {}
+    counters = Counter(past)
+    for one in every:
+        counters.update(one.counters)
+        for key, state in one.breakers:
+            breakers[key] = max(state, breakers.get(key, 0))
+    ages = [one.prices_age for one in every if one.prices_age is not None]
+    return Figures(
+        started=min(one.started for one in every),
+        redis_up=all(one.redis_up for one in every),
+        bypass=any(one.bypass for one in every),
+        backlog=sum(one.backlog for one in every),
+        prices_age=max(ages, default=None),
+        prices_ignored=max(one.prices_ignored for one in every),
+        breakers=sorted(breakers.items()),
+        counters=dict(counters),
+    )
+
+
+def _write(file: int, value: Figures | dict[str, int]) -> None:
+    """Replace a file's content by one line: a reader takes no more than the first."""
+    data = _encode(value) + b"\n"
+    os.pwrite(file, data, 0)
+    os.ftruncate(file, len(data))
+
+
+def _look(path: Path) -> tuple[Figures | None, bool]:
+    """Return a process's figures, None where they cannot be read, and whether it is alive."""
+    try:
+        file = os.open(path, os.O_RDWR)
+    except OSError:
+        return None, True
+    try:
+        alive = False
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            alive = True
+        return _decode(os.pread(file, 1 << 20, 0).split(b"\n")[0]), alive
+    except msgspec.DecodeError:
+        return None, alive
+    finally:
+        os.close(file)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[int | None]:
+    """Hold a file's lock; None where another process holds it: nobody is waited for."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield None
+        else:
+            yield file
+    finally:
+        os.close(file)
