@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from api.pipeline import dispatch
 from deploy.ports import free_port
 from shared import keys
 from shared.claims import LEASE_MS
@@ -67,6 +68,13 @@ def _held(event: asyncio.Event) -> Make:
     return make
 
 
+@pytest.fixture
+def no_lapse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have nobody claim again because time is over: who is not told waits out the deadline."""
+    monkeypatch.setattr(dispatch, "_LAPSE_SECONDS", 3600.0)
+
+
+@pytest.mark.usefixtures("no_lapse")
 def test_tells_second_local_waiter_when_first_is_refused(settings: Settings) -> None:
     async def scene() -> None:
         user, go, bench = tag(), asyncio.Event(), Bench(settings)
@@ -114,13 +122,14 @@ def test_recomputes_cached_form_of_another_version(settings: Settings) -> None:
     play(scene())
 
 
+@pytest.mark.usefixtures("no_lapse")
 def test_tells_waiter_elsewhere_when_owner_is_refused(settings: Settings) -> None:
     async def scene() -> None:
         user, go, bench = tag(), asyncio.Event(), Bench(settings)
         async with front_end(settings) as front, front_end(settings) as other:
             first = asyncio.create_task(front.fetch(user, "k", make=_held(go)))
             await until("the first claims", lambda: front.made)
-            second = asyncio.create_task(other.fetch(user, "k"))
+            second = asyncio.create_task(other.fetch(user, "k", seconds=10))
             await until("the second waits", lambda: other.made)
             bench.redis.hset(keys.load("cpu"), mapping=FULL)
             go.set()
