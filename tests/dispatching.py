@@ -96,10 +96,13 @@ class Bench:
 
     async def work(self, text: str = "done") -> list[str]:
         """Do one job, when it comes, and return its blocks' keys."""
-        begun = None
-        while begun is None:
+        for _ in range(round(SECONDS)):
             job_id = await asyncio.to_thread(self._queue.pop, 1)
-            begun = self._queue.begin(job_id) if job_id else None
+            if job_id is not None:
+                break
+        else:
+            raise AssertionError("no job came")
+        begun = self._queue.begin(job_id)
         assert isinstance(begun.job, Job)
         for block in begun.job.blocks:
             done = Done(block, Form(text, outcome="compressed"), [])
