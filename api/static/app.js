@@ -1,4 +1,4 @@
-// The frame around the three views: which one is shown, how fresh it is, the token, the theme.
+// The frame around the three views: navigation, freshness, the token, the theme.
 
 import { ask, elsewhere, Failure, hasToken, setToken, source } from './api.js';
 import { redrawCharts } from './chart.js';
@@ -66,17 +66,17 @@ function failed(view, error) {
   tell(since ? 'stale' : 'down', since ? `Stale · ${time(since)}` : 'No numbers');
   const old = since ? ` The numbers below are of ${time(since)} and do not change until it answers.` : '';
   if (error.kind === 'unauthorized') {
-    notice('bad', 'This farm wants a token.', `Nothing is shown without one.${old}`, ['Enter a token', askToken]);
+    notice('bad', 'This farm requires a token.', `Nothing is shown without one.${old}`, ['Enter a token', askToken]);
     byId('token-button').hidden = false;
     askToken(hasToken() ? 'The farm does not know this token.' : '');
   } else if (error.kind === 'forbidden') {
-    notice('bad', 'This token does not open this view.', `${error.message}.${old}`, ['Enter another', askToken]);
+    notice('bad', 'This token lacks the scope for this view.', `${error.message}.${old}`, ['Enter another', askToken]);
   } else if (error.kind === 'unavailable') {
-    notice('bad', 'The books cannot be read: Redis is away.', `Answers go on, uncompressed.${old}`);
+    notice('bad', 'Reports are unavailable: Redis is unavailable.', `Requests are answered uncompressed.${old}`);
   } else if (error.kind === 'unreachable') {
     notice('bad', 'The farm does not answer.', `Trying again every few seconds.${old}`);
   } else {
-    notice('bad', 'The farm refused this question.', `${error.message}.${old}`);
+    notice('bad', 'The farm refused this request.', `${error.message}.${old}`);
   }
 }
 
@@ -123,7 +123,7 @@ byId('token-form').addEventListener('submit', async (event) => {
       setToken('');
       return askToken('The farm does not know this token.');
     }
-    if (error.kind === 'forbidden') askToken('This token has no scope “books”: only the playground will open.');
+    if (error.kind === 'forbidden') askToken('This token lacks the scope “books”: only the playground is available.');
   }
   byId('token-input').value = '';
   byId('token-button').hidden = false;

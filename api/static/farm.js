@@ -1,4 +1,4 @@
-// How the farm does: what an operator needs to decide which pool to scale.
+// State and load of the farm: what an operator needs to decide which pool to scale.
 
 import { ask } from './api.js';
 import { Chart } from './chart.js';
@@ -17,8 +17,8 @@ const POOLS = {
 export function verdict(name, pool, busy) {
   const { oldest_seconds: oldest } = pool.queue;
   const full = Math.max(pool.queue.blocks / pool.queue.max_blocks, pool.queue.bytes / pool.queue.max_bytes);
-  if (pool.workers === 0) return ['bad', `No ${name} worker is alive`, 'Its blocks stay verbatim: start a worker.'];
-  if (full > 0.4) return ['bad', `The ${name} pool fills up`, `It holds ${percent(Math.round(100 * full))} of what it may: add ${name} workers, or new blocks stay verbatim.`];
+  if (pool.workers === 0) return ['bad', `No ${name} worker is alive`, 'Its blocks stay verbatim. Start a worker.'];
+  if (full > 0.4) return ['bad', `The ${name} pool is filling up`, `It holds ${percent(Math.round(100 * full))} of its limit: add ${name} workers, or new blocks stay verbatim.`];
   if (oldest > 1) return ['warn', `The ${name} pool falls behind`, `A job waits ${seconds(oldest)}: add ${name} workers.`];
   if (busy !== null && busy > 0.8) return ['warn', `The ${name} pool is at its limit`, `Its workers are busy ${percent(Math.round(100 * busy))} of the time: add one before jobs queue.`];
   return ['good', `The ${name} pool keeps up`, busy === null ? 'Nothing waits.' : `Busy ${percent(Math.round(100 * busy))} of the time, nothing waits long.`];
@@ -38,7 +38,7 @@ export class FarmView {
 
   warning() {
     if (this.redis === 'ok') return [''];
-    return ['bad', 'Redis is away.', `Answers leave uncompressed until it is back. ${this.at ? `The counters are of ${time(this.at)}.` : 'No counters were read yet.'}`];
+    return ['bad', 'Redis is unavailable.', `Requests are answered uncompressed until it is back. ${this.at ? `The counters are of ${time(this.at)}.` : 'No counters were read yet.'}`];
   }
 
   async refresh() {
@@ -67,21 +67,21 @@ export class FarmView {
   build() {
     this.verdicts = {};
     const pools = Object.entries(POOLS).map(([name, pool]) => this.poolCard(name, pool));
-    this.depth = new Chart({ label: 'Jobs that wait, by pool', kind: 'lines', height: 180, yFormat: short, xFormat: clock,
+    this.depth = new Chart({ label: 'Waiting jobs by pool', kind: 'lines', height: 180, yFormat: short, xFormat: clock,
       series: [{ label: 'cpu', ink: 'accent', format: count }, { label: 'gpu', ink: 'second', format: count }] });
-    this.rate = new Chart({ label: 'Blocks done a second, by pool', kind: 'lines', height: 180, yFormat: short, xFormat: clock,
+    this.rate = new Chart({ label: 'Blocks per second by pool', kind: 'lines', height: 180, yFormat: short, xFormat: clock,
       series: [{ label: 'cpu', ink: 'accent', format: perSecond }, { label: 'gpu', ink: 'second', format: perSecond }] });
     this.histogram = h('div', { class: 'histogram', role: 'img' });
     this.degraded = h('ul', { class: 'reasons' });
     this.element = h('div', { class: 'view' }, h('h2', { class: 'hidden' }, 'Farm'),
       h('div', { class: 'pair' }, ...pools),
-      h('div', { class: 'pair' }, this.chartCard('Jobs that wait', this.depth), this.chartCard('Blocks done a second', this.rate)),
+      h('div', { class: 'pair' }, this.chartCard('Waiting jobs', this.depth), this.chartCard('Blocks per second', this.rate)),
       h('div', { class: 'pair' },
-        h('section', { class: 'card', 'aria-labelledby': 'answers' }, h('div', { class: 'card-head' }, h('h2', { id: 'answers' }, 'Answers, this hour and the last')),
+        h('section', { class: 'card', 'aria-labelledby': 'answers' }, h('div', { class: 'card-head' }, h('h2', { id: 'answers' }, 'Answers in this hour and the last')),
           this.facts(['requests', 'Requests'], ['p50', 'p50'], ['p95', 'p95'], ['p99', 'p99'], ['hit', 'Cache hit rate'], ['errors', 'Errors']),
           this.histogram),
         h('section', { class: 'card', 'aria-labelledby': 'degraded' }, h('div', { class: 'card-head' }, h('h2', { id: 'degraded' }, 'Degraded answers by reason')),
-          this.degraded, h('h2', { class: 'second' }, 'What it stands on'),
+          this.degraded, h('h2', { class: 'second' }, 'Dependencies'),
           this.facts(['redis', 'Redis'], ['postgres', 'Postgres (prices)'], ['backlog', 'Ledger entries to write'], ['dropped', 'Ledger entries lost'], ['uptime', 'Front end up for'], ['retrievals', 'Originals retrieved']))));
   }
 
@@ -94,9 +94,9 @@ export class FarmView {
     return h('section', { class: 'card', 'aria-labelledby': `pool-${name}`, 'data-pool': name },
       h('div', { class: 'card-head' }, h('h2', { id: `pool-${name}` }, pool.title), h('p', { class: 'note' }, pool.what)), box,
       h('div', { class: 'meter' }, h('span', {}, 'Workers busy'), h('i', { class: 'share' }, this.values[`${name}-meter`]), this.value(`${name}-busy`)),
-      this.facts([`${name}-workers`, 'Workers'], [`${name}-depth`, 'Jobs that wait'], [`${name}-oldest`, 'Oldest waits'], [`${name}-blocks`, 'Blocks held'], [`${name}-rate`, 'Blocks a second'],
+      this.facts([`${name}-workers`, 'Workers'], [`${name}-depth`, 'Waiting jobs'], [`${name}-oldest`, 'Oldest job waits'], [`${name}-blocks`, 'Blocks held'], [`${name}-rate`, 'Blocks per second'],
         [`${name}-p50`, 'Engine p50'], [`${name}-p95`, 'Engine p95'], [`${name}-p99`, 'Engine p99'], [`${name}-failed`, 'Blocks failed'],
-        [`${name}-jobs`, 'Jobs done'], [`${name}-on`, 'Runs on'], ...(name === 'gpu' ? [['gpu-batch', 'Texts a batch']] : [])),
+        [`${name}-jobs`, 'Jobs done'], [`${name}-on`, 'Runs on'], ...(name === 'gpu' ? [['gpu-batch', 'Texts per batch']] : [])),
       h('p', { class: 'note provider' }, this.value(`${name}-provider`)));
   }
 
@@ -141,7 +141,7 @@ export class FarmView {
     const pool = farm.pools[name];
     const { rate, busy } = this.rates(name, pool.workers);
     const [kind, word, advice] = farm.redis === 'ok' ? verdict(name, pool, busy)
-      : ['bad', 'Redis is away', 'More workers would not help.'];
+      : ['bad', 'Redis is unavailable', 'More workers would not help.'];
     const shown = this.verdicts[name];
     shown.box.dataset.kind = kind;
     setText(shown.word, word);
@@ -211,7 +211,7 @@ export class FarmView {
     this.set('uptime', seconds(farm.uptime_seconds));
     if (!redis) for (const name of Object.keys(POOLS)) if (!farm.pools) {
       this.verdicts[name].box.dataset.kind = 'bad';
-      setText(this.verdicts[name].word, 'Redis is away');
+      setText(this.verdicts[name].word, 'Redis is unavailable');
       setText(this.verdicts[name].advice, 'More workers would not help.');
     }
   }
@@ -243,7 +243,7 @@ function runsOn(engine) {
 }
 
 function provider(engines) {
-  if (!engines.length) return 'No text engine is known: no gpu worker has said which one it runs.';
+  if (!engines.length) return 'No text engine is known: no gpu worker has reported one.';
   return engines.map((one) => {
     return `${one.workers} × ${one.engine.replaceAll('_', ' ')} on ${runsOn(one)}${one.graph ? ` (${one.graph})` : ''}${one.reason ? `: ${one.reason}` : ''}`;
   }).join('. ');

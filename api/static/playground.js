@@ -1,4 +1,4 @@
-// Try it: a text goes through the real compressor, and the page shows the way it took.
+// The playground: runs a text through the real compressor and shows the path it took.
 
 import { ask, Failure } from './api.js';
 import { markers, missing, share } from './compare.js';
@@ -27,8 +27,8 @@ const WHY = [
   [/protected:analysis_context/, 'The user asks about code, so code stays whole.'],
   [/read_protected|excluded:tool/, 'The output of this tool stays whole (fresh reads, writes and edits must match the file).'],
   [/verbatim:grew/, 'It would have cost more tokens than it had.'],
-  [/verbatim:no_workers/, 'No worker of its pool is alive.'], [/verbatim:redis/, 'Redis is away.'],
-  [/verbatim:deadline/, 'It was not done by the deadline; the next request finds it in the cache.'],
+  [/verbatim:no_workers/, 'No worker of its pool is alive.'], [/verbatim:redis/, 'Redis is unavailable.'],
+  [/verbatim:deadline/, 'It was not finished by the deadline; the next request finds it in the cache.'],
   [/verbatim:overload/, 'The queue is full.'], [/verbatim:engine/, 'The engine failed.'],
 ];
 const TOOLS = {
@@ -154,7 +154,7 @@ export class PlaygroundView {
   way(trace) {
     const total = Object.values(trace.stages_ms).reduce((a, b) => a + b, 0) || 1;
     const took = STAGES.filter(([name]) => name in trace.stages_ms);
-    return h('section', { class: 'card', 'aria-labelledby': 'way' }, h('div', { class: 'card-head' }, h('h2', { id: 'way' }, 'The way it took')),
+    return h('section', { class: 'card', 'aria-labelledby': 'way' }, h('div', { class: 'card-head' }, h('h2', { id: 'way' }, 'Path through the farm')),
       h('ol', { class: 'way' }, ...took.map(([name, label, what]) => {
         const spent = trace.stages_ms[name];
         const bar = h('i', { class: 'back-accent' });
@@ -168,7 +168,7 @@ export class PlaygroundView {
     const reasons = why(last, answer);
     const rows = [];
     if (block) {
-      rows.push(['Detected', block.detected === null ? 'a large text, looked at aside' : `${plain(block.detected)}${block.mixed ? ', mixed' : ''} (confidence ${percent(100 * block.confidence)})`], ['Pool', block.pool],
+      rows.push(['Detected', block.detected === null ? 'a large text, read in a child process' : `${plain(block.detected)}${block.mixed ? ', mixed' : ''} (confidence ${percent(100 * block.confidence)})`], ['Pool', block.pool],
         ['Engine', block.engines.map(plain).join(', ') || 'none'], ['Outcome', OUTCOMES[block.outcome] ?? block.outcome],
         ['Cache', SOURCES[block.source] ?? 'no form known'],
         ['Engine time', `${milliseconds(block.engine_ms)}${block.source && block.source !== 'engine' ? ', when it was made' : ''}`],
@@ -206,10 +206,10 @@ export class PlaygroundView {
       parts = [h('p', { class: 'note' }, `hash ${hash} ·${found.original_tokens ? ` ${count(found.original_tokens)} tokens ·` : ''} retrieved ${count(found.retrieval_count)} ${found.retrieval_count === 1 ? 'time' : 'times'}`),
         h('p', { class: 'legend' }, h('span', {}, h('del', {}, 'marked'), ` is what was gone: ${count(lines)} lines or parts of lines, ${percent(100 * share(runs))} of its characters.`)),
         h('pre', { class: 'code', tabindex: '0', 'aria-label': 'Original, what was gone is marked' }, ...marked(runs)),
-        ...inner.map((one) => h('p', {}, 'It holds a marker of its own: ', h('button', { type: 'button', class: 'link', onclick: () => this.original(one, after) }, one)))];
+        ...inner.map((one) => h('p', {}, 'It contains another marker: ', h('button', { type: 'button', class: 'link', onclick: () => this.original(one, after) }, one)))];
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
-      parts = [h('p', { class: 'problem', role: 'alert' }, `It cannot be had back: ${error.message}`)];
+      parts = [h('p', { class: 'problem', role: 'alert' }, `It cannot be retrieved: ${error.message}`)];
     }
     clear(dialog).append(title, ...parts, h('div', { class: 'row end' }, close));
     if (!dialog.open) dialog.showModal();
@@ -221,7 +221,7 @@ function why(last, answer) {
   const words = [...(last?.kept_because ?? []), ...answer.transforms_applied.filter((t) => t.startsWith('farm:verbatim'))];
   const known = [...new Set(words.map((word) => WHY.find(([rule]) => rule.test(word))?.[1] ?? `Headroom's rule: ${word}.`))];
   if (known.length || answer.tokens_saved) return known;
-  return [last?.blocks.length ? 'The engine looked and kept all of it.' : 'Too short, or nothing that an engine knows.'];
+  return [last?.blocks.length ? 'The engine kept all of it.' : 'Too short, or not a kind of text that an engine handles.'];
 }
 
 function textOf(message) {

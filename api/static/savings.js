@@ -1,4 +1,4 @@
-// What was saved: totals, over time, by whom, by what, why not, and the last requests.
+// Savings: totals, over time, by user, model and engine, reasons for none, recent requests.
 
 import { ask } from './api.js';
 import { Chart } from './chart.js';
@@ -83,7 +83,7 @@ export class SavingsView {
   build() {
     this.ranges = RANGES.map(([name, label]) => h('a', { href: '#savings', 'data-range': name }, label));
     this.filterName = h('span', { class: 'filter-name' });
-    this.filterOff = h('a', { href: '#savings' }, 'Show everybody');
+    this.filterOff = h('a', { href: '#savings' }, 'Show all users');
     this.filter = h('p', { class: 'filter', hidden: true }, this.filterName, this.filterOff);
     this.bars = { removed: h('i', { class: 'back-accent' }), without: h('i', { class: 'money-bar back-before' }), with: h('i', { class: 'money-bar back-after' }) };
     this.priced = h('p', { class: 'note', hidden: true });
@@ -134,13 +134,13 @@ export class SavingsView {
       number('avg_compression_pct', 'Rate', percent), number('cost_saved_usd', 'Bill saved', exactMoney),
     ];
     this.users = new Table({ title: 'By user', file: 'headroom-users.csv', columns: saved('user', 'User'),
-      key: (row) => row.user, empty: 'Nobody asked in this time.', search: 'Find a user', sort: { index: 2, direction: -1 } });
+      key: (row) => row.user, empty: 'No user sent a request in this time.', search: 'Find a user', sort: { index: 2, direction: -1 } });
     this.models = new Table({ title: 'By model', file: 'headroom-models.csv', columns: saved('model', 'Model'),
-      key: (row) => row.model, empty: 'No model was asked for in this time.', sort: { index: 2, direction: -1 } });
+      key: (row) => row.model, empty: 'No model was used in this time.', sort: { index: 2, direction: -1 } });
     this.engines = new Table({ title: 'By engine', file: 'headroom-engines.csv', key: (row) => row.engine,
       columns: [{ key: 'engine', label: 'Engine', value: (row) => row.engine, text: (row) => plain(row.engine) },
         number('blocks', 'Messages', count), number('tokens_saved', 'Tokens saved', count), share()],
-      empty: 'No engine has made anything smaller yet.', sort: { index: 2, direction: -1 } });
+      empty: 'No engine has compressed anything yet.', sort: { index: 2, direction: -1 } });
     this.reasons = new Table({ title: 'Why nothing was saved', file: 'headroom-reasons.csv', key: (row) => row.reason,
       columns: [{ key: 'reason', label: 'Reason', value: (row) => row.reason, text: (row) => plain(row.reason) },
         number('requests', 'Requests', count), share()],
@@ -203,8 +203,8 @@ export class SavingsView {
     this.models.update(insights.by_model);
     const engines = Object.entries(insights.engines ?? {}).map(([engine, row]) => (
       { engine, blocks: row.blocks ?? 0, tokens_saved: row.tokens_saved ?? 0 }));
-    this.engines.emptyText = insights.engines ? 'No engine has made anything smaller yet.'
-      : 'Engines are counted over everybody: show everybody to see them.';
+    this.engines.emptyText = insights.engines ? 'No engine has compressed anything yet.'
+      : 'Engines are counted over all users: show all users to see them.';
     this.engines.update(shared(engines, 'tokens_saved'));
     const reasons = Object.entries(summary.uncompressed_requests.reasons).map(([reason, requests]) => ({ reason, requests }));
     this.reasons.emptyText = summary.api_requests ? 'Every request saved something.' : 'No requests in this time yet.';

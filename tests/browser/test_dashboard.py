@@ -134,7 +134,7 @@ def test_filters_sorting_search_and_export(visit: Open, dashboard: Dashboard) ->
     row = answer(dashboard, "/stats?range=day&user=user-1")["summary"]
     assert value(page, "requests") == row["api_requests"] == 2
     assert {line[1] for line in lines(page, "Recent activity")} == {"user-1"}
-    page.get_by_role("link", name="Show everybody").click()
+    page.get_by_role("link", name="Show all users").click()
     shown(page, "[data-shown='range=day']")
     assert value(page, "requests") == 49
 
@@ -341,12 +341,12 @@ def test_page_asks_for_required_token(visit: Open, dashboard: Dashboard) -> None
     page = visit(url=dashboard.guarded, quiet=False)
     dialog = page.locator("#token-dialog")
     expect(dialog).to_be_visible()
-    expect(page.locator("#notice")).to_contain_text("wants a token")
+    expect(page.locator("#notice")).to_contain_text("requires a token")
     page.fill("#token-input", "wrong-token-0123456789")
-    page.get_by_role("button", name="Open the books").click()
+    page.get_by_role("button", name="Open the reports").click()
     expect(page.locator("#token-problem")).to_contain_text("does not know this token")
     page.fill("#token-input", TOKEN)
-    page.get_by_role("button", name="Open the books").click()
+    page.get_by_role("button", name="Open the reports").click()
     expect(dialog).to_be_hidden()
     shown(page)
     assert value(page, "requests") >= 49
@@ -358,7 +358,7 @@ def test_page_asks_for_required_token(visit: Open, dashboard: Dashboard) -> None
     expect(page.locator(".play .problem")).to_contain_text("scopes compress and retrieve")
     page.get_by_role("button", name="Token").click()
     page.fill("#token-input", ALL)
-    page.get_by_role("button", name="Open the books").click()
+    page.get_by_role("button", name="Open the reports").click()
     page.click("[data-preset=build]")
     page.locator(".marker").first.click()
     expect(page.locator("#original-dialog")).to_contain_text("is what was gone")
@@ -450,11 +450,11 @@ def test_page_reports_redis_outage_and_recovery(visit: Open, dashboard: Dashboar
     dashboard.farm.parts[0].stop()
     for page in (savings, farm):
         again(page)
-        expect(page.locator("#notice")).to_contain_text("Redis is away")
+        expect(page.locator("#notice")).to_contain_text("Redis is unavailable")
     expect(savings.locator("#live")).to_have_attribute("data-state", "stale")
     assert value(savings, "requests") == requests
     expect(farm.locator("[data-value-of=redis]")).to_have_text("does not answer")
-    expect(farm.locator("[data-pool=cpu] .verdict")).to_contain_text("Redis is away")
+    expect(farm.locator("[data-pool=cpu] .verdict")).to_contain_text("Redis is unavailable")
     assert dashboard.farm.post(conversation(ran(rows("away"))), "user-0").json["degraded"] == [
         "redis"
     ]
