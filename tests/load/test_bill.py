@@ -153,12 +153,12 @@ def test_provider_plays_its_script_and_tells_usage(tmp_path: Path) -> None:
 
 
 def test_proxy_is_billed_by_what_it_forwards(tmp_path: Path) -> None:
-    with Provider() as upstream:
+    with Provider() as upstream, Provider() as another:
         proxy = Proxy("proxy", upstream.url, upstream)
         proxy.begin("s")
         body = {"model": "gpt-5.5", "input": [{"type": "message", "content": "hello"}]}
         assert proxy.turn(body) == body
-        silent = Proxy("proxy", upstream.url, Provider())
+        silent = Proxy("proxy", upstream.url, another)
         with pytest.raises(SystemFailed, match="forwarded nothing"):
             silent.turn(body)
 
