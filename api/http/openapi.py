@@ -329,7 +329,11 @@ def document(settings: Settings) -> dict[str, Any]:
             "/health": _probe(
                 "Whether the process is running", _200=("it is running", shapes.HEALTH)
             ),
-            "/livez": _probe("Whether the process runs", _200=("it is running", shapes.LIVE)),
+            "/livez": _probe(
+                "Whether the process can go on",
+                _200=("it can", shapes.LIVE),
+                _503=("a background task fails again and again; the process ends", shapes.NOT_LIVE),
+            ),
             "/readyz": _probe(
                 "Whether the process can serve",
                 _200=("it can", shapes.READY),

@@ -61,6 +61,9 @@ USAGE = shape(
 )
 HEALTH = shape(status={"const": "ok"}, service=TEXT)
 LIVE = shape(status={"const": "healthy"}, alive={"const": True}, service=TEXT, version=TEXT)
+NOT_LIVE = shape(
+    status={"const": "unhealthy"}, alive={"const": False}, service=TEXT, version=TEXT, reason=TEXT
+)
 READY = shape(
     status={"enum": ["ready", "not_ready"]},
     db=TEXT,
