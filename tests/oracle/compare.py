@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -14,18 +15,16 @@ import msgspec
 
 from .corpus import Conversation
 
-MARKERS = {
-    "html": "[HTML page reduced to its text. Retrieve original: hash=",
-    "diff": "Retrieve full diff: hash=",
-    "trim": "[Diff trimmed to its changes. Retrieve original: hash=",
-    "text": "[Text shortened to its key lines. Retrieve original: hash=",
+NOTES = {
+    "extract": re.compile(r"omitted in all\. Retrieve original: hash=[a-f0-9]{24}\]"),
+    "html": re.compile(r"\[HTML page reduced to its text\. Retrieve original: hash="),
+    "text": re.compile(r"\[Text shortened to its key words\. Retrieve original: hash="),
+    "reversible": re.compile(
+        r"\[\.\.\. (?:the next \d+ lines begin|the line above|each path is said once|JSON in fewer)"
+    ),
+    "reference": re.compile(r"omitted here\]"),
 }
-"""The farm's deliberate differences, by the marker that makes them safe. See
-docs/architecture.md, "Where the farm differs"."""
-
-MARKER_TOKENS = 32
-"""Where headroom elided dense lines of a page's text, its marker leads to that text only;
-the farm's own, at most this long, leads to the page."""
+"""How the farm's own forms are known. See docs/architecture.md, "Where the farm differs"."""
 
 
 class Reference(msgspec.Struct):
@@ -73,11 +72,12 @@ def compare(case: Conversation, answer: dict[str, Any], reference: Reference) ->
     for index, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
         if _bytes(mine) == _bytes(other):
             continue
-        kinds = [kind for kind, marker in MARKERS.items() if marker in json.dumps(mine)]
-        is_output = mine["role"] in ("tool", "function") or any(
-            b.get("type") == "tool_result" for b in _blocks(mine)
-        )
-        if kinds and is_output and len(_bytes(mine)) < len(_bytes(case.messages[index])):
+        original = _bytes(case.messages[index])
+        if _bytes(mine) == original:
+            verdict.deliberate["verbatim"] += 1
+            continue
+        kinds = [kind for kind, note in NOTES.items() if note.search(_said(mine))]
+        if kinds and len(_bytes(mine)) < len(original):
             verdict.deliberate.update(kinds)
         else:
             verdict.faults.append(
@@ -90,9 +90,6 @@ def compare(case: Conversation, answer: dict[str, Any], reference: Reference) ->
         )
     if not verdict.deliberate and answer["tokens_after"] != reference.tokens_after:
         verdict.faults.append(f"tokens after {answer['tokens_after']} for {reference.tokens_after}")
-    allowed = reference.tokens_after + MARKER_TOKENS * verdict.deliberate["html"]
-    if verdict.deliberate and answer["tokens_after"] > allowed:
-        verdict.faults.append(f"tokens after {answer['tokens_after']}, over {allowed}")
     return verdict
 
 
@@ -100,6 +97,6 @@ def _bytes(message: dict[str, Any]) -> bytes:
     return json.dumps(message, ensure_ascii=False).encode("utf-8", "surrogatepass")
 
 
-def _blocks(message: dict[str, Any]) -> list[dict[str, Any]]:
-    content = message.get("content")
-    return [b for b in content if isinstance(b, dict)] if isinstance(content, list) else []
+def _said(message: dict[str, Any]) -> str:
+    """Return the message's texts, as they are read and not as JSON spells them."""
+    return _bytes(message).decode("utf-8", "replace").replace('\\"', '"')

@@ -47,9 +47,8 @@ def test_a_fresh_session_is_headroom_compress(farm: Any, cases: list[Conversatio
         faults += [f"{case.name}: {fault}" for fault in verdict.faults]
         transforms.update(t.split(":")[1] for t in reference.transforms if t.count(":"))
     assert not faults, "\n".join(faults[:10])
-    assert deliberate["html"] >= 5
-    assert deliberate["diff"] + deliberate["trim"] >= 5
-    assert deliberate["text"] >= 10
+    # Each deliberate difference came up, or this proves little.
+    assert all(deliberate[kind] for kind in ("verbatim", "extract", "reversible", "html"))
     # Every engine was in it, or the comparison proves little.
     assert {"smart_crusher", "log", "search", "diff", "html", "tabular", "config"} <= transforms
     assert {"excluded", "protected", "mixed", "stale"} <= transforms
