@@ -259,7 +259,6 @@ class Compressor:
             if candidate.may != "fold" and not turn.is_left(index, number)
         }
         unknown = {key: one for key, one in wanted.items() if key not in session.forms}
-        turn.hits = len(wanted) - len(unknown)
         await self._reread_heavy(turn, unknown)
         if turn.trace is not None:
             turn.trace.unknown = frozenset(unknown)
@@ -283,7 +282,6 @@ class Compressor:
             self.room.before(turn.deadline),
         )
         turn.mark("lookup", found.looked_up)
-        turn.hits += len(found.cached)
         turn.misses = len(unknown) - len(found.cached)
         turn.fresh = found.forms.keys() - found.cached
         turn.degraded |= found.reasons

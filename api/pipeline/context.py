@@ -52,7 +52,6 @@ class RequestContext:
     texts: dict[str, str] = field(default_factory=dict)
     detections: dict[str, Detection] = field(default_factory=dict)
     degraded: set[str] = field(default_factory=set)
-    hits: int = 0
     misses: int = 0
     fresh: set[str] = field(default_factory=set)
     trace: Trace | None = None

@@ -25,7 +25,10 @@ _PLACES_OF_A_SOURCE = 2
 """Places kept of one line in one source: runs are found by their rarer lines and extended."""
 _SHORTEST_REFERENCE = 90
 """Characters; a run that does not save enough against it is not put into words."""
-_NOTE = re.compile(r"<<ccr:|hash=[0-9a-f]{12}|; omitted here\]")
+_NOTE = re.compile(
+    r"<<ccr:|hash=[0-9a-f]{12}|; omitted here\]|^\[\.\.\. .* \.\.\.\]$", re.MULTILINE
+)
+_SIGNS = ("<<ccr:", "hash=", "; omitted", "[... ")
 """A line with this may be a marker or a reference of ours, which is no content to point at."""
 _NO_LINE = "\n"
 """Equals no line."""
@@ -397,7 +400,7 @@ def _without_notes(text: _Text, shown: str) -> list[str | None]:
     keys: list[str | None] = [None] * text.head
     keys += text.keys[text.head :]
     # Three searches for fixed strings take a tenth of the pattern's time.
-    if ("<<ccr:" in shown or "hash=" in shown or "; omitted" in shown) and _NOTE.search(shown):
+    if any(sign in shown for sign in _SIGNS) and _NOTE.search(shown):
         return [None if key is None or _NOTE.search(key) else key for key in keys]
     return keys
 

@@ -103,7 +103,7 @@ def result_of(
     total, left = sum(before) + turn.counter.overhead, sum(after) + turn.counter.overhead
     if turn.revised:
         transforms.append(f"farm:revised:{turn.revised}")
-    known = 0 if is_cold(turn) else turn.known
+    known = turn.known if _is_cached(turn) else 0
     return CompressionResult(
         pieces=pieces,
         messages=len(sent),
@@ -114,7 +114,7 @@ def result_of(
         hashes=list(dict.fromkeys(h for item in sent if item.shown for h in item.shown)),
         model=turn.options.model,
         degraded=degraded,
-        cache_hits=turn.hits,
+        cache_hits=sum([key not in turn.fresh for item in sent for key in item.keys]),
         cache_misses=turn.misses,
         reason="" if left < total else _reason_for_nothing(turn, transforms),
         engines=engines,
@@ -129,6 +129,15 @@ def result_of(
             ttl_seconds=int(ttl_seconds(turn.marks)),
         ),
     )
+
+
+def _is_cached(turn: RequestContext) -> bool:
+    """Say whether the provider has the messages sent before in its cache.
+
+    Anthropic caches up to a mark only, the others by themselves.
+    """
+    unmarked = "claude" in turn.options.model.lower() and not any(turn.marks)
+    return not (unmarked or is_cold(turn))
 
 
 def _saved_by_engine(

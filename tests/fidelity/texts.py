@@ -124,7 +124,7 @@ def mutated(text: str, seed: int) -> str:
                 [lines[at][: pick.randrange(len(lines[at]) + 1)]],
                 [""],
                 ["[... 3 lines omitted ...]"],
-                ['[... the next 4 lines begin with "x", omitted here ...]', lines[at]],
+                ['[... each of the next 4 lines begins with "x", omitted in them ...]', lines[at]],
                 [f"\x1b[31m{lines[at]}\x1b[0m  "],
                 [lines[at][::-1]],
                 ["[... the line above (repeated 9 times) omitted ...]"],

@@ -11,7 +11,9 @@ import re
 OMITTED = re.compile(r"\[\.\.\. (\d+) (?:lines?|rows?) omitted \.\.\.\]")
 WORDS = re.compile(r"\[\.\.\. (\d+) words? omitted \.\.\.\]")
 KIND = re.compile(r"\[\.\.\. (\d+) of the omitted (?:lines|rows) are like: (.*) \.\.\.\]")
-BEGIN = re.compile(r"\[\.\.\. the next (\d+) lines begin with \"(.*)\", omitted here \.\.\.\]")
+BEGIN = re.compile(
+    r"\[\.\.\. each of the next (\d+) lines begins with \"(.*)\", omitted in them \.\.\.\]"
+)
 REPEATED = re.compile(r"\[\.\.\. the line above \(repeated (\d+) times\) omitted \.\.\.\]")
 PATHS = "[... each path is said once, above its lines, and omitted in them ...]"
 FORMAT = re.compile(r"\[\.\.\. JSON in fewer characters: (.*) omitted \.\.\.\]")
@@ -35,7 +37,7 @@ def like(count: int, template: str, what: str = "lines") -> str:
 
 def begin(count: int, prefix: str) -> str:
     """Return the note before ``count`` lines whose common ``prefix`` is said only here."""
-    return f'[... the next {count} lines begin with "{prefix}", omitted here ...]'
+    return f'[... each of the next {count} lines begins with "{prefix}", omitted in them ...]'
 
 
 def repeated(count: int) -> str:
