@@ -11,7 +11,7 @@ import falcon
 
 
 def rows(seed: str = "", count: int = 120) -> str:
-    """Return a JSON listing that SmartCrusher shrinks losslessly."""
+    """Return a JSON listing that `farm_json` shrinks without loss."""
     return json.dumps(
         [{"id": i, "name": f"row {seed}{i}", "size": i * 17, "ok": i % 7 > 0} for i in range(count)]
     )
