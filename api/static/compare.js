@@ -4,6 +4,9 @@ const WORDS = /[\p{L}\p{N}_./\\-]+|\s+|./gu;
 const MOSTLY = 0.8;
 const MARKED = /<<ccr:([a-f0-9]{12,24})[^>\n]*>>|\[[^[\]\n]*hash=([a-f0-9]{12,24})[^[\]\n]*\]|hash=([a-f0-9]{12,24})/g;
 
+// A note of missing lines tells how many they were and what they were like, and shows none of them.
+const NOTE = /^\[\.\.\. \d+ (?:lines?|rows?|words?|of the omitted (?:lines|rows) are like: .*)(?: omitted)? \.\.\.\]$/gm;
+
 // Cut a text at its markers: [{text, hash}], hash null between them.
 export function markers(text) {
   const pieces = [];
@@ -21,7 +24,7 @@ export function markers(text) {
 // both stay; of the others each word stays as often as `after` still has it, wherever it stands,
 // because engines reorder columns and group lines.
 export function missing(before, after) {
-  const said = markers(after).filter((piece) => piece.hash === null).map((piece) => piece.text).join('');
+  const said = markers(after).filter((piece) => piece.hash === null).map((piece) => piece.text).join('').replace(NOTE, '');
   const lines = counted(unescaped(said).split('\n').map((line) => line.trim()));
   const parts = before.split(/(?<=\n)/);
   const kept = parts.map((line) => line.trim() !== '' && take(lines, line.trim()));

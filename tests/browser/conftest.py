@@ -17,7 +17,7 @@ from deploy.ports import free_port
 from shared.settings import POOLS
 
 from ..farm import Farm, Process, request, until
-from ..texts import conversation, events, page, prose, ran, rows
+from ..texts import call, conversation, events, page, ran, result, rows
 from .chromium import ARGUMENTS, chromium
 
 EVIL = "<img src=x onerror=\"document.title='owned'\">"
@@ -116,10 +116,24 @@ def _answers(farm: Farm, url: str) -> bool:
         return False
 
 
+PARTS = ("the storage", "a worker", "the front end", "the queue", "a browser")
+
+
+def _guide() -> str:
+    """Return free text that is long enough for the text engine."""
+    return "\n\n".join(
+        f"When {PARTS[n % 5]} is asked about order {n}, it looks at {PARTS[(n + 2) % 5]} first. "
+        "People who see this for the first time are often surprised, and that is fine. "
+        f"After {n * 3} minutes the answer comes, and nobody has to wait for it any longer."
+        for n in range(40)
+    )
+
+
 def _traffic(farm: Farm) -> None:
-    texts = [rows(), events(), page(), prose()]
-    for number, text in enumerate(texts):
-        body = conversation(ran(text, f"a{number}"))
+    read = [call("Bash", {"command": "cat docs/guide.txt"}, "a3"), result(_guide(), "a3")]
+    outputs = [ran(rows(), "a0"), ran(events(), "a1"), ran(page(), "a2"), read]
+    for number, output in enumerate(outputs):
+        body = conversation(output)
         body["model"] = ("claude-sonnet-4-20250514", "gpt-4o")[number % 2]
         assert farm.post(body, f"user-{number % 3}").json["tokens_saved"] > 0
         farm.post(body, f"user-{number % 3}")

@@ -18,7 +18,7 @@ from .conftest import ALL, EVIL, TOKEN, Dashboard
 Open = Callable[..., Page]
 VIEWS = ("savings", "farm", "playground")
 PRESETS = {
-    "kubernetes": "Mixed", "build": "Log", "source": None, "api": "smart", "prose": "Text",
+    "kubernetes": "JSON", "build": "Log", "source": None, "api": "JSON", "prose": "Text",
     "errors": None, "diff": "Diff", "grep": "Search", "html": "HTML",
 }  # fmt: skip
 SERIOUS = ("serious", "critical")
