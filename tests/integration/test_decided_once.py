@@ -9,13 +9,17 @@ from __future__ import annotations
 import json
 import random
 import re
+import signal
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
 import pytest
 
-from ..farm import Answer, Farm, user
+from deploy.ports import free_port
+from shared import keys
+
+from ..farm import Answer, Farm, Process, post, request, until, user
 from ..texts import events, prose, rows
 
 MARK = {"type": "ephemeral"}
@@ -36,7 +40,7 @@ class Session:
         self._made = 0
         self._source = [f"    value_{n} = compute({n}, {seed})  # {shape}" for n in range(90)]
         self.items: list[dict[str, Any]] = []
-        self._say("what is wrong with the build")
+        self.say("what is wrong with the build")
 
     @property
     def array(self) -> str:
@@ -62,9 +66,10 @@ class Session:
         add = {"claude": self._claude, "chat": self._chat, "responses": self._response}[self.shape]
         add(names, commands, printed)
         if self._random.random() < 0.3:
-            self._say(self._random.choice(["go on", "please review this code", "why"]))
+            self.say(self._random.choice(["go on", "please review this code", "why"]))
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Let the user say something."""
         kind = {"type": "message"} if self.shape == "responses" else {}
         self.items.append({**kind, "role": "user", "content": text})
 
@@ -168,6 +173,32 @@ def _play(session: Session, ask: Callable[[dict[str, Any], int], Answer]) -> Ans
     return answers
 
 
+def _second(farm: Farm) -> str:
+    """Start another front end that sees the workers; return its address."""
+    port = free_port()
+    farm.start_api(port=port)
+    url = f"http://127.0.0.1:{port}"
+    _until_ready(url)
+    return url
+
+
+def _until_ready(url: str) -> None:
+    """Wait until the front end there sees a worker of each pool."""
+    wanted = {"redis": "ok", "cpu_workers": 1, "gpu_workers": 1}
+
+    def ready() -> bool:
+        try:
+            return bool(wanted.items() <= request(url, "GET", "/readyz").json["checks"].items())
+        except OSError:
+            return False
+
+    until("the front end is ready", ready)
+
+
+def _ask(url: str, body: dict[str, Any], name: str) -> Answer:
+    return post(url, body, {"x-maas-username": name})
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("shape", SHAPES)
 def test_answers_begin_with_the_answer_before(farm: Farm, shape: str, seed: int) -> None:
@@ -186,6 +217,104 @@ def test_options_changed_between_turns_change_nothing(farm: Farm, shape: str) ->
         {"compress_user_messages": True},
     ]
     _play(Session(shape, 11), lambda body, turn: farm.post({**body, **options[turn % 5]}, name))
+
+
+def _started(farm: Farm) -> tuple[Process, str]:
+    """Start a farm of two front ends; return the first one and the address of the other."""
+    farm.start_redis()
+    farm.start_worker("cpu")
+    farm.start_worker("gpu")
+    front = farm.start_api()
+    farm.until_ready()
+    return front, _second(farm)
+
+
+def _worker(farm: Farm, pool: str) -> Process:
+    return next(part for part in farm.parts if part.log.name.startswith(f"worker-{pool}"))
+
+
+@pytest.mark.parametrize("flush", [False, True])
+def test_any_replica_gives_the_same_bytes(own_farm: Callable[..., Farm], flush: bool) -> None:
+    farm = own_farm()
+    _, other = _started(farm)
+    choose = random.Random(5)
+
+    def ask(body: dict[str, Any], turn: int) -> Answer:
+        gone = list(farm.redis.scan_iter(f"farm:{{u:{keys.user_tag(name)}}}:*"))
+        if flush and gone:
+            farm.redis.delete(*gone)
+        return _ask(choose.choice([farm.url, other]), body, name)
+
+    for shape in SHAPES:
+        name = user()
+        _play(Session(shape, 20), ask)
+
+
+def test_restarted_front_end_gives_same_bytes(own_farm: Callable[..., Farm]) -> None:
+    farm = own_farm()
+    front = farm.start().parts[-1]
+    name = user()
+    session = Session("claude", 22)
+    answers = Answers(session)
+    for number in range(TURNS):
+        session.turn()
+        if number == TURNS // 2:
+            front.stop()
+            farm.start_api()
+            farm.until_ready()
+        answers.take(farm.post(session.body(), name))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_late_text_stays_verbatim_on_both_replicas(
+    own_farm: Callable[..., Farm], shape: str
+) -> None:
+    farm = own_farm(deadline_ms=1500)
+    _, other = _started(farm)
+    worker = _worker(farm, "cpu")
+    name = user()
+    session, late = Session(shape, 30), rows("late")
+    answers = Answers(session)
+    session.turn(late)
+    # What follows is so long that writing the late text anew would not pay.
+    session.say(prose("long") * 2)
+    worker.signal(signal.SIGSTOP)
+    answer = farm.post(session.body(), name)
+    assert answer.json["degraded"] == ["deadline"]
+    answers.take(answer)
+    tag = keys.user_tag(name)
+    until("the late text is noted", lambda: farm.redis.exists(keys.left(tag)))
+    cached = farm.redis.hlen(keys.cache(tag))
+    worker.signal(signal.SIGCONT)
+    until("the late form is there", lambda: farm.redis.hlen(keys.cache(tag)) > cached)
+    for url in (other, farm.url, other):
+        session.turn()
+        answers.take(_ask(url, session.body(), name))
+    assert json.dumps(late).encode()[1:-1] in b"".join(answers.last)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_overloaded_turn_stays_as_it_was(own_farm: Callable[..., Farm], shape: str) -> None:
+    farm = own_farm(queue_max_blocks=1, deadline_ms=1500)
+    _, other = _started(farm)
+    worker = _worker(farm, "cpu")
+    name = user()
+    session = Session(shape, 40)
+    answers = Answers(session)
+    session.turn(rows("first"), events("first"))
+    worker.signal(signal.SIGSTOP)
+    waiting = Session(shape, 41)
+    waiting.turn(rows("another user's"))
+    farm.post(waiting.body(), user())
+    answers.take(farm.post(session.body(), name))
+    worker.signal(signal.SIGCONT)
+    assert "farm:verbatim:overload" in answers.transforms
+    tag = keys.user_tag(name)
+    until("the texts left are noted", lambda: farm.redis.exists(keys.left(tag)))
+    for number, url in enumerate((other, farm.url, other)):
+        session.turn(rows(f"later {number}"))
+        answers.take(_ask(url, session.body(), name))
+    assert answers.changed
 
 
 def test_result_answers_the_nearest_call_before(farm: Farm) -> None:

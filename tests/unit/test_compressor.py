@@ -206,7 +206,8 @@ def test_late_text_stays_on_every_replica() -> None:
 def test_late_text_is_not_waited_for_again() -> None:
     elsewhere = Elsewhere()
     elsewhere.late = ("late",)
-    turns = _ran(_other("late")) + _ran(_other("much") * 4, identity="b")
+    turns = _ran(_other("quick")) + _ran(_other("late"), identity="b")
+    turns += _ran(_other("much") * 4, identity="c")
     _compress(_compressor(elsewhere), _body(turns))
     elsewhere.done.clear()
     again = _compress(_compressor(elsewhere), _body(turns))
@@ -233,6 +234,22 @@ def test_late_text_that_pays_changes_on_every_replica() -> None:
         answer = _compress(replica, _body(longest))
         assert _messages(answer)[: len(longer)] == _messages(revised)
         assert not [t for t in answer.transforms if t.startswith("farm:revised")]
+
+
+def test_text_decided_anew_elsewhere_changes_here() -> None:
+    elsewhere = Elsewhere()
+    elsewhere.late = ("late",)
+    one, two = _compressor(elsewhere), _compressor(elsewhere)
+    turns = _ran(_other("late"))
+    _compress(one, _body(turns))
+    turns += _ran(*[_other(f"much{n}") for n in range(9)], identity="b")
+    assert _messages(_compress(two, _body(turns)))[:2] == turns[:2]
+    elsewhere.late = ()
+    _compress(_compressor(elsewhere_with(elsewhere)), _body(turns[:2]))
+    turns += _ran("ok", identity="c")
+    changed = _messages(_compress(one, _body(turns)))  # it pays, as far as this one knows
+    assert changed[1]["content"][0]["content"].startswith("short")
+    assert _messages(_compress(two, _body(turns))) == changed
 
 
 def elsewhere_with(done: Elsewhere) -> Elsewhere:

@@ -129,6 +129,9 @@ def test_conversations_that_begin_alike_stay_apart() -> None:
     side = _send(session, _chains(*names[:5], "another"))
     assert side is not main
     assert len(main.chains) == 20
+    assert [one is other for one, other in zip(side.sent, main.sent, strict=False)][:5] == [
+        True
+    ] * 5
     assert _send(session, _chains(*names, "next")) is main
     assert _send(session, _chains(*names[:5], "another", "next")) is side
 
