@@ -19,7 +19,17 @@ from shared.scripts import script, text_of
 from shared.settings import Settings
 
 _OF_NO_USER = {"books", "metrics", "load", "jobs", "leases", "reaped", "replies", "workers"}
-_OF_NO_USER |= {"engine", "pace", "worker_names", "queue", "taken", "job", "ping", "user_tag"}
+_OF_NO_USER |= {
+    "engine",
+    "pace",
+    "worker_names",
+    "queue",
+    "taken",
+    "job",
+    "ping",
+    "user_tag",
+    "tenant_of",
+}
 
 
 def _of_users() -> list[Any]:
