@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import logging
 import pydoc
+import re
 from functools import cache
 from typing import Any
 
 import falcon
+
+_DENIES = re.compile(
+    r"\b(?:no|not|never|none|nor|neither|can|cannot|without|unless|except)\b|n't", re.I
+)
 
 
 def rows(seed: str = "", count: int = 120) -> str:
@@ -38,6 +44,18 @@ def prose(seed: str = "") -> str:
     return f"{seed} " + " ".join((falcon.App.__doc__ or "").split()) * 3
 
 
+@cache
+def plain_prose(seed: str = "") -> str:
+    """Return free text of some length, of whose sentences none denies anything.
+
+    A form of a text that has lost a "not" is refused, and a model made for tests loses them.
+    """
+    documents = [f.__doc__ for _, f in sorted(vars(logging).items()) if callable(f) and f.__doc__]
+    sentences = re.split(r"(?<=[.:]) ", " ".join(" ".join(documents).split()))
+    kept = " ".join(s for s in sentences if not _DENIES.search(s))
+    return f"{seed} {kept}"
+
+
 def call(name: str, inputs: dict[str, Any], identity: str) -> dict[str, Any]:
     """Return an assistant message with one tool call (Anthropic)."""
     block = {"type": "tool_use", "id": identity, "name": name, "input": inputs}
@@ -53,6 +71,11 @@ def result(text: Any, identity: str, **more: Any) -> dict[str, Any]:
 def ran(text: Any, identity: str = "a") -> list[dict[str, Any]]:
     """Return a command and its output (Anthropic)."""
     return [call("Bash", {"command": f"make {identity}"}, identity), result(text, identity)]
+
+
+def manual(text: Any, identity: str = "a") -> list[dict[str, Any]]:
+    """Return a command that prints prose, and its output (Anthropic)."""
+    return [call("Bash", {"command": f"man {identity}"}, identity), result(text, identity)]
 
 
 def openai_ran(text: Any, identity: str = "a") -> list[dict[str, Any]]:

@@ -15,12 +15,17 @@ from shared import clock, keys
 from shared.jobs import Block, Job, Options, job_data
 
 from ..farm import Farm, Process, request, until, user
-from ..texts import conversation, prose, ran
+from ..texts import conversation, manual, plain_prose
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_model(tmp_path_factory.mktemp("model"))
+
+
+def _asked(text: str) -> dict[str, Any]:
+    """Return a request that asks for a third of ``text``: the engine's own share may not pay."""
+    return {**conversation(manual(text)), "target_ratio": 0.3}
 
 
 def _worker(farm: Farm) -> Process:
@@ -60,9 +65,9 @@ def test_what_waits_is_one_batch_and_one_bad_text_fails_alone(
     ]
     assert "no CUDA" in _engines(farm)[0]["reason"]
     _worker(farm).signal(signal.SIGSTOP)
-    texts = [prose(f"text {n}") for n in range(6)] + [prose(POISON)]
+    texts = [plain_prose(f"text {n}") for n in range(6)] + [plain_prose(POISON)]
     with ThreadPoolExecutor(len(texts)) as pool:
-        answers = [pool.submit(farm.post, conversation(ran(t)), user()) for t in texts]
+        answers = [pool.submit(farm.post, _asked(t), user()) for t in texts]
         # A stopped worker's blocking pop may still take the first.
         until("they wait", lambda: farm.redis.llen(keys.queue("gpu")) >= len(texts) - 1)
         _worker(farm).signal(signal.SIGCONT)
@@ -84,8 +89,8 @@ def test_what_waits_is_one_batch_and_one_bad_text_fails_alone(
 
 def test_a_text_can_be_had_back(own_farm: Callable[..., Farm], model: Path) -> None:
     farm = own_farm(model_dir=model).start(cpu=0)
-    name, text = user(), prose("back")
-    (digest,) = farm.post(conversation(ran(text)), name).json["ccr_hashes"]
+    name, text = user(), plain_prose("back")
+    (digest,) = farm.post(_asked(text), name).json["ccr_hashes"]
     found = request(farm.url, "GET", f"/v1/retrieve/{digest}", None, {"x-maas-username": name})
     assert found.json["original_content"] == text
 
@@ -93,7 +98,7 @@ def test_a_text_can_be_had_back(own_farm: Callable[..., Farm], model: Path) -> N
 def test_who_has_gone_is_dropped_and_counted(own_farm: Callable[..., Farm], model: Path) -> None:
     farm = own_farm(model_dir=model)
     farm.start_redis()
-    _enqueue(farm, [prose("gone")], late_ms=60_001)
+    _enqueue(farm, [plain_prose("gone")], late_ms=60_001)
     farm.start_worker("gpu")
     until("it is counted", lambda: _counted(farm).get("jobs:expired") == 1)
     until("it is not left behind", lambda: farm.redis.llen(keys.taken("gpu")) == 0)
@@ -128,7 +133,7 @@ def test_a_worker_killed_while_the_model_runs_costs_no_answer(
     second.signal(signal.SIGSTOP)
     # A stopped worker's blocking pop would still take a job: let them time out first.
     until("nobody waits for jobs", lambda: popping() == 0)
-    bodies = {user(): conversation(ran(prose(f"killed {n}"))) for n in range(3)}
+    bodies = {user(): _asked(plain_prose(f"killed {n}")) for n in range(3)}
     with ThreadPoolExecutor(len(bodies)) as pool:
         answers = [pool.submit(farm.post, body, name) for name, body in bodies.items()]
         until("all wait", lambda: farm.redis.llen(keys.queue("gpu")) == len(bodies))
@@ -169,9 +174,9 @@ def test_a_worker_whose_model_breaks_ends_and_the_next_one_works(
     farm = own_farm(model_dir=model).start(cpu=0, gpu=0)
     breaks = farm.start_worker("gpu", _BREAKS)
     farm.until_ready(cpu=0)
-    good = conversation(ran(prose("good")))
+    good = _asked(plain_prose("good"))
     assert farm.post(good, user()).json["tokens_saved"] > 0
-    assert farm.post(conversation(ran(prose(POISON))), user()).json["degraded"] == ["engine"]
+    assert farm.post(_asked(plain_prose(POISON)), user()).json["degraded"] == ["engine"]
     assert breaks.wait() == 2
     said = breaks.log.read_text()
     assert "the model broke" in said
@@ -181,7 +186,7 @@ def test_a_worker_whose_model_breaks_ends_and_the_next_one_works(
     farm.until_ready(cpu=0)
     assert farm.post(good, user()).json["tokens_saved"] > 0
     # Here the text is to blame, and the worker goes on.
-    assert farm.post(conversation(ran(prose(POISON))), user()).json["degraded"] == ["engine"]
+    assert farm.post(_asked(plain_prose(POISON)), user()).json["degraded"] == ["engine"]
     assert farm.post(good, user()).json["tokens_saved"] > 0
 
 
@@ -199,7 +204,7 @@ def test_without_a_usable_model_text_crusher_runs_and_says_so(
     assert engine["engine"] == "text_crusher"
     assert reason in engine["reason"]
     assert reason in _worker(farm).log.read_text()
-    answer = farm.post(conversation(ran(prose())), user()).json
+    answer = farm.post(_asked(plain_prose()), user()).json
     assert answer["tokens_saved"] > 0
     assert "farm:text:text_crusher" in answer["transforms_applied"]
     assert len(answer["ccr_hashes"]) == 1

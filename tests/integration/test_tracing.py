@@ -11,7 +11,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from ..farm import Farm, until, user
-from ..texts import conversation, prose, ran, rows
+from ..texts import conversation, manual, prose, ran, rows
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
@@ -47,7 +47,7 @@ def test_spans_of_request_and_jobs_hang_together(
     own_farm: Callable[..., Farm], collector: Any
 ) -> None:
     farm = own_farm(otel_endpoint=f"http://127.0.0.1:{collector.server_port}").start()
-    body = conversation(ran(rows("t")), ran(prose("t"), "b"))
+    body = conversation(ran(rows("t")), manual(prose("t"), "b"))
     assert farm.post(body, "ada", traceparent=f"00-{TRACE}-{SPAN}-01").status == 200
     until("three spans", lambda: len(collector.spans) == 3)
     spans = dict(collector.spans)
