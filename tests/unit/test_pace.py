@@ -36,14 +36,17 @@ class Heard:
         self.client = self
 
     def pipeline(self, transaction: bool) -> Heard:
-        self.names: list[list[bytes]] = []
+        self.names: list[Any] = []
         return self
 
-    def zrangebyscore(self, name: str, *_: Any) -> None:
-        pool = name.rpartition(":")[2]
-        self.names.append([w.encode() for w in self.paces if w.startswith(pool)])
+    def time(self) -> None:
+        self.names.append((1_000, 0))
 
-    def execute(self) -> list[list[bytes]]:
+    def zrangebyscore(self, name: str, *_: Any, withscores: bool) -> None:
+        pool = name.rpartition(":")[2]
+        self.names.append([(w.encode(), 1_000.0) for w in self.paces if w.startswith(pool)])
+
+    def execute(self) -> list[Any]:
         return self.names
 
     def mget(self, names: list[str]) -> list[bytes | None]:
