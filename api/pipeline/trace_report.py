@@ -11,7 +11,7 @@ from shared.upstream import detect
 
 from .context import RequestContext
 from .conversation import Change, Sent
-from .message import HEAVY_MESSAGE_BYTES, Candidate
+from .message import HEAVY_MESSAGE_BYTES, Candidate, Plan
 from .trace import Trace
 
 _KEPT = ("protected", "excluded", "verbatim")
@@ -36,11 +36,16 @@ def observe(trace: Trace, turn: RequestContext, sent: Sequence[Sent]) -> None:
             "kept_because": _kept_because(item),
             "blocks": [
                 _block(trace, turn, index, candidate, item)
-                for candidate in turn.plans[index].candidates
+                for candidate in _plan(turn, index).candidates
             ],
         }
         for index, (message, item) in enumerate(zip(turn.messages, sent, strict=True))
     ]
+
+
+def _plan(turn: RequestContext, index: int) -> Plan:
+    """Return a message's plan: the conversation's own messages are not planned again."""
+    return turn.messages[index].plan if index < turn.known else turn.plans[index]
 
 
 def _kept_because(item: Sent) -> list[str]:

@@ -19,7 +19,7 @@ Open = Callable[..., Page]
 VIEWS = ("savings", "farm", "playground")
 PRESETS = {
     "kubernetes": "JSON", "build": "Log", "source": None, "api": "JSON", "prose": "Text",
-    "errors": None, "diff": "Diff", "grep": "Search", "html": "HTML",
+    "errors": "Shared", "diff": "Diff", "grep": "Search", "html": "HTML",
 }  # fmt: skip
 SERIOUS = ("serious", "critical")
 
@@ -284,7 +284,9 @@ def test_playground_compresses_each_preset(played: Any, dashboard: Dashboard) ->
             assert engine.lower() in found["engine"].lower(), preset
             assert found["cache"] == "miss: an engine did it now", preset
             assert found["gone"] > 0, preset
-    assert any("tracebacks" in why for why in results["errors"]["why"])
+    trace = results["errors"]["input"].splitlines()[30:39]
+    assert trace[1].startswith("Traceback")
+    assert all(line in results["errors"]["output"] for line in trace[1:])
     # None of it is in the books.
     assert answer(dashboard, "/stats")["summary"] == before
 

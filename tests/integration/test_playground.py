@@ -44,7 +44,7 @@ def test_it_answers_as_compress_does_and_says_how(farm: Farm) -> None:
         == (found["tokens_saved"])
     )
     blocks = [block for message in trace["messages"] for block in message["blocks"]]
-    assert [b["engines"] for b in blocks] == [["smart_crusher"], ["log"]]
+    assert [b["engines"] for b in blocks] == [["farm_json"], ["log"]]
     for block in blocks:
         assert (block["pool"], block["source"], block["outcome"]) == ("cpu", "engine", "compressed")
         assert 0 < block["engine_ms"] <= trace["stages_ms"]["wait"]
