@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +16,7 @@ from shared import keys
 from shared.jobs import FUNCTION, Block, Job, Options, job_data
 
 from ..farm import Answer, Farm, Process, request, until, user
-from ..texts import conversation, prose, ran, rows
+from ..texts import conversation, manual, plain_prose, ran, rows
 
 DEADLINE = 1.5
 MAX_BLOCKS = 4
@@ -79,8 +78,9 @@ def test_a_slow_engine_is_answered_for_by_the_deadline_and_fills_the_cache(bound
     _verbatim(answer, body, "deadline")
     _worker(farm, "cpu").signal(signal.SIGCONT)
     until("the late block is cached", lambda: farm.redis.exists(keys.cache(keys.user_tag(name))))
-    later = farm.post(body, name).json
-    assert later["tokens_saved"] > 0
+    other = conversation(*[[*body["messages"][1:], {"role": "user", "content": "thanks"}]])
+    other["messages"][0] = {"role": "user", "content": "the same in another conversation"}
+    later = farm.post(other, name).json
     assert later["degraded"] == []
 
 
@@ -89,7 +89,7 @@ def test_what_is_done_by_the_deadline_goes_in_compressed(bounded: Farm) -> None:
     slow = farm.start_worker("gpu")
     farm.until_ready()
     slow.signal(signal.SIGSTOP)
-    body = conversation(ran(rows("quick")), ran(prose("slow"), "b"))
+    body = conversation(ran(rows("quick")), manual(plain_prose("slow"), "b"))
     found = farm.post(body, user()).json
     slow.stop()
     assert found["degraded"] == ["deadline"]
@@ -105,21 +105,19 @@ def test_the_header_shortens_the_deadline_and_never_lengthens_it(
     farm = bounded
     _worker(farm, "cpu").signal(signal.SIGSTOP)
     body = conversation(ran(rows(user())))
-    sent = time.time()
     answer = farm.post(body, user(), x_headroom_deadline_ms=header)
-    came = time.time()
     _verbatim(answer, body, "deadline")
     (held,) = farm.redis.hkeys(keys.jobs("cpu"))
     job = RqJob.fetch(held.decode(), connection=farm.redis, serializer=JSONSerializer)
-    expires = job.kwargs["expires"] if job.kwargs else job.args[0]["expires"]
-    # The request's head arrived between the two: its job says when its time ended.
-    assert sent + seconds <= expires <= came + seconds
+    given = job.kwargs or job.args[0]
+    # What of the request's time was left when its job was made: all of it, but what planning took.
+    assert 0 < given["wait_ms"] <= 1000 * seconds
 
 
 def test_a_pool_at_zero_costs_no_time(bounded: Farm) -> None:
     farm = bounded
     farm.redis.delete(keys.queue("gpu"))
-    body = conversation(ran(prose(user())))
+    body = conversation(manual(plain_prose(user())))
     answer = farm.post(body, user())
     _verbatim(answer, body, "no_workers")
     assert farm.redis.llen(keys.queue("gpu")) == 1  # there to scale by, and for who comes
@@ -195,7 +193,7 @@ def test_a_job_for_another_function_is_not_run_however_well_it_is_made(farm: Far
         farm.redis.hset(keys.job("made"), mapping={"data": data, "origin": "cpu"})
         farm.redis.rpush(keys.queue("cpu"), "made")
         until("the job is gone", lambda: not farm.redis.exists(keys.job("made")))
-        assert bool(farm.redis.llen("farm:replies:nobody")) is runs
+        assert bool(farm.redis.hexists(keys.cache(keys.user_tag(name)), "key")) is runs
 
 
 def test_rqs_own_tools_see_queue_workers_and_jobs(bounded: Farm) -> None:
