@@ -187,7 +187,7 @@ def test_a_worker_takes_only_the_farms_own_jobs(farm: Farm, data: bytes) -> None
 def test_a_job_for_another_function_is_not_run_however_well_it_is_made(farm: Farm) -> None:
     name = user()
     block = Block("key", rows(name), "tool_result", "user")
-    job = Job(keys.user_tag(name), "farm:replies:nobody", Options(), "", "id", 0.0, [block])
+    job = Job(keys.user_tag(name), "farm:replies:nobody", Options(), "", "id", [block])
     for function, runs in (("os.system", False), (FUNCTION, True)):
         data = job_data(job).replace(FUNCTION.encode(), function.encode())
         farm.redis.hset(keys.job("made"), mapping={"data": data, "origin": "cpu"})

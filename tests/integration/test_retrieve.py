@@ -10,12 +10,12 @@ import pytest
 from shared import keys
 
 from ..farm import Farm, post, request, user
-from ..texts import conversation, events, page, prose, ran
+from ..texts import conversation, events, page, ran
 
 
 def test_every_hash_of_an_answer_leads_to_its_original(farm: Farm) -> None:
     name = user()
-    texts = [events(name), page(), prose(name)]
+    texts = [events(name), page()]
     parts = [ran(text, str(i)) for i, text in enumerate(texts)]
     answer = farm.post(conversation(*parts), name).json
     found = set()
