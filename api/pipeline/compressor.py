@@ -10,7 +10,7 @@ import structlog
 from shared import logs
 from shared.bypass import REASON as BYPASS_SWITCH
 from shared.deadline import Deadline
-from shared.errors import Degraded, RequestError
+from shared.errors import BodyTooComplex, Degraded, RequestError
 from shared.jobs import Block
 from shared.settings import Settings
 from shared.upstream import counter_for, detect
@@ -24,7 +24,7 @@ from .dispatch import Dispatcher, Order, Origin
 from .left_texts import LeftTexts
 from .message import HEAVY_MESSAGE_BYTES, VERBATIM, Candidate, Plan, Seen, digest, read
 from .message_reader import MessageReader, to_read_here
-from .offload import Offload, OffloadedPlan, TooHeavy
+from .offload import HEAVY_BODY_BYTES, Offload, OffloadedPlan, TooHeavy
 from .options import RequestOptions, as_text
 from .originals import keep_originals
 from .plan import ConversationContext, ConversationPlanner
@@ -32,7 +32,7 @@ from .render import join, render
 from .result import CompressionResult, result_of, untouched
 from .session_memory import Sessions
 from .settle import settle
-from .split import Split, leave
+from .split import Split, leave, split
 from .trace import Trace
 from .trace_report import observe
 
@@ -131,7 +131,12 @@ class Compressor:
         Raises:
             RequestError: the body is the caller's mistake.
         """
-        taken = leave(body)
+        try:
+            taken = leave(body)
+        except BodyTooComplex:  # or it is no JSON at all, which reading it tells
+            if len(body) > HEAVY_BODY_BYTES:
+                raise
+            taken = split(body, ())
         options = RequestOptions.read(taken.envelope, self._settings)
         if asked:
             return untouched(taken, options, _guessed(taken), "bypass")
