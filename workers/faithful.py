@@ -135,7 +135,8 @@ def _by_router(work: _Work, body: str) -> str | None:
     if work.content.kind not in _ENGINE:
         return None
     # Not as the call's output: headroom's rules for it were applied when the block was planned.
-    block = Block(work.block.key, body, work.block.shape, work.block.role)
+    seen = work.block.detection if body == work.block.text else None
+    block = Block(work.block.key, body, work.block.shape, work.block.role, detection=seen)
     options = work.job.options
     return work.router.run(block, work.job.context, options, counter_for(options.model)).text
 

@@ -58,7 +58,7 @@ class LeftTexts:
                 text, index = unpack_form(packed).text, by_key[key]
                 length = len(text) if text is not None else turn.messages[index].size
                 lengths[index] = lengths.get(index, 0) + length
-            revised = revision(turn, lengths)
+            revised = revision(turn, waiting, lengths)
             if revised is None:
                 return
             done: dict[bytes, tuple[int, ...]]

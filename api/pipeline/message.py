@@ -12,7 +12,7 @@ import msgspec
 
 from shared.errors import InvalidField, MalformedBody
 from shared.jobs import Shape, ToolCall
-from shared.upstream import Counter, FileCall, Lifecycle, analysis_intent, tool_calls, user_query
+from shared.upstream import Counter, analysis_intent, tool_calls, user_query
 
 HEAVY_MESSAGE_BYTES = 64 * 1024
 """Above it a message is no longer looked into on the event loop (:mod:`api.pipeline.offload`): the
@@ -78,7 +78,6 @@ class Message:
     size: int
     role: str
     calls: dict[str, ToolCall]
-    files: dict[str, FileCall]
     answers: tuple[str, ...]
     query: str
     analysis: bool | None
@@ -90,7 +89,7 @@ class Message:
 
 def unread(name: bytes, size: int, counter: Counter, why: Literal["time", "refused"]) -> Message:
     """Return the facts of a message that nobody looks into: it leaves as it came."""
-    return Message(name, size, "", {}, {}, (), "", None, {counter.id: size // 4}, unread=why)
+    return Message(name, size, "", {}, (), "", None, {counter.id: size // 4}, unread=why)
 
 
 class Seen(NamedTuple):
@@ -125,7 +124,6 @@ def chained(chain: bytes, name: bytes) -> bytes:
 
 
 _any = msgspec.json.Decoder()
-_lifecycle = Lifecycle()
 
 
 def digest(raw: bytes) -> bytes:
@@ -201,7 +199,6 @@ def read(raw: bytes, name: bytes) -> tuple[Message, dict[str, Any]]:
             size=len(raw),
             role=role,
             calls=tool_calls(message) if makes_calls else {},
-            files=_lifecycle.file_calls(message) if makes_calls else {},
             answers=_answered(message),
             query=user_query(message) if is_user else "",
             analysis=analysis_intent(message) if is_user else None,

@@ -61,14 +61,11 @@ def unfinished(turn: RequestContext) -> list[int]:
     return [index for index, item in enumerate(sent) if item.left]
 
 
-def revision(turn: RequestContext, forms: dict[int, int]) -> Revision | None:
-    """Return what to decide anew, if anything.
+def revision(turn: RequestContext, waiting: list[int], forms: dict[int, int]) -> Revision | None:
+    """Return what of the unfinished messages, ``waiting`` (not empty), to decide anew, if any.
 
-    ``forms`` are the characters that the finished forms of unfinished messages take, by message.
+    ``forms`` are the characters that their finished forms take, by message.
     """
-    waiting = unfinished(turn)
-    if not waiting:
-        return None
     if is_cold(turn):
         return Revision(waiting[0], "cold")
     name = turn.counter.id

@@ -9,7 +9,7 @@ replaced: :class:`Planner` runs every rule that decides *whether* a text may shr
 notes the texts that reach an engine; :class:`EngineRouter` runs the engines on one text.
 """
 
-from .conversation import FileCall, Lifecycle, analysis_intent, tool_calls, user_query
+from .conversation import analysis_intent, tool_calls, user_query
 from .counting import Counter, counter_for, known_counter
 from .crusher import TextCrusherEngine
 from .detection import detect, remember_detection
@@ -26,9 +26,7 @@ __all__ = [
     "Encoding",
     "EngineRouter",
     "Engined",
-    "FileCall",
     "KompressEngine",
-    "Lifecycle",
     "Planned",
     "Planner",
     "Row",

@@ -11,16 +11,12 @@ from headroom.transforms import content_router as _router
 from headroom.transforms.content_router import CompressionStrategy, RouterCompressionResult
 
 from .counting import NO_COUNT, Counter
-from .detection import detect, detection_result
 from .routers import NOOP, FarmRouter, router_config
 
 INLINE_FOLD_CHARS = 2048
 """Excluded tools' outputs below this size are folded on the front end: a fold of 2 KB
 takes about 0.1 ms, a trip through the queue several."""
 
-ML_STRATEGIES = frozenset(
-    {CompressionStrategy.TEXT, CompressionStrategy.KOMPRESS, CompressionStrategy.MIXED}
-)
 _CODE_PROTECTED = frozenset({"router:protected:recent_code", "router:protected:analysis_context"})
 
 
@@ -87,12 +83,6 @@ class Planner(FarmRouter):
         transforms = tuple(t for t in result.transforms_applied if t != NOOP)
         code = self._code or not _CODE_PROTECTED.isdisjoint(transforms)
         return Planned(result.messages[0], transforms, tuple(self._texts), self._fold, code)
-
-    def needs_model(self, text: str) -> bool:
-        """Say whether ``text`` is for the pool that runs the text engine."""
-        found = detect(text)
-        strategy = self._determine_strategy(text, found.mixed, detection_result(text))
-        return strategy in ML_STRATEGIES
 
     def compress(
         self,

@@ -40,7 +40,7 @@ def router_config(*, marker_mode: str, code_aware: bool) -> ContentRouterConfig:
     return ContentRouterConfig(
         lossless=marker_mode == "marker-free",
         enable_code_aware=code_aware,
-        # Run by the farm over the whole conversation (Lifecycle below).
+        # What was sent stays: a read that goes stale is not changed afterwards.
         read_lifecycle=ReadLifecycleConfig(enabled=False),
         # The hybrid scorer downloads a model; without it headroom stays on BM25 anyway.
         relevance=RelevanceScorerConfig(tier="bm25"),

@@ -20,7 +20,7 @@ def _remember(sessions: Sessions, user: str, body: bytes) -> None:
     taken = split(body, session.trails)
     seen = list(taken.known)
     for raw in taken.rest:
-        facts = Message(digest(raw), len(raw), "user", {}, {}, (), "", None, {})
+        facts = Message(digest(raw), len(raw), "user", {}, (), "", None, {})
         session.remember_message(facts)
         seen.append(Seen(facts, chained(seen[-1].chain if seen else b"", facts.digest), b""))
     session.remember_trail(taken, seen)

@@ -25,7 +25,7 @@ _gap = st.sampled_from(["", " ", "\n", "\t ", "\r\n  "])
 
 
 def _facts(raw: bytes) -> Message:
-    return Message(digest(raw), len(raw), "user", {}, {}, (), "", None, {})
+    return Message(digest(raw), len(raw), "user", {}, (), "", None, {})
 
 
 def _trail(taken: Split) -> Trail:

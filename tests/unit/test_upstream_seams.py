@@ -13,7 +13,6 @@ from headroom.cache.compression_store import CompressionStore, get_compression_s
 from headroom.tokenizers import TokenizerRegistry
 from headroom.transforms import content_router, mixed_content
 from headroom.transforms.content_router import CompressionCache, ContentRouter
-from headroom.transforms.read_lifecycle import ReadLifecycleManager
 
 from shared import upstream
 from shared.jobs import Block, Options
@@ -41,13 +40,6 @@ METHODS = {
         "put": ["key", "compressed", "ratio", "strategy"],
     },
     CompressionStore: {"store": ["original", "compressed"], "export_entries": ["hashes"]},
-    ReadLifecycleManager: {
-        "_apply_lifecycle": ["messages", "classifications"],
-        "_build_file_operation_index": ["messages", "tool_metadata"],
-        "_build_tool_metadata": ["messages"],
-        "_classify_reads": ["file_ops"],
-        "_find_tool_call_msg_index": ["messages", "tool_call_id"],
-    },
 }
 
 
