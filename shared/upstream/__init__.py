@@ -17,11 +17,12 @@ from .engines import Engined, EngineRouter, TextEngine
 from .environment import ENGINE_VERSION
 from .kompress import MAX_TOKENS, Encoding, KompressEngine, Row, Scorer
 from .planner import Planned, Planner
-from .retrieval import retrieval_hash
+from .retrieval import RETRIEVAL_TOOL, retrieval_hash, retrieval_tool
 
 __all__ = [
     "ENGINE_VERSION",
     "MAX_TOKENS",
+    "RETRIEVAL_TOOL",
     "Counter",
     "Encoding",
     "EngineRouter",
@@ -39,6 +40,7 @@ __all__ = [
     "known_counter",
     "remember_detection",
     "retrieval_hash",
+    "retrieval_tool",
     "tool_calls",
     "user_query",
 ]

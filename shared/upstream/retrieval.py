@@ -1,11 +1,19 @@
-"""Headroom's retrieval tool: reading the model's call of it."""
+"""Headroom's retrieval tool: its definition, and reading the model's call of it."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from . import environment  # noqa: F401 - before headroom
-from headroom.ccr.tool_injection import parse_tool_call
+from headroom.ccr.tool_injection import CCR_TOOL_NAME, create_ccr_tool_definition, parse_tool_call
+
+RETRIEVAL_TOOL: str = CCR_TOOL_NAME
+
+
+def retrieval_tool(dialect: str) -> dict[str, Any]:
+    """Return the tool as a request offers it: ``anthropic``, ``openai`` or ``openai_responses``."""
+    tool: dict[str, Any] = create_ccr_tool_definition(dialect)
+    return tool
 
 
 def retrieval_hash(call: dict[str, Any], provider: str) -> str | None:

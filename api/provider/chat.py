@@ -1,0 +1,262 @@
+"""OpenAI's Chat Completions API: https://platform.openai.com/docs/api-reference/chat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from shared.upstream import RETRIEVAL_TOOL, retrieval_hash, retrieval_tool
+
+from .body import Body, Unreadable, array_items, array_with
+from .messages import add_tool, offers_tool
+from .protocol import UNIQUE, Exchange, Retrieval, ToolResult, Turn, in_place_order
+from .usage import add_usage
+
+_encode = msgspec.json.Encoder().encode
+_TOOL = _encode(retrieval_tool("openai"))
+_NO_TOOLS = b'"none"'
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class _Function(msgspec.Struct):
+    name: str = ""
+    arguments: Any = ""
+
+
+class _Call(msgspec.Struct):
+    id: str = ""
+    type: str = "function"
+    function: _Function = msgspec.field(default_factory=_Function)
+
+
+class _Said(msgspec.Struct):
+    role: str = "assistant"
+    content: Any = None
+    tool_calls: list[msgspec.Raw] | None = None
+
+
+class _Choice(msgspec.Struct):
+    message: msgspec.Raw
+    finish_reason: str | None = None
+
+
+class _Answer(msgspec.Struct):
+    choices: list[_Choice]
+    id: str = ""
+    usage: dict[str, Any] | None = None
+
+
+_call = msgspec.json.Decoder(_Call)
+_said = msgspec.json.Decoder(_Said)
+_answer = msgspec.json.Decoder(_Answer)
+
+
+class Chat:
+    """Chat Completions: an assistant message with calls, and a tool message for each after it."""
+
+    name = "openai"
+    array = "messages"
+
+    def offers(self, body: bytes) -> bool:
+        """Return whether a request offers a tool that retrieves originals."""
+        return offers_tool(Body(body), _name_of)
+
+    def can_offer(self, body: bytes) -> bool:
+        """Return whether the farm may offer its tool: not where several answers are wanted.
+
+        Nor where the request uses ``functions``, which the API no longer takes beside ``tools``.
+        """
+        request = Body(body)
+        request.items("tools")
+        return request.field("n") in (b"", b"null", b"1") and "functions" not in request
+
+    def offer(self, body: bytes) -> bytes:
+        """Return the request with the retrieval tool after its own."""
+        return add_tool(Body(body), _TOOL)
+
+    def read(self, answer: bytes) -> Turn:
+        """Take an answer apart; of several choices none is served."""
+        try:
+            found = _answer.decode(answer)
+        except _UNREADABLE:
+            raise Unreadable("the answer is no completion") from None
+        if len(found.choices) != 1:
+            return Turn(b"{}", (), 0, False, found.usage, found.id)
+        said = bytes(found.choices[0].message)
+        calls = [_read_call(bytes(raw)) for raw in _read_said(said).tool_calls or []]
+        return Turn(
+            said=said,
+            retrievals=tuple(_retrieval(call) for call in calls if _is_ours(call)),
+            own_calls=sum(not _is_ours(call) for call in calls),
+            ended=found.choices[0].finish_reason in ("tool_calls", "stop", None),
+            usage=found.usage,
+            id=found.id,
+        )
+
+    def follow_up(
+        self, body: bytes, turn: Turn, results: Sequence[ToolResult], *, last: bool = False
+    ) -> bytes:
+        """Return the request that goes on after ``turn``."""
+        request = Body(body)
+        request.items("messages")
+        more = [turn.said, *_results(results)]
+        fields = {"messages": array_with(request.field("messages"), *more)}
+        if last:
+            fields["tool_choice"] = _NO_TOOLS
+        return request.replaced(fields)
+
+    def merge(self, answer: bytes, turns: Sequence[Turn]) -> bytes:
+        """Return the last ``answer`` as the client gets it: texts joined, calls of the last."""
+        turn = self.read(answer)
+        if turn.said == b"{}":
+            return answer
+        texts = [_text_of(_read_said(t.said)) for t in [*turns, turn]]
+        fields: dict[str, bytes] = {}
+        if any(texts[:-1]):
+            fields["content"] = _encode("".join(texts))
+        message = Body(_shown(turn.said)).replaced(fields)
+        choice = Body(array_items(Body(answer).field("choices"))[0])
+        changed = {"message": message}
+        if turn.retrievals and not turn.own_calls and turn.ended:
+            changed["finish_reason"] = b'"stop"'
+        whole = {"choices": b"[%b]" % choice.replaced(changed)}
+        if turn.usage is not None and turns:
+            whole["usage"] = _encode(add_usage([t.usage for t in [*turns, turn]]))
+        return Body(answer).replaced(whole)
+
+    def marks(self, said: bytes) -> tuple[str, ...]:
+        """Return what tells the message: its text and the ids of the client's calls."""
+        found = _read_said(said)
+        calls = [_read_call(bytes(raw)) for raw in found.tool_calls or []]
+        return (_text_mark(_text_of(found)), *[_id_mark(c) for c in calls if not _is_ours(c)])
+
+    def put_back(self, body: bytes, exchanges: Sequence[Exchange]) -> bytes:
+        """Return a client's later request with the exchanges in their places."""
+        request = Body(body)
+        messages = request.items("messages")
+        changed = False
+        for exchange in in_place_order(exchanges):
+            put = self._put_back(messages, exchange)
+            if put is not None:
+                messages, changed = put, True
+        if not changed:
+            return body
+        return request.replaced({"messages": b"[" + b",".join(messages) + b"]"})
+
+    def _put_back(self, messages: list[bytes], exchange: Exchange) -> list[bytes] | None:
+        closed = exchange.rounds[:-1] if exchange.mixed else exchange.rounds
+        spoken = "".join([_text_of(_read_said(bytes(r.said))) for r in closed])
+        for index in exchange.places(len(messages)):
+            raw = messages[index]
+            if b"assistant" not in raw:
+                continue
+            rest = self._rest_of(raw, spoken, exchange.answer)
+            if rest is None:
+                continue
+            said = [m for r in closed for m in [bytes(r.said), *_results(r.results)]]
+            if exchange.mixed:
+                last = exchange.rounds[-1]
+                said += [_with_calls(rest, bytes(last.said)), *_results(last.results)]
+            else:
+                said.append(rest)
+            return [*messages[:index], *said, *messages[index + 1 :]]
+        return None
+
+    def _rest_of(self, raw: bytes, spoken: str, answer: tuple[str, ...]) -> bytes | None:
+        """Return the client's message without what was ``spoken`` before; None: it is another."""
+        try:
+            found = _read_said(raw)
+            if found.role != "assistant":
+                return None
+            text = _text_of(found)
+            rest = raw
+            if spoken:
+                if not text.startswith(spoken):
+                    return None
+                left = text[len(spoken) :]
+                empty = b"null" if found.tool_calls else b'""'
+                rest = Body(raw).replaced({"content": _encode(left) if left else empty})
+            return rest if self.marks(rest) == answer else None
+        except Unreadable:
+            return None
+
+
+def _name_of(tool: dict[str, Any]) -> Any:
+    function = tool.get("function")
+    return function.get("name") if isinstance(function, dict) else None
+
+
+def _read_said(raw: bytes) -> _Said:
+    try:
+        return _said.decode(raw)
+    except _UNREADABLE:
+        raise Unreadable("a message cannot be read") from None
+
+
+def _read_call(raw: bytes) -> _Call:
+    try:
+        return _call.decode(raw)
+    except _UNREADABLE:
+        raise Unreadable("a call cannot be read") from None
+
+
+def _is_ours(call: _Call) -> bool:
+    return call.type == "function" and call.function.name == RETRIEVAL_TOOL
+
+
+def _retrieval(call: _Call) -> Retrieval:
+    function = {"name": call.function.name, "arguments": call.function.arguments}
+    asked = {"id": call.id, "type": "function", "function": function}
+    return Retrieval(call.id, retrieval_hash(asked, "openai") or "")
+
+
+def _text_of(said: _Said) -> str:
+    if isinstance(said.content, str):
+        return said.content
+    parts = said.content if isinstance(said.content, list) else []
+    texts = [part.get("text") for part in parts if isinstance(part, dict)]
+    return "".join([text for text in texts if isinstance(text, str)])
+
+
+def _text_mark(text: str) -> str:
+    return "text:" + blake2b(text.encode("utf-8", "replace"), digest_size=12).hexdigest()
+
+
+def _id_mark(call: _Call) -> str:
+    return UNIQUE + call.id
+
+
+def _results(results: Iterable[ToolResult]) -> list[bytes]:
+    return [
+        _encode({"role": "tool", "tool_call_id": result.id, "content": result.text})
+        for result in results
+    ]
+
+
+def _shown(said: bytes) -> bytes:
+    """Return the message without retrieval calls."""
+    calls = [bytes(raw) for raw in _read_said(said).tool_calls or []]
+    kept = [raw for raw in calls if not _is_ours(_read_call(raw))]
+    if len(kept) == len(calls):
+        return said
+    if kept:
+        return Body(said).replaced({"tool_calls": b"[" + b",".join(kept) + b"]"})
+    # Gone, for the API refuses a null that the client sends back.
+    message = msgspec.json.decode(said)
+    del message["tool_calls"]
+    return _encode(message)
+
+
+def _with_calls(raw: bytes, said: bytes) -> bytes:
+    """Return the client's message with the retrieval calls of ``said`` where they stood."""
+    own = [bytes(call) for call in _read_said(raw).tool_calls or []]
+    calls = []
+    for call in [bytes(call) for call in _read_said(said).tool_calls or []]:
+        if _is_ours(_read_call(call)):
+            calls.append(call)
+        elif own:
+            calls.append(own.pop(0))
+    return Body(raw).replaced({"tool_calls": b"[" + b",".join([*calls, *own]) + b"]"})

@@ -1,0 +1,153 @@
+"""What the rest of the farm asks of a provider's shape."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+MAX_ROUNDS = 5
+"""Follow-up requests of one turn; in the last the model may call no tool."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieval:
+    """A call of the farm's retrieval tool. ``hash`` is empty where the call names none."""
+
+    id: str
+    hash: str
+
+
+class ToolResult(msgspec.Struct, frozen=True):
+    """What a retrieval call is answered with; ``failed`` where ``text`` says why there is none."""
+
+    id: str
+    text: str
+    failed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A provider's decoded answer.
+
+    ``said`` is what the model said in the form that the next request repeats, as raw JSON: a list
+    of content blocks (Messages) or of output items (Responses), or the assistant message (Chat).
+    ``own_calls`` is how many of its calls the client has to answer. ``ended`` says whether the
+    answer is whole: the calls of one cut off by a limit are not served. ``id`` is the answer's.
+    """
+
+    said: bytes
+    retrievals: tuple[Retrieval, ...]
+    own_calls: int
+    ended: bool
+    usage: dict[str, Any] | None
+    id: str = ""
+
+    @property
+    def next_step(self) -> Literal["done", "follow_up", "mixed"]:
+        """Say what comes of the retrieval calls.
+
+        ``done``: there are none. ``follow_up``: they are all there is to do, so the next request is
+        the farm's. ``mixed``: the client has calls to answer too, so the results go into the
+        client's next request.
+        """
+        if not self.retrievals or not self.ended:
+            return "done"
+        return "mixed" if self.own_calls else "follow_up"
+
+
+class Round(msgspec.Struct, frozen=True):
+    """An answer with retrieval calls and the results of these."""
+
+    said: msgspec.Raw
+    results: tuple[ToolResult, ...]
+
+
+class Exchange(msgspec.Struct, frozen=True):
+    """What happened inside one turn of a client, which does not know of it.
+
+    The client keeps the turn as one answer without the retrievals. ``put_back`` makes its later
+    requests say what was really said, so that they begin with the bytes of the earlier ones.
+    ``at`` is how many items the client's request had, which is where its later requests have the
+    answer; one that has moved is found if it has a unique mark. ``mixed`` says that the last round
+    also has calls of the client. ``answer`` are the marks of the turn's last answer
+    (:meth:`Provider.marks`), ``id`` is that answer's.
+    """
+
+    at: int
+    rounds: tuple[Round, ...]
+    mixed: bool
+    answer: tuple[str, ...]
+    id: str = ""
+
+    def places(self, count: int) -> list[int]:
+        """Return where to look for the answer among ``count`` items: its own place first."""
+        if not any(mark.startswith(UNIQUE) for mark in self.answer):
+            return [self.at] if self.at < count else []
+        return sorted(range(count), key=lambda index: abs(index - self.at))
+
+
+UNIQUE = "id:"
+"""How a mark begins that no other answer can have."""
+
+
+def in_place_order(exchanges: Sequence[Exchange]) -> list[Exchange]:
+    """Return the exchanges from the last to the first: putting one back moves what follows it."""
+    return sorted(exchanges, key=lambda exchange: exchange.at, reverse=True)
+
+
+class Provider(Protocol):
+    """One API's shapes. Bodies and answers are raw JSON; what is not changed stays as it came.
+
+    Every method raises :class:`~api.provider.body.Unreadable` where a body or an answer is not
+    what the API's documentation says.
+    """
+
+    name: str
+    array: str
+
+    def offers(self, body: bytes) -> bool:
+        """Return whether a request offers a tool that retrieves originals."""
+        ...
+
+    def can_offer(self, body: bytes) -> bool:
+        """Return whether the farm may offer its tool and answer its calls."""
+        ...
+
+    def offer(self, body: bytes) -> bytes:
+        """Return the request with the retrieval tool after its own; the same bytes each time."""
+        ...
+
+    def read(self, answer: bytes) -> Turn:
+        """Take an answer apart."""
+        ...
+
+    def follow_up(
+        self, body: bytes, turn: Turn, results: Sequence[ToolResult], *, last: bool = False
+    ) -> bytes:
+        """Return the request that goes on after ``turn`` with the results of its retrievals.
+
+        ``body`` is the request that was answered. ``last``: the model may call no more tools.
+        """
+        ...
+
+    def merge(self, answer: bytes, turns: Sequence[Turn]) -> bytes:
+        """Return the last ``answer`` as the client gets it.
+
+        What ``turns``, the earlier answers, said comes before it; retrieval calls are left out,
+        usage is summed.
+        """
+        ...
+
+    def marks(self, said: bytes) -> tuple[str, ...]:
+        """Return what tells the visible parts of what was said, in order."""
+        ...
+
+    def put_back(self, body: bytes, exchanges: Sequence[Exchange]) -> bytes:
+        """Return a client's later request with the exchanges in their places.
+
+        An exchange whose answer the request does not have, or has changed, is left out.
+        """
+        ...

@@ -1,0 +1,265 @@
+"""OpenAI's Responses API: https://platform.openai.com/docs/api-reference/responses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from shared.upstream import RETRIEVAL_TOOL, retrieval_hash, retrieval_tool
+
+from .body import Body, Unreadable, array_items, array_with
+from .messages import add_tool, offers_tool
+from .protocol import UNIQUE, Exchange, Retrieval, ToolResult, Turn, in_place_order
+from .usage import add_usage
+
+_encode = msgspec.json.Encoder().encode
+_TOOL = _encode(retrieval_tool("openai_responses"))
+_NO_TOOLS = b'"none"'
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_SERVED_BY_PROVIDER = frozenset(
+    {
+        "web_search_call",
+        "file_search_call",
+        "code_interpreter_call",
+        "image_generation_call",
+        "mcp_call",
+        "tool_search_call",
+    }
+)
+
+
+class _Item(msgspec.Struct):
+    type: str = "message"
+    id: str | None = None
+    call_id: str | None = None
+    name: str = ""
+    arguments: Any = ""
+    content: Any = None
+    encrypted_content: str | None = None
+
+
+class _Answer(msgspec.Struct):
+    output: msgspec.Raw
+    id: str = ""
+    status: str = "completed"
+    usage: dict[str, Any] | None = None
+
+
+_item = msgspec.json.Decoder(_Item)
+_answer = msgspec.json.Decoder(_Answer)
+
+
+class Responses:
+    """Responses: one flat list of items, in which a call and its output are two items."""
+
+    name = "openai"
+    array = "input"
+
+    def offers(self, body: bytes) -> bool:
+        """Return whether a request offers a tool that retrieves originals."""
+        return offers_tool(Body(body), lambda tool: tool.get("name"))
+
+    def can_offer(self, body: bytes) -> bool:
+        """Return whether the farm may offer its tool: not in the background, nor for a text."""
+        request = Body(body)
+        request.items("tools")
+        return request.field("background") != b"true" and request.field("input").startswith(b"[")
+
+    def offer(self, body: bytes) -> bytes:
+        """Return the request with the retrieval tool after its own."""
+        return add_tool(Body(body), _TOOL)
+
+    def read(self, answer: bytes) -> Turn:
+        """Take an answer apart."""
+        try:
+            found = _answer.decode(answer)
+        except _UNREADABLE:
+            raise Unreadable("the answer is no response") from None
+        items = [_read_item(raw) for raw in array_items(bytes(found.output))]
+        ours = [item for item in items if _is_ours(item)]
+        return Turn(
+            said=bytes(found.output),
+            retrievals=tuple(_retrieval(item) for item in ours),
+            own_calls=sum(_is_own_call(item) for item in items),
+            ended=found.status == "completed",
+            usage=found.usage,
+            id=found.id,
+        )
+
+    def follow_up(
+        self, body: bytes, turn: Turn, results: Sequence[ToolResult], *, last: bool = False
+    ) -> bytes:
+        """Return the request that goes on after ``turn``.
+
+        In a ``conversation`` the provider has the items it said.
+        """
+        request = Body(body)
+        request.items("input")
+        said = [] if "conversation" in request else _repeatable(turn.said, request)
+        more = [*said, *_results(results)]
+        base = b"[]" if "conversation" in request else request.field("input")
+        fields = {"input": array_with(base, *more)}
+        if last:
+            fields["tool_choice"] = _NO_TOOLS
+        return request.replaced(fields)
+
+    def merge(self, answer: bytes, turns: Sequence[Turn]) -> bytes:
+        """Return the last ``answer`` as the client gets it."""
+        turn = self.read(answer)
+        shown = [raw for said in [*turns, turn] for raw in _shown(said.said)]
+        fields = {"output": b"[" + b",".join(shown) + b"]"}
+        if turn.usage is not None and turns:
+            fields["usage"] = _encode(add_usage([t.usage for t in [*turns, turn]]))
+        return Body(answer).replaced(fields)
+
+    def marks(self, said: bytes) -> tuple[str, ...]:
+        """Return what tells the visible items: a call's id, a reasoning's content, a text."""
+        return tuple(_mark(raw) for raw in _shown(said))
+
+    def put_back(self, body: bytes, exchanges: Sequence[Exchange]) -> bytes:
+        """Return a client's later request with the exchanges in their places."""
+        request = Body(body)
+        if not request.field("input").startswith(b"["):
+            return body
+        items = request.items("input")
+        before = request.get("previous_response_id")
+        changed = False
+        for exchange in in_place_order(exchanges):
+            if exchange.mixed and before is not None and exchange.id == before:
+                items, changed = [*_results(exchange.rounds[-1].results), *items], True
+                continue
+            put = _put_back(items, exchange, request)
+            if put is not None:
+                items, changed = put, True
+        if not changed:
+            return body
+        return request.replaced({"input": b"[" + b",".join(items) + b"]"})
+
+
+def _read_item(raw: bytes) -> _Item:
+    try:
+        return _item.decode(raw)
+    except _UNREADABLE:
+        raise Unreadable("an item cannot be read") from None
+
+
+def _is_ours(item: _Item) -> bool:
+    return item.type == "function_call" and item.name == RETRIEVAL_TOOL
+
+
+def _is_own_call(item: _Item) -> bool:
+    """Return whether the client has to answer the item; unknown kinds of calls are its."""
+    if item.type == "mcp_approval_request":
+        return True
+    call = item.type.endswith("_call") and item.type not in _SERVED_BY_PROVIDER
+    return call and not _is_ours(item)
+
+
+def _retrieval(item: _Item) -> Retrieval:
+    call = {"type": "function_call", "name": item.name, "arguments": item.arguments}
+    return Retrieval(item.call_id or "", retrieval_hash(call, "openai_responses") or "")
+
+
+def _shown(said: bytes) -> list[bytes]:
+    return [raw for raw in array_items(said) if not _is_ours(_read_item(raw))]
+
+
+def _repeatable(said: bytes, request: Body) -> list[bytes]:
+    """Return the items as the next request may repeat them.
+
+    The provider refuses a reasoning item that it has not stored and that has no content.
+    """
+    items = array_items(said)
+    if request.field("store") != b"false":
+        return items
+    return [
+        raw
+        for raw in items
+        if (item := _read_item(raw)).type != "reasoning" or item.encrypted_content
+    ]
+
+
+def _mark(raw: bytes) -> str:
+    item = _read_item(raw)
+    if item.call_id:
+        return f"{UNIQUE}{item.type}:{item.call_id}"
+    told = item.encrypted_content or _text_of(item) or item.id or ""
+    kind = f"{UNIQUE}reasoning:" if item.encrypted_content else f"{item.type}:"
+    return kind + blake2b(told.encode("utf-8", "replace"), digest_size=12).hexdigest()
+
+
+def _text_of(item: _Item) -> str:
+    if isinstance(item.content, str):
+        return item.content
+    parts = item.content if isinstance(item.content, list) else []
+    texts = [part.get("text") for part in parts if isinstance(part, dict)]
+    return "".join([text for text in texts if isinstance(text, str)])
+
+
+def _results(results: Iterable[ToolResult]) -> list[bytes]:
+    return [
+        _encode({"type": "function_call_output", "call_id": result.id, "output": result.text})
+        for result in results
+    ]
+
+
+def _put_back(items: list[bytes], exchange: Exchange, request: Body) -> list[bytes] | None:
+    """Return the items with the exchange in its place, None where it has none."""
+    marks = [_mark_or_nothing(raw) for raw in items]
+    hidden = [
+        mark for r in exchange.rounds for raw in _shown(bytes(r.said)) for mark in [_mark(raw)]
+    ]
+    if exchange.mixed:
+        hidden = hidden[: len(hidden) - len(exchange.answer)]
+    for start in _starts(marks, hidden, exchange):
+        at = start
+        for mark in hidden:
+            if at < len(marks) and marks[at] == mark:
+                at += 1
+        end = at
+        for mark in exchange.answer:
+            if end < len(marks) and marks[end] == mark:
+                end += 1
+        if exchange.answer and end == at:
+            continue
+        closed = exchange.rounds[:-1] if exchange.mixed else exchange.rounds
+        said = [
+            item
+            for r in closed
+            for item in [*_repeatable(bytes(r.said), request), *_results(r.results)]
+        ]
+        rest = items[at:end]
+        if exchange.mixed:
+            rest = _with_calls(rest, bytes(exchange.rounds[-1].said))
+            rest += _results(exchange.rounds[-1].results)
+        return [*items[:start], *said, *rest, *items[end:]]
+    return None
+
+
+def _starts(marks: list[str], hidden: list[str], exchange: Exchange) -> list[int]:
+    """Return where the turn's first visible item may stand, likeliest first."""
+    wanted = {*hidden, *exchange.answer}
+    found = exchange.places(len(marks))
+    return [i for i in found if marks[i] in wanted and not (i and marks[i - 1] in wanted)]
+
+
+def _mark_or_nothing(raw: bytes) -> str:
+    try:
+        return _mark(raw)
+    except Unreadable:
+        return ""
+
+
+def _with_calls(rest: list[bytes], said: bytes) -> list[bytes]:
+    """Return the client's items with the retrieval calls of ``said`` where they stood."""
+    remaining = list(rest)
+    items = []
+    for raw in array_items(said):
+        if _is_ours(_read_item(raw)):
+            items.append(raw)
+        elif remaining and _mark(remaining[0]) == _mark(raw):
+            items.append(remaining.pop(0))
+    return [*items, *remaining]

@@ -1,0 +1,49 @@
+"""Which session of its client a request belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import blake2b
+
+import msgspec
+
+from .body import Body
+
+HEADERS = ("x-headroom-session-id", "x-claude-code-session-id", "session-id")
+_NAME_CHARS = 256
+
+
+def session_of(header: Callable[[str], str | None], body: Body) -> str:
+    """Return the session that the client names, empty where it names none.
+
+    ``header`` returns a header's value by its lower-case name. The first of these that is there
+    names it: the headers of :data:`HEADERS`, the body's ``prompt_cache_key``, its
+    ``metadata.user_id`` (of which Claude Code makes an object with a ``session_id``, and made
+    ``user_..._session_ID``). A name of over 256 characters is replaced by its digest.
+    """
+    for name in HEADERS:
+        if given := header(name):
+            return _bounded(given)
+    key = body.get("prompt_cache_key")
+    if isinstance(key, str) and key:
+        return _bounded(key)
+    metadata = body.get("metadata")
+    user = metadata.get("user_id") if isinstance(metadata, dict) else None
+    return _bounded(_session_in(user)) if isinstance(user, str) else ""
+
+
+def _session_in(user: str) -> str:
+    if user.startswith("{"):
+        try:
+            named = msgspec.json.decode(user)
+        except (msgspec.DecodeError, RecursionError):
+            return user
+        session = named.get("session_id") if isinstance(named, dict) else None
+        return session if isinstance(session, str) and session else user
+    return user.rpartition("_session_")[2] or user
+
+
+def _bounded(name: str) -> str:
+    if len(name) <= _NAME_CHARS:
+        return name
+    return blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -1,0 +1,447 @@
+"""The retrieval loop in the shapes of the three APIs: calls found, requests continued, put back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from api.provider.body import Unreadable, array_items
+from api.provider.chat import Chat
+from api.provider.messages import Messages
+from api.provider.protocol import Exchange, Provider, Round, ToolResult, Turn
+from api.provider.responses import Responses
+
+HASH = "a1b2c3d4e5f6"
+TEXT = ToolResult("r1", "the\noriginal")
+
+
+class Anthropic:
+    """Writes the Messages API's shapes."""
+
+    provider: Provider = Messages()
+    request: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "go"}]}  # noqa: RUF012
+
+    @staticmethod
+    def answer(*parts: Any, stop: str | None = None, **more: Any) -> bytes:
+        blocks = [_ANTHROPIC[part] for part in parts]
+        calls = any(block["type"] == "tool_use" for block in blocks)
+        stop = stop or ("tool_use" if calls else "end_turn")
+        usage = {"input_tokens": 10, "output_tokens": 5}
+        return json.dumps(
+            {"id": "msg_1", "content": blocks, "stop_reason": stop, "usage": usage, **more}
+        ).encode()
+
+    @staticmethod
+    def history(*parts: Any) -> list[Any]:
+        return [{"role": "assistant", "content": [_ANTHROPIC[part] for part in parts]}]
+
+    @staticmethod
+    def heard(*ids: str) -> list[Any]:
+        blocks = [{"type": "tool_result", "tool_use_id": i, "content": "ok"} for i in ids]
+        return [{"role": "user", "content": blocks}]
+
+
+_ANTHROPIC: dict[str, dict[str, Any]] = {
+    "think": {"type": "thinking", "thinking": "hm", "signature": "sig=="},
+    "think2": {"type": "thinking", "thinking": "so", "signature": "sig2"},
+    "text": {"type": "text", "text": "Let me see."},
+    "end": {"type": "text", "text": "Done."},
+    "get": {"type": "tool_use", "id": "r1", "name": "headroom_retrieve", "input": {"hash": HASH}},
+    "bad": {"type": "tool_use", "id": "r1", "name": "headroom_retrieve", "input": {"x": 1}},
+    "own": {"type": "tool_use", "id": "c1", "name": "Bash", "input": {"command": "ls"}},
+}
+
+
+class OpenAIChat:
+    """Writes Chat Completions' shapes."""
+
+    provider: Provider = Chat()
+    request = Anthropic.request
+
+    @staticmethod
+    def said(*parts: Any) -> dict[str, Any]:
+        texts = [_ANTHROPIC[p]["text"] for p in parts if p in ("text", "end")]
+        calls = [_CALLS[part] for part in parts if part in _CALLS]
+        message: dict[str, Any] = {"role": "assistant", "content": "".join(texts) or None}
+        return {**message, "tool_calls": calls} if calls else message
+
+    @classmethod
+    def answer(cls, *parts: Any, stop: str | None = None, **more: Any) -> bytes:
+        message = cls.said(*parts)
+        stop = stop or ("tool_calls" if "tool_calls" in message else "stop")
+        choice = {"index": 0, "message": message, "finish_reason": stop}
+        usage = {"prompt_tokens": 10, "completion_tokens": 5}
+        return json.dumps({"id": "msg_1", "choices": [choice], "usage": usage, **more}).encode()
+
+    @classmethod
+    def history(cls, *parts: Any) -> list[Any]:
+        return [cls.said(*parts)]
+
+    @staticmethod
+    def heard(*ids: str) -> list[Any]:
+        return [{"role": "tool", "tool_call_id": i, "content": "ok"} for i in ids]
+
+
+_CALLS: dict[str, dict[str, Any]] = {
+    name: {
+        "id": _ANTHROPIC[name]["id"],
+        "type": "function",
+        "function": {
+            "name": _ANTHROPIC[name]["name"],
+            "arguments": json.dumps(_ANTHROPIC[name]["input"]),
+        },
+    }
+    for name in ("get", "bad", "own")
+}
+
+
+class OpenAIResponses:
+    """Writes the Responses API's shapes."""
+
+    provider: Provider = Responses()
+    request: dict[str, Any] = {  # noqa: RUF012
+        "model": "m",
+        "store": False,
+        "input": [{"role": "user", "content": "go"}],
+    }
+
+    @staticmethod
+    def item(part: str) -> dict[str, Any]:
+        block = _ANTHROPIC[part]
+        if block["type"] == "thinking":
+            return {"type": "reasoning", "id": part, "encrypted_content": block["signature"]}
+        if block["type"] == "text":
+            said = [{"type": "output_text", "text": block["text"]}]
+            return {"type": "message", "role": "assistant", "content": said}
+        arguments = json.dumps(block["input"])
+        call = {"type": "function_call", "call_id": block["id"], "name": block["name"]}
+        return {**call, "arguments": arguments}
+
+    @classmethod
+    def answer(cls, *parts: Any, stop: str | None = None, **more: Any) -> bytes:
+        output = [cls.item(part) for part in parts]
+        usage = {"input_tokens": 10, "output_tokens": 5}
+        answer = {"id": "msg_1", "status": stop or "completed", "output": output, "usage": usage}
+        return json.dumps({**answer, **more}).encode()
+
+    @classmethod
+    def history(cls, *parts: Any) -> list[Any]:
+        return [cls.item(part) for part in parts]
+
+    @staticmethod
+    def heard(*ids: str) -> list[Any]:
+        return [{"type": "function_call_output", "call_id": i, "output": "ok"} for i in ids]
+
+
+APIS: list[Any] = [Anthropic, OpenAIChat, OpenAIResponses]
+every_api = pytest.mark.parametrize("api", APIS, ids=lambda api: api.__name__)
+
+
+def body_of(api: Any, *more: Any, **fields: Any) -> bytes:
+    request = {**api.request, **fields}
+    array = api.provider.array
+    return json.dumps({**request, array: [*request[array], *more]}).encode()
+
+
+def sent(api: Any, body: bytes) -> list[Any]:
+    found: list[Any] = json.loads(body)[api.provider.array]
+    return found
+
+
+def exchange_of(api: Any, turns: list[Turn], last: Turn, at: int = 1) -> Exchange:
+    mixed = last.next_step == "mixed"
+    served = [*turns, last] if mixed else turns
+    return Exchange(
+        at=at,
+        rounds=tuple(Round(msgspec.Raw(t.said), (TEXT,)) for t in served),
+        mixed=mixed,
+        answer=api.provider.marks(last.said),
+        id=last.id,
+    )
+
+
+@every_api
+def test_finds_retrievals_and_the_clients_own_calls(api: Any) -> None:
+    read = api.provider.read
+    assert read(api.answer("end")).next_step == "done"
+    assert read(api.answer("own")).next_step == "done"
+    assert read(api.answer("think", "text", "get")).next_step == "follow_up"
+    mixed = read(api.answer("own", "get"))
+    assert mixed.next_step == "mixed"
+    assert [(r.id, r.hash) for r in mixed.retrievals] == [("r1", HASH)]
+    assert mixed.own_calls == 1
+    assert mixed.id == "msg_1"
+
+
+@every_api
+def test_serves_a_call_without_a_hash_too(api: Any) -> None:
+    turn = api.provider.read(api.answer("bad"))
+    assert [(r.id, r.hash) for r in turn.retrievals] == [("r1", "")]
+
+
+@every_api
+def test_does_not_serve_calls_of_a_cut_answer(api: Any) -> None:
+    stop = {OpenAIChat: "length", OpenAIResponses: "incomplete"}.get(api, "max_tokens")
+    turn = api.provider.read(api.answer("get", stop=stop))
+    assert turn.next_step == "done"
+
+
+@every_api
+def test_follow_up_repeats_what_was_said_byte_for_byte(api: Any) -> None:
+    body = body_of(api, stream=True)
+    turn = api.provider.read(api.answer("think", "text", "get"))
+    followed = api.provider.follow_up(body, turn, [TEXT])
+    array = body.index(b'"go"}') + len(b'"go"}')
+    assert followed.startswith(body[:array])
+    assert followed.endswith(body[array:])
+    said = array_items(turn.said) if api is OpenAIResponses else [turn.said]
+    assert b",".join(said) in followed
+    assert json.loads(followed)["stream"] is True
+
+
+def test_results_follow_the_calls_by_each_apis_rules() -> None:
+    failed = ToolResult("r1", "gone", failed=True)
+    turns = {api: api.provider.read(api.answer("text", "get")) for api in APIS}
+    found = {
+        api: sent(api, api.provider.follow_up(body_of(api), turn, [failed]))[1:]
+        for api, turn in turns.items()
+    }
+    result = {"type": "tool_result", "tool_use_id": "r1", "content": "gone", "is_error": True}
+    assert found[Anthropic] == [
+        *Anthropic.history("text", "get"),
+        {"role": "user", "content": [result]},
+    ]
+    assert found[OpenAIChat] == [
+        *OpenAIChat.history("text", "get"),
+        {"role": "tool", "tool_call_id": "r1", "content": "gone"},
+    ]
+    assert found[OpenAIResponses] == [
+        *OpenAIResponses.history("text", "get"),
+        {"type": "function_call_output", "call_id": "r1", "output": "gone"},
+    ]
+
+
+@every_api
+def test_last_round_forbids_further_calls(api: Any) -> None:
+    turn = api.provider.read(api.answer("get"))
+    body = body_of(api, tool_choice="auto")
+    choice = json.loads(api.provider.follow_up(body, turn, [TEXT], last=True))["tool_choice"]
+    assert choice == ({"type": "none"} if api is Anthropic else "none")
+
+
+@every_api
+def test_client_sees_one_answer_without_retrievals(api: Any) -> None:
+    turn = api.provider.read(api.answer("think", "text", "get"))
+    merged = api.provider.merge(api.answer("think2", "end", "own", x=1), [turn])
+    seen = api.provider.read(merged)
+    assert not seen.retrievals
+    assert seen.own_calls == 1
+    assert b"headroom" not in merged
+    assert json.loads(merged)["x"] == 1
+    assert list((seen.usage or {}).values()) == [20, 10]
+    if api is not OpenAIChat:
+        parts = ("think", "text", "think2", "end", "own")
+        shown = json.loads(api.answer(*parts))
+        key = "content" if api is Anthropic else "output"
+        assert json.loads(merged)[key] == shown[key]
+    else:
+        assert json.loads(seen.said)["content"] == "Let me see.Done."
+
+
+@every_api
+def test_mixed_answer_passes_the_clients_calls_on(api: Any) -> None:
+    merged = api.provider.merge(api.answer("text", "get", "own"), [])
+    shown = json.loads(api.answer("text", "own"))
+    assert json.loads(merged) == shown
+
+
+@every_api
+def test_an_answer_of_only_unserved_calls_ends_the_turn(api: Any) -> None:
+    turn = api.provider.read(api.answer("get"))
+    merged = json.loads(api.provider.merge(api.answer("get"), [turn]))
+    assert "headroom" not in json.dumps(merged)
+    if api is Anthropic:
+        assert merged["stop_reason"] == "end_turn"
+    if api is OpenAIChat:
+        assert merged["choices"][0]["finish_reason"] == "stop"
+        assert "tool_calls" not in merged["choices"][0]["message"]
+
+
+@every_api
+@pytest.mark.parametrize("first", [("think", "text", "get"), ("get",)])
+def test_exchange_is_put_back_as_it_was_said(api: Any, first: tuple[str, ...]) -> None:
+    turn = api.provider.read(api.answer(*first))
+    last = api.provider.read(api.answer("think2", "end", "own"))
+    followed = sent(api, api.provider.follow_up(body_of(api), turn, [TEXT]))
+    visible = [part for part in first if part != "get"]
+    later = body_of(api, *api.history(*visible, "think2", "end", "own"), *api.heard("c1"))
+    put = sent(api, api.provider.put_back(later, [exchange_of(api, [turn], last)]))
+    assert put == [*followed, *api.history("think2", "end", "own"), *api.heard("c1")]
+
+
+@every_api
+def test_exchange_without_calls_is_found_in_its_place(api: Any) -> None:
+    turn = api.provider.read(api.answer("get"))
+    last = api.provider.read(api.answer("end"))
+    exchange = exchange_of(api, [turn], last)
+    later = body_of(api, *api.history("end"), {"role": "user", "content": "more"})
+    put = sent(api, api.provider.put_back(later, [exchange]))
+    assert len(put) == 5
+    moved = body_of(api, {"role": "user", "content": "x"}, *api.history("end"))
+    assert api.provider.put_back(moved, [exchange]) == moved
+
+
+@every_api
+def test_mixed_exchange_is_put_back_with_both_results(api: Any) -> None:
+    last = api.provider.read(api.answer("text", "get", "own"))
+    later = body_of(api, *api.history("text", "own"), *api.heard("c1"))
+    put = sent(api, api.provider.put_back(later, [exchange_of(api, [], last)]))
+    assert put[1 : 1 + len(api.history("text", "get", "own"))] == api.history("text", "get", "own")
+    rest = json.dumps(put[1 + len(api.history("text", "get", "own")) :])
+    assert rest.index("r1") < rest.index("c1")
+    assert "original" in rest
+    assert len(put) == len(json.loads(later)[api.provider.array]) + (
+        0 if api is Anthropic else 1 if api is OpenAIChat else 2
+    )
+
+
+@every_api
+def test_two_exchanges_find_their_own_places(api: Any) -> None:
+    turn = api.provider.read(api.answer("get"))
+    last = api.provider.read(api.answer("end"))
+    between = {"role": "user", "content": "again"}
+    early, late = (exchange_of(api, [turn], last, at) for at in (1, 3))
+    later = body_of(api, *api.history("end"), between, *api.history("end"))
+    for order in ([early, late], [late, early]):
+        put = sent(api, api.provider.put_back(later, order))
+        said = json.dumps(put)
+        assert said.count("the\\\\noriginal") + said.count("the\\noriginal") == 2
+        assert put[0] == api.request[api.provider.array][0]
+        assert between in put
+
+
+@every_api
+@pytest.mark.parametrize("parts", [("text",), ("text", "own"), ("end", "end")])
+def test_an_answer_the_client_changed_stays_as_it_is(api: Any, parts: tuple[str, ...]) -> None:
+    turn = api.provider.read(api.answer("get"))
+    exchange = exchange_of(api, [turn], api.provider.read(api.answer("end")))
+    later = body_of(api, *api.history(*parts))
+    if api is OpenAIResponses and parts == ("end", "end"):
+        return  # two items: the first is the answer
+    assert api.provider.put_back(later, [exchange]) == later
+
+
+@every_api
+def test_offers_the_tool_after_the_clients_own(api: Any) -> None:
+    own = {"name": "Bash"} if api is not OpenAIChat else {"function": {"name": "Bash"}}
+    body = body_of(api, tools=[own])
+    offered = api.provider.offer(body)
+    assert not api.provider.offers(body)
+    assert api.provider.offers(offered)
+    assert json.loads(offered)["tools"][0] == own
+    assert len(json.loads(offered)["tools"]) == 2
+    assert offered == api.provider.offer(body)
+    assert api.provider.offers(api.provider.offer(body_of(api)))
+
+
+@every_api
+def test_knows_the_tool_under_an_mcp_servers_name(api: Any) -> None:
+    name = "mcp__headroom__headroom_retrieve"
+    tool = {"name": name} if api is not OpenAIChat else {"function": {"name": name}}
+    assert api.provider.offers(body_of(api, tools=[7, tool]))
+    told = {"name": "x", "description": "not headroom_retrieve"}
+    assert not api.provider.offers(body_of(api, tools=[told]))
+
+
+def test_the_tool_is_not_offered_where_its_calls_cannot_be_served() -> None:
+    assert not Chat().can_offer(body_of(OpenAIChat, n=2))
+    assert not Chat().can_offer(body_of(OpenAIChat, functions=[]))
+    assert Chat().can_offer(body_of(OpenAIChat, n=1))
+    assert not Responses().can_offer(b'{"input":"text"}')
+    assert not Responses().can_offer(b'{"input":[],"background":true}')
+
+
+@every_api
+@pytest.mark.parametrize("tools", [{}, "x", 3])
+def test_odd_tools_are_refused(api: Any, tools: Any) -> None:
+    with pytest.raises(Unreadable):
+        api.provider.can_offer(body_of(api, tools=tools))
+
+
+@every_api
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"content": 5, "choices": 5, "output": 5}',
+        b'{"content": [5], "choices": [{"message": 5}], "output": [5]}',
+        b'{"content": [{}], "choices": [{}], "output": [{"type": 1}]}',
+        b'{"content": [{"type": "tool_use", "id": 4}],'
+        b'"choices": [{"message": {"tool_calls": [{"id": 4}]}}],'
+        b'"output": [{"type": "function_call", "call_id": 4}]}',
+    ],
+)
+def test_answers_of_another_shape_are_refused(api: Any, answer: bytes) -> None:
+    with pytest.raises(Unreadable):
+        api.provider.read(answer)
+
+
+def test_several_choices_are_not_served() -> None:
+    message = {"message": OpenAIChat.said("get"), "finish_reason": "tool_calls"}
+    turn = Chat().read(json.dumps({"choices": [message, message]}).encode())
+    assert turn.next_step == "done"
+
+
+def test_unstored_reasoning_without_content_is_not_repeated() -> None:
+    reasoning = {"type": "reasoning", "id": "rs_1", "summary": []}
+    call = OpenAIResponses.item("get")
+    turn = Responses().read(json.dumps({"output": [reasoning, call]}).encode())
+    for store, repeated in ((False, [call]), (True, [reasoning, call])):
+        followed = Responses().follow_up(body_of(OpenAIResponses, store=store), turn, [TEXT])
+        assert sent(OpenAIResponses, followed)[1:-1] == repeated
+
+
+def test_conversation_gets_only_the_results() -> None:
+    turn = Responses().read(OpenAIResponses.answer("get"))
+    body = body_of(OpenAIResponses, conversation="conv_1")
+    followed = sent(OpenAIResponses, Responses().follow_up(body, turn, [TEXT]))
+    assert [item["type"] for item in followed] == ["function_call_output"]
+
+
+def test_mixed_results_follow_a_response_by_its_id() -> None:
+    last = Responses().read(OpenAIResponses.answer("get", "own"))
+    exchange = exchange_of(OpenAIResponses, [], last)
+    body = {"previous_response_id": "msg_1", "input": OpenAIResponses.heard("c1")}
+    put = sent(OpenAIResponses, Responses().put_back(json.dumps(body).encode(), [exchange]))
+    assert [item["call_id"] for item in put] == ["r1", "c1"]
+    other = json.dumps({**body, "previous_response_id": "msg_2"}).encode()
+    assert Responses().put_back(other, [exchange]) == other
+
+
+def test_a_client_may_mark_blocks_and_drop_thinking() -> None:
+    turn = Messages().read(Anthropic.answer("think", "text", "get"))
+    last = Messages().read(Anthropic.answer("think2", "end", "own"))
+    kept = [_ANTHROPIC["text"], _ANTHROPIC["end"], _ANTHROPIC["own"]]
+    kept[-1] = {**kept[-1], "cache_control": {"type": "ephemeral"}}
+    later = body_of(Anthropic, {"role": "assistant", "content": kept}, *Anthropic.heard("c1"))
+    exchange = exchange_of(Anthropic, [turn], last)
+    put = sent(Anthropic, Messages().put_back(later, [exchange]))
+    assert len(put) == 5
+    assert put[3]["content"] == kept[1:]
+    assert put[1]["content"] == json.loads(turn.said)
+
+
+def test_mixed_exchange_waits_for_the_results() -> None:
+    last = Messages().read(Anthropic.answer("get", "own"))
+    exchange = exchange_of(Anthropic, [], last)
+    later = body_of(Anthropic, *Anthropic.history("own"))
+    assert Messages().put_back(later, [exchange]) == later
+    texted = body_of(Anthropic, *Anthropic.history("own"), {"role": "user", "content": "no"})
+    put = sent(Anthropic, Messages().put_back(texted, [exchange]))
+    assert [block["type"] for block in put[2]["content"]] == ["tool_result", "text"]
