@@ -77,7 +77,9 @@ _PROGRAMS: dict[str, Kind] = {
     "systemctl list-units": "table", "gh pr list": "table", "gh issue list": "table",
     "gh run list": "table", "column": "table", "iostat": "table", "vmstat": "table",
     "kubectl logs": "log", "oc logs": "log", "docker logs": "log", "podman logs": "log",
-    "docker-compose logs": "log", "docker compose": "log", "journalctl": "log", "dmesg": "log",
+    "docker-compose logs": "log", "docker compose": "log",
+    "docker compose ps": "table", "docker compose config": "config",
+    "journalctl": "log", "dmesg": "log",
     "gh run view": "log", "stern": "log", "tail_log": "log", "pm2": "log", "heroku": "log",
     "kubectl describe": "config", "oc describe": "config", "helm get": "config",
     "helm template": "config", "helm show": "config", "docker inspect": "json",
@@ -134,7 +136,9 @@ def kind_of_file(name: str) -> Kind | None:
 def kind_of_program(program: str, words: tuple[str, ...]) -> Kind | None:
     """Return what ``program`` prints when called as ``words``; None where that says nothing."""
     plain = " ".join(words)
-    for name in (plain if len(words) <= 3 else "", program, program.split(" ")[0]):
+    verbs = program.split(" ")
+    shorter = [" ".join(verbs[:count]) for count in range(len(verbs), 0, -1)]
+    for name in (plain if len(words) <= 3 else "", *shorter):
         found = _PROGRAMS.get(name)
         if found is not None:
             return _by_flags(program, words, found)

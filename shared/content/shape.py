@@ -23,7 +23,10 @@ class Shape(NamedTuple):
     evidence: str
 
 
-_NUMBERED = re.compile(r"\s*\d+(?:\t|→|: |\| )")
+_NUMBERED = re.compile(
+    r"\s*\d+(?:\t|→|: |\| )|\^?[0-9a-f]{7,40} .{0,80}\d{4}-\d\d-\d\d .{0,30}\d+\) ?"
+)
+"""What stands before the text of a line: its number, or what ``git blame`` says of it."""
 _LOG = re.compile(
     r"\W{0,3}(?:\d{4}[-/.]\d\d[-/.]\d\d[T ,]+\d\d:\d\d|\d\d[-/.]\d\d[-/.]\d\d(?:\d\d)?[ T]\d\d:\d\d"
     r"|(?:[A-Z][a-z]{2} )?[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d\d:\d\d:\d\d[.,\s]"
@@ -60,9 +63,16 @@ _DOCKER = re.compile(
 )
 _HCL = re.compile(r"\s*(?:\w+(?: \"[^\"]*\")* \{$|\}$|\w+\s+= |\w+ ?= ?[\[{]$|\]$|#)")
 _HCL_HEAD = re.compile(r"(?:resource|variable|module|provider|data|output|locals|terraform)\b.*\{$")
+_SQL_HEAD = re.compile(
+    r"\s*(?:CREATE (?:OR REPLACE )?(?:TABLE|VIEW|INDEX|FUNCTION|TYPE|SCHEMA)|INSERT INTO"
+    r"|ALTER TABLE|UPDATE \w+ SET|DELETE FROM|DROP TABLE|SELECT\b)", re.I
+)  # fmt: skip
 _SQL = re.compile(
-    r"\s*(?:CREATE|SELECT|INSERT|ALTER|UPDATE|DELETE|DROP|GRANT|COMMENT ON|FROM|WHERE|JOIN|SET"
-    r"|LEFT JOIN|INNER JOIN|GROUP BY|ORDER BY|VALUES|BEGIN|COMMIT|--|WITH \w+ AS)\b", re.I
+    r"\s*(?:(?:CREATE|SELECT|INSERT|ALTER|UPDATE|DELETE|DROP|GRANT|COMMENT ON|FROM|WHERE|JOIN|SET"
+    r"|LEFT JOIN|INNER JOIN|GROUP BY|ORDER BY|VALUES|BEGIN|COMMIT|WITH \w+ AS|PRIMARY KEY"
+    r"|CONSTRAINT|REFERENCES|FOREIGN KEY)\b|-- |\)?;$"
+    r"|\w+ (?:big)?(?:int|text|varchar|serial|bool|numeric"
+    r"|timestamp|uuid|jsonb?|date)\w*\b)", re.I
 )  # fmt: skip
 _SEARCH = re.compile(
     r"(?:\./|/)?[\w.@+\-/ \\]*[\w@+\-/\\]\.?[\w]*[:-]\d+[:-]|[\w.@/+-]+/[\w.@/+-]+:\S?|--$"
@@ -85,6 +95,7 @@ _TRACE = re.compile(
     r"|goroutine \d+ \[|Caused by: |\s+\.\.\. \d+ more|\w+(?:Error|Exception)\b.*:"
     r"|error(?:\[E\d+\])?: "
     r"|\S+:\d+:\d+: (?:error|warning|fatal error)|thread '.*' panicked"
+    r"|\S+\(\d+,\d+\): (?:error|warning) |\s+\d+:\d+ +(?:error|warning) "
 )
 _COLUMNS = re.compile(r"\S {2,}\S.*\S {2,}\S|\S\t\S|\S +\| +\S")
 _MODE = re.compile(r"[-dlcbps][rwxsStT-]{9}[.+@]? ")
@@ -172,7 +183,7 @@ def _as_code(lines: list[str], share: _Share) -> Shape | None:
         return Shape("config", True, "has the instructions of a Dockerfile")
     if any(_HCL_HEAD.match(line) for line in lines) and share(_HCL) >= 0.6:
         return Shape("config", True, "looks like HCL")
-    if share(_SQL) >= 0.4:
+    if share(_SQL) >= 0.6 and share(_SQL_HEAD) * len(lines) >= 2:
         return Shape("code", True, f"{share(_SQL):.0%} of its lines look like SQL")
     yaml, ini = share(_YAML), share(_INI)
     indented = sum(1 for line in lines if line[:1] == " ") / len(lines)

@@ -46,6 +46,6 @@ from headroom import __version__ as HEADROOM_VERSION
 for _logger in ("headroom", "LiteLLM"):
     logging.getLogger(_logger).setLevel(logging.CRITICAL + 1)  # they quote content
 
-ENGINE_REVISION = 8
+ENGINE_REVISION = 9
 """Raised whenever this package changes what an engine makes of a text."""
 ENGINE_VERSION = f"headroom-{HEADROOM_VERSION}+farm-{ENGINE_REVISION}"

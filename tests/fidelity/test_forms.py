@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from shared.jobs import Block, Job, Options, ToolCall
 from workers.faithful import Made, faithful_form
-from workers.fidelity.json_form import shortened
+from workers.fidelity.json_form import parsed, shortened
 from workers.fidelity.reversible import folded_prefixes, folded_repeats, grouped_matches
 from workers.tasks import Engines
 
@@ -101,14 +101,14 @@ def test_reversible_forms_of_mutations_come_back_or_are_refused(kind: str, seed:
 @settings(max_examples=300, deadline=None)
 def test_json_comes_back_byte_for_byte(value: object, indent: int | str | None) -> None:
     text = json.dumps([value] * 4, indent=indent)
-    form = shortened(text)
+    form = shortened(text, parsed(text))
     assert form is None or form.inverse(form.text) == text
 
 
 def test_json_keeps_equal_keys_and_the_spelling_of_numbers() -> None:
     pairs = ",\n    ".join(f'"set-cookie": "c{n}=1e400"' for n in range(30))
     text = f'{{\n  "headers": {{\n    {pairs}\n  }},\n  "size": 1.50e+03\n}}'
-    form = shortened(text)
+    form = shortened(text, parsed(text))
     assert form is not None
     assert form.inverse(form.text) == text
     assert form.text.count("set-cookie") == 30

@@ -156,8 +156,9 @@ def _rendering(original: str, result: str, ordered: bool) -> Verdict:
     body = [x for x in shown[:-1] if not (notes.OMITTED.fullmatch(x) or notes.FORMAT.fullmatch(x))]
     words: Iterator[str] | frozenset[str] = (m[0] for m in _WORD.finditer(original))
     if not ordered:
-        text = html.unescape(original)
-        words = frozenset(_WORD.findall(text)) | frozenset(_WORD.findall(original))
+        words = frozenset(_WORD.findall(original))
+        if "&" in original:
+            words |= frozenset(_WORD.findall(html.unescape(original)))
     seen = False
     for line in body:
         kind = notes.KIND.fullmatch(line)

@@ -10,7 +10,8 @@ from shared.content import Kind
 from . import notes
 from .check import Verdict, check, plain
 from .extract import extract, lines_in
-from .json_form import shortened
+from .json_form import parsed, shortened
+from .json_lines import holds_lines, shortened_lines
 from .must_see import must_see
 from .reversible import Form, folded_prefixes, folded_repeats, grouped_matches
 from .rows import shortened_rows
@@ -90,15 +91,12 @@ def _best(passed: list[_Candidate], size: int) -> _Candidate | None:
 
 
 def _candidates(body: str, kind: Kind, lossy: Lossy | None) -> Iterable[_Candidate]:
+    if kind == "json":
+        yield from _of_json(body, lossy)
+        return
     if kind in _REVERSIBLE:
         yield from _reversible(body, kind)
     if lossy is None:
-        return
-    if kind == "json":
-        made = shortened_rows(body, lossy.digest)
-        if made is not None:
-            verdict = check(body, made, digest=lossy.digest, rendered="free")
-            yield _Candidate(made, "farm_rows", True, verdict)
         return
     result = lossy.engine(body)
     if lossy.rendered:
@@ -113,21 +111,41 @@ def _candidates(body: str, kind: Kind, lossy: Lossy | None) -> Iterable[_Candida
         yield _Candidate(made, name, True, check(body, made, digest=lossy.digest))
 
 
+def _of_json(body: str, lossy: Lossy | None) -> Iterable[_Candidate]:
+    """JSON is read once, as it is or one object a line, for all of its forms."""
+    text = plain(body)
+    tree = parsed(text)
+    lines = tree is None and holds_lines(text)
+    yield from _exact(body, text, [shortened_lines(text) if lines else shortened(text, tree)])
+    if lossy is None:
+        return
+    if lines:
+        made = _extracted(body, "log", None, lossy.digest)
+        if made is not None:
+            yield _Candidate(made, "farm_extract", True, check(body, made, digest=lossy.digest))
+        return
+    made = shortened_rows(tree, lossy.digest)
+    if made is not None:
+        verdict = check(body, made, digest=lossy.digest, rendered="free")
+        yield _Candidate(made, "farm_rows", True, verdict)
+
+
 def _reversible(body: str, kind: Kind) -> Iterable[_Candidate]:
     text = plain(body)
-    forms: list[Form] = []
-    if kind == "json":
-        forms += [f for f in (shortened(text),) if f is not None]
-    if kind == "search":
-        forms += [f for f in (grouped_matches(text),) if f is not None]
-    if kind != "json":
-        repeats = folded_repeats(text)
-        prefixes = folded_prefixes(repeats.text if repeats else text)
-        forms += [f for f in (repeats, _both(repeats, prefixes)) if f is not None]
+    repeats = folded_repeats(text)
+    prefixes = folded_prefixes(repeats.text if repeats else text)
+    grouped = grouped_matches(text) if kind == "search" else None
+    yield from _exact(body, text, [grouped, repeats, _both(repeats, prefixes)])
+
+
+def _exact(body: str, text: str, forms: list[Form | None]) -> Iterable[_Candidate]:
+    """Check the forms of ``text``, which is ``body`` without colours and trailing blanks."""
     if len(text) < len(body):
         forms.append(Form(text, str, "farm_plain"))
     for form in forms:
-        yield _Candidate(form.text, form.name, False, check(body, form.text, inverse=form.inverse))
+        if form is not None:
+            verdict = check(body, form.text, inverse=form.inverse)
+            yield _Candidate(form.text, form.name, False, verdict)
 
 
 def _both(first: Form | None, second: Form | None) -> Form | None:

@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 
 from .reversible import Form
 
-_TOKEN = re.compile(
-    r'\s*("(?:[^"\\\x00-\x1f]|\\.)*"|-?\d[\d.eE+-]*|true|false|null|NaN|-?Infinity|[\[\]{}:,])'
-)
+_ONE = r'"(?:[^"\\\x00-\x1f]|\\.)*"|-?\d[\d.eE+-]*|true|false|null|NaN|-?Infinity|[\[\]{}:,]'
+_TOKEN = re.compile(_ONE)
+_ONLY_TOKENS = re.compile(rf"(?>\s*(?>{_ONE}))*+\s*")
+"""Atomic: a text that is no JSON is left at once, whatever it is."""
+_KEY_SIGN = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"(: ?)')
 _DEEPEST = 60
 _LEAST_ROWS = 3
 
@@ -41,23 +43,15 @@ class Style(NamedTuple):
         return f"line breaks, indentation of {unit} and repeated keys"
 
 
+FLAT = Style(None, ", ", ": ", "")
+
+
 class _Reader:
     def __init__(self, text: str) -> None:
-        self._tokens = self._split(text)
+        if _ONLY_TOKENS.fullmatch(text) is None:
+            raise ValueError("not JSON")
+        self._tokens: list[str] = _TOKEN.findall(text)
         self._at = 0
-
-    @staticmethod
-    def _split(text: str) -> list[str]:
-        out = []
-        at = 0
-        end = len(text.rstrip())
-        while at < end:
-            found = _TOKEN.match(text, at)
-            if found is None:
-                raise ValueError(f"not JSON: {text[at : at + 40]!r}")
-            out.append(found[1])
-            at = found.end()
-        return out
 
     def read(self) -> Any:
         value = self._value(0)
@@ -137,14 +131,21 @@ class _Reader:
         return rows
 
 
-def shortened(text: str) -> Form | None:
-    """Return JSON ``text`` without indentation and with like objects' keys said once."""
+def parsed(text: str) -> Any:
+    """Return JSON ``text`` as a tree of spellings; None where it is not one JSON value."""
     try:
-        tree = _Reader(text).read()
+        return _Reader(text).read()
     except (ValueError, IndexError):
         return None
+
+
+def shortened(text: str, tree: Any) -> Form | None:
+    """Return JSON ``text``, of which ``tree`` is, without indentation and with like objects' keys
+    said once."""
+    if tree is None or isinstance(tree, str):
+        return None
     style = _style_of(text, tree)
-    if style is None or isinstance(tree, str):
+    if style is None:
         return None
     out: list[str] = []
     _write_short(tree, out)
@@ -155,7 +156,7 @@ def shortened(text: str) -> Form | None:
         head, body = result.split("\n", 1)
         if head != note:
             raise ValueError("no note")
-        return _written(_Reader(body).read(), style) + style.end
+        return written(_Reader(body).read(), style) + style.end
 
     return Form(made, inverse, "farm_json") if len(made) < len(text) else None
 
@@ -171,13 +172,15 @@ def _style_of(text: str, tree: Any) -> Style | None:
         if line
         else [Style(None, ", ", ": ", end), Style(None, ",", ":", end), Style(None, ",", ": ", end)]
     )
+    sign = _KEY_SIGN.search(text)
     for style in tries:
-        if _written(tree, style) + end == text:
+        if (sign is None or sign[1] == style.key) and written(tree, style) + end == text:
             return style
     return None
 
 
-def _written(tree: Any, style: Style) -> str:
+def written(tree: Any, style: Style) -> str:
+    """Return the tree as JSON in ``style``, without what stands at its end."""
     out: list[str] = []
     _write(tree, style, "", out)
     return "".join(out)
@@ -250,17 +253,17 @@ def header(count: int, keys: list[str]) -> str:
 
 def row_of(row: Object) -> str:
     """Return an object's values as a table's row."""
-    return ",".join(_written(value, Style(None, ", ", ": ", "")) for _, value in row.pairs)
+    return ",".join([flat(value) for _, value in row.pairs])
 
 
-def rows_of(text: str) -> tuple[list[str], list[list[str]]] | None:
-    """Return keys and rows (values as spelt) of JSON ``text`` that is one list of like objects."""
-    try:
-        tree = _Reader(text).read()
-    except (ValueError, IndexError):
-        return None
+def flat(value: Any) -> str:
+    """Return a value in one line."""
+    return value if isinstance(value, str) else written(value, FLAT)
+
+
+def rows_of(tree: Any) -> tuple[list[str], list[list[str]]] | None:
+    """Return keys and rows (values as spelt) of a tree that is one list of like objects."""
     keys = keys_of_rows(tree)
     if keys is None:
         return None
-    flat = Style(None, ", ", ": ", "")
-    return keys, [[_written(value, flat) for _, value in row.pairs] for row in tree]
+    return keys, [[flat(value) for _, value in row.pairs] for row in tree]

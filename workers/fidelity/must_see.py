@@ -13,17 +13,27 @@ from .templates import templates
 _ENDS = {"log": 6, "test_run": 8, "search": 6, "listing": 20, "table": 20}
 _MOST_ERRORS = 0.5
 """Share of lines that are errors from which a text is all errors: it stays whole."""
-BAD = re.compile(
-    r"\b(?:errors?|err|fail(?:s|ed|ure|ures|ing)?|fatal|panic(?:ked)?|\w*exception|\w*Error"
+_BAD = re.compile(
+    r"\b(?:err|fail(?:s|ed|ure|ures|ing)?|fatal|panic(?:ked)?"
     r"|critical|severe|alert|emerg|traceback|caused by|denied|refused|time[d-]? ?out|timeout"
     r"|reject(?:ed|s)?|abort(?:ed)?|killed|oom\w*|segfault|unhandled|corrupt\w*|crash\w*"
     r"|unreachable|unavailable|invalid|missing|not found|cannot|can't|could not|unable to"
-    r"|E\d{3,4})\b"
-    r"|[✗✘×❯]|\bFAIL|CrashLoop|BackOff|\bOOM|Evicted|Unhealthy",
-    re.I,
+    r"|segmentation|core dumped|sig(?:segv|kill|abrt|bus)|deadlock\w*|no such file|no space left"
+    r"|connection reset|broken pipe|unauthori[sz]ed|forbidden|violat\w+|undefined|mismatch\w*"
+    r"|unexpected|unknown|expired|degraded|unmet|conflict\w*|both modified|roll(?:ed|ing) back"
+    r"|exit(?:ed)?(?: with)?(?: code| status)?[ :=]*\(?[1-9]\d*|status=[1-9]\d?|e\d{3,4}"
+    r"|e(?:conn|no|acc|perm|pipe|resolve|timedout|addr)[a-z]*)\b"
+    r"|errors?\b|exception\b"
+    r"|[✗✘×❯]|\bfail|crashloop|backoff|evicted|unhealthy|notready|out of memory"
+    # A server's own failure, as access logs and clients say it.
+    r"|(?:\" |http/[\d.]+\"? |\b(?:status|code|http)(?:_code|code)?[\"']?[=: ]+\"?)5\d\d\b"
+    r"|\b(?:get|post|put|patch|delete|head) \S+ 5\d\d\b"
+    r"|(?<=\s)0/[1-9]\d? +(?!completed|\d)"
 )
+"""Sought in a line in lower case: that is three times as fast as ignoring case."""
 _HARMLESS = re.compile(
     r"\b(?:0|no) (?:errors?|failures?|failed)|(?:errors?|failed|failures?)[=:] ?0\b"
+    r'|"(?:errors?|err|exception|failed)" ?: ?(?:null|false|0|""|\[\])'
 )
 _WARN = re.compile(r"\bwarn(?:ing|ings|ed)?\b|\bdeprecat\w+", re.I)
 _TOTAL = re.compile(
@@ -71,8 +81,9 @@ def _ends(lines: Sequence[str], count: int) -> set[int]:
 
 def is_bad(line: str) -> bool:
     """Say whether a line tells of a failure."""
-    return BAD.search(line) is not None and not (
-        _HARMLESS.search(line) is not None and len(BAD.findall(line)) == 1
+    low = line.lower()
+    return _BAD.search(low) is not None and not (
+        _HARMLESS.search(low) is not None and len(_BAD.findall(low)) == 1
     )
 
 
@@ -89,7 +100,7 @@ def _of_entries(lines: Sequence[str], kind: Kind) -> set[int] | None:
     if kind not in ("log", "table", "listing") and len(count) > len(lines) / 4:
         return None  # nothing repeats: every line says something else
     kept |= _each_kind(lines, kinds, count)
-    kept |= _extremes(lines, kinds, count)
+    kept |= _extremes(lines, kinds, count, smallest=kind == "table")
     warned = [p for p, line in enumerate(lines) if _WARN.search(line)]
     if len(warned) <= len(lines) // 10:
         kept.update(warned)
@@ -114,9 +125,15 @@ def _each_kind(lines: Sequence[str], kinds: list[str], count: Counter[str]) -> s
     return kept
 
 
-def _extremes(lines: Sequence[str], kinds: list[str], count: Counter[str]) -> set[int]:
-    """Return of each frequent kind the lines with the largest number at each of its places."""
+def _extremes(
+    lines: Sequence[str], kinds: list[str], count: Counter[str], *, smallest: bool
+) -> set[int]:
+    """Return of each frequent kind the lines with the largest number at each of its places.
+
+    ``smallest`` asks for those with the smallest, too.
+    """
     best: dict[tuple[str, int], tuple[float, int]] = {}
+    least: dict[tuple[str, int], tuple[float, int]] = {}
     last: dict[tuple[str, int], float] = {}
     climbs: dict[tuple[str, int], bool] = defaultdict(lambda: True)
     for place, line in enumerate(lines):
@@ -128,7 +145,10 @@ def _extremes(lines: Sequence[str], kinds: list[str], count: Counter[str]) -> se
             last[key] = value
             if value > best.get(key, (-1.0, 0))[0]:
                 best[key] = (value, place)
-    return {place for key, (_, place) in best.items() if not climbs[key]}
+            if smallest and value < least.get(key, (float("inf"), 0))[0]:
+                least[key] = (value, place)
+    found_at = [*best.items(), *least.items()]
+    return {place for key, (_, place) in found_at if not climbs[key]}
 
 
 def _around_frames(lines: Sequence[str], frames: set[int]) -> set[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from typing import Any
 
 from . import notes
 from .json_form import header, rows_of
@@ -15,9 +16,9 @@ _FEW = 12
 """Different values of a column up to which each is shown, and counted where it is missing."""
 
 
-def shortened_rows(text: str, digest: str) -> str | None:
-    """Return JSON ``text`` as a table with some of its rows; None where it is no long list."""
-    found = rows_of(text)
+def shortened_rows(tree: Any, digest: str) -> str | None:
+    """Return a parsed JSON list as a table with some of its rows; None where it is no long one."""
+    found = rows_of(tree)
     if found is None or len(found[1]) < _LEAST_ROWS:
         return None
     keys, rows = found

@@ -7,6 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 _DIGIT = re.compile(r"\d|\b[a-f]{7,}\b")
+_SHORT_OF = re.compile(r"(\d{1,2})/(?!\1$)\d{1,2}")
+"""Some of so many: two of three containers are ready."""
 _MOST_WORDS = 10
 """Different words at one place of a line up to which they tell kinds apart."""
 _LONGEST_SHOWN = 90
@@ -14,12 +16,26 @@ _LONGEST_SHOWN = 90
 
 def templates(lines: Sequence[str]) -> list[str]:
     """Return each line's kind: its words, ``*`` for those with digits and those that vary."""
-    split = [line.split() for line in lines]
-    masked = [tuple(["*" if _DIGIT.search(w) else w for w in words]) for words in split]
+    split = [(line.replace(",", " ") if line[:1] == "{" else line).split() for line in lines]
+    masked = [_masked(words) for words in split]
     few = max(12, len(lines) // 10)
     if len(set(masked)) > few:
         masked = _without_names(masked)
     return [_shown(words) for words in masked]
+
+
+def _masked(words: list[str]) -> tuple[str, ...]:
+    """Replace words with digits by ``*``, but for those that name a state: ``0/1``, ``" 404``."""
+    return tuple(
+        [
+            word
+            if not _DIGIT.search(word)
+            or _SHORT_OF.fullmatch(word)
+            or (len(word) == 3 and place and words[place - 1][-1] == '"' and word.isdigit())
+            else "*"
+            for place, word in enumerate(words)
+        ]
+    )
 
 
 def _without_names(masked: list[tuple[str, ...]]) -> list[tuple[str, ...]]:

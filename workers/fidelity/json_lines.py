@@ -1,0 +1,74 @@
+"""JSON objects, one a line, with the keys of like ones in a row said once, and back."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from .json_form import FLAT, Object, Style, header, keys_of_rows, parsed, row_of, written
+from .reversible import Form
+
+_HEADER = re.compile(r"\[(\d+)\]\{.*\}")
+_LEAST_LINES = 8
+_NOTE = "[... JSON in fewer characters: one object a line, repeated keys omitted ...]"
+_STYLES = (FLAT, Style(None, ",", ":", ""), Style(None, ",", ": ", ""))
+
+
+def holds_lines(text: str) -> bool:
+    """Say whether ``text`` looks like objects, one a line."""
+    lines = text.rstrip("\n").split("\n")
+    return len(lines) >= _LEAST_LINES and all(x[:1] == "{" and x[-1:] == "}" for x in lines[:9])
+
+
+def shortened_lines(text: str) -> Form | None:
+    """Return ``text`` with a table for each run of lines that are objects with the same keys."""
+    lines = text.split("\n")
+    trees: list[Any] = [parsed(line) if line[:1] == "{" else None for line in lines]
+    style = next((s for s in _STYLES if trees[0] and written(trees[0], s) == lines[0]), None)
+    if style is None:
+        return None
+    out = [_NOTE]
+    at = 0
+    while at < len(lines):
+        end = at
+        while end < len(lines) and _like(trees[at], trees[end]):
+            end += 1
+        keys = keys_of_rows(trees[at:end])
+        if keys is None:
+            out.append(lines[at])
+            at += 1
+            continue
+        out.append(header(end - at, keys))
+        out += [row_of(tree) for tree in trees[at:end]]
+        at = end
+    made = "\n".join(out)
+    return Form(made, _inverse(style), "farm_json") if len(made) < len(text) else None
+
+
+def _like(one: Any, other: Any) -> bool:
+    if not (isinstance(one, Object) and isinstance(other, Object)):
+        return False
+    return [key for key, _ in one.pairs] == [key for key, _ in other.pairs]
+
+
+def _inverse(style: Style) -> Any:
+    def unfolded(result: str) -> str:
+        lines = result.split("\n")
+        if lines[0] != _NOTE:
+            raise ValueError("no note")
+        out: list[str] = []
+        at = 1
+        while at < len(lines):
+            head = _HEADER.fullmatch(lines[at])
+            end = at + 1 + (int(head[1]) if head else 0)
+            if head:
+                rows = parsed("\n".join(lines[at:end]))
+                if rows is None:
+                    raise ValueError("no rows")
+                out += [written(row, style) for row in rows]
+            else:
+                out.append(lines[at])
+            at = end
+        return "\n".join(out)
+
+    return unfolded
