@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
@@ -74,26 +74,27 @@ def _kept(farm: Farm) -> http.client.HTTPConnection:
 
 
 def test_sigterm_drains_requests(running: Farm, api: Process) -> None:
-    idle, used = _kept(running), _kept(running)
-    with _in_progress(running) as asked:
-        api.signal(signal.SIGTERM)
+    with closing(_kept(running)) as idle, closing(_kept(running)) as used:
+        with _in_progress(running) as asked:
+            api.signal(signal.SIGTERM)
 
-        def draining() -> bool:
-            answer = running.answer("/readyz")
-            return answer is not None and answer.json.get("reason") == "draining"
+            def draining() -> bool:
+                answer = running.answer("/readyz")
+                return answer is not None and answer.json.get("reason") == "draining"
 
-        until("/readyz says so, on a new connection", draining)
-        used.request("GET", "/health")
-        answer = used.getresponse()
-        assert (answer.status, answer.getheader("connection")) == (200, "close")
-        assert not asked.done()
-        running.parts[1].signal(signal.SIGCONT)
-        found = asked.result()
-    assert found.status == 200
-    assert found.json["degraded"] == []
-    assert found.json["tokens_saved"] > 0
-    assert api.wait() == 0
-    assert idle.sock.recv(1) == b""  # closed in good order
+            until("/readyz says so, on a new connection", draining)
+            used.request("GET", "/health")
+            answer = used.getresponse()
+            assert (answer.status, answer.getheader("connection")) == (200, "close")
+            assert not asked.done()
+            running.parts[1].signal(signal.SIGCONT)
+            found = asked.result()
+        assert found.status == 200
+        assert found.json["degraded"] == []
+        assert found.json["tokens_saved"] > 0
+        assert api.wait() == 0
+        assert idle.sock is not None
+        assert idle.sock.recv(1) == b""  # closed in good order
 
 
 def test_draining_answers_waiting_requests_by_deadline(running: Farm, api: Process) -> None:
@@ -123,11 +124,12 @@ def test_sighup_replaces_processes_without_failures(running: Farm, api: Process)
     def ask() -> None:
         """Ask on one connection, and on a new one only where the server said it closes."""
         connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=20)
-        while not stop.is_set():
-            connection.request("GET", "/livez")
-            answer = connection.getresponse()
-            answer.read()
-            statuses.append(answer.status)
+        with closing(connection):
+            while not stop.is_set():
+                connection.request("GET", "/livez")
+                answer = connection.getresponse()
+                answer.read()
+                statuses.append(answer.status)
 
     with ThreadPoolExecutor(3) as pool:
         clients = [pool.submit(ask) for _ in range(3)]
