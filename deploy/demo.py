@@ -34,6 +34,7 @@ class Row(NamedTuple):
     after: int
     engines: str
     milliseconds: float
+    degraded: list[str]
 
 
 def demo(url: str, token: str | None = None) -> None:
@@ -42,7 +43,8 @@ def demo(url: str, token: str | None = None) -> None:
     ``token`` is a bearer token, for a farm that requires one.
 
     Raises:
-        DemoError: the service cannot be reached, answers with an error, or saved nothing.
+        DemoError: the service cannot be reached, answers with an error, saved nothing, or could
+            not do a part of the work, for want of workers, say.
     """
     if urlsplit(url).scheme != "http" or not urlsplit(url).netloc:
         raise DemoError(f"not an http:// URL: {url}")
@@ -56,6 +58,9 @@ def demo(url: str, token: str | None = None) -> None:
     rows.append(_post(url, token, user, "all of it", whole))
     rows.append(_post(url, token, user, "all of it, again", whole))
     print(_table(rows))
+    undone = [f"{row.what} ({', '.join(row.degraded)})" for row in rows if row.degraded]
+    if undone:
+        raise DemoError(f"left as it was: {', '.join(undone)}")
     last = rows[-1]
     if last.after >= last.before:
         raise DemoError("nothing was saved")
@@ -153,7 +158,8 @@ def _post(url: str, token: str | None, user: str, what: str, messages: list[dict
         raise DemoError(f"{url} answered {answer.status} {answer.reason}")
     try:
         found = json.loads(data)
-        return Row(what, found["tokens_before"], found["tokens_after"], _engines(found), spent)
+        before, after = found["tokens_before"], found["tokens_after"]
+        return Row(what, before, after, _engines(found), spent, found["degraded"])
     except (ValueError, KeyError, TypeError):
         raise DemoError(f"{url} did not answer as a headroom-farm does") from None
 

@@ -27,8 +27,9 @@ _TAIL_LINE = re.compile(
     r"\(\d+ more lines below\)|\[Exit code|\[exit code|Process Group PGID: |"
     r"Background PIDs: |Signal: |Shell cwd was reset|<elapsed|<warning>|</warning>)",
 )
-_REMINDER = re.compile(r"\n?\s*<system-reminder>.*?</system-reminder>\s*\Z", re.S)
-_MOST_HEAD, _MOST_TAIL = 14, 14
+_REMINDER, _REMINDER_END = "<system-reminder>", "</system-reminder>"
+_MOST_HEAD, _MOST_TAIL, _MOST_REMINDERS = 14, 14, 8
+_LONGEST_REMINDERS = 20_000
 _QUOTED = re.compile(r'"(?:output|stdout|result|content|text|aggregated_output)"\s*:\s*(?=")')
 _STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"')
 
@@ -58,11 +59,27 @@ def unwrap(text: str) -> Envelope:
         quoted = _in_json(text)
         if quoted is not None:
             return quoted
-    tail = _REMINDER.search(text, max(0, len(text) - 20_000))
-    end = tail.start() if tail is not None else len(text)
+    end = _reminders_start(text)
     start = _head_end(text, end)
     end = _tail_start(text, start, end)
     return Envelope(text[:start], text[start:end], text[end:])
+
+
+def _reminders_start(text: str) -> int:
+    """Return where the harness's reminders at the end begin, with the blanks before them."""
+    first = max(0, len(text) - _LONGEST_REMINDERS)
+    rest = text[first:]
+    found = len(text)
+    for _ in range(_MOST_REMINDERS):
+        rest = rest.rstrip()
+        if not rest.endswith(_REMINDER_END):
+            break
+        start = rest.rfind(_REMINDER)
+        if start < 0:
+            break
+        rest = rest[:start].rstrip()
+        found = first + len(rest)
+    return found
 
 
 def _head_end(text: str, end: int) -> int:

@@ -55,4 +55,4 @@ def test_hostile_texts_do_not_delay_others(target: Farm) -> None:
         seen = honest.result()
     assert set(statuses) == {200}
     # A front end that was held up leaves text as it came, and says so: "deadline", "overload".
-    assert all(degraded == [] and saved > 0 for degraded, saved in seen)
+    assert [each for each in seen if each[0] or each[1] <= 0] == []

@@ -87,6 +87,7 @@ TAILS = [
     "[Command finished with exit code 0]",
     "\n(Open file: /a/b.py)\n(Current directory: /a)\nbash-$",
     "\n<system-reminder>\nnever do that\n</system-reminder>\n",
+    "\n\n<system-reminder>a</system-reminder>\n\n<system-reminder>b\n</system-reminder>",
 ]
 
 
