@@ -20,7 +20,8 @@ NOTES = {
     "html": re.compile(r"\[HTML page reduced to its text\. Retrieve original: hash="),
     "text": re.compile(r"\[Text shortened to its key words\. Retrieve original: hash="),
     "reversible": re.compile(
-        r"\[\.\.\. (?:each of the next \d+ lines begins|the line above|each path is said once|JSON in fewer)"
+        r"\[\.\.\. (?:each of the next \d+ lines begins|the line above|each path is said once"
+        r"|JSON in fewer)"
     ),
     "reference": re.compile(r"omitted here\]"),
 }
