@@ -37,6 +37,7 @@ from .http.security_headers import SecurityHeaders, cross_origin
 from .pipeline.compressor import Compressor
 from .pipeline.dispatch import Dispatcher
 from .runtime.bypass import BypassSwitch
+from .runtime.policy import PolicySource
 from .runtime.redis_guard import RedisGuard
 from .runtime.result_inbox import ResultInbox
 from .runtime.session_stats import SessionStats
@@ -63,13 +64,15 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     dispatcher = Dispatcher(settings, state, queues, pools, replies)
     activity = SessionStats(settings, users)
     switch = BypassSwitch(settings, queues)
-    compressor = Compressor(settings, dispatcher, users, activity, switch)
+    policies = PolicySource(settings)
+    compressor = Compressor(settings, dispatcher, users, activity, switch, policies)
     started = time.monotonic()
     prices = Prices(settings)
     ledger = Ledger(settings)
     reader = Reader(settings, queues, state, ledger.settled)
     reports = Reports(settings, reader)
-    metrics = Metrics(settings, reader, ledger, prices, pools, list(places.values()), switch)
+    watched = list(places.values())
+    metrics = Metrics(settings, reader, ledger, prices, pools, watched, switch, policies)
 
     app: App = Application(request_type=Request)
     app.add_middleware(RequestId())
@@ -82,6 +85,7 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
             [
                 *places.values(),
                 switch,
+                policies,
                 pools,
                 replies,
                 dispatcher,
@@ -106,7 +110,7 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     app.add_route("/v1/usage", UsageResource(ledger, prices, reader))
     app.add_route("/health", HealthResource())
     app.add_route("/livez", LiveResource())
-    ready = ReadyResource(places, pools, prices, switch, started, drain or Drain())
+    ready = ReadyResource(places, pools, prices, switch, policies, started, drain or Drain())
     app.add_route("/readyz", ready)
     stats = StatsResource(reports)
     app.add_route("/stats", stats)

@@ -95,6 +95,8 @@ def _parser() -> argparse.ArgumentParser:
     bypass.add_argument("--redis-url", metavar="URL")
     bypass.set_defaults(run=_bypass)
 
+    _policy_commands(commands)
+
     check = commands.add_parser("check", help="check one part or the whole farm")
     parts = check.add_subparsers(dest="part", required=True)
     front_end = parts.add_parser("api", help="this container's front end")
@@ -113,6 +115,23 @@ def _parser() -> argparse.ArgumentParser:
     whole.add_argument("--wait", type=_positive, default=0, metavar="SECONDS")
     whole.set_defaults(run=_check_farm)
     return parser
+
+
+def _policy_commands(commands: Any) -> None:
+    policy = commands.add_parser("policy", help="check or explain the policy file")
+    actions = policy.add_subparsers(dest="action", required=True)
+    check = actions.add_parser("check", help="say what is wrong with a file, and where")
+    check.add_argument("file", type=Path, metavar="FILE")
+    check.set_defaults(run=_policy_check)
+    explain = actions.add_parser("explain", help="say which rule decides, and why")
+    explain.add_argument("--user", required=True, metavar="[TENANT/]USER")
+    explain.add_argument("--model", default="default")
+    explain.add_argument("--tool", help="the tool whose output it is about")
+    explain.add_argument("--session", metavar="ID", help="say what becomes of this session")
+    explain.add_argument("--file", type=Path, help="default: HEADROOM_POLICY_FILE")
+    explain.set_defaults(run=_policy_explain)
+    schema = actions.add_parser("schema", help="print the file's JSON schema")
+    schema.set_defaults(run=_policy_schema)
 
 
 def _positive(text: str) -> int:
@@ -206,6 +225,33 @@ def _bypass(arguments: argparse.Namespace) -> None:
 
     settings = _settings(arguments)
     print(bypass(settings, arguments.action, arguments.reason, arguments.seconds))
+
+
+def _policy_check(arguments: argparse.Namespace) -> None:
+    from .policy import check_file
+
+    print(check_file(arguments.file))
+
+
+def _policy_explain(arguments: argparse.Namespace) -> None:
+    from .policy import explain
+
+    print(
+        explain(
+            load_settings(),
+            arguments.file,
+            user=arguments.user,
+            model=arguments.model,
+            tool=arguments.tool,
+            session=arguments.session,
+        )
+    )
+
+
+def _policy_schema(arguments: argparse.Namespace) -> None:
+    from .policy import printed_schema
+
+    print(printed_schema())
 
 
 def _check_api(arguments: argparse.Namespace) -> None:

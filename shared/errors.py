@@ -143,3 +143,7 @@ class SwitchError(FarmError):
 
 class ModelError(FarmError):
     """A model cannot be used: missing, broken, or made for another contract."""
+
+
+class PolicyError(FarmError):
+    """The policy file is not valid; the message says what is wrong with it and where."""

@@ -62,7 +62,7 @@ class Block(msgspec.Struct, frozen=True):
     """One text to compress. ``key`` names text, surroundings, options and engine version.
 
     ``reversible_only`` says that nothing may go behind a marker: the caller cannot redeem it, or
-    the block is too small for one.
+    the block is too small for one. ``without`` are the engines that may make no form of it.
     """
 
     key: str
@@ -72,6 +72,7 @@ class Block(msgspec.Struct, frozen=True):
     call: ToolCall | None = None
     detection: Detection | None = None
     reversible_only: bool = False
+    without: tuple[str, ...] = ()
 
 
 class Options(msgspec.Struct, frozen=True, array_like=True):

@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     tokens_file: Path | None = None
     trusted_peers: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = ()
 
+    # What is compressed for whom (see shared/policy.py).
+    policy_file: Path | None = None
+
     # Browsers: origins that may read answers, frame the dashboard, and be read by it.
     cors_origins: Annotated[tuple[Origin, ...], NoDecode] = ()
     frame_ancestors: Annotated[tuple[Ancestor, ...], NoDecode] = ()

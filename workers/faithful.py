@@ -59,7 +59,8 @@ def faithful_form(job: Job, block: Block, routers: Routers) -> Made:
     work = _taken_apart(job, block, routers)
     digest = digest_of(block.text)
     lossy = _lossy(work, routers, digest)
-    chosen = choose(work.envelope.body, work.content.kind, lossy)
+    without = frozenset(block.without)
+    chosen = choose(work.envelope.body, work.content.kind, lossy, without)
     unfaithful = _told(chosen)
     failed: tuple[str, ...] = ("farm:verbatim:unfaithful",) if chosen.failed else ()
     if chosen.text is None:

@@ -41,6 +41,7 @@ class Figures(msgspec.Struct):
     prices_ignored: int
     breakers: list[tuple[tuple[str, str, str], int]]
     counters: dict[str, int]
+    policy_fault: bool = False
 
 
 _decode = msgspec.json.Decoder(Figures).decode
@@ -147,6 +148,7 @@ def _combined(every: list[Figures], past: Counter[str]) -> Figures:
         prices_ignored=max(one.prices_ignored for one in every),
         breakers=sorted(breakers.items()),
         counters=dict(counters),
+        policy_fault=any(one.policy_fault for one in every),
     )
 
 

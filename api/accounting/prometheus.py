@@ -27,6 +27,7 @@ from shared.errors import Unavailable
 from shared.settings import POOLS, Settings
 
 from ..runtime.bypass import BypassSwitch
+from ..runtime.policy import PolicySource
 from ..runtime.redis_guard import RedisGuard
 from ..runtime.tasks import end, every, health, supervise
 from ..runtime.worker_view import WorkerView
@@ -80,8 +81,10 @@ class Metrics:
         pools: WorkerView,
         places: Sequence[RedisGuard],
         switch: BypassSwitch,
+        policies: PolicySource,
     ) -> None:
         self._switch = switch
+        self._policies = policies
         self._workers = pools
         self._prices = prices
         self._places = places
@@ -166,6 +169,7 @@ class Metrics:
             prices_ignored=self._prices.ignored,
             breakers=breakers,
             counters=counters,
+            policy_fault=bool(self._policies.fault),
         )
 
     def _process(self) -> Iterator[Metric]:
@@ -177,6 +181,11 @@ class Metrics:
                 "bypass",
                 "Whether a process lets everything through for the emergency switch",
                 int(found.bypass),
+            ),
+            (
+                "policy_fault",
+                "Whether a process keeps an earlier policy, for its file has no valid one",
+                int(found.policy_fault),
             ),
             (
                 "uptime_seconds",

@@ -14,6 +14,7 @@ from shared.upstream import ENGINE_VERSION
 
 from ..accounting.pricing import Prices
 from ..runtime.bypass import BypassSwitch
+from ..runtime.policy import PolicySource
 from ..runtime.redis_guard import RedisGuard
 from ..runtime.tasks import health
 from ..runtime.worker_view import WorkerView
@@ -64,11 +65,13 @@ class ReadyResource:
         pools: WorkerView,
         prices: Prices,
         switch: BypassSwitch,
+        policies: PolicySource,
         started: float,
         drain: Drain,
     ) -> None:
         self._prices = prices
         self._switch = switch
+        self._policies = policies
         self._places = places
         self._pools = pools
         self._started = started
@@ -94,6 +97,7 @@ class ReadyResource:
             "uptime_seconds": round(time.monotonic() - self._started, 3),
             "checks": checks,
             "bypass": msgspec.to_builtins(bypass),
+            "policy": self._policies.state,
             "breakers": [
                 reading._asdict() for place in self._places.values() for reading in place.readings
             ],

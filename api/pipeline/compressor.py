@@ -12,11 +12,13 @@ from shared.bypass import REASON as BYPASS_SWITCH
 from shared.deadline import Deadline
 from shared.errors import BodyTooComplex, Degraded, RequestError
 from shared.jobs import Block
+from shared.policy import Arm, Subject
 from shared.settings import Settings
 from shared.upstream import counter_for, detect
 
 from ..runtime.admission import AdmissionControl
 from ..runtime.bypass import BypassSwitch
+from ..runtime.policy import PolicySource
 from ..runtime.session_stats import SessionStats
 from ..runtime.user_store import UserStore
 from .context import RequestContext
@@ -30,6 +32,7 @@ from .originals import keep_originals
 from .plan import ConversationContext, ConversationPlanner
 from .render import join, render
 from .result import CompressionResult, result_of, untouched
+from .session_digest import session_digest
 from .session_memory import Sessions
 from .settle import settle
 from .split import Split, leave, split
@@ -56,8 +59,10 @@ class Compressor:
         state: UserStore,
         activity: SessionStats,
         switch: BypassSwitch,
+        policies: PolicySource,
     ) -> None:
         self._settings = settings
+        self._policies = policies
         self._switch = switch
         self._dispatcher = dispatcher
         self._state = state
@@ -98,6 +103,12 @@ class Compressor:
         except Exception as error:
             return self._broken(error, origin, leave(body))
         options = RequestOptions.read(taken.envelope, self._settings)
+        if self._policies.policy is not None:
+            ruling = self._policies.policy.ruling(Subject.of(user, options.model))
+            arm = ruling.arm(session_digest(user, "", taken))
+            if arm != "on":
+                return _left_by_policy(taken, options, arm)
+            options = options.under(ruling, taken.envelope)
         place = self.room.enter(user, to_read_here(taken.rest), deadline)
         try:
             turn = await self._reading.turn(session, taken, options, deadline, place)
@@ -331,6 +342,7 @@ class Compressor:
                     candidate.call,
                     what,
                     reversible_only=candidate.may != "engine",
+                    without=candidate.without,
                 )
             )
         turn.place.leave()
@@ -359,6 +371,13 @@ class Compressor:
 def _guessed(taken: Split) -> int:
     """Return the tokens of messages that nobody counts, by their size."""
     return sum(end - start for start, end in taken.spans) // 4
+
+
+def _left_by_policy(taken: Split, options: RequestOptions, arm: Arm) -> CompressionResult:
+    """Leave the messages as they came because the policy wants it so."""
+    answer = untouched(taken, options, _guessed(taken), f"policy_{arm}")
+    answer.transforms = [f"farm:policy:{arm}"]
+    return answer
 
 
 def _switched(taken: Split, options: RequestOptions, tokens: int) -> CompressionResult:

@@ -38,7 +38,8 @@ an engine's form that can be reversed; any of an engine's forms."""
 class Candidate:
     """A text of a message that may leave shorter. The text itself is not kept.
 
-    ``call_id`` is the tool call it answers, empty where it answers none.
+    ``call_id`` is the tool call it answers, empty where it answers none. By the policy, engines
+    ``without`` may make no form of it, and it may refer to earlier text or not (``fold``).
     """
 
     key: str
@@ -50,6 +51,8 @@ class Candidate:
     pool: str
     may: Allowed
     transforms: tuple[str, ...]
+    without: tuple[str, ...] = ()
+    fold: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ import msgspec
 
 from shared.errors import InvalidField
 from shared.jobs import Options
+from shared.policy import Ruling
 from shared.settings import MarkerMode, Settings
 
 from .plan import PlanOptions
@@ -41,6 +42,7 @@ class RequestOptions:
     compress_user_messages: bool = False
     mode: str = "ccr"
     fold: bool = True
+    tools: str = ""
 
     @classmethod
     def read(cls, envelope: Envelope, settings: Settings) -> RequestOptions:
@@ -67,6 +69,20 @@ class RequestOptions:
             return replace(options, mode=mode)
         return options
 
+    def under(self, ruling: Ruling, envelope: Envelope) -> RequestOptions:
+        """Return these options within what the policy allows: a caller may ask for less only."""
+        mode = self.mode
+        config = envelope.config if isinstance(envelope.config, dict) else {}
+        asked = envelope.mode if envelope.mode is not msgspec.UNSET else config.get("mode")
+        if ruling.markers == "ccr" and asked is None:
+            mode = "ccr"
+        no_markers = ruling.markers == "none" or (
+            ruling.markers == "if_redeemable" and envelope.redeems is False
+        )
+        if mode == "ccr" and no_markers:
+            mode = "marker-free"
+        return replace(self, mode=mode, tools=ruling.tools)
+
     @property
     def seed(self) -> object:
         """What makes a conversation another one although its messages are the same."""
@@ -81,6 +97,7 @@ class RequestOptions:
             self.protect_recent,
             self.min_tokens_to_compress,
             self.compress_user_messages,
+            self.tools,
         )
 
     def engine_options(self, settings: Settings) -> Options:

@@ -18,6 +18,7 @@ import structlog
 
 from shared.content import Content, classify
 from shared.jobs import Shape, ToolCall, is_tool_output
+from shared.policy import ENGINES, REVERSIBLE, ToolRuling, tool_ruling
 from shared.upstream import ENGINE_VERSION, Counter, Planned
 from shared.upstream import Planner as Rules
 
@@ -42,6 +43,7 @@ class PlanOptions:
     protect_recent: int
     min_tokens: int
     compress_user_messages: bool
+    tools: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,18 +165,35 @@ class _Draft:
         call = self._context.calls.get(call_id)
         may: Allowed = "engine" if planned.texts else "stay"
         pool = "cpu"
+        ruling = tool_ruling(self._context.options.tools, call.name if call else "")
         if is_tool_output(shape, role) and len(text) >= MIN_CHARS:
             content = classify(text, call)
             may = _allowed(part, planned, content)
             if may == "engine" and content.pool == "gpu" and self._markers:
-                pool = "gpu"
+                pool = "cpu" if "text" in ruling.without else "gpu"
+        if may != "stay" and (may := _ruled(may, ruling)) == "stay":
+            self._transforms.append("farm:verbatim:policy")
+            return
         if may == "stay":
             self._transforms += planned.transforms
             return
-        key = self._key(shape, call, text, may)
+        without = tuple(sorted(ruling.without))
+        key = self._key(shape, call, text, may, without)
         self.texts[key] = text
         self._candidates.append(
-            Candidate(key, place, shape, role, call_id, call, pool, may, planned.transforms)
+            Candidate(
+                key,
+                place,
+                shape,
+                role,
+                call_id,
+                call,
+                pool,
+                may,
+                planned.transforms,
+                without,
+                ruling.fold,
+            )
         )
 
     @property
@@ -185,7 +204,14 @@ class _Draft:
         """Return the plan of all parts together."""
         return Plan(tuple(self._candidates), tuple(self._transforms))
 
-    def _key(self, shape: Shape, call: ToolCall | None, text: str, may: Allowed) -> str:
+    def _key(
+        self,
+        shape: Shape,
+        call: ToolCall | None,
+        text: str,
+        may: Allowed,
+        without: tuple[str, ...],
+    ) -> str:
         options = self._context.options
         named = (
             ENGINE_VERSION,
@@ -198,9 +224,21 @@ class _Draft:
             self._message.role,
             call,
             may,
+            without,
             text.encode("utf-8", "surrogatepass"),
         )
         return blake2b(_pack.encode(named), digest_size=16).hexdigest()
+
+
+def _ruled(may: Allowed, ruling: ToolRuling) -> Allowed:
+    """Return what of ``may`` is left by the policy's ruling over the tool."""
+    if not ruling.touched:
+        return "stay"
+    if (may == "reversible" and ruling.without.issuperset(REVERSIBLE)) or (
+        may == "engine" and ruling.without.issuperset(ENGINES)
+    ):
+        may = "fold"
+    return "stay" if may == "fold" and not ruling.fold else may
 
 
 def _allowed(part: dict[str, Any], planned: Planned, content: Content) -> Allowed:

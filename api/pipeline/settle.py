@@ -91,6 +91,7 @@ def _foldable(turn: RequestContext, index: int, candidate: Candidate) -> bool:
     """Say whether a text may refer to earlier ones; a heavy one is not looked into here."""
     return (
         turn.options.fold
+        and candidate.fold
         and turn.messages[index].size <= HEAVY_MESSAGE_BYTES
         and is_tool_output(candidate.shape, candidate.role)
     )

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api.accounting.prometheus import Metrics
 from api.accounting.reader import Rows
+from api.runtime.policy import PolicySource
 from shared.breaker import Reading
 from shared.jobs import EngineStatus
 from shared.settings import Settings
@@ -56,7 +57,15 @@ class _Pools:
 
 def exposed() -> dict[str, set[str]]:
     """Return the labels of every sample the farm exposes."""
-    parts: Any = (_Reader(), _Ledger(), _Prices(), _Pools(), [_Place()], _Switch())
+    parts: Any = (
+        _Reader(),
+        _Ledger(),
+        _Prices(),
+        _Pools(),
+        [_Place()],
+        _Switch(),
+        PolicySource(Settings()),
+    )
     metrics = Metrics(Settings(), *parts)
     text = asyncio.run(metrics.text()).decode()
     found: dict[str, set[str]] = {}

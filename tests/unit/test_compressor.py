@@ -17,6 +17,7 @@ from api.pipeline.dispatch import Fetched, Order, Origin
 from api.pipeline.offload import HEAVY_BODY_BYTES
 from api.runtime.admission import Admission
 from api.runtime.bypass import BypassSwitch
+from api.runtime.policy import PolicySource
 from shared.deadline import Deadline
 from shared.errors import Degraded, InvalidField
 from shared.jobs import Form, Original, pack_form
@@ -99,7 +100,8 @@ class Elsewhere:
 
 def _compressor(elsewhere: Elsewhere) -> Compressor:
     switch = BypassSwitch(Settings(), elsewhere)  # type: ignore[arg-type, unused-ignore]
-    return Compressor(Settings(), elsewhere, elsewhere, elsewhere, switch)  # type: ignore[arg-type, call-arg, unused-ignore]
+    policies = PolicySource(Settings())
+    return Compressor(Settings(), elsewhere, elsewhere, elsewhere, switch, policies)  # type: ignore[arg-type, call-arg, unused-ignore]
 
 
 def _compress(

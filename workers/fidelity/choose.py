@@ -64,11 +64,16 @@ class _Candidate(NamedTuple):
     verdict: Verdict
 
 
-def choose(body: str, kind: Kind, lossy: Lossy | None) -> Chosen:
-    """Return the form of ``body`` that saves most and passes the check."""
+def choose(
+    body: str, kind: Kind, lossy: Lossy | None, without: frozenset[str] = frozenset()
+) -> Chosen:
+    """Return the form of ``body`` that saves most and passes the check.
+
+    Engines ``without`` make none.
+    """
     if len(body) < _SMALLEST or notes.holds_notes(body):
         return Chosen(None)
-    found = list(_candidates(body, kind, lossy))
+    found = [c for c in _candidates(body, kind, lossy, without) if c.name not in without]
     failed = tuple(
         (c.name, c.verdict.reason, c.verdict.line) for c in found if not c.verdict.passes
     )
@@ -90,7 +95,9 @@ def _best(passed: list[_Candidate], size: int) -> _Candidate | None:
     return exact if size - len(exact.text) >= _ENOUGH * (size - len(short.text)) else short
 
 
-def _candidates(body: str, kind: Kind, lossy: Lossy | None) -> Iterable[_Candidate]:
+def _candidates(
+    body: str, kind: Kind, lossy: Lossy | None, without: frozenset[str]
+) -> Iterable[_Candidate]:
     if kind == "json":
         yield from _of_json(body, lossy)
         return
@@ -98,7 +105,7 @@ def _candidates(body: str, kind: Kind, lossy: Lossy | None) -> Iterable[_Candida
         yield from _reversible(body, kind)
     if lossy is None:
         return
-    result = lossy.engine(body)
+    result = lossy.engine(body) if lossy.name not in without else None
     if lossy.rendered:
         if result is not None:
             free = "" if lossy.rendered == "exact" else lossy.rendered

@@ -1,0 +1,139 @@
+"""Which rule decides, over conversations and over tools, and who is in a share."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import workers.faithful
+import workers.fidelity
+from shared.policy import (
+    ENGINE_NAMES,
+    ENGINES,
+    Policy,
+    Rule,
+    Ruling,
+    Subject,
+    paused,
+    position,
+    tool_ruling,
+)
+
+ADA = Subject.of("acme/ada", "claude-x")
+
+
+def _engines_in_source() -> set[str]:
+    folders = [Path(workers.fidelity.__file__).parent, Path(workers.faithful.__file__)]
+    files = [f for one in folders for f in (one.glob("*.py") if one.is_dir() else [one])]
+    names: set[str] = set()
+    for file in files:
+        names |= set(re.findall(r'"(farm_[a-z_]+)"', file.read_text("utf-8")))
+    return names | set(workers.faithful._ENGINE.values())
+
+
+def test_policy_knows_every_engine_there_is() -> None:
+    assert _engines_in_source() == set(ENGINES)
+    assert set(ENGINE_NAMES) == {"reversible", *ENGINES}
+
+
+@pytest.mark.parametrize(
+    ("name", "tenant", "user"),
+    [
+        ("acme/ada", "acme", "ada"),
+        ("ada", "ada", "ada"),
+        ("acme/team/ada", "acme", "team/ada"),
+        ("/acme", "acme", "acme"),
+        ("playground\tpage\tacme/ada", "acme", "ada"),
+        ("", "", ""),
+    ],
+)
+def test_subject_is_tenant_and_user_of_name(name: str, tenant: str, user: str) -> None:
+    assert Subject.of(name, "m") == Subject(tenant, user, "m")
+
+
+def test_first_rule_that_matches_decides() -> None:
+    policy = Policy(
+        [
+            Rule("others", tenant=("other",), mode="off"),
+            Rule("ada", user=("ada",), share=25.0),
+            Rule("acme", tenant=("acme",), mode="off"),
+        ]
+    )
+    assert policy.ruling(ADA) == Ruling("ada", "on", 25.0)
+    assert policy.ruling(Subject.of("acme/bob", "m")).rule == "acme"
+    assert policy.ruling(Subject.of("bob", "m")) == Ruling()
+
+
+def test_rule_matches_only_where_all_its_globs_do() -> None:
+    rule = Rule("r", ("ac*", "other"), ("a?a",), ("claude-*",))
+    assert rule.mismatch(ADA) == ""
+    assert rule.mismatch(Subject.of("acme/ada", "gpt-5")) == "model 'gpt-5' is not 'claude-*'"
+    assert "tenant" in rule.mismatch(Subject.of("zeta/ada", "claude-x"))
+    assert "user" in rule.mismatch(Subject.of("acme/adda", "claude-x"))
+    assert rule.mismatch(Subject.of("acme/ADA", "claude-x"))  # names differ by case
+
+
+def test_tool_rule_decides_over_its_tool_only() -> None:
+    policy = Policy(
+        [
+            Rule("reads", tool=("Read",), engines=("reversible",), fold=False),
+            Rule("all", protect_tools=("mcp__*",)),
+            Rule("late", tool=("Bash",), mode="off"),
+        ]
+    )
+    ruling = policy.ruling(ADA)
+    assert (ruling.rule, ruling.mode) == ("all", "on")
+    read = tool_ruling(ruling.tools, "Read")
+    assert (read.touched, read.fold) == (True, False)
+    assert {"log", "text", "farm_rows"} <= read.without
+    assert not read.without & {"farm_json", "farm_repeats"}
+    assert not tool_ruling(ruling.tools, "mcp__crm__list").touched
+    bash = tool_ruling(ruling.tools, "Bash")  # "all" comes first
+    assert (bash.touched, bash.without, bash.fold) == (True, frozenset(), True)
+    assert tool_ruling(ruling.tools, "").touched
+
+
+def test_tool_rule_of_another_user_does_not_apply() -> None:
+    policy = Policy([Rule("bob", user=("bob",), tool=("Bash",), mode="off")])
+    assert policy.ruling(ADA) == Ruling()
+    bobs = policy.ruling(Subject.of("acme/bob", "m"))
+    assert bobs.rule == "default"
+    assert not tool_ruling(bobs.tools, "Bash").touched
+
+
+def test_rules_that_change_nothing_leave_no_trace() -> None:
+    """Block keys and notes are as without a policy, so switching it on costs no cache."""
+    assert Policy([Rule("all", share=50.0, markers="none")]).ruling(ADA).tools == ""
+
+
+def test_pause_leaves_one_engine_out_for_one_tool() -> None:
+    before = Policy([Rule("all", engines=("log", "text"))]).ruling(ADA).tools
+    after = paused(before, (("log", "Bash"),))
+    assert tool_ruling(after, "Bash").without == tool_ruling(before, "Bash").without | {"log"}
+    assert tool_ruling(after, "Read") == tool_ruling(before, "Read")
+    assert paused(after, ()) == before
+    assert paused("", ()) == ""
+    assert paused("", (("b", "x"), ("a", "x"))) == paused("", (("a", "x"), ("b", "x")))
+
+
+@given(st.binary(min_size=16, max_size=16), st.floats(0, 100), st.floats(0, 100))
+def test_larger_share_keeps_every_session_of_smaller(
+    session: bytes, one: float, other: float
+) -> None:
+    small, large = sorted((one, other))
+    arms = [Ruling(mode="on", share=share).arm(session) for share in (small, large)]
+    assert arms != ["on", "control"]
+    assert Ruling(mode="on", share=100.0).arm(session) == "on"
+    assert Ruling(mode="audit", share=0.0).arm(session) == "control"
+    assert Ruling(mode="off", share=0.0).arm(session) == "off"
+
+
+def test_share_takes_its_per_cent_of_sessions() -> None:
+    drawn = [position(number.to_bytes(16, "big")) for number in range(4000)]
+    for share in (5, 25, 50, 90):
+        taken = sum(place < share for place in drawn) / len(drawn) * 100
+        assert abs(taken - share) < 3  # four standard errors of a half of 4000

@@ -1,0 +1,103 @@
+"""What the policy's rules over tools do to plans, to blocks and to the engines' choice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import msgspec
+
+from api.pipeline.options import RequestOptions
+from api.pipeline.split import Envelope
+from shared.jobs import Block, Job, Options, ToolCall
+from shared.policy import Policy, Rule, Ruling, Subject
+from shared.settings import Settings
+from workers.faithful import faithful_form
+from workers.tasks import Engines
+
+from ..texts import events, prose, rows
+from .test_plan import OPTIONS, RUN, Talk, _result
+
+
+def _under(*rules: Rule) -> Any:
+    return replace(OPTIONS, tools=Policy(rules).ruling(Subject.of("a", "m")).tools)
+
+
+def test_protected_tool_has_no_candidate_and_says_why() -> None:
+    for rule in (Rule("r", protect_tools=("Ba*",)), Rule("r", tool=("Bash",), mode="off")):
+        plan, _ = Talk(RUN, _result(rows())).plan(1, _under(rule))
+        assert plan.candidates == ()
+        assert plan.transforms == ("farm:verbatim:policy",)
+    other = _under(Rule("r", protect_tools=("Read",)))
+    assert Talk(RUN, _result(rows())).candidates(1, other)
+
+
+def test_engines_left_out_make_another_block() -> None:
+    """A form made by all engines must not be had from the cache by one who forbids some."""
+    talk = Talk(RUN, _result(rows()))
+    (free,) = talk.candidates(1)
+    (bound,) = talk.candidates(1, _under(Rule("r", engines=("reversible",))))
+    assert free.key != bound.key
+    assert "farm_rows" in bound.without
+    assert "farm_json" not in bound.without
+    (same,) = talk.candidates(1, _under(Rule("r", share=50.0)))
+    assert same == free
+
+
+def test_free_text_without_its_engine_needs_no_gpu() -> None:
+    options = _under(Rule("r", engines=("reversible", "log")))
+    assert [c.pool for c in Talk(RUN, _result(prose())).candidates(1, options)] == ["cpu"]
+
+
+def test_nothing_allowed_but_folds_reaches_no_worker() -> None:
+    talk = Talk(RUN, _result(rows()))
+    (folds,) = talk.candidates(1, _under(Rule("r", engines=())))
+    assert (folds.may, folds.fold) == ("fold", True)
+    plan, _ = talk.plan(1, _under(Rule("r", engines=(), fold=False)))
+    assert plan.candidates == ()
+    (kept,) = talk.candidates(1, _under(Rule("r", fold=False)))
+    assert (kept.may != "fold", kept.fold) == (True, False)
+
+
+def _form(text: str, *without: str) -> Any:
+    call = ToolCall("Bash", "make", "make")
+    block = Block("k", text, "tool_result", "user", call, without=without)
+    job: Any = Job("u", "r", Options(), "what", "id", [block])
+    return faithful_form(job, block, Engines("cpu", None)).form
+
+
+def test_worker_leaves_forbidden_engines_out() -> None:
+    text = events("policy")
+    free = _form(text)
+    assert free.shown
+    engine = free.transforms[0].rpartition(":")[2]
+    bound = _form(text, engine, "farm_extract")
+    assert engine not in str(bound.transforms)
+    assert not bound.shown
+    json_form = _form(rows(), "farm_json", "farm_rows", "farm_plain")
+    assert json_form.text is None
+
+
+def test_caller_may_ask_for_less_than_policy_never_more() -> None:
+    cases = [
+        (None, "none", None, "marker-free"),
+        ("ccr", "none", None, "marker-free"),
+        ("marker-free", "ccr", None, "marker-free"),
+        (None, "ccr", False, "ccr"),
+        (None, "if_redeemable", False, "marker-free"),
+        ("ccr", "if_redeemable", False, "marker-free"),
+        (None, "if_redeemable", True, "ccr"),
+        (None, "if_redeemable", None, "ccr"),
+        (None, None, False, "marker-free"),
+        ("ccr", None, False, "ccr"),
+    ]
+    for asked, markers, redeems, mode in cases:
+        for config in (False, True):
+            envelope = Envelope(redeems=redeems)
+            if config and asked:
+                envelope.config = {"mode": asked}
+            else:
+                envelope.mode = msgspec.UNSET if asked is None else asked
+            options = RequestOptions.read(envelope, Settings())
+            ruling = Ruling(markers=markers)  # type: ignore[arg-type, unused-ignore]
+            assert options.under(ruling, envelope).mode == mode, (asked, markers, redeems)
