@@ -105,6 +105,13 @@ def test_json_comes_back_byte_for_byte(value: object, indent: int | str | None) 
     assert form is None or form.inverse(form.text) == text
 
 
+def test_rows_ending_in_lists_come_back() -> None:
+    text = json.dumps([{"a": {}, "b": [5]}, {"a": {"c": 1}, "b": [6]}] * 20)
+    form = shortened(text, parsed(text))
+    assert form is not None
+    assert form.inverse(form.text) == text
+
+
 def test_json_keeps_equal_keys_and_the_spelling_of_numbers() -> None:
     pairs = ",\n    ".join(f'"set-cookie": "c{n}=1e400"' for n in range(30))
     text = f'{{\n  "headers": {{\n    {pairs}\n  }},\n  "size": 1.50e+03\n}}'

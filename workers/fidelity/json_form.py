@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 from .reversible import Form
 
 _ONE = r'"(?:[^"\\\x00-\x1f]|\\.)*"|-?\d[\d.eE+-]*|true|false|null|NaN|-?Infinity|[\[\]{}:,]'
-_TOKEN = re.compile(_ONE)
+_HEADER = re.compile(r"\[\d+\]\{")
+_TOKEN = re.compile(rf"{_HEADER.pattern}|{_ONE}")
+"""A table's header begins without a blank: a row that ends in ``[5]`` may stand above ``{``."""
 _ONLY_TOKENS = re.compile(rf"(?>\s*(?>{_ONE}))*+\s*")
 """Atomic: a text that is no JSON is left at once, whatever it is."""
 _KEY_SIGN = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"(: ?)')
@@ -74,10 +76,9 @@ class _Reader:
         if mark == "{":
             return self._object(depth)
         if mark == "[":
-            ahead = self._tokens[self._at : self._at + 3]
-            if len(ahead) == 3 and ahead[0].isdigit() and ahead[1:] == ["]", "{"]:
-                return self._table(depth)
             return self._list(depth)
+        if _HEADER.fullmatch(mark):
+            return self._table(int(mark[1:-2]), depth)
         if mark in "]}:,":
             raise ValueError(f"{mark!r} for a value")
         return mark
@@ -112,9 +113,7 @@ class _Reader:
             if mark != ",":
                 raise ValueError("no comma")
 
-    def _table(self, depth: int) -> list[Any]:
-        count = int(self._next())
-        self._at += 2
+    def _table(self, count: int, depth: int) -> list[Any]:
         keys = []
         while True:
             keys.append(self._next())
