@@ -76,12 +76,16 @@ class Block(msgspec.Struct, frozen=True):
 
 
 class Options(msgspec.Struct, frozen=True, array_like=True):
-    """What of the request an engine needs to know."""
+    """What of the request an engine needs to know.
+
+    ``press`` says how many times smaller a text may be than usual and still lose lines.
+    """
 
     marker_mode: str = "ccr"
     target_ratio: float | None = None
     code_aware: bool = False
     model: str = "default"
+    press: int = 1
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -123,7 +127,8 @@ class Form(msgspec.Struct, frozen=True):
     ``shown`` are the hashes its text carries, ``stored`` all that lie in Redis for it.
     ``outcome`` is ``compressed``, ``unchanged``, ``failed``, ``refused`` (its pool had no room),
     ``unstored`` (its user's state was away) or ``quarantined`` (workers died of it); the last
-    stays in the session cache. ``unfaithful`` names the engine whose result did not pass the
+    stays in the session cache. ``lossy`` says that its text lacks something of the original.
+    ``unfaithful`` names the engine whose result did not pass the
     check, the reason and the line, where one did not.
     """
 
@@ -134,6 +139,7 @@ class Form(msgspec.Struct, frozen=True):
     outcome: BlockOutcome = "unchanged"
     engine_ms: float = 0.0
     unfaithful: str = ""
+    lossy: bool = False
 
 
 class Reply(msgspec.Struct, frozen=True, array_like=True):

@@ -19,6 +19,8 @@ WORKER_TTL_SECONDS = 5
 ANSWER_TTL_SECONDS = 900
 """How long a repeated request id counts as the same request."""
 
+SENT_MAX = 4096
+"""Requests remembered for a conversation; more are more than a provider's cache outlives."""
 LEFT_MAX = 10_000
 """Messages with a text left verbatim by a fault that are remembered for a user."""
 TOMBSTONE_TTL_SECONDS = 7 * 86_400
@@ -74,6 +76,14 @@ def left(tag: str) -> str:
     An empty value says that they were decided anew, with their forms.
     """
     return f"{PREFIX}:{{u:{tag}}}:left"
+
+
+def sent(tag: str, conversation: bytes) -> str:
+    """Hash, chain of a request's last message -> under what its messages were decided.
+
+    ``conversation`` names the conversation by its beginning (16 bytes).
+    """
+    return f"{PREFIX}:{{u:{tag}}}:sent:{conversation.hex()}"
 
 
 def original(tag: str, digest: str) -> str:

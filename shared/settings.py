@@ -70,6 +70,7 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(0.0, ge=0, le=600)
     marker_mode: MarkerMode = "ccr"
     code_aware: bool = False
+    ratio: Literal["saved", "kept"] = "saved"
 
     # State in Redis.
     session_ttl: int = Field(7200, ge=1)

@@ -23,6 +23,8 @@ _ENGINE: dict[Kind, str] = {
 """Headroom's name of the engine that chooses lines of a kind; ``farm_extract`` for the others."""
 _FREE_TEXT = ("markdown", "prose", "html")
 _OWN_MARKER = re.compile(r"\n?\[[^\n]*hash=[a-f0-9]{12,24}[^\n]*\]\s*\Z")
+_POINTER = " Retrieve original: hash={}]"
+"""How every marker ends: where nothing can be retrieved, it only says what is missing."""
 _CHARS_A_TOKEN = 4
 _MOST_UNFAITHFUL = 200
 
@@ -69,6 +71,11 @@ def faithful_form(job: Job, block: Block, routers: Routers) -> Made:
     transforms: tuple[str, ...] = (_transform(block, chosen.engine, len(text)),)
     if chosen.engine == "text" and routers.text_engine is not None:
         transforms += (f"farm:text:{routers.text_engine.name}",)
+    if chosen.lossy and job.options.marker_mode == "lossy_inline":
+        text = text.replace(_POINTER.format(digest), "]")
+        return Made(
+            Form(text, transforms, (), (), "compressed", unfaithful=unfaithful, lossy=True), []
+        )
     if not chosen.lossy:
         return Made(Form(text, transforms, (), (), "compressed", unfaithful=unfaithful), [])
     original = Original(
@@ -80,7 +87,7 @@ def faithful_form(job: Job, block: Block, routers: Routers) -> Made:
         tool_name=block.call.name if block.call else None,
         strategy=chosen.engine,
     )
-    form = Form(text, transforms, (digest,), (digest,), "compressed", unfaithful=unfaithful)
+    form = Form(text, transforms, (digest,), (digest,), "compressed", 0.0, unfaithful, lossy=True)
     return Made(form, [original])
 
 
@@ -98,7 +105,7 @@ def read_free_text(job: Job, block: Block, routers: Routers) -> None:
 
 
 def _taken_apart(job: Job, block: Block, routers: Routers) -> _Work:
-    content = classify(block.text, block.call)
+    content = classify(block.text, block.call, job.options.press)
     return _Work(block, content, unwrap(block.text), routers.router(job.options), job)
 
 

@@ -57,7 +57,7 @@ class CompressResource:
             self._ledger.record(refused(error.type))
             raise
         resp.content_type = falcon.MEDIA_JSON
-        resp.data = write(answer)
+        resp.data = write(answer, self._settings)
 
     async def _answer(
         self, req: falcon.asgi.Request, body: bytes, deadline: Deadline, started: float
@@ -102,14 +102,19 @@ class CompressResource:
         return limit / 1000
 
 
-def write(answer: CompressionResult, **more: Any) -> bytes:
+def write(answer: CompressionResult, settings: Settings, **more: Any) -> bytes:
     """Return the answer's body: the messages as raw bytes, the other fields, then ``more``."""
+    if answer.session is not None:
+        more["session"] = answer.session
+    if answer.warnings:
+        more["warnings"] = answer.warnings
+    ratio = answer.ratio if settings.ratio == "saved" else answer.kept
     rest = _encode(
         {
             "tokens_before": answer.tokens_before,
             "tokens_after": answer.tokens_after,
             "tokens_saved": answer.tokens_saved,
-            "compression_ratio": float(answer.ratio),
+            "compression_ratio": float(ratio),
             "transforms_applied": answer.transforms,
             "ccr_hashes": answer.hashes,
             "degraded": answer.degraded,

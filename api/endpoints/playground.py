@@ -59,6 +59,7 @@ class PlaygroundResource:
         resp.content_type = falcon.MEDIA_JSON
         resp.data = write(
             answer,
+            self._settings,
             playground=True,
             trace={
                 "total_ms": spent,

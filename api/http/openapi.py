@@ -11,12 +11,37 @@ from shared.settings import Settings
 from . import response_schemas as shapes
 from .response_schemas import Schema
 
+_COUNT = {"type": ["integer", "null"], "minimum": 0, "maximum": 1_000_000_000}
+_BUDGET = {**_COUNT, "minimum": 1}
+_SWITCH = {"type": ["boolean", "null"]}
 _OPTIONS: dict[str, Any] = {
-    "protect_recent": {"type": ["integer", "null"], "minimum": 0, "default": 4},
-    "min_tokens_to_compress": {"type": ["integer", "null"], "minimum": 0, "default": 250},
+    "protect_recent": {**_COUNT, "default": 4},
+    "min_tokens_to_compress": {**_COUNT, "default": 250},
     "target_ratio": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1},
-    "compress_user_messages": {"type": ["boolean", "null"], "default": False},
-    "mode": {"type": ["string", "null"], "enum": ["ccr", "marker-free", None]},
+    "compress_user_messages": {**_SWITCH, "default": False},
+    "compress_system_messages": {**_SWITCH, "default": False},
+    "protect_analysis_context": {**_SWITCH, "default": True},
+    "mode": {
+        "type": ["string", "null"],
+        "enum": ["ccr", "marker-free", "lossy_inline", "lossless_then_lossy", None],
+        "description": "what may be left out: with a marker, nothing, or without a marker",
+    },
+    "session_id": {
+        "type": ["string", "null"],
+        "pattern": "\\S",
+        "maxLength": 256,
+        "description": "the conversation; without it, it is told by its first messages",
+    },
+    "frozen_message_count": {
+        **_COUNT,
+        "default": 0,
+        "description": "so many leading messages leave as they came, or as they last left",
+    },
+    "token_budget": {
+        **_BUDGET,
+        "description": "from half of it on, texts shrink from a smaller size on",
+    },
+    "model_limit": {**_BUDGET, "description": "the same, where there is no token_budget"},
 }
 _MESSAGE = {"type": "object", "additionalProperties": True}
 _REQUEST = {
@@ -53,6 +78,10 @@ _ANSWER: dict[str, Any] = {
             "items": {"type": "string", "pattern": "^[a-f0-9]{12,24}$"},
         },
         "degraded": {"type": "array", "items": {"type": "string"}},
+        "warnings": {"type": "array", "items": {"type": "string"}},
+        "session": shapes.shape(
+            id=shapes.TEXT, frozen_message_count=shapes.COUNT, cached_prefix_replayed=shapes.FLAG
+        ),
     },
 }
 

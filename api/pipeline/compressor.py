@@ -23,6 +23,7 @@ from ..runtime.session_stats import SessionStats
 from ..runtime.user_store import UserStore
 from .context import RequestContext
 from .dispatch import Dispatcher, Order, Origin
+from .earlier import AS_IT_CAME, EarlierRequests
 from .left_texts import LeftTexts
 from .message import HEAVY_MESSAGE_BYTES, VERBATIM, Candidate, Plan, Seen, digest, read
 from .message_reader import MessageReader, to_read_here
@@ -72,6 +73,7 @@ class Compressor:
         self.room = AdmissionControl()
         self._planner = ConversationPlanner()
         self._left_texts = LeftTexts(state, settings)
+        self._earlier = EarlierRequests(state, settings)
         self.sessions = Sessions(settings.max_user_sessions, settings.memo_bytes)
 
     async def compress(
@@ -105,7 +107,7 @@ class Compressor:
         options = RequestOptions.read(taken.envelope, self._settings)
         if self._policies.policy is not None:
             ruling = self._policies.policy.ruling(Subject.of(user, options.model))
-            arm = ruling.arm(session_digest(user, "", taken))
+            arm = ruling.arm(session_digest(user, options.session_id, taken))
             if arm != "on":
                 return _left_by_policy(taken, options, arm)
             options = options.under(ruling, taken.envelope)
@@ -203,9 +205,13 @@ class Compressor:
             turn.unplanned.update(range(turn.known, len(turn.messages)))
             return
         options = turn.options.plan_options(self._settings)
-        turn.context = around = ConversationContext(turn.messages, options, turn.counter)
+        around = ConversationContext(turn.messages, options, turn.counter, turn.earlier)
+        turn.context = around
         for index in range(turn.known, len(turn.messages)):
             message = turn.messages[index]
+            if index in turn.as_came:
+                turn.plans[index] = AS_IT_CAME
+                continue
             if message.unread:
                 turn.degraded.add("large")
                 continue
@@ -265,7 +271,9 @@ class Compressor:
         if turn.place.refused:
             return
         turn.place.rest()  # others go on while Redis is asked
-        await self._left_texts.recall(turn)
+        await self._earlier.recall(turn)
+        if turn.earlier or turn.as_came:
+            await self._plan(turn)
         await settle(turn, final=False)
         session = turn.session
         wanted = {
@@ -280,17 +288,18 @@ class Compressor:
             turn.trace.unknown = frozenset(unknown)
         if not unknown:
             return
-        await self._fetch(turn, unknown, origin)
+        for some in _by_pressure(turn, unknown):
+            await self._fetch(turn, some, origin)
 
     async def _fetch(
         self, turn: RequestContext, unknown: dict[str, tuple[int, Candidate]], origin: Origin
     ) -> None:
-        session = turn.session
+        session, context = turn.session, turn.context
         first = next(iter(unknown.values()))[0]
-        query = turn.context.of(first).query if turn.context is not None else ""
-        order = Order(
-            session.tag, turn.options.engine_options(self._settings), as_text(query), origin
-        )
+        query = context.of(first).query if context is not None else ""
+        pressure = context.pressure(first) if context is not None else (None, 1)
+        options = turn.options.engine_options(self._settings, *pressure)
+        order = Order(session.tag, options, as_text(query), origin)
         found = await self._dispatcher.fetch(
             order,
             {key: candidate.pool for key, (_, candidate) in unknown.items()},
@@ -298,8 +307,8 @@ class Compressor:
             self.room.before(turn.deadline),
         )
         turn.mark("lookup", found.looked_up)
-        turn.misses = len(unknown) - len(found.cached)
-        turn.fresh = found.forms.keys() - found.cached
+        turn.misses += len(unknown) - len(found.cached)
+        turn.fresh |= found.forms.keys() - found.cached
         turn.degraded |= found.reasons
         now = time.monotonic()
         for key, form in found.forms.items():
@@ -366,6 +375,17 @@ class Compressor:
         result = result_of(turn, sent, pieces, changed)
         turn.conversation.used = time.monotonic()
         return result
+
+
+def _by_pressure(
+    turn: RequestContext, unknown: dict[str, tuple[int, Candidate]]
+) -> list[dict[str, tuple[int, Candidate]]]:
+    """Return the texts in groups that an engine shortens to the same share."""
+    groups: dict[object, dict[str, tuple[int, Candidate]]] = {}
+    for key, (index, candidate) in unknown.items():
+        pressure = turn.context.pressure(index) if turn.context is not None else None
+        groups.setdefault(pressure, {})[key] = (index, candidate)
+    return list(groups.values())
 
 
 def _guessed(taken: Split) -> int:

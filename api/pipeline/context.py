@@ -13,7 +13,7 @@ from ..runtime.admission import Admission
 from .conversation import ALL_LEFT, Conversation, Sent
 from .message import Candidate, Message, Place, Plan, decode
 from .options import RequestOptions
-from .plan import ConversationContext
+from .plan import ConversationContext, PlanOptions
 from .session_memory import Session
 from .split import Split
 from .trace import Trace
@@ -28,7 +28,9 @@ class RequestContext:
     they left as: another request may take messages back meanwhile. ``revised`` says why an
     earlier decision changed (``cold``, ``pays``; empty: none did), ``unplanned`` which there was
     no time for, ``left`` which texts an earlier answer left without their form, by chain and
-    number.
+    number. ``earlier`` are the options of the requests before, each with the number of messages up
+    to its end, ``as_came`` the messages that leave as they came because the caller vouches for
+    them, ``replayed`` how many leading messages were sent before.
     """
 
     session: Session
@@ -46,6 +48,9 @@ class RequestContext:
     revised: str = ""
     unplanned: set[int] = field(default_factory=set)
     left: dict[bytes, frozenset[int]] = field(default_factory=dict)
+    earlier: list[tuple[int, PlanOptions]] = field(default_factory=list)
+    as_came: set[int] = field(default_factory=set)
+    replayed: int = 0
     decoded: dict[int, dict[str, Any]] = field(default_factory=dict)
     plans: list[Plan] = field(default_factory=list)
     context: ConversationContext | None = None

@@ -12,7 +12,7 @@ from .message import Candidate
 FOLD_SETTLES = 0.5
 """A fold that leaves out this share of a text is taken without asking an engine."""
 _LOSSY_PENALTY = 1.4
-"""How much shorter a form with a marker must be than a fold, which loses nothing: a reader
+"""How much shorter a form that lacks something must be than a fold, which loses nothing: a reader
 who misses something asks back, and that costs a turn."""
 
 
@@ -51,7 +51,7 @@ def decide(
         options.append((len(folded.text), Decision(folded.text, None, folded)))
     made = form.text if form is not None else None
     if form is not None and made is not None and not (candidate.may != "engine" and form.shown):
-        weight = _LOSSY_PENALTY if form.shown else 1.0
+        weight = _LOSSY_PENALTY if form.lossy or form.shown else 1.0
         options.append((len(made) * weight, Decision(made, form)))
         if refolded is not None:
             options.append((len(refolded.text) * weight, Decision(refolded.text, form, refolded)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
 import msgspec
 
@@ -26,21 +25,9 @@ class LeftTexts:
         self._settings = settings
         self._noting: set[asyncio.Task[None]] = set()
 
-    async def recall(self, turn: RequestContext) -> None:
-        """Learn which of the new messages another replica answered without a form."""
-        chains = [
-            turn.chains[index]
-            for index in range(turn.conversation.shared_with(turn.chains), len(turn.messages))
-            if turn.plans[index].candidates
-        ]
-        if not chains:
-            return
-        with contextlib.suppress(Degraded):  # unknown, and at worst an earlier text changes
-            turn.left = await self._state.left(turn.session.tag, chains, turn.deadline)
-
     async def revise(self, turn: RequestContext) -> None:
         """Decide texts anew that a fault kept from their forms, where that costs no money."""
-        waiting = unfinished(turn)
+        waiting = [i for i in unfinished(turn) if i >= turn.options.frozen_message_count]
         if turn.place.refused or not waiting:
             return
         turn.place.rest()

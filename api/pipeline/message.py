@@ -121,6 +121,13 @@ def without_marks(raw: bytes) -> tuple[bytes, bytes]:
     return _MARK.sub(b"", raw), b"|".join(found)
 
 
+def started(session_id: str) -> bytes:
+    """Return the chain that a conversation of this session begins with; empty without a name."""
+    if not session_id:
+        return b""
+    return blake2b(session_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
 def chained(chain: bytes, name: bytes) -> bytes:
     """Return the chain that goes on with the message of digest ``name`` (16 bytes)."""
     return blake2b(chain + name, digest_size=16).digest()

@@ -14,10 +14,12 @@ from .context import RequestContext
 from .message import (
     HEAVY_MESSAGE_BYTES,
     Message,
+    Seen,
     chained,
     count,
     digest,
     read,
+    started,
     unread,
     without_marks,
 )
@@ -71,9 +73,10 @@ class MessageReader:
         """
         counter = await self._counters.of(options.model, place, deadline)
         messages = [seen.facts for seen in taken.known]
-        chains = [seen.chain for seen in taken.known]
+        chains = _chains(options.session_id, taken.known)
         marks = [seen.marks for seen in taken.known]
-        names = [_name(raw, chains, marks) for raw in taken.rest]
+        start = started(options.session_id)
+        names = [_name(raw, start, chains, marks) for raw in taken.rest]
         conversation = session.conversation((options.seed, counter.id), chains)
         turn = RequestContext(
             session, taken, messages, counter, options, deadline, place, conversation, chains, marks
@@ -127,11 +130,21 @@ class MessageReader:
             return unread(name, len(raw), turn.counter, "time")
 
 
-def _name(raw: bytes, chains: list[bytes], marks: list[bytes]) -> bytes:
+def _chains(session_id: str, known: Sequence[Seen]) -> list[bytes]:
+    """Return the chains of messages seen before, maybe in another session."""
+    chains = [seen.chain for seen in known]
+    chain = started(session_id)
+    if known and chains[0] != chained(chain, known[0].facts.digest):
+        for index, seen in enumerate(known):
+            chains[index] = chain = chained(chain, seen.facts.digest)
+    return chains
+
+
+def _name(raw: bytes, start: bytes, chains: list[bytes], marks: list[bytes]) -> bytes:
     """Return the digest of a new message, and add its place in the conversation and its marks."""
     plain, found = without_marks(raw)
     name = digest(plain)
-    chains.append(chained(chains[-1] if chains else b"", name))
+    chains.append(chained(chains[-1] if chains else start, name))
     marks.append(found)
     return name
 

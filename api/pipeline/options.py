@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from typing import Any, NamedTuple
 
 import msgspec
 
 from shared.errors import InvalidField
 from shared.jobs import Options
 from shared.policy import Ruling
-from shared.settings import MarkerMode, Settings
+from shared.settings import Settings
 
 from .plan import PlanOptions
 from .split import Envelope
 
-_MODES = get_args(MarkerMode)
-_FIELDS = (
-    "protect_recent",
-    "min_tokens_to_compress",
-    "target_ratio",
-    "compress_user_messages",
-    "mode",
-)
+MODES = {
+    "ccr": "ccr",
+    "marker-free": "marker-free",
+    "lossy_inline": "lossy_inline",
+    "lossless_then_lossy": "lossy_inline",
+}
+"""What a request may ask for, and what it is called from there on. ``lossy_inline`` leaves out
+what ``ccr`` leaves out, without a marker: nothing can be retrieved."""
 _MODEL_CHARS = 256
+_SESSION_CHARS = 256
+_MOST_TOKENS = 1_000_000_000
+_WARNED_NAMES, _WARNED_CHARS = 16, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,10 @@ class RequestOptions:
     """A request's options; the defaults are ``headroom.CompressConfig``'s.
 
     ``protect_recent`` counts messages, ``min_tokens_to_compress`` tokens;
-    ``target_ratio`` is the share of a text to keep, 0 < ratio <= 1.
+    ``target_ratio`` is the share of a text to keep, 0 < ratio <= 1. ``session_id`` names the
+    conversation (empty: its first messages do), ``frozen_message_count`` says how many leading
+    messages leave as they came or as they last left, ``limit`` how many tokens the conversation
+    should fit in. ``warnings`` are for the caller.
     """
 
     model: str
@@ -41,8 +48,14 @@ class RequestOptions:
     target_ratio: float | None = None
     compress_user_messages: bool = False
     mode: str = "ccr"
+    session_id: str = ""
+    frozen_message_count: int = 0
+    limit: int | None = None
+    protect_analysis_context: bool = True
+    compress_system_messages: bool = False
     fold: bool = True
     tools: str = ""
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, envelope: Envelope, settings: Settings) -> RequestOptions:
@@ -55,19 +68,30 @@ class RequestOptions:
         if not isinstance(config, dict):
             raise InvalidField("'config' must be an object")
         given: dict[str, Any] = {}
-        for name in _FIELDS:
+        for name, rule in _RULES.items():
             own = getattr(envelope, name)
             value = config.get(name) if own is msgspec.UNSET else own
-            if value is not None:
-                given[name] = value
+            if value is None:
+                continue
+            if not rule.holds(value):
+                raise InvalidField(f"'{name}' must be {rule.wanted}")
+            given[name] = value
+        if "target_ratio" in given:
+            given["target_ratio"] = float(given["target_ratio"])
         model = envelope.model
         if model is not None and not isinstance(model, str):
             raise InvalidField("'model' must be a string")
-        options = cls(model=as_text(model or "default")[:_MODEL_CHARS], **_checked(given))
-        if "mode" not in given:
-            mode = settings.marker_mode if envelope.redeems is not False else "marker-free"
-            return replace(options, mode=mode)
-        return options
+        window = given.pop("model_limit", None)
+        options = cls(
+            model=as_text(model or "default")[:_MODEL_CHARS],
+            limit=given.pop("token_budget", window),
+            warnings=_unknown(config),
+            **given,
+        )
+        if "mode" in given:
+            return replace(options, mode=MODES[options.mode])
+        mode = settings.marker_mode if envelope.redeems is not False else "marker-free"
+        return replace(options, mode=mode)
 
     def under(self, ruling: Ruling, envelope: Envelope) -> RequestOptions:
         """Return these options within what the policy allows: a caller may ask for less only."""
@@ -98,11 +122,14 @@ class RequestOptions:
             self.min_tokens_to_compress,
             self.compress_user_messages,
             self.tools,
+            self.protect_analysis_context,
+            self.compress_system_messages,
+            self.limit,
         )
 
-    def engine_options(self, settings: Settings) -> Options:
-        """Return what an engine needs of these options."""
-        return Options(self.mode, self.target_ratio, settings.code_aware, self.model)
+    def engine_options(self, settings: Settings, ratio: float | None, press: int) -> Options:
+        """Return what an engine needs of these options, with ``ratio`` of a text to keep."""
+        return Options(self.mode, ratio, settings.code_aware, self.model, press)
 
 
 def as_text(value: str) -> str:
@@ -110,20 +137,51 @@ def as_text(value: str) -> str:
     return value.encode("utf-8", "replace").decode()
 
 
-def _checked(given: dict[str, Any]) -> dict[str, Any]:
-    for name in ("protect_recent", "min_tokens_to_compress"):
-        value = given.get(name, 0)
-        if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise InvalidField(f"'{name}' must be a whole number, 0 or more")
-    if "target_ratio" in given:
-        ratio = given["target_ratio"]
-        if not isinstance(ratio, int | float) or isinstance(ratio, bool):
-            raise InvalidField("'target_ratio' must be a number")
-        if not math.isfinite(ratio) or not 0 < ratio <= 1:
-            raise InvalidField("'target_ratio' must be above 0 and at most 1")
-        given["target_ratio"] = float(ratio)
-    if not isinstance(given.get("compress_user_messages", False), bool):
-        raise InvalidField("'compress_user_messages' must be true or false")
-    if "mode" in given and given["mode"] not in _MODES:
-        raise InvalidField(f"'mode' must be one of {', '.join(_MODES)}")
-    return given
+class _Rule(NamedTuple):
+    """What values an option takes, and how to say so."""
+
+    holds: Callable[[Any], bool]
+    wanted: str
+
+
+def _whole(value: Any, least: int = 0) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= _MOST_TOKENS
+
+
+def _is_ratio(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value) and 0 < value <= 1
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip()) and len(value) <= _SESSION_CHARS
+
+
+_COUNT = _Rule(_whole, f"a whole number from 0 to {_MOST_TOKENS}")
+_TOKENS = _Rule(lambda value: _whole(value, 1), f"a whole number from 1 to {_MOST_TOKENS}")
+_SWITCH = _Rule(lambda value: isinstance(value, bool), "true or false")
+_ONE_MODE = f"one of {', '.join(MODES)}"
+_RULES = {
+    "protect_recent": _COUNT,
+    "min_tokens_to_compress": _COUNT,
+    "target_ratio": _Rule(_is_ratio, "a number above 0 and at most 1"),
+    "compress_user_messages": _SWITCH,
+    "mode": _Rule(
+        lambda value: isinstance(value, str) and value in MODES, "one of " + ", ".join(MODES)
+    ),
+    "session_id": _Rule(_is_name, f"a non-empty string of at most {_SESSION_CHARS} characters"),
+    "frozen_message_count": _COUNT,
+    "token_budget": _TOKENS,
+    "model_limit": _TOKENS,
+    "protect_analysis_context": _SWITCH,
+    "compress_system_messages": _SWITCH,
+}
+
+
+def _unknown(config: dict[str, Any]) -> tuple[str, ...]:
+    """Return a warning for each option of ``config`` that nothing here reads."""
+    names = [as_text(name)[:_WARNED_CHARS] for name in config if name not in _RULES]
+    told = [f"unknown option: config.{name}" for name in names[:_WARNED_NAMES]]
+    if len(names) > _WARNED_NAMES:
+        told.append(f"unknown options: {len(names) - _WARNED_NAMES} more")
+    return tuple(told)

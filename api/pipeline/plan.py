@@ -8,7 +8,7 @@ conversation's messages leave as never changes with what is said later, on any r
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
@@ -29,13 +29,21 @@ _pack = msgspec.msgpack.Encoder()
 _CODE_VERDICTS = frozenset({"router:protected:recent_code", "router:protected:analysis_context"})
 _ERROR_VERDICT = "router:protected:error_output"
 _REPETITIVE = ("log", "test_run", "search", "listing", "table")
+_MIN_BLOCK_CHARS = 500
+"""Headroom's own least size of a content block."""
 MIN_CHARS = 200
 """Below it not even a form without loss can pay: its note is as long as what it saves."""
 
 
+_PRESSURE = ((0.8, 4, 0.5), (0.5, 2, 0.75))
+"""From this share of a conversation's limit on, new texts shrink from a so many times smaller size
+on, and to this part of the share of them that is to be kept."""
+
+
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
-    """What of the request decides plans. ``protect_recent`` counts messages."""
+    """What of the request decides plans. ``protect_recent`` counts messages, ``limit`` the tokens
+    that the conversation should fit in. Texts shrink from a size ``press`` times smaller on."""
 
     marker_mode: str
     code_aware: bool
@@ -44,6 +52,18 @@ class PlanOptions:
     min_tokens: int
     compress_user_messages: bool
     tools: str = ""
+    protect_analysis: bool = True
+    compress_system: bool = False
+    limit: int | None = None
+    press: int = 1
+
+    def at(self, tokens: int) -> PlanOptions:
+        """Return the options for a message that ends so many tokens into the conversation."""
+        for share, part, less in _PRESSURE:
+            if self.limit is not None and tokens >= share * self.limit:
+                ratio = self.target_ratio and self.target_ratio * less
+                return replace(self, press=part, target_ratio=ratio)
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +81,21 @@ class MessageContext:
 
 
 class ConversationContext:
-    """What a conversation's messages are planned in: options, and for each the calls before it."""
+    """What a conversation's messages are planned in: options, and for each the calls before it.
 
-    def __init__(self, messages: Sequence[Message], options: PlanOptions, counter: Counter) -> None:
-        self.options = options
+    ``earlier`` are the options under which its first messages were decided: those up to each of
+    the numbers, in order.
+    """
+
+    def __init__(
+        self,
+        messages: Sequence[Message],
+        options: PlanOptions,
+        counter: Counter,
+        earlier: Sequence[tuple[int, PlanOptions]] = (),
+    ) -> None:
         self.counter = counter
-        self._base = _intern((options, counter.id))
+        self._options = _options_of(messages, options, counter, earlier)
         self._calls: dict[int, dict[str, ToolCall]] = {}
         self._asked: list[tuple[bool, str]] = []
         calls: dict[str, ToolCall] = {}
@@ -83,13 +112,38 @@ class ConversationContext:
     def key(self, index: int) -> object:
         """Return what the plan of message ``index`` depends on; it holds while this is equal."""
         calls = self._calls.get(index)
-        return (self._base, tuple(calls.items()) if calls else None, self._asked[index])
+        base = _intern((self._options[index], self.counter.id))
+        return (base, tuple(calls.items()) if calls else None, self._asked[index])
 
     def of(self, index: int) -> MessageContext:
         """Return what message ``index`` is planned in."""
         analysis, query = self._asked[index]
         calls = self._calls.get(index, {})
-        return MessageContext(self.options, self.counter, calls, analysis, query)
+        return MessageContext(self._options[index], self.counter, calls, analysis, query)
+
+    def pressure(self, index: int) -> tuple[float | None, int]:
+        """Return the share of a text to keep in message ``index``, and how many times smaller a
+        text may shrink there than usual."""
+        return self._options[index].target_ratio, self._options[index].press
+
+
+def _options_of(
+    messages: Sequence[Message],
+    options: PlanOptions,
+    counter: Counter,
+    earlier: Sequence[tuple[int, PlanOptions]],
+) -> list[PlanOptions]:
+    """Return each message's options, which may depend on how long the conversation is by then."""
+    found: list[PlanOptions] = []
+    for end, under in [*earlier, (len(messages), options)]:
+        found += [under] * (end - len(found))
+    if all(under.limit is None for under in {id(one): one for one in found}.values()):
+        return found
+    tokens = 0
+    for index, message in enumerate(messages):
+        tokens += message.tokens[counter.id]
+        found[index] = found[index].at(tokens)
+    return found
 
 
 @lru_cache(maxsize=1024)
@@ -132,8 +186,11 @@ class ConversationPlanner:
                 # What is new is recent, and what was decided stays: age never changes a form.
                 recent=options.protect_recent > 0,
                 analysis=context.analysis,
-                min_tokens=options.min_tokens,
+                min_tokens=options.min_tokens // options.press,
+                min_chars=_MIN_BLOCK_CHARS // options.press,
                 compress_user_messages=options.compress_user_messages,
+                protect_analysis=options.protect_analysis,
+                compress_system_messages=options.compress_system,
             )
             draft.add(place, part, planned)
         return draft.plan(), draft.texts
@@ -167,9 +224,9 @@ class _Draft:
         pool = "cpu"
         ruling = tool_ruling(self._context.options.tools, call.name if call else "")
         if is_tool_output(shape, role) and len(text) >= MIN_CHARS:
-            content = classify(text, call)
+            content = classify(text, call, self._context.options.press)
             may = _allowed(part, planned, content)
-            if may == "engine" and content.pool == "gpu" and self._markers:
+            if may == "engine" and content.pool == "gpu" and self._lossy:
                 pool = "cpu" if "text" in ruling.without else "gpu"
         if may != "stay" and (may := _ruled(may, ruling)) == "stay":
             self._transforms.append("farm:verbatim:policy")
@@ -197,8 +254,8 @@ class _Draft:
         )
 
     @property
-    def _markers(self) -> bool:
-        return self._context.options.marker_mode == "ccr"
+    def _lossy(self) -> bool:
+        return self._context.options.marker_mode != "marker-free"
 
     def plan(self) -> Plan:
         """Return the plan of all parts together."""
@@ -218,6 +275,7 @@ class _Draft:
             options.marker_mode,
             options.code_aware,
             options.target_ratio,
+            options.press,
             self._context.counter.id,
             self._context.query.encode("utf-8", "surrogatepass"),
             shape,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from .context import RequestContext
 from .conversation import Sent
-from .options import RequestOptions
+from .options import RequestOptions, as_text
 from .revise import is_cold, ttl_seconds
 from .split import Split
 
@@ -31,6 +31,15 @@ class CacheShares:
     ttl_seconds: int = 300
 
 
+@dataclass(frozen=True, slots=True)
+class SessionState:
+    """A session as upstream describes it; the names are upstream's."""
+
+    id: str
+    frozen_message_count: int
+    cached_prefix_replayed: bool
+
+
 @dataclass(slots=True)
 class CompressionResult:
     """What the caller gets. ``pieces`` are the inside of the ``messages`` array.
@@ -39,6 +48,8 @@ class CompressionResult:
     made how many messages smaller and by how many tokens (``several`` where a message
     met more than one), ``saved_by_cache`` the tokens saved by forms known before, ``cache``
     what of the messages the provider has cached (None: not known, all count as new).
+    ``session`` is there where the request named one: how many leading messages leave as they did
+    before, or as they came. ``warnings`` are about the request's options.
     """
 
     pieces: list[bytes]
@@ -57,6 +68,8 @@ class CompressionResult:
     saved_by_cache: int = 0
     cache: CacheShares | None = None
     array: str = "messages"
+    session: SessionState | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def tokens_saved(self) -> int:
@@ -67,6 +80,11 @@ class CompressionResult:
     def ratio(self) -> float:
         """Saved over before: 0.0 nothing, 1.0 everything."""
         return self.tokens_saved / self.tokens_before if self.tokens_before else 0.0
+
+    @property
+    def kept(self) -> float:
+        """After over before, as upstream has it: 1.0 nothing saved."""
+        return self.tokens_after / self.tokens_before if self.tokens_before else 1.0
 
 
 def untouched(
@@ -86,6 +104,8 @@ def untouched(
         degraded=list(degraded),
         reason=reason,
         array=taken.envelope.array,
+        session=_session(options, 0, len(spans)),
+        warnings=options.warnings,
     )
 
 
@@ -120,6 +140,8 @@ def result_of(
         engines=engines,
         saved_by_cache=by_cache,
         array=turn.split.envelope.array,
+        session=_session(turn.options, turn.replayed, len(sent)),
+        warnings=_warnings(turn.options, left),
         cache=CacheShares(
             read_before=sum(before[:known]),
             new_before=sum(before[known:]),
@@ -129,6 +151,19 @@ def result_of(
             ttl_seconds=int(ttl_seconds(turn.marks)),
         ),
     )
+
+
+def _session(options: RequestOptions, replayed: int, messages: int) -> SessionState | None:
+    if not options.session_id:
+        return None
+    vouched = min(options.frozen_message_count, messages)
+    return SessionState(as_text(options.session_id), max(replayed, vouched), replayed > 0)
+
+
+def _warnings(options: RequestOptions, tokens: int) -> tuple[str, ...]:
+    if options.limit is None or tokens <= options.limit:
+        return options.warnings
+    return (*options.warnings, f"over the budget: {tokens} tokens of {options.limit}")
 
 
 def _is_cached(turn: RequestContext) -> bool:

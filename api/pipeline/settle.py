@@ -76,7 +76,7 @@ def _decided(
             left.add(number)
         form = known.text if known is not None else None
         # What an engine left out says nothing: only a form that can be reversed may refer.
-        fits = known is not None and not known.shown and needs_text
+        fits = known is not None and not (known.lossy or known.shown) and needs_text
         refolded = conversation.index.fold(form, candidate.call_id) if fits and form else None
         decisions.append(decide(candidate, text, known, folded, refolded))
     return _sent(turn, index, decisions, frozenset(left))

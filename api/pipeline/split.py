@@ -46,6 +46,12 @@ class _Unopened(msgspec.Struct, forbid_unknown_fields=False):
     target_ratio: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     compress_user_messages: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     mode: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    session_id: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    frozen_message_count: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    token_budget: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    model_limit: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    protect_analysis_context: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    compress_system_messages: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def array(self) -> str:
@@ -73,6 +79,12 @@ class Envelope:
     target_ratio: Any = msgspec.UNSET
     compress_user_messages: Any = msgspec.UNSET
     mode: Any = msgspec.UNSET
+    session_id: Any = msgspec.UNSET
+    frozen_message_count: Any = msgspec.UNSET
+    token_budget: Any = msgspec.UNSET
+    model_limit: Any = msgspec.UNSET
+    protect_analysis_context: Any = msgspec.UNSET
+    compress_system_messages: Any = msgspec.UNSET
     array: str = "messages"
     redeems: bool | None = None
 

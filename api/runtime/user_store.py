@@ -72,12 +72,35 @@ class UserStore:
         None, where the message is in the answer: they were left once and have their form now.
         """
         asked = self._state.client.hmget(keys.left(user), list(chains))
-        found = await self._state.ask(asked, deadline, user)
-        return {
-            chain: frozenset(map(int, numbers.split()))
-            for chain, numbers in zip(chains, found, strict=True)
-            if numbers is not None
-        }
+        return _numbers(chains, await self._state.ask(asked, deadline, user))
+
+    async def recall(
+        self,
+        user: str,
+        conversation: bytes,
+        own: tuple[bytes, bytes],
+        chains: Sequence[bytes],
+        waiting: Sequence[bytes],
+        deadline: Deadline,
+    ) -> tuple[list[bytes | None], dict[bytes, frozenset[int]]]:
+        """Note a request, and return what is known of the conversation's earlier ones.
+
+        ``own`` is the request's last chain and what is noted under it, unless something is.
+        Returns what is noted under each of ``chains`` (None: nothing), and as :meth:`left` of
+        ``waiting``.
+        """
+        key = keys.sent(user, conversation)
+        pipe = self._state.client.pipeline(transaction=False)
+        pipe.hmget(key, list(chains))
+        pipe.hsetnx(key, *own)
+        pipe.expire(key, self._settings.session_ttl)
+        pipe.hlen(key)
+        if waiting:
+            pipe.hmget(keys.left(user), list(waiting))
+        noted, _, _, count, *left = await self._state.ask(pipe.execute(), deadline, user)
+        if count > keys.SENT_MAX:
+            await self._state.ask(self._state.client.unlink(key), deadline, user)
+        return noted, _numbers(waiting, left[0] if left else [])
 
     async def forms(
         self, user: str, block_keys: Sequence[str], deadline: Deadline
@@ -199,6 +222,15 @@ class UserStore:
             failed += [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         if failed:
             raise failed[0]
+
+
+def _numbers(chains: Sequence[bytes], found: Sequence[bytes | None]) -> dict[bytes, frozenset[int]]:
+    """Return the numbers of texts found under ``chains``, where there is anything."""
+    return {
+        chain: frozenset(map(int, numbers.split()))
+        for chain, numbers in zip(chains, found, strict=True)
+        if numbers is not None
+    }
 
 
 def _beyond(names: Sequence[str], most: int) -> list[str]:

@@ -39,8 +39,11 @@ class Content(NamedTuple):
     evidence: tuple[str, ...]
 
 
-def classify(text: str, call: ToolCall | None) -> Content:
-    """Say what ``text`` is, from the call that it answers, if any, and from the text itself."""
+def classify(text: str, call: ToolCall | None, press: int = 1) -> Content:
+    """Say what ``text`` is, from the call that it answers, if any, and from the text itself.
+
+    It may lose lines from a size on that is ``press`` times smaller than usual.
+    """
     body = unwrap(text).body
     evidence: list[str] = []
     said = _of_call(call, evidence) if call is not None else None
@@ -48,7 +51,7 @@ def classify(text: str, call: ToolCall | None) -> Content:
     settled = said in _GUARDED or said == "diff"
     kind = said if said is not None and settled else _weigh(said, shape_of(body), evidence)
     least = _LEAST.get(kind)
-    lossy = least is not None and len(body) >= least
+    lossy = least is not None and len(body) * press >= least
     free = lossy and kind in ("prose", "markdown")
     return Content(kind, lossy, "gpu" if free else "cpu", tuple(evidence))
 

@@ -55,13 +55,16 @@ class Planner(FarmRouter):
         recent: bool,
         analysis: bool,
         min_tokens: int,
+        min_chars: int = 500,
         compress_user_messages: bool,
+        protect_analysis: bool = True,
+        compress_system_messages: bool = False,
     ) -> Planned:
         """Apply headroom's rules to one message.
 
         ``calls`` are the tool calls its results answer, by id; ``recent`` says that it is
         among the messages whose code is protected; ``analysis`` that the user's last
-        message asks about code.
+        message asks about code, which ``protect_analysis`` then keeps as it is.
         """
         self._calls = calls
         self._analysis = analysis
@@ -75,10 +78,11 @@ class Planner(FarmRouter):
             model_limit=0,
             context="",
             protect_recent=1 if recent else 0,
-            protect_analysis_context=True,
+            protect_analysis_context=protect_analysis,
             min_tokens_to_compress=min_tokens,
+            min_chars_for_block_compression=min_chars,
             compress_user_messages=compress_user_messages,
-            compress_system_messages=False,
+            compress_system_messages=compress_system_messages,
         )
         transforms = tuple(t for t in result.transforms_applied if t != NOOP)
         code = self._code or not _CODE_PROTECTED.isdisjoint(transforms)

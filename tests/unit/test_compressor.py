@@ -45,17 +45,21 @@ BODY = _body(MESSAGES)
 class Elsewhere:
     """Stands for Redis and the pools: what they hold, and what they do with a block.
 
-    ``late`` are words whose texts no pool finishes in time.
+    ``late`` are words whose texts no pool finishes in time; ``reversible`` says whether there are
+    forms that can be reversed.
     """
 
     def __init__(self, *, broken: bool = False) -> None:
         self.broken = broken
+        self.away = False
+        self.reversible = True
         self.late: tuple[str, ...] = ()
         self.hashes: tuple[str, ...] = ()
         self.done: list[str] = []
         self.finished: dict[str, Form] = {}
         self.originals: dict[str, Original] = {}
         self.noted: dict[bytes, frozenset[int]] = {}
+        self.requests: dict[tuple[bytes, bytes], bytes] = {}
 
     async def fetch(self, order: Order, wanted: Any, make: Any, deadline: Deadline) -> Fetched:
         if self.broken:
@@ -66,6 +70,8 @@ class Elsewhere:
             self.done.append(block.key)
             hashes = self.hashes if order.options.marker_mode == "ccr" else ()
             form = Form(f"short {block.key[:8]}", ("t",), hashes, hashes, "compressed")
+            if block.reversible_only and not self.reversible:
+                form = Form(None)
             if any(word in block.text for word in self.late):
                 found.reasons.add("deadline")
             else:
@@ -88,6 +94,21 @@ class Elsewhere:
         self, user: str, chains: Iterable[bytes], deadline: Deadline
     ) -> dict[bytes, frozenset[int]]:
         return {chain: self.noted[chain] for chain in chains if chain in self.noted}
+
+    async def recall(
+        self,
+        user: str,
+        conversation: bytes,
+        own: tuple[bytes, bytes],
+        chains: Iterable[bytes],
+        waiting: Iterable[bytes],
+        deadline: Deadline,
+    ) -> tuple[list[bytes | None], dict[bytes, frozenset[int]]]:
+        if self.away:
+            raise Degraded("redis")
+        found = [self.requests.get((conversation, chain)) for chain in chains]
+        self.requests.setdefault((conversation, own[0]), own[1])
+        return found, await self.left(user, waiting, deadline)
 
     async def leave(
         self, user: str, left: Mapping[bytes, Iterable[int]], deadline: Deadline

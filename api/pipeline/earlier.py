@@ -1,0 +1,111 @@
+"""Under what a conversation's earlier messages were decided, known to every replica.
+
+Options may change from one request of a conversation to the next: a budget shrinks, a caller
+vouches for more messages. What was sent stays as it was sent, so each request notes in Redis what
+its new messages are decided under, and a replica that has to decide them again uses that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import astuple, fields
+from hashlib import blake2b
+from typing import NamedTuple
+
+import msgspec
+
+from shared.errors import Degraded
+from shared.settings import Settings
+
+from ..runtime.user_store import UserStore
+from .context import RequestContext
+from .message import Plan
+from .plan import MIN_CHARS, PlanOptions
+from .session_digest import session_digest
+
+AS_IT_CAME = Plan()
+"""The plan of a message that the caller vouches for: the provider has it as it came."""
+_NAMES = tuple(field.name for field in fields(PlanOptions))[1:]
+"""What is noted of the options: all but the marker mode, which makes another conversation."""
+_encode = msgspec.msgpack.Encoder().encode
+
+
+class _Noted(NamedTuple):
+    """What one earlier request's new messages were decided under."""
+
+    frozen: int
+    options: PlanOptions
+
+
+class EarlierRequests:
+    """Notes requests, and recalls those of the same conversation that this process did not see."""
+
+    def __init__(self, store: UserStore, settings: Settings) -> None:
+        self._state = store
+        self._settings = settings
+
+    async def recall(self, turn: RequestContext) -> None:
+        """Learn what the messages that this process does not know were decided under before.
+
+        Fills ``turn.earlier``, ``turn.as_came``, ``turn.replayed`` and ``turn.left``.
+        """
+        first, options = turn.known, turn.options
+        turn.replayed = first
+        if _is_worth(turn):
+            current = options.plan_options(self._settings)
+            with contextlib.suppress(Degraded):  # unknown, and at worst an earlier text changes
+                noted, turn.left = await self._state.recall(
+                    turn.session.tag,
+                    _conversation(turn),
+                    (turn.chains[-1], _pack(options.frozen_message_count, current)),
+                    turn.chains[first:],
+                    [
+                        turn.chains[index]
+                        for index in range(first, len(turn.messages))
+                        if turn.plans[index].candidates
+                    ],
+                    turn.deadline,
+                )
+                _take(turn, noted)
+        vouched = min(options.frozen_message_count, len(turn.messages))
+        turn.as_came.update(range(turn.replayed, vouched))
+
+
+def _take(turn: RequestContext, noted: list[bytes | None]) -> None:
+    """Take what earlier requests noted, from the first unknown message on."""
+    for index, packed in enumerate(noted, turn.known):
+        one = _unpack(packed, turn.options.mode) if packed is not None else None
+        if one is None:
+            continue
+        turn.earlier.append((index + 1, one.options))
+        turn.as_came.update(range(turn.replayed, min(index + 1, one.frozen)))
+        turn.replayed = index + 1
+
+
+def _is_worth(turn: RequestContext) -> bool:
+    """Say whether anything in the unknown messages could leave in more than one way."""
+    options = turn.options
+    if turn.known == len(turn.messages):
+        return False
+    varies = options.session_id or options.frozen_message_count or options.limit
+    return bool(varies) or any(m.size >= MIN_CHARS for m in turn.messages[turn.known :])
+
+
+def _conversation(turn: RequestContext) -> bytes:
+    """Return what names the conversation under this marker mode in all its requests."""
+    name = session_digest(turn.session.user, turn.options.session_id, turn.split)
+    return blake2b(name + turn.options.mode.encode(), digest_size=16).digest()
+
+
+def _pack(frozen: int, options: PlanOptions) -> bytes:
+    return _encode([frozen, *astuple(options)[1:]])
+
+
+def _unpack(packed: bytes, mode: str) -> _Noted | None:
+    """Read what a request noted; None where another version of the farm wrote it."""
+    try:
+        frozen, *values = msgspec.msgpack.decode(packed, type=list[int | float | bool | str | None])
+        given = {"marker_mode": mode, **dict(zip(_NAMES, values, strict=True))}
+        return _Noted(msgspec.convert(frozen, int), msgspec.convert(given, PlanOptions))
+    except (msgspec.MsgspecError, ValueError):
+        return None
