@@ -98,7 +98,7 @@ def attack(farm: Farm, seed: int, count: int) -> dict[int, int]:
     return heard
 
 
-def test_ten_thousand_broken_requests_leave_nothing_behind(target: Farm) -> None:
+def test_ten_thousand_broken_requests_leave_no_state(target: Farm) -> None:
     attack(target, 1, 200)  # what the first of a kind loads is no leak
     until("the queues are empty", lambda: _at_rest(target))
     ids, serving = processes(target), front_end(target)

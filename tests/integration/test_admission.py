@@ -57,7 +57,7 @@ def _waiting(farm: Farm, pool: str) -> list[str]:
     return [job.decode() for job in found]
 
 
-def test_a_flood_takes_half_and_others_still_get_in(farm: Farm, pool: str, push: Push) -> None:
+def test_flood_of_one_user_takes_half(farm: Farm, pool: str, push: Push) -> None:
     taken = [push(f"{pool}-a{n}", "a") for n in range(6)]
     assert taken == [1, 1, 1, 1, 0, 0]
     assert [push(f"{pool}-b{n}", "b") for n in range(3)] == [1, 1, 0]
@@ -65,7 +65,7 @@ def test_a_flood_takes_half_and_others_still_get_in(farm: Farm, pool: str, push:
     assert not farm.redis.exists(keys.job(f"{pool}-a5"))  # a refused job leaves nothing
 
 
-def test_who_would_wait_too_long_is_told_so_at_once(farm: Farm, pool: str, push: Push) -> None:
+def test_rejects_job_when_oldest_waits_too_long(farm: Farm, pool: str, push: Push) -> None:
     assert push(f"{pool}-a1", "a", most=100) == 1
     assert push(f"{pool}-a2", "a", most=100) == 1
     farm.redis.hincrby(keys.job(f"{pool}-a1"), "since", -5000)  # it has waited for five seconds
@@ -77,9 +77,7 @@ def test_who_would_wait_too_long_is_told_so_at_once(farm: Farm, pool: str, push:
     assert push(f"{pool}-a5", "a", most=100, ms=4000) == 1
 
 
-def test_who_stands_behind_more_than_the_pool_does_in_his_time_is_told_so_at_once(
-    farm: Farm, pool: str, push: Push
-) -> None:
+def test_rejects_job_when_backlog_exceeds_deadline(farm: Farm, pool: str, push: Push) -> None:
     sent = [push(f"{pool}-a{n}", "a", most=100, bytes_ahead=25) for n in range(5)]
     assert sent == [1, 1, 1, 0, 0]  # of ten bytes each
     assert push(f"{pool}-a5", "a", most=100, bytes_ahead=30) == 1
@@ -91,7 +89,7 @@ def test_who_stands_behind_more_than_the_pool_does_in_his_time_is_told_so_at_onc
     assert push(f"{pool}-e", "e", most=100, bytes_ahead=0) == 1  # nobody waits
 
 
-def test_another_users_long_wait_is_not_his(farm: Farm, pool: str, push: Push) -> None:
+def test_ignores_another_users_long_wait(farm: Farm, pool: str, push: Push) -> None:
     for job in ("a1", "a2"):
         assert push(f"{pool}-{job}", "a", most=100) == 1
     queue = PoolQueue(farm.redis, pool, Settings())  # type: ignore[call-arg, unused-ignore]
@@ -103,7 +101,7 @@ def test_another_users_long_wait_is_not_his(farm: Farm, pool: str, push: Push) -
     assert push(f"{pool}-c", "c", most=100, ms=1000) == 0  # behind others like him
 
 
-def test_who_has_nothing_waiting_goes_ahead_in_order(farm: Farm, pool: str, push: Push) -> None:
+def test_places_users_without_queued_work_first(farm: Farm, pool: str, push: Push) -> None:
     for job, name in (("a1", "a"), ("a2", "a"), ("b1", "b"), ("c1", "c"), ("b2", "b")):
         assert push(f"{pool}-{job}", name, most=100) == 1
     order = [job.removeprefix(f"{pool}-") for job in _waiting(farm, pool)]
@@ -117,9 +115,7 @@ def test_who_has_nothing_waiting_goes_ahead_in_order(farm: Farm, pool: str, push
     assert _waiting(farm, pool)[0] == f"{pool}-d1"
 
 
-def test_bytes_are_bounded_too_and_done_jobs_give_their_room_back(
-    farm: Farm, pool: str, push: Push
-) -> None:
+def test_finished_jobs_release_their_queued_bytes(farm: Farm, pool: str, push: Push) -> None:
     assert push(f"{pool}-big", "a", size=5000) == 1  # nothing else is there
     assert push(f"{pool}-b", "b") == 0
     queue = PoolQueue(farm.redis, pool, Settings())  # type: ignore[call-arg, unused-ignore]
@@ -154,7 +150,7 @@ def test_tenant_that_invents_users_gets_one_share(farm: Farm, pool: str, push: P
     assert push(f"{pool}-a9", "a9", tenant="a") == 1  # its room came back
 
 
-def test_user_beside_flood_of_own_tenant_takes_its_place(farm: Farm, pool: str, push: Push) -> None:
+def test_user_beside_tenants_flood_is_placed_fairly(farm: Farm, pool: str, push: Push) -> None:
     for n in range(3):
         assert push(f"{pool}-x{n}", "x", most=100, tenant="a") == 1
     assert push(f"{pool}-b0", "b", most=100) == 1
@@ -163,13 +159,13 @@ def test_user_beside_flood_of_own_tenant_takes_its_place(farm: Farm, pool: str, 
     assert order == ["x0", "b0", "y0", "x2", "x1"]  # nobody but the flood waits for it
 
 
-def test_flood_inside_tenant_leaves_room_to_its_users(farm: Farm, pool: str, push: Push) -> None:
+def test_flood_inside_tenant_leaves_space_for_others(farm: Farm, pool: str, push: Push) -> None:
     taken = [push(f"{pool}-x{n}", "x", most=9, tenant="a") for n in range(5)]
     assert taken == [1, 1, 1, 0, 0]  # a third: half of what its tenant could have
     assert push(f"{pool}-y", "y", most=9, tenant="a") == 1
 
 
-def test_claim_that_no_job_serves_names_who_waits(farm: Farm) -> None:
+def test_release_names_requests_waiting_for_claim(farm: Farm) -> None:
     user = secrets.token_hex(12)
     claiming = Claiming(farm.redis)
     assert claiming.look_up(user, ["k"]) == [ABSENT]
@@ -181,7 +177,7 @@ def test_claim_that_no_job_serves_names_who_waits(farm: Farm) -> None:
     assert claiming.claim(user, "z", ["k"]) == [CLAIMED]
 
 
-def test_a_redis_that_forgot_the_scripts_is_told_them_again(farm: Farm) -> None:
+def test_loads_scripts_again_after_redis_lost_them(farm: Farm) -> None:
     for _ in range(2):
         farm.redis.script_flush()
         answer = farm.post(conversation(ran(rows(user()))), user()).json
@@ -199,7 +195,7 @@ worker.compress_block = lambda *given: (time.sleep(0.3), done(*given))[1]
 """
 
 
-def test_a_slow_pool_turns_away_whom_it_could_not_serve_in_time(
+def test_slow_pool_rejects_work_beyond_deadline(
     own_farm: Callable[..., Farm],
 ) -> None:
     farm = own_farm(deadline_ms=6000).start(cpu=0, gpu=0)

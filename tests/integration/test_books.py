@@ -110,7 +110,7 @@ def test_stats_has_every_field_and_adds_up(spent: Any) -> None:
         assert difference == pytest.approx(cost["total_saved_usd"])
 
 
-def test_recent_requests_carry_the_contracts_fields_oldest_first(spent: Any) -> None:
+def test_recent_requests_have_contract_fields_oldest_first(spent: Any) -> None:
     farm, _ = spent
     recent = farm.get("/stats").json["recent_requests"]
     stamps = [line["timestamp"] for line in recent]
@@ -172,9 +172,7 @@ def test_filters_by_user_model_and_time(spent: Any) -> None:
 
 @pytest.mark.parametrize("query", ["user=bob", "model=gpt-4o", "user=ada", "model=claude-x"])
 @pytest.mark.parametrize("window", ["", "&range=day", "&range=week"])
-def test_one_user_or_model_has_its_best_request_and_its_engines(
-    spent: Any, query: str, window: str
-) -> None:
+def test_filtered_stats_show_own_best_request(spent: Any, query: str, window: str) -> None:
     farm, answers = spent
     asked = query.partition("=")[2]
     mine = [a for names, group in answers.items() if asked in names for a in group]
@@ -192,7 +190,7 @@ def test_one_user_or_model_has_its_best_request_and_its_engines(
     assert body["transforms_detail"] is None  # counted over everybody
 
 
-def test_what_is_kept_no_more_is_not_told_as_nothing(spent: Any) -> None:
+def test_expired_details_are_null_not_zero(spent: Any) -> None:
     farm, _ = spent
     long_ago = int(time.time()) - 90 * 86_400
     body = farm.get(f"/stats/insights?user=bob&since={long_ago}").json
@@ -206,7 +204,7 @@ def test_what_is_kept_no_more_is_not_told_as_nothing(spent: Any) -> None:
     assert sum(hour["requests"] for hour in hours) == 4
 
 
-def test_history_holds_only_requests_that_saved_with_running_totals(spent: Any) -> None:
+def test_history_lists_saving_requests_with_totals(spent: Any) -> None:
     farm, answers = spent
     body = farm.get("/stats-history").json
     every = [a for group in answers.values() for a in group]
@@ -322,7 +320,7 @@ def _pid(path: Path) -> int:
         "ledger_dropped_total",
     ],
 )
-def test_a_promised_metric_is_told(spent: Any, name: str) -> None:
+def test_promised_metrics_are_exposed(spent: Any, name: str) -> None:
     assert f"headroom_{name}" in _metrics(spent[0])
 
 
@@ -355,7 +353,7 @@ def _redis(farm: Farm) -> Process:
     return next(p for p in farm.parts if p.alive and p.log.name.startswith("valkey"))
 
 
-def test_sessions_say_what_the_cache_did(opened: Farm) -> None:
+def test_sessions_report_cache_use(opened: Farm) -> None:
     farm, name = opened, user()
     before = farm.get("/sessions").json["active_sessions"]
     body = conversation(ran(rows("s")))
@@ -376,7 +374,7 @@ def test_sessions_say_what_the_cache_did(opened: Farm) -> None:
     assert farm.get("/sessions?limit=0").status == 400
 
 
-def test_a_request_that_comes_again_counts_once_as_it_was_answered_last(
+def test_repeated_request_counts_once_with_last_answer(
     opened: Farm,
 ) -> None:
     farm, before, ada = opened, _count(opened), user()
@@ -395,7 +393,7 @@ def test_a_request_that_comes_again_counts_once_as_it_was_answered_last(
     assert _count(farm) == before + 2
 
 
-def test_users_and_models_beyond_the_bound_fold_into_other(own_farm: Callable[..., Farm]) -> None:
+def test_users_and_models_beyond_limit_become_other(own_farm: Callable[..., Farm]) -> None:
     farm = own_farm(books_max_users=2, books_max_models=1).start(cpu=0, gpu=0)
     for name in ("a", "b", "c", "d", "a"):
         farm.post({**conversation(), "model": f"model-{name}"}, name)
@@ -404,7 +402,7 @@ def test_users_and_models_beyond_the_bound_fold_into_other(own_farm: Callable[..
     assert {r["model"]: r["requests"] for r in body["by_model"]} == {"model-a": 2, "other": 3}
 
 
-def test_a_retrieval_is_counted(opened: Farm) -> None:
+def test_counts_retrieval(opened: Farm) -> None:
     farm = opened
     before = _metrics(farm)["headroom_retrievals_total"]
     digest = farm.post(conversation(ran(events("r"))), "ada").json["ccr_hashes"][0]
@@ -413,7 +411,7 @@ def test_a_retrieval_is_counted(opened: Farm) -> None:
     assert _metrics(farm)["headroom_retrievals_total"] == before + 1
 
 
-def test_without_redis_the_books_say_so_and_nothing_is_lost(opened: Farm) -> None:
+def test_records_survive_while_redis_is_down(opened: Farm) -> None:
     farm, before = opened, _count(opened)
     until("all is on disk", lambda: _metrics(farm)["headroom_ledger_buffer_bytes"] == 0)
     farm.post(conversation(), "ada")
@@ -436,9 +434,7 @@ def test_without_redis_the_books_say_so_and_nothing_is_lost(opened: Farm) -> Non
     assert _count(farm) == before + 6
 
 
-def test_an_export_restores_into_an_empty_redis_only(
-    opened: Farm, own_farm: Callable[..., Farm]
-) -> None:
+def test_export_restores_only_into_empty_redis(opened: Farm, own_farm: Callable[..., Farm]) -> None:
     farm, other = opened, own_farm()
     other.start_redis()
     for i in range(3):
@@ -464,7 +460,7 @@ def test_an_export_restores_into_an_empty_redis_only(
     assert _count(farm) == count
 
 
-def test_nothing_secret_is_logged(opened: Farm) -> None:
+def test_logs_contain_no_secret(opened: Farm) -> None:
     farm = opened
     planted = f"password={PASSWORD_LIKE} {events(PASSWORD_LIKE)}"
     headers = {"authorization": f"Bearer {KEY}", "traceparent": f"00-{'a' * 32}-{'b' * 16}-01"}
@@ -488,7 +484,7 @@ def _cli(farm: Farm, *arguments: str, stdin: bytes = b"") -> subprocess.Complete
     return subprocess.run(command, env=farm.environment, input=stdin, capture_output=True)
 
 
-def test_users_of_odd_names_are_kept_apart(opened: Farm) -> None:
+def test_odd_user_names_stay_distinct(opened: Farm) -> None:
     farm = opened
 
     def users() -> set[str]:
@@ -501,7 +497,7 @@ def test_users_of_odd_names_are_kept_apart(opened: Farm) -> None:
     assert before.isdisjoint(odd)
 
 
-def test_an_older_answer_that_arrives_late_does_not_replace_a_newer_one(
+def test_late_older_answer_does_not_replace_newer(
     opened: Farm,
 ) -> None:
     farm = opened

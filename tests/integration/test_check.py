@@ -28,20 +28,20 @@ def settings(farm: Farm) -> Settings:
     return Settings(host="0.0.0.0", port=farm.port, redis_url=farm.redis_url)
 
 
-def test_a_part_that_works_is_healthy(farm: Farm, settings: Settings) -> None:
+def test_working_process_is_healthy(farm: Farm, settings: Settings) -> None:
     assert "lives" in check_api(settings)
     said = check_worker(settings, strict=True)
     assert f"cpu-{HOST}-" in said
     assert f"gpu-{HOST}-" in said
 
 
-def test_a_front_end_that_does_not_answer_is_not(settings: Settings) -> None:
+def test_silent_front_end_is_unhealthy(settings: Settings) -> None:
     dead = settings.model_copy(update={"port": free_port()})
     with pytest.raises(Unhealthy, match="no answer"):
         check_api(dead)
 
 
-def test_another_hosts_worker_and_an_old_heartbeat_are_not_this_ones(
+def test_ignores_other_hosts_and_old_heartbeats(
     farm: Farm, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: f"{HOST}-other")
@@ -51,7 +51,7 @@ def test_another_hosts_worker_and_an_old_heartbeat_are_not_this_ones(
         check_worker(settings, strict=False)
 
 
-def test_worker_of_longer_host_name_is_not_ours(
+def test_ignores_worker_of_longer_host_name(
     farm: Farm, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = time.time()
@@ -79,7 +79,7 @@ Hangs(load_settings(), Engines("cpu", None)).run()
 """
 
 
-def test_a_worker_whose_loop_hangs_is_not_healthy_and_ends(
+def test_worker_with_hung_loop_becomes_unhealthy_and_ends(
     farm: Farm, settings: Settings, tmp_path: Path
 ) -> None:
     apart = settings.model_copy(update={"redis_url": farm.redis_url.replace("/0", "/7")})
@@ -116,18 +116,18 @@ def test_a_worker_whose_loop_hangs_is_not_healthy_and_ends(
         client.close()
 
 
-def test_a_redis_that_is_away_is_no_reason_to_restart_a_worker(settings: Settings) -> None:
+def test_unreachable_redis_does_not_restart_worker(settings: Settings) -> None:
     away = settings.model_copy(update={"redis_url": f"redis://127.0.0.1:{free_port()}/0"})
     assert "Redis does not answer" in check_worker(away, strict=False)
     with pytest.raises(Unhealthy, match="Redis does not answer"):
         check_worker(away, strict=True)
 
 
-def test_a_whole_farm_shows_itself(farm: Farm) -> None:
+def test_check_farm_accepts_complete_farm(farm: Farm) -> None:
     assert '"text_engines"' in check_farm(f"{farm.url}/", provider=None, seconds=30)
 
 
-def test_a_farm_without_the_provider_or_without_a_pool_is_not_whole(
+def test_check_farm_rejects_missing_provider_or_pool(
     farm: Farm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(Unhealthy, match="no text engine on cuda: text_crusher on native"):
@@ -143,7 +143,7 @@ def test_a_farm_without_the_provider_or_without_a_pool_is_not_whole(
             check_farm(farm.url, provider=None, seconds=0)
 
 
-def test_a_failed_check_ends_with_a_status_and_one_line() -> None:
+def test_failed_check_prints_one_line() -> None:
     command = [sys.executable, "-P", "-m", "deploy.cli", "check", "api", "--port", str(free_port())]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 2

@@ -46,7 +46,7 @@ def test_sees_worker_whose_clock_is_wrong(own_farm: Callable[..., Farm], wrong: 
     until("it is missed", lambda: farm.get("/readyz").json["checks"]["cpu_workers"] == 0)
 
 
-def test_session_of_another_front_end_outlives_wrong_clock(
+def test_session_survives_front_end_with_wrong_clock(
     own_farm: Callable[..., Farm], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     farm = own_farm()

@@ -55,7 +55,7 @@ def _local(address: str) -> bool:
     return address.endswith("7F") or address == "00000000000000000000000001000000"
 
 
-def test_no_process_talks_off_the_machine_or_writes_elsewhere(
+def test_processes_connect_and_write_only_locally(
     own_farm: Callable[..., Farm], tmp_path: Path
 ) -> None:
     farm = own_farm(deadline_ms=30_000)

@@ -110,7 +110,7 @@ def test_totals_equal_the_answers_through_kills(own_farm: Callable[..., Farm]) -
     assert by_user == {f"user-{i}": len(c.answers) for i, c in enumerate(clients)}
 
 
-def test_a_caller_who_gives_up_is_counted_once(own_farm: Callable[..., Farm]) -> None:
+def test_abandoned_request_counts_once(own_farm: Callable[..., Farm]) -> None:
     farm = own_farm().start(cpu=0, gpu=0)
     body = json.dumps(conversation(ran(rows("gone")))).encode()
     head = (

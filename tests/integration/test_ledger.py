@@ -96,7 +96,7 @@ def test_wrong_host_clock_deletes_no_rows(
 
 
 @pytest.mark.parametrize("at", [0.0, time.time() + 500 * DAY], ids=["past", "future"])
-def test_entry_of_clock_set_since_is_booked_now(empty: Farm, at: float) -> None:
+def test_entry_with_wrong_clock_is_recorded_now(empty: Farm, at: float) -> None:
     books, now = Books(empty), datetime.now(UTC)
     books.send(_entry(at))
     days = {day_of(now), day_of(now + timedelta(minutes=10))}  # midnight may come between
@@ -117,7 +117,7 @@ def test_script_names_buckets_as_python_does(empty: Farm) -> None:
     assert "t|corrected" not in books.counters("life")
 
 
-def test_ended_buckets_go_when_an_hour_begins(empty: Farm) -> None:
+def test_expired_buckets_are_deleted_each_hour(empty: Farm) -> None:
     books, now = Books(empty, books_days=10), time.time()
     books.send(_entry(now - 3 * DAY))
     old = day_of(datetime.fromtimestamp(now - 3 * DAY, UTC))
@@ -127,7 +127,7 @@ def test_ended_buckets_go_when_an_hour_begins(empty: Farm) -> None:
     assert books.counters("life")["t|requests"] == "2"
 
 
-def test_full_table_gives_unused_names_away(empty: Farm) -> None:
+def test_full_table_reuses_slots_of_unused_names(empty: Farm) -> None:
     books, now = Books(empty, books_max_users=3, books_max_models=1), time.time()
     best = {"best": 700, "best_detail": "the best"}
     books.send(_entry(now, "a", **best), _entry(now, "b"), _entry(now, "c"), _entry(now, "d"))
@@ -142,7 +142,7 @@ def test_full_table_gives_unused_names_away(empty: Farm) -> None:
     assert books.counters(f"{today}:users")["u|a|requests"] == "1"  # days keep what they have
 
 
-def test_name_in_use_keeps_its_place(empty: Farm) -> None:
+def test_name_in_use_keeps_its_slot(empty: Farm) -> None:
     books, now = Books(empty, books_max_users=1), time.time()
     books.send(_entry(now, "a"))
     empty.redis.zadd(keys.books("used:users"), {"a": now - NAME_UNUSED.total_seconds() - 1})
@@ -150,7 +150,7 @@ def test_name_in_use_keeps_its_place(empty: Farm) -> None:
     assert _requests(books) == {"a": 2, "other": 1}
 
 
-def test_unused_models_and_transforms_give_way(empty: Farm, monkeypatch: Any) -> None:
+def test_unused_models_and_transforms_are_replaced(empty: Farm, monkeypatch: Any) -> None:
     monkeypatch.setattr("api.accounting.ledger._TRANSFORMS", 1)
     books, now = Books(empty, books_max_models=1), time.time()
 
@@ -207,7 +207,7 @@ def test_entries_written_during_waitaof_stay_unsure(
     asyncio.run(play())
 
 
-def test_a_redis_that_comes_back_without_the_last_entries_gets_them_again(
+def test_resends_entries_lost_by_redis(
     own_farm: Callable[..., Farm], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.accounting.ledger._BARRIER_SECONDS", 3600.0)
@@ -240,7 +240,7 @@ def test_a_redis_that_comes_back_without_the_last_entries_gets_them_again(
     assert life[b"t\x1ferrors"] == b"5"
 
 
-def test_a_question_waits_for_what_was_answered_before_it_but_not_long(
+def test_report_waits_briefly_for_earlier_entries(
     own_farm: Callable[..., Farm], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.accounting.ledger._WAIT_SECONDS", 60.0)
@@ -270,7 +270,7 @@ def test_a_question_waits_for_what_was_answered_before_it_but_not_long(
     assert farm.redis.hget(keys.books("life"), "t\x1ferrors") == b"201"
 
 
-def test_what_is_found_lost_while_a_batch_is_sent_is_sent_again(
+def test_resends_loss_found_during_a_batch(
     own_farm: Callable[..., Farm], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The barrier must not put lines in front of a batch whose end takes as many off."""
@@ -313,9 +313,7 @@ def test_what_is_found_lost_while_a_batch_is_sent_is_sent_again(
 
 
 @pytest.mark.parametrize("cost", [0, 7, 10**17])
-def test_running_totals_of_a_free_model_and_of_sums_beyond_a_double(
-    own_farm: Callable[..., Farm], cost: int
-) -> None:
+def test_running_totals_are_exact_beyond_a_double(own_farm: Callable[..., Farm], cost: int) -> None:
     farm = own_farm()
     farm.start_redis()
     row = [(name, str(n)) for name, n in (("saved", 5), ("cost", cost)) if n]

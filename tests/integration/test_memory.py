@@ -24,7 +24,7 @@ def _resident(api: Process) -> int:
     return max(sizes)
 
 
-def test_a_front_ends_memory_stops_growing(own_farm: Callable[..., Farm]) -> None:
+def test_memory_of_front_end_stops_growing(own_farm: Callable[..., Farm]) -> None:
     farm = own_farm(memo_bytes=MEMO)
     farm.start_redis()
     api = farm.start_api()

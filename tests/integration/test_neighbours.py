@@ -66,9 +66,7 @@ def _retrieved_by_mcp(farm: Farm, url: str, workspace: Path, *digests: str) -> l
     return asyncio.run(retrieve())
 
 
-def test_headrooms_mcp_server_retrieves_what_the_farm_compressed(
-    farm: Farm, tmp_path: Path
-) -> None:
+def test_headrooms_mcp_server_retrieves_original(farm: Farm, tmp_path: Path) -> None:
     # The MCP server sends no user header, so its user is the anonymous one.
     digest = post(farm.url, conversation(ran(events(user())))).json["ccr_hashes"][0]
     found, missed = _retrieved_by_mcp(farm, farm.url, tmp_path, digest, "abcdefabcdef")
@@ -76,7 +74,7 @@ def test_headrooms_mcp_server_retrieves_what_the_farm_compressed(
     assert "step" not in missed
 
 
-def test_headrooms_mcp_server_has_a_token_in_its_address(guarded: Farm, tmp_path: Path) -> None:
+def test_headrooms_mcp_server_sends_token_from_address(guarded: Farm, tmp_path: Path) -> None:
     headers = {"authorization": f"Bearer {GATEWAY}", "x-maas-username": "ada"}
     body = conversation(ran(events(user())))
     digest = post(guarded.url, body, headers).json["ccr_hashes"][0]
@@ -94,7 +92,7 @@ def test_headrooms_mcp_server_has_a_token_in_its_address(guarded: Farm, tmp_path
 @pytest.mark.parametrize(
     "given", ["Basic", "Basic !", "Basic /w==", "Basic YWRh", "Basic YWRhOg=="]
 )
-def test_basic_credentials_without_a_token_are_refused(guarded: Farm, given: str) -> None:
+def test_rejects_basic_credentials_without_token(guarded: Farm, given: str) -> None:
     answer = request(
         guarded.url, "GET", "/v1/retrieve/abcdefabcdef", None, {"authorization": given}
     )

@@ -70,7 +70,7 @@ async def _read(settings: Settings, *models: str) -> list[Price]:
         return [prices.price_of(model) for model in models]
 
 
-def test_the_new_schema(postgres: Postgres) -> None:
+def test_reads_new_schema(postgres: Postgres) -> None:
     postgres.make(NEW, REAL)
     asked = ("gpt-4o-mini", "gpt-4o-mini-2024-07-18", "local-llama", "unheard-of", "")
     mini, dated, local, missing, empty = asyncio.run(_read(_settings(postgres.dsn), *asked))
@@ -80,7 +80,7 @@ def test_the_new_schema(postgres: Postgres) -> None:
     assert missing == empty == Price(Decimal("15.0000"), True, None)
 
 
-def test_reads_cache_prices_and_takes_unfilled_ones_as_missing(postgres: Postgres) -> None:
+def test_unfilled_cache_prices_are_missing(postgres: Postgres) -> None:
     postgres.make(NEW, REAL)
     postgres.execute(
         "ALTER TABLE model_pricing ADD cache_write_cost_per_mtok NUMERIC(10,4) NOT NULL DEFAULT 0",
@@ -105,7 +105,7 @@ def test_reads_cache_prices_and_takes_unfilled_ones_as_missing(postgres: Postgre
     ]
 
 
-def test_the_schema_of_the_compose_profile(postgres: Postgres) -> None:
+def test_reads_schema_of_compose_profile(postgres: Postgres) -> None:
     schema = Path(__file__).parents[2] / "deploy/docker/metering.sql"
     postgres.execute("DROP TABLE IF EXISTS model_pricing", schema.read_text())
     owner = f"postgresql://owner@127.0.0.1:{postgres.port}/postgres"
@@ -114,7 +114,7 @@ def test_the_schema_of_the_compose_profile(postgres: Postgres) -> None:
     assert (pro.per_mtok, pro.fallback) == (Decimal("1.25"), False)
 
 
-def test_the_old_schema(postgres: Postgres) -> None:
+def test_reads_old_schema(postgres: Postgres) -> None:
     postgres.make(OLD, {"gpt-4o": "0.0025", "odd": "NULL"})
     gpt, odd = asyncio.run(_read(_settings(postgres.dsn), "gpt-4o", "odd"))
     assert gpt == Price(Decimal("2.5000"), False, "gpt-4o")
@@ -158,7 +158,7 @@ def test_skips_overflowing_row_of_old_schema(postgres: Postgres, column: str) ->
     assert (good.per_mtok, large.fallback) == (Decimal("2.0000"), True)
 
 
-def test_skips_rows_whose_model_is_no_text(postgres: Postgres) -> None:
+def test_skips_rows_with_non_text_model(postgres: Postgres) -> None:
     postgres.make(_table("float8").replace("model TEXT", "model INT"), {"4": "2"})
     (price,) = asyncio.run(_read(_settings(postgres.dsn), "4"))
     assert price.fallback
@@ -187,7 +187,7 @@ def _table(column: str) -> str:
       input_cost_per_mtok {column})"""
 
 
-def test_parts_instead_of_a_dsn(postgres: Postgres) -> None:
+def test_connects_with_single_settings_without_dsn(postgres: Postgres) -> None:
     postgres.make(NEW, REAL)
     settings = _settings(
         None,
@@ -202,7 +202,7 @@ def test_parts_instead_of_a_dsn(postgres: Postgres) -> None:
     assert postgres.password not in repr(settings)
 
 
-def test_a_server_that_dies_and_returns_keeps_the_last_prices() -> None:
+def test_keeps_last_prices_while_server_is_down() -> None:
     server = Postgres()
 
     async def play() -> None:
@@ -228,7 +228,7 @@ def test_a_server_that_dies_and_returns_keeps_the_last_prices() -> None:
         server.remove()
 
 
-def test_a_slow_server_is_cut_off_and_the_last_prices_stand(postgres: Postgres) -> None:
+def test_keeps_last_prices_when_server_is_slow(postgres: Postgres) -> None:
     postgres.make(NEW, REAL)
 
     async def play() -> None:
@@ -243,7 +243,7 @@ def test_a_slow_server_is_cut_off_and_the_last_prices_stand(postgres: Postgres) 
     asyncio.run(play())
 
 
-def test_its_transactions_cannot_write(postgres: Postgres) -> None:
+def test_transactions_are_read_only(postgres: Postgres) -> None:
     postgres.make(NEW, REAL)
     postgres.execute("GRANT UPDATE ON model_pricing TO reader")
 
@@ -259,7 +259,7 @@ def test_its_transactions_cannot_write(postgres: Postgres) -> None:
     asyncio.run(play())
 
 
-def test_without_a_database_nothing_is_opened() -> None:
+def test_without_database_opens_no_connection() -> None:
     async def play() -> None:
         async with _running(_settings(None, cost_per_mtok="7.25")) as prices:
             assert prices.state == "not_configured"
@@ -272,7 +272,7 @@ def test_without_a_database_nothing_is_opened() -> None:
 @given(
     st.dictionaries(st.text("ab-4", min_size=1, max_size=6), st.integers(0, 99)), st.text("ab-4")
 )
-def test_the_longest_prefix_wins(table: dict[str, int], model: str) -> None:
+def test_longest_model_prefix_wins(table: dict[str, int], model: str) -> None:
     prices = Prices(_settings(None))
     prices._succeeded([(name, Decimal(price)) for name, price in table.items()])
     prefixes = [model[:n] for n in range(len(model), 0, -1) if model[:n] in table]
@@ -281,7 +281,7 @@ def test_the_longest_prefix_wins(table: dict[str, int], model: str) -> None:
     assert found.fallback is (not prefixes)
 
 
-def test_a_farm_prices_its_answers_and_history_keeps_the_price_it_had(
+def test_history_keeps_the_price_of_its_time(
     own_farm: Callable[..., Farm], postgres: Postgres
 ) -> None:
     postgres.make(NEW, {"claude": "3", "free": "0"})

@@ -46,7 +46,7 @@ def test_pins_version_whose_private_names_are_used(name: str) -> None:
     assert pin.partition("==")[2] == version(name)
 
 
-def test_keys_are_where_rq_looks_for_them(client: redis.Redis) -> None:
+def test_keys_match_those_of_rq(client: redis.Redis) -> None:
     queue = Queue("cpu", connection=client)
     worker = SimpleWorker([queue], connection=client, name="w", serializer=JSONSerializer)
     assert queue.key == keys.queue("cpu")
@@ -57,7 +57,7 @@ def test_keys_are_where_rq_looks_for_them(client: redis.Redis) -> None:
     assert f"rq:workers:{queue.name}" == WORKERS_BY_QUEUE_KEY % queue.name
 
 
-def test_worker_overrides_nothing_of_rqs_by_chance(client: redis.Redis) -> None:
+def test_worker_overrides_only_listed_rq_methods(client: redis.Redis) -> None:
     worker = SimpleWorker(["cpu"], connection=client, name="w")
     theirs = {n for n in {*dir(SimpleWorker), *vars(worker)} if not n.startswith("__")}
     ours = {n for n in vars(FarmWorker) if not n.startswith("__")}
@@ -79,7 +79,7 @@ def test_death_penalty_of_rq_ends_a_call() -> None:
         signal.pause()
 
 
-def test_redis_py_has_what_a_clusters_scripts_need() -> None:
+def test_redis_py_supports_scripts_on_clusters() -> None:
     assert {"policy_resolver", *_PATIENCE} <= inspect.signature(RedisCluster).parameters.keys()
     assert _PATIENCE.keys() <= inspect.signature(asynchronous.RedisCluster).parameters.keys()
     assert "_policy_resolver" in inspect.getsource(ClusterPipeline.__init__)

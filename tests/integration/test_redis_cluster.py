@@ -134,7 +134,7 @@ def _by_user(cluster: Cluster, numbers: range) -> dict[bytes, set[tuple[int, int
     return found
 
 
-def test_a_user_lies_in_one_slot_and_users_are_spread(farm: Farm, cluster: Cluster) -> None:
+def test_user_keys_share_slot_on_cluster(farm: Farm, cluster: Cluster) -> None:
     names = [cluster.user_of(number) for number in range(3) for _ in range(2)]
     for name in names:
         body = conversation(ran(events(user())), ran(rows(user()), "b"))
@@ -164,7 +164,7 @@ def _retrieve(farm: Farm, digest: str, name: str) -> int:
     return request(farm.url, "GET", f"/v1/retrieve/{digest}", None, headers).status
 
 
-def test_a_node_that_dies_costs_only_its_own_users(farm: Farm, cluster: Cluster) -> None:
+def test_dead_node_affects_only_its_users(farm: Farm, cluster: Cluster) -> None:
     theirs, ours = cluster.user_of(1), [cluster.user_of(0), cluster.user_of(2)]
     for name in (theirs, *ours):
         until("it compresses", lambda name=name: _compresses(farm, name))
@@ -190,7 +190,7 @@ def test_a_node_that_dies_costs_only_its_own_users(farm: Farm, cluster: Cluster)
     until("all nodes are there", lambda: farm.get("/readyz").json["checks"]["state"] == "ok")
 
 
-def test_a_replica_takes_over(farm: Farm, cluster: Cluster) -> None:
+def test_replica_takes_over(farm: Farm, cluster: Cluster) -> None:
     name, known = cluster.user_of(0), conversation(ran(events(user())))
     (digest, *_) = _answered(farm, known, name).json["ccr_hashes"]
     assert cluster.client(0).wait(1, 2000) == 1

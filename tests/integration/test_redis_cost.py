@@ -34,7 +34,7 @@ def _idle(target: Target, seconds: float) -> int:
     return spent(target).since(before).traffic.commands
 
 
-def test_a_request_of_cached_blocks_costs_few_commands(own_farm: Callable[..., Farm]) -> None:
+def test_cached_request_costs_few_redis_commands(own_farm: Callable[..., Farm]) -> None:
     farm = own_farm(worker_heartbeat_seconds=1)
     farm.start_redis()
     farm.start_worker("cpu")
@@ -69,7 +69,7 @@ def test_a_request_of_cached_blocks_costs_few_commands(own_farm: Callable[..., F
     assert shown[-1] == json.loads(kept)
 
 
-def test_sums_of_the_books_are_exact_beyond_what_a_double_holds(
+def test_usage_sums_are_exact_beyond_a_double(
     own_farm: Callable[..., Farm],
 ) -> None:
     farm = own_farm(cost_per_mtok="999999.9999").start(gpu=0)

@@ -157,7 +157,7 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
 # ── least privilege ─────────────────────────────────────────────────────────────────
 
 
-def test_a_farm_of_least_privilege_does_all_it_is_for(rig: Rig) -> None:
+def test_least_privilege_users_suffice_for_everything(rig: Rig) -> None:
     rig.root.acl_log_reset()
     name, body = user(), conversation(ran(events(user())))
     first = rig.post(body, name).json
@@ -179,7 +179,7 @@ def test_a_farm_of_least_privilege_does_all_it_is_for(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("name", ["api", "worker", "admin"])
-def test_a_users_rights_end_at_his_own_commands_and_keys(rig: Rig, name: str) -> None:
+def test_redis_user_has_only_needed_rights(rig: Rig, name: str) -> None:
     client = rig.valkey.client(username=f"headroom-{name}", password=rig.passwords[name])
     denied: list[tuple[str, ...]] = [
         ("FLUSHALL",),
@@ -215,9 +215,7 @@ def test_a_users_rights_end_at_his_own_commands_and_keys(rig: Rig, name: str) ->
 
 
 @pytest.mark.parametrize(("name", "scripts"), [("api", FRONT_END), ("worker", WORKER)])
-def test_every_command_of_a_script_is_granted_to_who_runs_it(
-    name: str, scripts: tuple[str, ...]
-) -> None:
+def test_acl_grants_every_command_of_scripts(name: str, scripts: tuple[str, ...]) -> None:
     line = re.search(rf"^user headroom-{name} .*$", (ACL / "users.acl").read_text(), re.M)
     assert line
     granted = set(re.findall(r"\+(\w+)", line[0]))
@@ -225,7 +223,7 @@ def test_every_command_of_a_script_is_granted_to_who_runs_it(
         assert {c.lower() for c in re.findall(r"call\('([A-Z]+)'", script(one))} <= granted
 
 
-def test_a_server_that_nobody_we_trust_signed_is_not_spoken_to(rig: Rig) -> None:
+def test_rejects_server_with_untrusted_certificate(rig: Rig) -> None:
     ended = rig.runs("admin", "export", redis_ca_file=rig.directory / "stranger.pem")
     assert ended.returncode == 2
     assert rig.passwords["admin"] not in ended.stdout + ended.stderr
@@ -310,7 +308,7 @@ def _loaded(rig: Rig) -> None:
     ],
     ids=["restarted", "paused", "out-of-memory", "read-only", "password-rotated", "loading"],
 )
-def test_a_fault_is_answered_for_and_seen_and_over_when_it_is_over(
+def test_redis_fault_is_reported_and_recovers(
     rig: Rig,
     harm: Callable[[Rig], None],
     heal: Callable[[Rig], None],
@@ -359,7 +357,7 @@ def test_a_fault_is_answered_for_and_seen_and_over_when_it_is_over(
     assert [entry for entry in rig.root.acl_log() if entry["reason"] != "auth"] == []
 
 
-def test_a_reply_that_is_cut_off_is_found_in_the_cache(rig: Rig) -> None:
+def test_finds_truncated_reply_in_cache(rig: Rig) -> None:
     cuts = rig.front.cuts
     rig.front.cut_after = 2000  # the only replies so long that a front end gets are forms
     found = rig.post(conversation(ran(rows(user()))), user()).json
@@ -368,7 +366,7 @@ def test_a_reply_that_is_cut_off_is_found_in_the_cache(rig: Rig) -> None:
     assert found["degraded"] == []
 
 
-def test_connections_cut_anywhere_cost_at_most_the_request_at_hand(rig: Rig) -> None:
+def test_cut_connection_affects_only_current_request(rig: Rig) -> None:
     for proxy in (rig.front, rig.back):
         for bytes_through in (0, 1, 5, 40):
             proxy.cut_after = bytes_through

@@ -70,7 +70,7 @@ def farm(servers: Set, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Far
         farm.stop()
 
 
-def test_a_failover_costs_nobody_an_answer_and_no_entry(servers: Set, farm: Farm) -> None:
+def test_failover_loses_no_answer_and_no_entry(servers: Set, farm: Farm) -> None:
     asked = 0
 
     def post(body: Any, name: str) -> dict[str, Any]:

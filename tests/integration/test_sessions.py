@@ -40,9 +40,7 @@ def _changes(before: list[bytes], after: list[bytes]) -> list[int]:
 
 
 @pytest.mark.parametrize("shape", ["anthropic", "openai"])
-def test_a_replayed_session_keeps_its_bytes_and_reports_savings_on_every_turn(
-    farm: Farm, shape: str
-) -> None:
+def test_replayed_session_keeps_bytes_and_savings(farm: Farm, shape: str) -> None:
     name = user()
     last: list[bytes] = []
     saved: list[int] = []
@@ -70,7 +68,7 @@ def test_a_replayed_session_keeps_its_bytes_and_reports_savings_on_every_turn(
     assert again.json["tokens_saved"] == saved[-1]
 
 
-def test_a_front_end_without_its_memory_gives_the_same_bytes(
+def test_restarted_front_end_gives_same_session_bytes(
     own_farm: Callable[..., Farm],
 ) -> None:
     farm = own_farm().start()
@@ -113,7 +111,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
         yield farm.start(gpu=0)
 
 
-def test_the_session_cache_is_bounded_and_everything_of_a_user_expires(small: Farm) -> None:
+def test_session_cache_is_bounded_and_expires(small: Farm) -> None:
     farm, name = small, user()
     for number in range(12):
         farm.post(conversation(ran(rows(f"{name}{number}"))), name)
@@ -127,7 +125,7 @@ def test_the_session_cache_is_bounded_and_everything_of_a_user_expires(small: Fa
     until("none is taken", lambda: farm.redis.llen(keys.taken("cpu")) == 0)
 
 
-def test_the_oldest_users_sessions_end_beyond_the_bound(small: Farm) -> None:
+def test_evicts_oldest_sessions_beyond_limit(small: Farm) -> None:
     farm = small
     names = [user() for _ in range(4)]
     for name in names:

@@ -18,7 +18,7 @@ from shared.settings import Settings
 from ..farm import Farm
 
 
-def test_invented_users_end_only_their_tenants_sessions(own_farm: Callable[..., Farm]) -> None:
+def test_invented_users_evict_only_own_tenants_sessions(own_farm: Callable[..., Farm]) -> None:
     farm = own_farm()
     farm.start_redis()
     settings = Settings(  # type: ignore[call-arg, unused-ignore]
@@ -55,5 +55,5 @@ def test_invented_users_end_only_their_tenants_sessions(own_farm: Callable[..., 
         (f"{PLAYGROUND}\tother\talice", "alice"),
     ],
 )
-def test_name_says_which_tenant_answers_for_it(name: str, tenant: str) -> None:
+def test_user_name_contains_its_tenant(name: str, tenant: str) -> None:
     assert keys.tenant_of(name) == tenant

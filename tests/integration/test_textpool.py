@@ -55,9 +55,7 @@ def _enqueue(farm: Farm, texts: list[str], *, late_ms: int = 0) -> list[str]:
     return ids
 
 
-def test_what_waits_is_one_batch_and_one_bad_text_fails_alone(
-    own_farm: Callable[..., Farm], model: Path
-) -> None:
+def test_queued_texts_are_one_batch(own_farm: Callable[..., Farm], model: Path) -> None:
     farm = own_farm(model_dir=model, deadline_ms=30_000).start(cpu=0)
     until("the engine is known", lambda: _engines(farm))
     assert [(e["engine"], e["provider"], e["workers"]) for e in _engines(farm)] == [
@@ -87,7 +85,7 @@ def test_what_waits_is_one_batch_and_one_bad_text_fails_alone(
     until("nothing is left", lambda: farm.redis.llen(keys.taken("gpu")) == 0)
 
 
-def test_a_text_can_be_had_back(own_farm: Callable[..., Farm], model: Path) -> None:
+def test_compressed_text_is_retrievable(own_farm: Callable[..., Farm], model: Path) -> None:
     farm = own_farm(model_dir=model).start(cpu=0)
     name, text = user(), plain_prose("back")
     (digest,) = farm.post(_asked(text), name).json["ccr_hashes"]
@@ -95,7 +93,7 @@ def test_a_text_can_be_had_back(own_farm: Callable[..., Farm], model: Path) -> N
     assert found.json["original_content"] == text
 
 
-def test_who_has_gone_is_dropped_and_counted(own_farm: Callable[..., Farm], model: Path) -> None:
+def test_drops_and_counts_expired_job(own_farm: Callable[..., Farm], model: Path) -> None:
     farm = own_farm(model_dir=model)
     farm.start_redis()
     _enqueue(farm, [plain_prose("gone")], late_ms=60_001)
@@ -118,7 +116,7 @@ ModelSession._run = lambda *given: threading.Event().wait() if warm else run(*gi
 """A worker whose model never comes to an end."""
 
 
-def test_a_worker_killed_while_the_model_runs_costs_no_answer(
+def test_worker_killed_during_inference_loses_no_answer(
     own_farm: Callable[..., Farm], model: Path
 ) -> None:
     farm = own_farm(model_dir=model, deadline_ms=60_000, log_level="debug").start(cpu=0, gpu=0)
@@ -168,9 +166,7 @@ ModelSession._run = run
 """
 
 
-def test_a_worker_whose_model_breaks_ends_and_the_next_one_works(
-    own_farm: Callable[..., Farm], model: Path
-) -> None:
+def test_worker_with_broken_model_is_replaced(own_farm: Callable[..., Farm], model: Path) -> None:
     farm = own_farm(model_dir=model).start(cpu=0, gpu=0)
     breaks = farm.start_worker("gpu", _BREAKS)
     farm.until_ready(cpu=0)
@@ -191,7 +187,7 @@ def test_a_worker_whose_model_breaks_ends_and_the_next_one_works(
 
 
 @pytest.mark.parametrize("kind", ["none", "foreign"])
-def test_without_a_usable_model_text_crusher_runs_and_says_so(
+def test_runs_text_crusher_without_usable_model(
     own_farm: Callable[..., Farm], tmp_path: Path, kind: str
 ) -> None:
     directory = tmp_path / "m"

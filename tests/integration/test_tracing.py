@@ -43,7 +43,7 @@ def collector() -> Iterator[Any]:
     server.server_close()
 
 
-def test_spans_of_request_and_jobs_hang_together(
+def test_request_and_job_spans_form_one_trace(
     own_farm: Callable[..., Farm], collector: Any
 ) -> None:
     farm = own_farm(otel_endpoint=f"http://127.0.0.1:{collector.server_port}").start()
@@ -58,7 +58,7 @@ def test_spans_of_request_and_jobs_hang_together(
         assert spans[f"headroom-farm-worker-{pool}"].parent_span_id == request.span_id
 
 
-def test_a_trace_that_is_none_is_not_passed_on(farm: Farm) -> None:
+def test_ignores_malformed_traceparent(farm: Farm) -> None:
     for bad in ("nonsense", f"00-{'0' * 32}-{SPAN}-01", f"00-{TRACE}-{SPAN}"):
         name = user()
         answer = farm.post(
@@ -69,7 +69,7 @@ def test_a_trace_that_is_none_is_not_passed_on(farm: Farm) -> None:
         assert '"trace_id": null' in line
 
 
-def test_a_dead_collector_costs_no_request(own_farm: Callable[..., Farm]) -> None:
+def test_unreachable_collector_fails_no_request(own_farm: Callable[..., Farm]) -> None:
     farm = own_farm(otel_endpoint="http://127.0.0.1:9").start(gpu=0)
     answer = farm.post(conversation(ran(rows("x"))), "ada").json
     assert answer["tokens_saved"] > 0

@@ -93,7 +93,7 @@ def gone(parts: Iterable[int]) -> bool:
     return set(states) <= {"Z"}
 
 
-def test_it_serves_leaves_nothing_behind_and_finds_its_data_again(
+def test_stops_cleanly_and_keeps_its_data(
     own_up: Callable[[], Up],
 ) -> None:
     name, body = user(), conversation(ran(rows("kept")))
@@ -112,7 +112,7 @@ def test_it_serves_leaves_nothing_behind_and_finds_its_data_again(
     assert answers[0] == answers[1]
 
 
-def test_a_second_sigterm_ends_it_and_all_its_parts_at_once(own_up: Callable[[], Up]) -> None:
+def test_second_sigterm_kills_all_processes(own_up: Callable[[], Up]) -> None:
     up = own_up()
     parts = up.parts()
     stopped = next(pid for pid, line in parts.items() if "--pool cpu" in line)
@@ -127,7 +127,7 @@ def test_a_second_sigterm_ends_it_and_all_its_parts_at_once(own_up: Callable[[],
 
 
 @pytest.mark.parametrize("part", ["deploy.cli api", "--pool cpu", "--pool gpu", "valkey-server"])
-def test_a_part_that_is_killed_comes_back(up: Up, part: str) -> None:
+def test_restarts_killed_process(up: Up, part: str) -> None:
     killed = {p for p, line in up.parts().items() if part in line}
     assert killed
     for pid in killed:
@@ -139,7 +139,7 @@ def test_a_part_that_is_killed_comes_back(up: Up, part: str) -> None:
     until("it compresses again", up.compresses)
 
 
-def test_a_supervisor_that_is_killed_takes_its_parts_along(own_up: Callable[[], Up]) -> None:
+def test_processes_end_when_supervisor_is_killed(own_up: Callable[[], Up]) -> None:
     up = own_up()
     parts = up.parts()
     up.process.signal(signal.SIGKILL)
@@ -158,14 +158,14 @@ def test_a_supervisor_that_is_killed_takes_its_parts_along(own_up: Callable[[], 
         ([], "required"),
     ],
 )
-def test_a_wrong_option_is_said_so_with_status_2(arguments: list[str], said: str) -> None:
+def test_wrong_option_exits_with_status_2(arguments: list[str], said: str) -> None:
     done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_port_in_use_is_said_at_once(up: Up) -> None:
+def test_reports_port_in_use(up: Up) -> None:
     port = up.url.rpartition(":")[2]
     done = subprocess.run(
         [*COMMAND, "up", "--port", port, "--data-dir", str(up.data) + "2"],
@@ -182,14 +182,14 @@ def test_a_port_in_use_is_said_at_once(up: Up) -> None:
     ("url", "said"),
     [("http://127.0.0.1:9", "no answer"), ("localhost:80", "not an http"), ("x", "not an http")],
 )
-def test_the_demo_says_what_is_wrong(url: str, said: str) -> None:
+def test_demo_reports_what_is_wrong(url: str, said: str) -> None:
     done = subprocess.run([*COMMAND, "demo", url], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_the_run_of_make_shows_every_kind_saved_and_ends() -> None:
+def test_make_run_shows_savings_of_every_kind() -> None:
     command = python_module("deploy.run", "--port", "0", "--once")
     environment = {**os.environ, "http_proxy": "http://127.0.0.1:9"}  # must not matter
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
@@ -198,7 +198,7 @@ def test_the_run_of_make_shows_every_kind_saved_and_ends() -> None:
         assert f"\n{kind} " in done.stdout
 
 
-def test_a_wrong_variable_is_said_so(tmp_path: Path) -> None:
+def test_reports_invalid_environment_variable(tmp_path: Path) -> None:
     environment = {**os.environ, "HEADROOM_DEADLINE_MS": "soon"}
     done = subprocess.run(
         [*COMMAND, "up"], capture_output=True, text=True, timeout=60, env=environment, cwd=tmp_path

@@ -29,7 +29,7 @@ def _cost(farm: Farm, name: str) -> Any:
     return request(farm.url, "GET", f"/stats?user={name}").json["summary"]["cost"]
 
 
-def test_measured_money_stands_beside_the_estimate(farm: Farm) -> None:
+def test_shows_measured_cost_beside_estimate(farm: Farm) -> None:
     name = user()
     body = {**conversation(ran(rows(name))), "model": MODEL}
     assert farm.post(body, name, x_request_id=f"{name}-1").json["tokens_saved"] > 0
@@ -55,7 +55,7 @@ def test_measured_money_stands_beside_the_estimate(farm: Farm) -> None:
     assert rows_by_user[0]["requests"] == 1, "a usage is no request of its own"
 
 
-def test_usage_sent_again_counts_once(farm: Farm) -> None:
+def test_repeated_usage_counts_once(farm: Farm) -> None:
     name = user()
     body = {"request_id": "once", "model": MODEL, "usage": ANTHROPIC}
     for _ in range(3):
@@ -70,14 +70,14 @@ def test_usage_sent_again_counts_once(farm: Farm) -> None:
     assert _cost(farm, name)["measured_requests"] == 2
 
 
-def test_two_users_may_have_the_same_request_id(farm: Farm) -> None:
+def test_two_users_can_share_a_request_id(farm: Farm) -> None:
     names = user(), user()
     for name in names:
         _tell(farm, {"request_id": "same", "model": MODEL, "usage": ANTHROPIC}, name)
     assert [_cost(farm, name)["measured_requests"] for name in names] == [1, 1]
 
 
-def test_takes_upstreams_body(farm: Farm) -> None:
+def test_accepts_upstreams_body(farm: Farm) -> None:
     name = user()
     usage = {"cache_read_input_tokens": 10, "cache_creation_input_tokens": 0}
     body = {"session_id": "a session", "usage": usage}
@@ -104,7 +104,7 @@ def test_takes_upstreams_body(farm: Farm) -> None:
         {"request_id": "a", "usage": ANTHROPIC, "model": 3},
     ],
 )
-def test_refuses_a_body_that_is_no_usage(farm: Farm, body: Any) -> None:
+def test_rejects_malformed_usage_body(farm: Farm, body: Any) -> None:
     name = user()
     answer = _tell(farm, body, name)
     assert answer.status == 400

@@ -49,7 +49,7 @@ def test_generated_session_has_the_clients_shape(sessions: dict[str, list[Body]]
     assert "CrashLoopBackOff" in json.dumps(last), "the commands really ran"
 
 
-def test_client_pays_mostly_reads_without_the_farm(sessions: dict[str, list[Body]]) -> None:
+def test_client_pays_mostly_cache_reads_without_farm(sessions: dict[str, list[Body]]) -> None:
     for bodies in sessions.values():
         cache = session_of(bodies[0]["model"])
         usages = [cache.turn(body) for body in bodies]
@@ -66,7 +66,7 @@ def test_same_seed_gives_the_same_session(client: Client, tmp_path: Path) -> Non
     assert session("api-json", client, project(place)) == first
 
 
-def test_no_session_is_dearer_with_the_farm(farm: Farm, sessions: dict[str, list[Body]]) -> None:
+def test_no_session_costs_more_with_farm(farm: Farm, sessions: dict[str, list[Body]]) -> None:
     bills = replay_all(sessions, [Nothing(), Compress("farm", farm.url, responses=True)])
     assert bills.failures == []
     assert bills.dearer("farm") == []
@@ -96,7 +96,7 @@ class _Rewriting:
         return
 
 
-def test_dearer_session_is_found_though_it_sends_less(sessions: dict[str, list[Body]]) -> None:
+def test_finds_costlier_session_that_sends_less(sessions: dict[str, list[Body]]) -> None:
     name = "claude-incident"
     bills = replay_all({name: sessions[name]}, [Nothing(), _Rewriting()])
     sent = bills.bills[name]
@@ -106,7 +106,7 @@ def test_dearer_session_is_found_though_it_sends_less(sessions: dict[str, list[B
     assert report.verdicts(bills, [])[0][1] is False
 
 
-def test_what_cannot_be_measured_is_left_out_and_said(sessions: dict[str, list[Body]]) -> None:
+def test_leaves_out_target_that_cannot_be_measured(sessions: dict[str, list[Body]]) -> None:
     gone = Compress("gone", "http://127.0.0.1:1", responses=True)
     bills = replay_all(sessions, [Nothing(), gone])
     assert len(bills.failures) == 1, "it is asked once"
@@ -131,7 +131,7 @@ def test_library_answers_in_its_own_process(sessions: dict[str, list[Body]]) -> 
         library.close()
 
 
-def test_provider_plays_its_script_and_tells_usage(tmp_path: Path) -> None:
+def test_scripted_provider_reports_usage(tmp_path: Path) -> None:
     steps = SCENARIOS["review"]()[:2]
     with Provider(calls_of(steps, "claude", tmp_path)) as provider:
         body = {
@@ -163,7 +163,7 @@ def test_proxy_is_billed_by_what_it_forwards(tmp_path: Path) -> None:
             silent.turn(body)
 
 
-def test_page_keeps_its_words_around_what_was_measured(tmp_path: Path) -> None:
+def test_writes_only_between_page_markers(tmp_path: Path) -> None:
     page = tmp_path / "bill.md"
     page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
     report.write(page, "new")

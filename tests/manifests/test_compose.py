@@ -48,9 +48,7 @@ def _stages() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", PARTS)
-def test_a_services_command_is_one_the_command_line_takes(
-    compose: dict[str, Any], name: str
-) -> None:
+def test_service_commands_parse(compose: dict[str, Any], name: str) -> None:
     program, *arguments = compose["services"][name]["command"]
     assert program == "headroom-farm"
     parsed = parse(arguments)
@@ -59,7 +57,7 @@ def test_a_services_command_is_one_the_command_line_takes(
         assert parsed.pool == {"worker-cpu": "cpu"}.get(name, "gpu")
 
 
-def test_services_wait_for_redis_and_are_given_its_address(compose: dict[str, Any]) -> None:
+def test_services_depend_on_redis_and_know_it(compose: dict[str, Any]) -> None:
     for name in PARTS:
         service = compose["services"][name]
         assert service["depends_on"]["valkey"]["condition"] == "service_healthy"
@@ -70,7 +68,7 @@ def test_services_wait_for_redis_and_are_given_its_address(compose: dict[str, An
         assert int(service["stop_grace_period"].removesuffix("s")) > 8 + 2  # deadline, server
 
 
-def test_every_service_of_ours_can_be_scaled_and_is_locked_down(compose: dict[str, Any]) -> None:
+def test_services_are_scalable_and_locked_down(compose: dict[str, Any]) -> None:
     for name in (*PARTS, "valkey"):
         service = compose["services"][name]
         assert service["read_only"] is True
@@ -83,14 +81,14 @@ def test_every_service_of_ours_can_be_scaled_and_is_locked_down(compose: dict[st
             assert (program, parse(arguments).part) == ("headroom-farm", "worker")
 
 
-def test_what_is_published_is_on_loopback(compose: dict[str, Any]) -> None:
+def test_publishes_ports_only_on_loopback(compose: dict[str, Any]) -> None:
     published = {n: s["ports"] for n, s in compose["services"].items() if "ports" in s}
     assert set(published) == {"api", "prometheus", "grafana"}
     for name, ports in published.items():
         assert all(port.startswith("127.0.0.1:") for port in ports), name
 
 
-def test_profiles_are_what_the_documents_name(compose: dict[str, Any]) -> None:
+def test_profiles_match_the_documents(compose: dict[str, Any]) -> None:
     profiles = {n: s["profiles"] for n, s in compose["services"].items() if "profiles" in s}
     assert profiles == {
         "worker-gpu": ["gpu"],
@@ -100,7 +98,7 @@ def test_profiles_are_what_the_documents_name(compose: dict[str, Any]) -> None:
     }
 
 
-def test_every_file_it_mounts_is_there_and_every_volume_named(compose: dict[str, Any]) -> None:
+def test_mounted_files_and_volumes_exist(compose: dict[str, Any]) -> None:
     for name, service in compose["services"].items():
         for volume in service.get("volumes", []):
             source = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", volume).split(":")[0]
@@ -119,7 +117,7 @@ def test_docker_accepts_compose_file() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_the_image_has_the_targets_and_copies_what_is_there(compose: dict[str, Any]) -> None:
+def test_image_has_build_targets_and_copied_files(compose: dict[str, Any]) -> None:
     stages = _stages()
     used = {s["build"]["target"] for s in compose["services"].values() if "build" in s}
     assert used == {"api", "worker-cpu", "worker-gpu"} <= set(stages)
@@ -136,7 +134,7 @@ def test_the_image_has_the_targets_and_copies_what_is_there(compose: dict[str, A
 
 
 @pytest.mark.parametrize("name", ["api", "worker-cpu", "worker-gpu"])
-def test_an_image_runs_what_compose_and_the_local_runner_run(
+def test_image_command_equals_composes_and_local_runners(
     compose: dict[str, Any], name: str
 ) -> None:
     stage = _stages()[name]
@@ -150,14 +148,14 @@ def test_an_image_runs_what_compose_and_the_local_runner_run(
     assert set(variables) <= _variables()
 
 
-def test_an_image_installs_its_own_extras_and_no_other_runtime() -> None:
+def test_image_installs_only_its_extras() -> None:
     stages = _stages()
     for name, extras in [("api", "otel"), ("worker-cpu", "cpu,otel"), ("worker-gpu", "gpu,otel")]:
         assert f"pip install -c constraints.txt '.[{extras}]'" in stages[f"build-{name}"]
         assert f"COPY --from=build-{name} /venv /venv" in stages[name]
 
 
-def test_every_package_is_pinned_as_the_project_allows() -> None:
+def test_pins_satisfy_project_requirements() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     wanted = [*project["dependencies"], *extras["otel"], *extras["cpu"], *extras["gpu"]]
@@ -169,7 +167,7 @@ def test_every_package_is_pinned_as_the_project_allows() -> None:
         assert requirement.specifier.contains(pin), line
 
 
-def test_the_model_is_pulled_with_the_secret_as_the_command_line_takes_it() -> None:
+def test_image_pulls_model_with_token_secret() -> None:
     stage = _stages()["model-pulled"]
     assert "--mount=type=secret,id=hub_token" in stage
     assert "ARG HUB" not in stage  # an argument would stay in the image's history
@@ -187,7 +185,7 @@ def test_images_are_pinned(compose: dict[str, Any]) -> None:
         assert re.search(r":v?\d+\.\d+(\.\d+)?(-\w+)?(-\w+)?$", image), image
 
 
-def test_prometheus_and_grafana_find_what_they_are_told(compose: dict[str, Any]) -> None:
+def test_prometheus_and_grafana_settings_match_services(compose: dict[str, Any]) -> None:
     services = compose["services"]
     scrape = yaml.safe_load((GRAFANA / "prometheus.yml").read_text())
     mounted = {v.split(":")[1]: v.split(":")[0] for v in services["prometheus"]["volumes"]}
@@ -207,7 +205,7 @@ def test_prometheus_and_grafana_find_what_they_are_told(compose: dict[str, Any])
     assert any(board.startswith(provider["options"]["path"]) for board in boards)
 
 
-def test_the_files_commands_make_a_farm(compose: dict[str, Any], tmp_path: Path) -> None:
+def test_compose_commands_start_a_farm(compose: dict[str, Any], tmp_path: Path) -> None:
     """Run valkey, the front end and the workers as compose would, but as processes here."""
     farm = Composed(compose["services"], tmp_path)
     try:

@@ -145,7 +145,7 @@ def _objects(text: str) -> dict[tuple[str, str], Any]:
     return {(item["kind"], item["metadata"]["name"]): item for item in items}
 
 
-def test_an_empty_namespace_gets_a_farm_that_compresses(cluster: Cluster) -> None:
+def test_deploys_working_farm_into_empty_namespace(cluster: Cluster) -> None:
     done = cluster.run("--images", "reg/team/", "--tag", "v7", "--client", "gateway")
     assert done.returncode == 0, done.stderr
     assert "compresses" in done.stderr
@@ -172,7 +172,7 @@ def test_an_empty_namespace_gets_a_farm_that_compresses(cluster: Cluster) -> Non
     assert not list(cluster.folder.glob("tmp.*"))  # its work, passwords among it, is gone
 
 
-def test_again_it_keeps_passwords_and_restarts_only_for_new_settings(cluster: Cluster) -> None:
+def test_second_deploy_keeps_passwords(cluster: Cluster) -> None:
     there = [("get namespace", 0, ""), ("get secret", 0, "")]
     same = ("objects.yaml", 0, "configmap/headroom-settings unchanged")
     assert cluster.run("--images", "r", world=[*there, same]).returncode == 0
@@ -192,9 +192,7 @@ def test_again_it_keeps_passwords_and_restarts_only_for_new_settings(cluster: Cl
     assert "redis" not in restart
 
 
-def test_secrets_come_from_files_and_are_on_no_command_line(
-    cluster: Cluster, tmp_path: Path
-) -> None:
+def test_secrets_appear_on_no_command_line(cluster: Cluster, tmp_path: Path) -> None:
     files = {
         name: _file(tmp_path, name, f"hush-{name}")
         for name in ("redis-url", "tokens", "metrics-token", "smoke-token", "pricing-dsn")
@@ -221,9 +219,7 @@ def test_secrets_come_from_files_and_are_on_no_command_line(
     assert "HEADROOM_TOKENS_FILE" in {v["name"] for v in variables["env"]}
 
 
-def test_state_elsewhere_and_a_collector_are_reached_and_the_model_is_fetched_anew(
-    cluster: Cluster, tmp_path: Path
-) -> None:
+def test_deploys_with_external_state_collector_and_model(cluster: Cluster, tmp_path: Path) -> None:
     url, hub = _file(tmp_path, "state", "hush-state"), _file(tmp_path, "hub", "hush-hub")
     there = [("get secret", 0, "")]
     done = cluster.run(
@@ -248,7 +244,7 @@ def test_state_elsewhere_and_a_collector_are_reached_and_the_model_is_fetched_an
     assert state["valueFrom"]["secretKeyRef"]["name"] == "headroom-state"
 
 
-def test_it_builds_on_openshift_and_runs_what_it_built(tmp_path: Path) -> None:
+def test_deploys_images_built_on_openshift(tmp_path: Path) -> None:
     cluster = Cluster(tmp_path, "oc")
     token = _file(tmp_path, "hub", "hush-hub")
     done = cluster.run(
@@ -303,7 +299,7 @@ COMPONENTS = re.findall(r"^known='(.*)'$", SCRIPT.read_text(), re.MULTILINE)[0].
         ([*IMAGES, "--with", "gpu"], [("models check", 0, "provider  cpu")], "not run on CUDA"),
     ],
 )
-def test_what_is_missing_or_fails_is_said_and_ends_it(
+def test_failure_is_reported_and_ends_deployment(
     cluster: Cluster, arguments: list[str], world: list[tuple[str, int, str]], said: str
 ) -> None:
     done = cluster.run(*arguments, world=world)
@@ -313,7 +309,7 @@ def test_what_is_missing_or_fails_is_said_and_ends_it(
         assert not cluster.asked("apply")  # preflight comes before anything is changed
 
 
-def test_what_cannot_be_seen_is_said_and_is_no_failure(cluster: Cluster) -> None:
+def test_missing_permission_to_look_is_only_reported(cluster: Cluster) -> None:
     world = [("get nodes", NO, ""), ("--api-group=metrics", NO, "")]
     done = cluster.run(*IMAGES, "--with", "gpu", "--skip-smoke", world=world)
     assert done.returncode == 0, done.stderr
@@ -322,7 +318,7 @@ def test_what_cannot_be_seen_is_said_and_is_no_failure(cluster: Cluster) -> None
     assert not cluster.asked("demo")
 
 
-def test_without_a_command_line_it_says_so(tmp_path: Path) -> None:
+def test_reports_missing_kubectl(tmp_path: Path) -> None:
     done = Cluster(tmp_path, "").run(*IMAGES)
     assert done.returncode == 1
     assert "neither oc nor kubectl" in done.stderr
@@ -354,9 +350,7 @@ def test_wrong_option_changes_nothing(cluster: Cluster, line: str, said: str) ->
     assert not cluster.calls
 
 
-def test_a_dry_run_prints_every_object_and_changes_nothing(
-    cluster: Cluster, tmp_path: Path
-) -> None:
+def test_dry_run_prints_objects_and_changes_nothing(cluster: Cluster, tmp_path: Path) -> None:
     token = _file(tmp_path, "t", "hush-token")
     options = ["--build", "--client", "gw", "--with", "monitoring", "--tokens-file", token]
     options += ["--metrics-token-file", token, "--smoke-token-file", token]
@@ -405,7 +399,7 @@ USES: dict[str, tuple[list[str], list[str]]] = {
 }
 
 
-def test_every_option_is_taken_and_told() -> None:
+def test_every_option_is_parsed_and_documented() -> None:
     text = SCRIPT.read_text()
     told = set(re.findall(r"--[a-z-]+", text[text.index("usage:") : text.index("TEXT\n}")]))
     taken = set(re.findall(r"^        (--[a-z-]+)(?: \| -h)?\)", text, re.MULTILINE)) - {"--help"}
@@ -438,13 +432,13 @@ def traces(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]
 
 
 @pytest.mark.parametrize("option", USES)
-def test_every_option_changes_what_is_done(traces: Callable[..., list[str]], option: str) -> None:
+def test_every_option_has_an_effect(traces: Callable[..., list[str]], option: str) -> None:
     first, more = USES[option]
     assert traces(*first) != traces(*first, *more)
 
 
 @pytest.mark.parametrize("arguments", [IMAGES, BUILD])
-def test_the_same_command_does_the_same(
+def test_same_command_gives_same_calls(
     traces: Callable[..., list[str]], arguments: list[str]
 ) -> None:
     assert traces(*arguments) == traces(*arguments, again=1)

@@ -26,7 +26,7 @@ def test_every_alert_has_runbook_section() -> None:
         assert anchor in anchors
 
 
-def test_every_section_of_the_runbook_has_a_command() -> None:
+def test_every_runbook_section_has_a_command() -> None:
     for section in RUNBOOK.split("\n## ")[1:]:
         assert re.search(r"^    (kubectl|deploy/)", section, re.MULTILINE), section[:40]
 
@@ -76,7 +76,7 @@ def _opened(value: Any) -> Any:
     return value
 
 
-def test_every_example_is_tried() -> None:
+def test_every_documented_example_is_tested() -> None:
     """A block that no test reads could say anything."""
     blocks = re.findall(r"^```(?:json|yaml)$", page("docs/integration.md"), re.MULTILINE)
     assert len(blocks) == len(EXAMPLES) + 1  # the plugin's own configuration is not ours to run

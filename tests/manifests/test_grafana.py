@@ -24,7 +24,7 @@ def _expressions() -> list[str]:
 
 
 @pytest.mark.parametrize("expression", _expressions())
-def test_an_expression_asks_for_what_is_exposed(expression: str) -> None:
+def test_expressions_query_exposed_metrics(expression: str) -> None:
     known = exposed()
     asked = set(_METRIC.findall(expression))
     assert asked
@@ -41,7 +41,7 @@ def test_an_expression_asks_for_what_is_exposed(expression: str) -> None:
     assert expression.count("(") == expression.count(")")
 
 
-def test_an_alert_says_what_it_means() -> None:
+def test_every_alert_has_a_summary() -> None:
     rules = yaml.safe_load((FOLDER / "alerts.yaml").read_text())["groups"][0]["rules"]
     assert len({rule["alert"] for rule in rules}) == len(rules)
     for rule in rules:

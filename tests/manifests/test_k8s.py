@@ -111,7 +111,7 @@ def test_objects_satisfy_the_schemas_of_kubernetes(rendered: dict[str, list[Obje
     assert len(seen) > 20
 
 
-def test_objects_of_others_satisfy_their_schemas(rendered: dict[str, list[Object]]) -> None:
+def test_custom_resources_satisfy_their_schemas(rendered: dict[str, list[Object]]) -> None:
     kinds = set()
     for name, item in _everything(rendered):
         path = SCHEMAS / f"{item['kind']}.json"
@@ -142,7 +142,7 @@ def test_validation_rejects_wrong_object(rendered: dict[str, list[Object]]) -> N
         kubernetes_validate.validate(deployment, KUBERNETES[0], strict=True)
 
 
-def test_commands_are_the_command_lines_own(rendered: dict[str, list[Object]]) -> None:
+def test_container_commands_parse(rendered: dict[str, list[Object]]) -> None:
     pools = set()
     for name, container in ((n, c) for o in rendered.values() for n, c in _containers(o)):
         if name == "headroom-redis":
@@ -173,7 +173,7 @@ def test_commands_are_the_command_lines_own(rendered: dict[str, list[Object]]) -
     }
 
 
-def test_every_setting_is_one_and_no_secret_is_in_the_open(
+def test_settings_exist_and_secrets_are_hidden(
     rendered: dict[str, list[Object]],
 ) -> None:
     known = {f"HEADROOM_{name.upper()}" for name in Settings.model_fields}
@@ -215,7 +215,7 @@ def test_every_container_is_locked_down(rendered: dict[str, list[Object]]) -> No
                 assert container["resources"]["requests"]["memory"]
 
 
-def test_openshift_gives_user_ids_itself(rendered: dict[str, list[Object]]) -> None:
+def test_leaves_user_ids_to_openshift(rendered: dict[str, list[Object]]) -> None:
     for name in ("openshift", *MIXES):
         text = json.dumps(rendered[name])
         assert "runAsUser" not in text
@@ -223,7 +223,7 @@ def test_openshift_gives_user_ids_itself(rendered: dict[str, list[Object]]) -> N
     assert "runAsUser" in json.dumps(rendered["base"])  # for valkey, whose image starts as root
 
 
-def test_an_end_is_longer_than_a_deadline(rendered: dict[str, list[Object]]) -> None:
+def test_grace_period_exceeds_deadline(rendered: dict[str, list[Object]]) -> None:
     for objects in rendered.values():
         settings = next(i for i in objects if i["kind"] == "ConfigMap")["data"]
         deadline = int(settings["HEADROOM_DEADLINE_MS"]) / 1000
@@ -273,7 +273,7 @@ def _matching(labels: list[Object], selector: Object) -> list[Object]:
     return [one for one in labels if fits(one)]
 
 
-def test_each_pool_has_one_autoscaler_and_one_way_to_run_text(
+def test_each_pool_has_one_autoscaler(
     rendered: dict[str, list[Object]],
 ) -> None:
     for name, objects in rendered.items():
@@ -289,7 +289,7 @@ def test_each_pool_has_one_autoscaler_and_one_way_to_run_text(
             assert {"headroom-api", "headroom-worker-cpu"} <= set(scaled)
 
 
-def test_keda_asks_for_depth_and_age_of_its_own_pool(rendered: dict[str, list[Object]]) -> None:
+def test_keda_scales_by_depth_and_age(rendered: dict[str, list[Object]]) -> None:
     pools = {
         "headroom-worker-cpu": "cpu",
         "headroom-worker-text": "gpu",
@@ -314,7 +314,7 @@ def test_keda_asks_for_depth_and_age_of_its_own_pool(rendered: dict[str, list[Ob
     assert found == set(pools)
 
 
-def test_every_pool_has_a_priority_and_every_text_worker_the_model(
+def test_pools_have_priority_and_text_workers_model(
     rendered: dict[str, list[Object]],
 ) -> None:
     for name in MIXES:
@@ -333,7 +333,7 @@ def test_every_pool_has_a_priority_and_every_text_worker_the_model(
         assert "headroom-model" in pods
 
 
-def test_what_is_named_outside_may_be_reached(rendered: dict[str, list[Object]]) -> None:
+def test_network_policies_allow_external_services(rendered: dict[str, list[Object]]) -> None:
     """The collector's port and those of a Redis elsewhere are open, for the farm's own pods."""
     for name in MIXES:
         policies = {
@@ -353,20 +353,20 @@ def test_what_is_named_outside_may_be_reached(rendered: dict[str, list[Object]])
         assert [p for p, s in policies.items() if "443" in json.dumps(s)] == ["headroom-model"]
 
 
-def test_a_redis_of_ones_own_leaves_nothing_of_ours(rendered: dict[str, list[Object]]) -> None:
+def test_external_redis_replaces_bundled_redis(rendered: dict[str, list[Object]]) -> None:
     for name in MIXES:
         kinds = {identity(i)[1:] for i in rendered[name]}
         for kind in ("StatefulSet", "Service", "NetworkPolicy"):
             assert (kind, "headroom-redis") not in kinds
 
 
-def test_the_operators_rules_are_prometheus_own() -> None:
+def test_operator_rules_equal_prometheus_rules() -> None:
     plain = yaml.safe_load((ROOT / "deploy/grafana/alerts.yaml").read_text())
     wrapped = yaml.safe_load((K8S / "components/monitoring/rules.yaml").read_text())
     assert wrapped["spec"] == plain
 
 
-def test_valkey_is_started_as_in_compose(rendered: dict[str, list[Object]]) -> None:
+def test_valkey_starts_as_in_compose(rendered: dict[str, list[Object]]) -> None:
     compose: Any = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     valkey = compose["services"]["valkey"]
     container = next(c for n, c in _containers(rendered["base"]) if n == "headroom-redis")

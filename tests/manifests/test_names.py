@@ -327,7 +327,7 @@ def test_compose_commands_name_existing_services(name: str) -> None:
             assert flag not in ("exec", "logs", "restart") or value in services, words
 
 
-def test_the_documents_are_read() -> None:
+def test_checks_find_something_in_documents() -> None:
     """Each kind of thing is found somewhere, so that no test above looks at nothing."""
     for program in ("headroom-farm", "kubectl", "docker compose", "make", "python -m"):
         assert sum(len(commands(name, program)) for name in DOCUMENTS) > 3, program

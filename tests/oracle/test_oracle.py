@@ -32,7 +32,7 @@ def cases() -> list[Conversation]:
     return conversations()
 
 
-def test_a_fresh_session_is_headroom_compress(farm: Any, cases: list[Conversation]) -> None:
+def test_fresh_session_equals_headroom_compress(farm: Any, cases: list[Conversation]) -> None:
     assert len(cases) >= 200
     expected = references(cases)
     assert len(expected) == len(cases)

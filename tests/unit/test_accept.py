@@ -80,7 +80,7 @@ async def rounds(count: int, each: float = 0.0) -> None:
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_a_busy_loop_takes_all_that_wait_in_a_few_rounds(loop: Callable[[], Any]) -> None:
+def test_accepts_whole_backlog_while_loop_is_busy(loop: Callable[[], Any]) -> None:
     async def test() -> None:
         sock = listening()
         waiting = clients(sock, 100)
@@ -95,7 +95,7 @@ def test_a_busy_loop_takes_all_that_wait_in_a_few_rounds(loop: Callable[[], Any]
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_a_loop_at_rest_takes_one_at_a_time(loop: Callable[[], Any]) -> None:
+def test_accepts_one_connection_at_a_time_when_idle(loop: Callable[[], Any]) -> None:
     async def test() -> None:
         sock = listening()
         taken: list[int] = []
@@ -117,7 +117,7 @@ def test_a_loop_at_rest_takes_one_at_a_time(loop: Callable[[], Any]) -> None:
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_out_of_files_it_waits_and_goes_on(loop: Callable[[], Any]) -> None:
+def test_waits_when_file_descriptors_run_out(loop: Callable[[], Any]) -> None:
     async def test() -> None:
         sock = listening()
         tries: list[float] = []
@@ -140,7 +140,7 @@ def test_out_of_files_it_waits_and_goes_on(loop: Callable[[], Any]) -> None:
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_closed_it_takes_nobody_and_keeps_whom_it_took(loop: Callable[[], Any]) -> None:
+def test_close_refuses_new_connections_and_keeps_accepted(loop: Callable[[], Any]) -> None:
     async def test() -> None:
         sock = listening()
         address = sock.getsockname()
@@ -164,7 +164,7 @@ def started(*descriptors: int) -> str:
     return subprocess.check_output(command, pass_fds=descriptors, text=True).strip()
 
 
-def test_nobody_waits_at_a_front_end_that_only_starts() -> None:
+def test_refuses_connections_until_a_process_serves() -> None:
     """Until one of its processes serves, callers are refused and go on."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
@@ -174,14 +174,14 @@ def test_nobody_waits_at_a_front_end_that_only_starts() -> None:
     assert started() == "False"
 
 
-def test_a_front_end_that_takes_over_lets_callers_come() -> None:
+def test_accepts_connections_on_inherited_socket() -> None:
     with listening() as sock:
         assert started(sock.fileno()) == "True"
         clients(sock, 1)[0].close()
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_a_socket_that_nobody_listened_on_is_listened_on_again(loop: Callable[[], Any]) -> None:
+def test_listens_again_on_stopped_socket(loop: Callable[[], Any]) -> None:
     async def test() -> None:
         sock = listening()
         stop_listening(sock)
@@ -196,7 +196,7 @@ def test_a_socket_that_nobody_listened_on_is_listened_on_again(loop: Callable[[]
     running(loop, test)
 
 
-def test_a_supervisors_socket_keeps_its_port_when_nobody_listens() -> None:
+def test_stopped_socket_keeps_its_port() -> None:
     with _bound("127.0.0.1", 0) as sock:
         before = sock.getsockname()
         sock.listen()

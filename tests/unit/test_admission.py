@@ -46,7 +46,7 @@ def busy(seconds: float) -> None:
     CLOCK.now += seconds
 
 
-def test_whoever_comes_alone_is_taken_on_whatever_he_brings() -> None:
+def test_admits_single_request_of_any_size() -> None:
     async def test() -> None:
         room = AdmissionControl()
         assert not room.enter("u", 64 * MEGABYTE, Deadline.after(0.1)).refused
@@ -54,7 +54,7 @@ def test_whoever_comes_alone_is_taken_on_whatever_he_brings() -> None:
     running(test)
 
 
-def test_no_more_is_taken_on_than_fits_in_half_of_the_time() -> None:
+def test_refuses_work_beyond_half_of_the_deadline() -> None:
     async def test() -> None:
         room = AdmissionControl()
         first = room.enter("a", MEGABYTE // 2, Deadline.after(1))
@@ -66,7 +66,7 @@ def test_no_more_is_taken_on_than_fits_in_half_of_the_time() -> None:
     running(test)
 
 
-def test_one_users_flood_leaves_room_for_another() -> None:
+def test_flood_of_one_user_leaves_space_for_another() -> None:
     async def test() -> None:
         room = AdmissionControl()
         flood = [room.enter("flood", 20_000, Deadline.after(1)) for _ in range(100)]
@@ -76,7 +76,7 @@ def test_one_users_flood_leaves_room_for_another() -> None:
     running(test)
 
 
-def test_all_room_is_given_back() -> None:
+def test_leaving_releases_all_admitted_bytes() -> None:
     async def test() -> None:
         room = AdmissionControl()
         for _ in range(3):
@@ -92,7 +92,7 @@ def test_all_room_is_given_back() -> None:
     running(test)
 
 
-def test_a_process_that_proves_slow_takes_on_less() -> None:
+def test_slow_process_admits_less() -> None:
     async def test() -> bool:
         room = AdmissionControl()
         for _ in range(40):
@@ -106,7 +106,7 @@ def test_a_process_that_proves_slow_takes_on_less() -> None:
     assert running(test)
 
 
-def test_waiting_for_something_else_does_not_count_as_slow() -> None:
+def test_waiting_elsewhere_does_not_lower_measured_speed() -> None:
     async def test() -> bool:
         room = AdmissionControl()
         for _ in range(5):
@@ -121,7 +121,7 @@ def test_waiting_for_something_else_does_not_count_as_slow() -> None:
     assert not running(test)
 
 
-def test_a_loop_that_comes_round_slowly_takes_on_nothing_more() -> None:
+def test_slow_event_loop_admits_nothing_more() -> None:
     async def test() -> list[bool]:
         room = AdmissionControl()
         room.enter("a", 100, Deadline.after(2))
@@ -139,7 +139,7 @@ def test_a_loop_that_comes_round_slowly_takes_on_nothing_more() -> None:
     assert running(test) == [False, True]
 
 
-def test_one_slow_round_turns_nobody_away_who_has_time() -> None:
+def test_one_slow_loop_iteration_refuses_no_request() -> None:
     async def test() -> bool:
         room = AdmissionControl()
         room.enter("a", 100, Deadline.after(8))
@@ -150,7 +150,7 @@ def test_one_slow_round_turns_nobody_away_who_has_time() -> None:
     assert not running(test)
 
 
-def test_one_slow_round_leaves_most_of_the_time() -> None:
+def test_one_slow_loop_iteration_keeps_most_time() -> None:
     async def test() -> float:
         room = AdmissionControl()
         room.enter("a", 100, Deadline.after(2))
@@ -183,15 +183,15 @@ def order(names: str, pieces: int, seconds: float) -> str:
     return found
 
 
-def test_one_has_the_thread_and_gives_way_after_a_while() -> None:
+def test_yields_thread_after_its_time_slice() -> None:
     assert order("abc", 2, 2 * TURN_SECONDS) == "abcabc"
 
 
-def test_small_pieces_are_done_in_one_go() -> None:
+def test_small_pieces_run_without_yielding() -> None:
     assert order("ab", 3, 0.0) == "aaabbb"
 
 
-def test_nobody_waits_for_the_thread_beyond_his_deadline() -> None:
+def test_stops_waiting_for_thread_at_deadline() -> None:
     async def test() -> None:
         room = AdmissionControl()
         holder = room.enter("a", 100, Deadline.after(5))
@@ -207,7 +207,7 @@ def test_nobody_waits_for_the_thread_beyond_his_deadline() -> None:
     running(test)
 
 
-def test_who_is_cancelled_while_waiting_holds_nothing() -> None:
+def test_cancelled_waiter_holds_no_admission() -> None:
     async def test() -> None:
         room = AdmissionControl()
         holder = room.enter("a", 100, Deadline.after(5))

@@ -96,7 +96,7 @@ def play(monkeypatch: pytest.MonkeyPatch, scenario: Scenario) -> None:
     asyncio.run(run())
 
 
-def test_body_of_gone_caller_counts_until_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_abandoned_body_counts_until_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario(served: Served, client: Client, call: asyncio.Task[None]) -> None:
         call.cancel()
         await asyncio.wait([call])

@@ -25,13 +25,13 @@ BOUNDS = (1.0, 2.0, 4.0)
         ((1, 0, 0, 99), 0.99, 4.0),
     ],
 )
-def test_quantiles_are_prometheus_ones(
+def test_quantiles_equal_those_of_prometheus(
     counts: tuple[int, ...], q: float, expected: float | None
 ) -> None:
     assert quantile(q, counts, BOUNDS) == expected
 
 
-def test_days_are_the_windows_own_or_all_that_are_kept() -> None:
+def test_days_of_a_time_range_within_retention() -> None:
     month = TimeRange.parse(None, "2026-03-01T05:00:00Z", "2026-03-31T12:00:00Z").days(400)
     assert (month[0], month[-1], len(month)) == (
         datetime(2026, 3, 1, tzinfo=UTC),

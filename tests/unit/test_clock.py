@@ -14,7 +14,7 @@ SHOWN = {
 """Who may: what they read is shown, and never compared with what another machine wrote."""
 
 
-def test_reads_wall_clock_only_where_it_is_shown() -> None:
+def test_reads_wall_clock_only_for_display() -> None:
     found = {
         str(path.relative_to(SOURCES))
         for folder in ("api", "workers", "shared", "deploy")

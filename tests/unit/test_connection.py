@@ -37,7 +37,7 @@ def _of_users() -> list[Any]:
     return [function for name, function in made if name not in _OF_NO_USER]
 
 
-def test_every_key_of_a_user_lies_in_one_slot_and_users_in_many() -> None:
+def test_keys_of_one_user_share_a_slot() -> None:
     functions = _of_users()
     assert len(functions) >= 7
     found = set()
@@ -80,7 +80,7 @@ def test_every_key_of_a_user_lies_in_one_slot_and_users_in_many() -> None:
         ),
     ],
 )
-def test_an_address_is_read(url: str, found: Address) -> None:
+def test_parses_address(url: str, found: Address) -> None:
     assert Address.parse(url) == found
 
 
@@ -100,13 +100,13 @@ def test_an_address_is_read(url: str, found: Address) -> None:
         "redis+sentinel://u:hush@h:1:2/m",
     ],
 )
-def test_a_wrong_address_ends_the_start_without_being_told(url: str) -> None:
+def test_rejects_wrong_address_without_showing_it(url: str) -> None:
     with pytest.raises(ValidationError) as raised:
         Settings(redis_url=url, state_url=url or "nothing")
     assert "hush" not in str(raised.value)
 
 
-def test_the_queues_are_on_no_cluster() -> None:
+def test_rejects_cluster_address_for_queues() -> None:
     with pytest.raises(ValidationError, match="RQ cannot use a Cluster"):
         Settings(redis_url="redis+cluster://h:1")
 
@@ -115,7 +115,7 @@ def test_the_queues_are_on_no_cluster() -> None:
     "url",
     ["redis://u:hush@h:1", "rediss+sentinel://u:hush@h:1/m", "unix://u:hush@/run/r.sock"],
 )
-def test_no_password_shows(url: str) -> None:
+def test_password_appears_in_no_representation(url: str) -> None:
     settings = Settings(redis_url=url, state_url="redis+cluster://u:hush@h:1")
     shown = [settings, settings.redis_address, settings.state_address]
     shown += [connect(settings), connect_async(settings), connect_state_async(settings)]
@@ -124,7 +124,7 @@ def test_no_password_shows(url: str) -> None:
         assert "hush" not in str(one)
 
 
-def test_a_script_is_found_by_its_digest() -> None:
+def test_finds_script_by_digest() -> None:
     text = script("claim")
     assert text_of(hashlib.sha1(text.encode()).hexdigest()) == text
     with pytest.raises(LookupError):
@@ -138,7 +138,7 @@ class _Clock:
         return self.now
 
 
-def test_a_breaker_lets_one_probe_out_at_a_time() -> None:
+def test_breaker_sends_one_probe_at_a_time() -> None:
     clock = _Clock()
     breaker = Breaker(1.0, clock)
     assert breaker.admits
@@ -184,7 +184,5 @@ def test_a_breaker_lets_one_probe_out_at_a_time() -> None:
         (KeyError("ours"), None),
     ],
 )
-def test_a_failure_of_rediss_is_told_from_one_of_a_command(
-    error: Exception, cause: str | None
-) -> None:
+def test_tells_server_failure_from_command_error(error: Exception, cause: str | None) -> None:
     assert cause_of(error) == cause

@@ -47,7 +47,7 @@ def test_token_removed_earlier_saves_a_read() -> None:
     assert cost.saved / 1e10 == pytest.approx(1000 * 0.1 * 15 / 1e6)
 
 
-def test_rewriting_the_prefix_costs_more_and_is_counted() -> None:
+def test_counts_cost_of_rewritten_prefix() -> None:
     answer = _answer(CacheShares(8000, 1000, 0, 8500))
     cost = cost_of(answer, rates_of(answer.model, OPUS))
     assert cost.saved < 0
@@ -60,7 +60,7 @@ def test_rewriting_the_prefix_costs_more_and_is_counted() -> None:
     assert line["list_price_saved_usd"] == pytest.approx(500 * 15 / 1e6)
 
 
-def test_request_that_saved_nothing_may_still_cost_more() -> None:
+def test_counts_cost_of_request_without_savings() -> None:
     answer = _answer(CacheShares(8000, 1000, 0, 9000))
     row = dict(answered(AnsweredRequest("r", "ada", 0.1), answer, OPUS).row)
     assert "saved" not in row
@@ -77,9 +77,7 @@ def test_request_that_saved_nothing_may_still_cost_more() -> None:
         ("gpt-5.6", False, 300, 1.25),
     ],
 )
-def test_new_tokens_cost_what_the_kind_of_write_costs(
-    model: str, marked: bool, ttl: int, weight: float
-) -> None:
+def test_new_tokens_cost_the_write_price(model: str, marked: bool, ttl: int, weight: float) -> None:
     shares = CacheShares(0, 1000, 0, 1000, marked, ttl)
     cost = cost_of(_answer(shares, model), rates_of(model, Price(Decimal(2), False)))
     assert cost.without / 1e10 == pytest.approx(1000 * weight * 2 / 1e6)
@@ -96,7 +94,7 @@ def test_amounts_stay_within_64_bits(a: int, b: int, c: int, d: int, price: int)
     assert cost.without - cost.saved == cost.with_farm
 
 
-def test_price_map_has_the_real_models() -> None:
+def test_price_map_knows_current_models() -> None:
     found = read_price_map()
     assert found.source.startswith("litellm ")
     dated = found.find("anthropic/claude-opus-4-6-20260101")
@@ -109,7 +107,7 @@ def test_price_map_has_the_real_models() -> None:
     assert found.find("") is None
 
 
-def test_price_map_skips_what_is_no_price() -> None:
+def test_price_map_skips_invalid_prices() -> None:
     entries: dict[str, Any] = {
         "sample_spec": {"mode": "one of chat, ...", "input_cost_per_token": "a number"},
         "picture": {"mode": "image_generation", "input_cost_per_token": 1e-6},
@@ -187,6 +185,6 @@ def test_reads_usage_of_each_provider(usage: Any, expected: ProviderUsage) -> No
         {"cache_creation_input_tokens": 1, "cache_creation": {"ephemeral_1h_input_tokens": 2}},
     ],
 )
-def test_refuses_usage_that_is_none(usage: Any) -> None:
+def test_rejects_malformed_usage(usage: Any) -> None:
     with pytest.raises(InvalidField):
         read_usage(usage)

@@ -32,7 +32,7 @@ _FILLER = [
         "The address was 0xdeadbeef then.",
     ],
 )
-def test_a_fragile_line_stays_whole_and_in_its_place(line: str) -> None:
+def test_keeps_fragile_line_whole_and_in_order(line: str) -> None:
     text = "\n".join([*_FILLER[:10], line, *_FILLER[10:]])
     kept = _ENGINE.compress(text, "", None).split("\n")
     assert line in kept
@@ -40,14 +40,14 @@ def test_a_fragile_line_stays_whole_and_in_its_place(line: str) -> None:
     assert [k for k in kept if k != line] == [f for f in _FILLER if f in kept]
 
 
-def test_an_underlined_heading_stays() -> None:
+def test_keeps_underlined_heading() -> None:
     text = "\n".join([*_FILLER[:9], "", "Key features", "============", *_FILLER[9:]])
     kept = _ENGINE.compress(text, "", None).split("\n")
     place = kept.index("============")
     assert kept[place - 1] == "Key features"
 
 
-def test_no_planted_fact_is_lost_in_real_documents() -> None:
+def test_keeps_planted_facts_in_real_documents() -> None:
     lost, before, after = [], 0, 0
     for seed, document in enumerate(prose()[:40]):
         text, needles = plant(document, seed)
@@ -61,7 +61,7 @@ def test_no_planted_fact_is_lost_in_real_documents() -> None:
 
 @given(st.lists(st.text(max_size=60), max_size=30))
 @settings(max_examples=200, deadline=None)
-def test_whatever_comes_in_nothing_new_comes_out(lines: list[str]) -> None:
+def test_output_is_a_subsequence_of_input(lines: list[str]) -> None:
     text = "\n".join(lines)
     kept = _ENGINE.compress(text, "", None)
     rest = iter("".join(text.split()))

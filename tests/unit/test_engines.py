@@ -42,7 +42,7 @@ def _run(
     return router.run(Block("k", text, shape, role), "what failed", options, COUNTER)
 
 
-def test_only_the_gpu_pool_has_a_text_engine() -> None:
+def test_only_gpu_pool_has_text_engine() -> None:
     assert text_engine("cpu", Settings()) is None
     chosen = text_engine("gpu", Settings(text_engine="text_crusher"))
     assert chosen is not None
@@ -54,7 +54,7 @@ def test_only_the_gpu_pool_has_a_text_engine() -> None:
     [(events(), "log"), (page(), "html")],
     ids=["log", "html"],
 )
-def test_what_is_dropped_can_be_had_back(text: str, engine: str) -> None:
+def test_dropped_content_is_retrievable(text: str, engine: str) -> None:
     done = _run(text)
     assert done.text is not None
     assert len(done.text) < len(text) / 2
@@ -63,7 +63,7 @@ def test_what_is_dropped_can_be_had_back(text: str, engine: str) -> None:
     assert text in [o.content for o in shown]
 
 
-def test_a_pages_date_is_not_looked_for_and_its_text_is_headrooms(
+def test_page_text_equals_headrooms_without_date_search(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     date = "the 3rd of august, in the year 2019 or so"
@@ -81,14 +81,14 @@ def test_a_pages_date_is_not_looked_for_and_its_text_is_headrooms(
     assert looked, "trafilatura looks for dates elsewhere by now"
 
 
-def test_a_listing_keeps_every_value() -> None:
+def test_listing_keeps_every_value() -> None:
     done = _run(rows())
     assert done.text is not None
     assert len(done.text) < len(rows())
     assert all(f"row {i}" in done.text for i in range(120))
 
 
-def test_free_text_needs_the_text_engine_and_a_tool_output() -> None:
+def test_compresses_prose_only_of_tool_outputs() -> None:
     assert _run(prose()).text is None
     done = _run(prose(), engine=True)
     assert done.text is not None
@@ -97,7 +97,7 @@ def test_free_text_needs_the_text_engine_and_a_tool_output() -> None:
     assert _run(prose(), engine=True, shape="string", role="tool").text is not None
 
 
-def test_headroom_uses_no_model_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_headroom_loads_no_model_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     wanted: list[object] = []
     monkeypatch.setattr(
         ContentRouter, "_get_remote_kompress", lambda self: wanted.append(self), raising=True
@@ -109,7 +109,7 @@ def test_headroom_uses_no_model_of_its_own(monkeypatch: pytest.MonkeyPatch) -> N
     assert wanted == []
 
 
-def test_the_text_engine_never_sees_code_or_json() -> None:
+def test_text_engine_receives_no_code_or_json() -> None:
     assert _run(CODE, engine=True).text is None
     mixed = f"{prose()}\n```python\n{CODE[:3000]}\n```\n{rows('', 20)}\n"
     done = _run(mixed, engine=True)
@@ -117,7 +117,7 @@ def test_the_text_engine_never_sees_code_or_json() -> None:
     assert CODE[:2900] in kept
 
 
-def test_marker_free_is_lossless_or_nothing() -> None:
+def test_marker_free_result_is_lossless_or_absent() -> None:
     for text in (page(), prose()):
         assert _run(text, mode="marker-free").text is None
     for text in (*warm_up_texts(), events()):
@@ -127,7 +127,7 @@ def test_marker_free_is_lossless_or_nothing() -> None:
         assert "<<ccr" not in (done.text or "")
 
 
-def test_code_aware_is_an_option_with_a_way_back() -> None:
+def test_code_aware_result_is_retrievable() -> None:
     assert _run(CODE).text is None
     done = _run(CODE, code_aware=True)
     assert done.text is not None
@@ -136,12 +136,12 @@ def test_code_aware_is_an_option_with_a_way_back() -> None:
     assert done.originals[0].hash in done.text
 
 
-def test_a_text_gives_the_same_bytes_again() -> None:
+def test_same_text_gives_same_bytes() -> None:
     for text in (rows(), events(), page(), prose()):
         assert _run(text, engine=True) == _run(text, engine=True)
 
 
-def test_a_git_diff_is_trimmed_and_can_be_had_back() -> None:
+def test_trimmed_git_diff_is_retrievable() -> None:
     old = CODE.splitlines(keepends=True)
     new = [f"{line.rstrip()}  # seen\n" if n % 40 == 9 else line for n, line in enumerate(old)]
     lines = "".join(difflib.unified_diff(old, new, "a/x.py", "b/x.py", n=12))

@@ -37,19 +37,19 @@ BLOCK = Block(
 )
 
 
-def test_a_job_travels_as_rqs_job_data() -> None:
+def test_encodes_job_as_rq_job_data() -> None:
     job = Job("tag", "farm:replies:x", Options("ccr", 0.5), "why?", "id", [BLOCK] * 3, wait_ms=15)
     function, instance, args, kwargs = json.loads(job_data(job))
     assert (function, instance, kwargs) == (FUNCTION, None, {})
     assert read_job(args[0]) == job
 
 
-def test_a_foreign_job_is_refused() -> None:
+def test_rejects_foreign_job() -> None:
     with pytest.raises(msgspec.ValidationError):
         read_job({"user": 1})
 
 
-def test_forms_replies_and_originals_come_back() -> None:
+def test_forms_replies_and_originals_round_trip() -> None:
     form = Form("text", ("a",), ("h",), ("h", "i"), "compressed", 1.5)
     assert unpack_form(pack_form(form)) == form
     reply = Reply("tag", "key", pack_form(form))
@@ -59,7 +59,7 @@ def test_forms_replies_and_originals_come_back() -> None:
 
 
 @pytest.mark.parametrize("read", [unpack_form, unpack_reply, unpack_original])
-def test_foreign_bytes_are_a_decode_error(read: object) -> None:
+def test_foreign_bytes_raise_decode_error(read: object) -> None:
     for data in (b"", b"\x80\x04pickle", b'{"text": "x"}'):
         with pytest.raises(msgspec.DecodeError):
             read(data)  # type: ignore[operator]

@@ -74,7 +74,7 @@ def _texts() -> list[str]:
 
 
 @pytest.mark.parametrize("ratio", [None, 0.4])
-def test_each_text_comes_out_as_headrooms_own(
+def test_each_result_equals_headrooms_own(
     model: Path, engine: KompressEngine, store: JobStore, ratio: float | None
 ) -> None:
     reference = _headrooms(model)
@@ -90,7 +90,7 @@ def test_each_text_comes_out_as_headrooms_own(
 
 
 @pytest.mark.parametrize("ratio", [None, 0.4])
-def test_a_batch_gives_what_each_gives_alone(
+def test_batch_gives_same_results_as_single_texts(
     engine: KompressEngine, store: JobStore, ratio: float | None
 ) -> None:
     texts = _texts()[:60]
@@ -109,7 +109,7 @@ def test_a_batch_gives_what_each_gives_alone(
     assert not engine._encodings
 
 
-def test_a_text_that_fails_in_a_batch_fails_alone(engine: KompressEngine, store: JobStore) -> None:
+def test_failing_text_does_not_fail_its_batch(engine: KompressEngine, store: JobStore) -> None:
     good, bad = prose("good"), prose(POISON)
     alone = engine.compress(good, "", None)
     for _ in range(5):  # headroom's own compressor is off for good after three
@@ -123,14 +123,14 @@ def test_a_text_that_fails_in_a_batch_fails_alone(engine: KompressEngine, store:
         engine.forget()
 
 
-def test_the_router_raises_what_the_model_raised(engine: KompressEngine) -> None:
+def test_router_raises_the_models_error(engine: KompressEngine) -> None:
     router = EngineRouter(marker_mode="ccr", code_aware=False, text_engine=engine)
     block = Block("k", prose(POISON), "tool_result", "user")
     with pytest.raises(Exception, match=r"(?i)gather|indices|bounds"):
         router.run(block, "", Options(), counter_for("default"))
 
 
-def test_text_on_a_tool_result_can_be_had_back_and_names_its_engine(
+def test_compressed_tool_result_is_retrievable(
     engine: KompressEngine,
 ) -> None:
     router = EngineRouter(marker_mode="ccr", code_aware=False, text_engine=engine)
@@ -148,7 +148,7 @@ def test_text_on_a_tool_result_can_be_had_back_and_names_its_engine(
     assert free.run(block, "", Options("marker-free"), counter_for("default")).text is None
 
 
-def test_the_seam_is_where_it_was() -> None:
+def test_kompress_seam_of_headroom_is_unchanged() -> None:
     assert isinstance(upstream._kompress_cache, dict)
     assert upstream._KOMPRESS_MAX_TOKENS == MAX_TOKENS
 
@@ -156,7 +156,7 @@ def test_the_seam_is_where_it_was() -> None:
 @pytest.mark.parametrize(
     ("lengths", "budget"), [([5, 300, 7, 512, 40] * 9, 2048), ([512], 512), ([9, 9, 9], 512)]
 )
-def test_passes_keep_to_the_budget_and_lose_no_row(lengths: list[int], budget: int) -> None:
+def test_passes_keep_budget_and_lose_no_row(lengths: list[int], budget: int) -> None:
     parts = list(batches(lengths, budget))
     assert sorted(i for part in parts for i in part) == list(range(len(lengths)))
     for part in parts:
@@ -164,9 +164,7 @@ def test_passes_keep_to_the_budget_and_lose_no_row(lengths: list[int], budget: i
         assert len(part) == 1 or cost <= budget
 
 
-def test_no_model_a_broken_one_and_another_contract_end_in_text_crusher(
-    model: Path, tmp_path: Path
-) -> None:
+def test_falls_back_to_text_crusher_without_usable_model(model: Path, tmp_path: Path) -> None:
     broken = build_model(tmp_path / "broken")
     (broken / "onnx/kompress-fp32.onnx").write_bytes(b"not a graph")
     foreign = foreign_model(tmp_path / "foreign")
@@ -188,7 +186,7 @@ def test_no_model_a_broken_one_and_another_contract_end_in_text_crusher(
     assert good.status[:3] == ("kompress", "cpu", "kompress-fp32.onnx")
 
 
-def test_a_broken_graph_gives_way_to_the_next(tmp_path: Path) -> None:
+def test_skips_graph_that_does_not_load(tmp_path: Path) -> None:
     both = build_model(tmp_path)
     (both / "onnx/kompress-int8-wo.onnx").write_bytes(b"cut off")
     session, _ = choose(in_directory(both), threads=1, batch_tokens=2048)
@@ -196,7 +194,7 @@ def test_a_broken_graph_gives_way_to_the_next(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:Specified provider 'CUDAExecutionProvider':UserWarning")
-def test_cuda_is_not_believed(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_falls_back_to_cpu_when_cuda_fails(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wheel that lists CUDA and falls back, as onnxruntime-gpu does without a GPU."""
     real = ort.get_available_providers()
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", *real])
@@ -219,7 +217,7 @@ def _session(model: Path, batch_tokens: int = 16_384) -> ModelSession:
     return ModelSession(path, CPU, threads=1, batch_tokens=batch_tokens)
 
 
-def test_a_slow_model_takes_few_texts_at_once_and_a_fast_one_its_budget(
+def test_batch_size_follows_measured_model_speed(
     model: Path, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = _session(model)
@@ -239,7 +237,7 @@ def test_a_slow_model_takes_few_texts_at_once_and_a_fast_one_its_budget(
     assert session.turn_tokens == 16_384
 
 
-def test_a_pass_on_cpu_is_no_wider_than_pays_there(model: Path) -> None:
+def test_cpu_pass_has_limited_width(model: Path) -> None:
     session = _session(model)
     session.scores([(1, 2) * 256] * 8)
     assert session.passes == 8
@@ -248,7 +246,7 @@ def test_a_pass_on_cpu_is_no_wider_than_pays_there(model: Path) -> None:
     assert _session(model, 512).pass_tokens == 512
 
 
-def test_the_widest_pass_is_tried_at_start(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tries_the_widest_pass_at_start(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a GPU it has the memory then, and where it cannot, the reason is told."""
     monkeypatch.setattr("workers.engines.session._MOST_TOKENS", {})
     widths, forward, full = [], ModelSession.forward, False
@@ -269,7 +267,7 @@ def test_the_widest_pass_is_tried_at_start(model: Path, monkeypatch: pytest.Monk
         choose(in_directory(model), threads=1, batch_tokens=16_384)
 
 
-def test_a_text_that_fails_breaks_nothing_but_a_model_that_fails_is_broken(
+def test_failing_model_is_broken_but_failing_text_not(
     model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session, good = _session(model), (1, 2, 3)
@@ -294,7 +292,7 @@ def test_padding_changes_no_score(model: Path) -> None:
         assert scores == pytest.approx(session.forward([row])[0], abs=1e-6)
 
 
-def test_the_tokenizer_reads_a_chunk_as_transformers_does(model: Path) -> None:
+def test_tokenizer_agrees_with_transformers(model: Path) -> None:
     ours = Tokenizer(model / "tokenizer.json")
     theirs = PreTrainedTokenizerFast(tokenizer_file=str(model / "tokenizer.json"))
     options: dict[str, Any] = {"is_split_into_words": True, "truncation": True, "max_length": 512}

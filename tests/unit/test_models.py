@@ -85,7 +85,7 @@ def _command(home: Path, endpoint: str, *arguments: str) -> subprocess.Completed
     )
 
 
-def test_pull_fetches_the_pinned_revision_and_keeps_checksums(
+def test_pull_fetches_pinned_revision_with_checksums(
     hub: tuple[str, list[str]], model: Path, tmp_path: Path
 ) -> None:
     endpoint, asked = hub
@@ -110,7 +110,7 @@ def test_pull_fetches_the_pinned_revision_and_keeps_checksums(
     assert "checksum differs" in spoilt.stderr
 
 
-def test_pull_shows_the_token_it_was_given(hub: tuple[str, list[str]], tmp_path: Path) -> None:
+def test_pull_sends_given_token(hub: tuple[str, list[str]], tmp_path: Path) -> None:
     endpoint, _ = hub
     token = tmp_path / "hub-token"
     token.write_text("hub-token-1\n")
@@ -129,7 +129,7 @@ def test_pull_shows_the_token_it_was_given(hub: tuple[str, list[str]], tmp_path:
         assert said in done.stderr
 
 
-def test_pull_says_what_is_wrong_in_one_line(hub: tuple[str, list[str]], tmp_path: Path) -> None:
+def test_pull_reports_error_in_one_line(hub: tuple[str, list[str]], tmp_path: Path) -> None:
     endpoint, _ = hub
     into = str(tmp_path / "into")
     for arguments, said in [
@@ -142,19 +142,19 @@ def test_pull_says_what_is_wrong_in_one_line(hub: tuple[str, list[str]], tmp_pat
         assert "Traceback" not in done.stderr
 
 
-def test_check_refuses_a_model_for_another_contract(tmp_path: Path) -> None:
+def test_check_rejects_model_of_another_contract(tmp_path: Path) -> None:
     done = _command(tmp_path, "http://127.0.0.1:1", "check", str(foreign_model(tmp_path / "m")))
     assert done.returncode == 2
     assert "another contract" in done.stderr
 
 
-def test_a_directory_without_tokenizer_is_no_model(model: Path, tmp_path: Path) -> None:
+def test_rejects_directory_without_tokenizer(model: Path, tmp_path: Path) -> None:
     (tmp_path / "kompress-fp32.onnx").write_bytes((model / "onnx/kompress-fp32.onnx").read_bytes())
     with pytest.raises(ModelError, match=r"no tokenizer\.json"):
         in_directory(tmp_path)
 
 
-def test_the_hugging_face_cache_is_used_as_it_is(model: Path, tmp_path: Path) -> None:
+def test_finds_model_in_hugging_face_cache(model: Path, tmp_path: Path) -> None:
     """Where a hub's client has put the pinned revisions, a worker finds them and asks nobody."""
     program = "from shared.models import in_cache; print(*in_cache()[0].values(), sep=chr(10))"
     files = {MODEL_ID: "onnx/kompress-fp32.onnx", TOKENIZER_ID: "tokenizer.json"}

@@ -71,11 +71,11 @@ def tool_result(text: str) -> bytes:
         b'{"messages":[]}',
     ],
 )
-def test_body_is_split_as_on_the_loop(run: Run, body: bytes) -> None:
+def test_child_splits_body_like_main_process(run: Run, body: bytes) -> None:
     assert run(lambda aside: aside.split("u", body, soon())) == split(body, ())
 
 
-def test_message_is_planned_as_on_the_loop(run: Run) -> None:
+def test_child_plans_message_like_main_process(run: Run) -> None:
     raw = tool_result(events("p"))
     counter, planner = counter_for("claude-x"), ConversationPlanner()
     facts, message = read(raw, digest(raw))
@@ -107,7 +107,7 @@ def test_marks_name_no_other_heavy_message(run: Run) -> None:
     run(work)
 
 
-def test_callers_mistake_comes_back_as_such(run: Run) -> None:
+def test_child_reports_callers_mistake_as_such(run: Run) -> None:
     async def work(aside: Offload) -> None:
         with pytest.raises(MalformedBody):
             await aside.split("u", b'{"messages":[', soon())
@@ -146,7 +146,9 @@ def test_task_beyond_its_memory_is_too_heavy(run: Run, monkeypatch: pytest.Monke
     run(work)
 
 
-def test_caller_who_leaves_spoils_no_answer(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cancelled_task_does_not_affect_next_answer(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = json.dumps(conversation(ran(events("first")))).encode()
     second = json.dumps(conversation(ran(events("second")))).encode()
 
@@ -163,7 +165,7 @@ def test_caller_who_leaves_spoils_no_answer(run: Run, monkeypatch: pytest.Monkey
     run(work)
 
 
-def test_users_take_turns_with_their_tasks(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_user_runs_one_task_at_a_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[str] = []
 
     async def exchange(aside: Offload, name: str, arguments: tuple[Any, ...]) -> Any:
@@ -194,7 +196,7 @@ def test_child_ends_when_its_pipe_closes() -> None:
         assert child.wait(60) == 0
 
 
-def test_child_without_parent_ends_endless_task() -> None:
+def test_child_ends_endless_task_without_parent() -> None:
     child = subprocess.Popen([sys.executable, "-P", "-c", ENDLESS], stdin=subprocess.PIPE)
     with child:
         assert child.stdin is not None

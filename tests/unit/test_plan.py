@@ -76,7 +76,7 @@ def test_marker_free_request_reaches_no_text_engine() -> None:
     assert [c.pool for c in Talk(RUN, _result(PROSE)).candidates(1, options)] == ["cpu"]
 
 
-def test_protected_content_may_lose_nothing() -> None:
+def test_protected_content_allows_no_loss() -> None:
     failed = "Traceback (most recent call last):\nValueError: failed, error, exception\n" * 12
     cases = [
         (RUN, _result(failed)),
@@ -122,7 +122,7 @@ def test_later_messages_never_change_a_plan(text: str) -> None:
         assert short.around().key(2) == grown.around().key(2)
 
 
-def test_question_that_stood_then_decides_for_code() -> None:
+def test_code_depends_on_question_of_its_turn() -> None:
     tool = _result(CODE)
     asked = Talk(_said("please review this code"), RUN, tool)
     calm = Talk(_said("what is there"), RUN, tool)
@@ -163,7 +163,7 @@ def test_small_result_may_be_written_without_loss() -> None:
     assert Talk(RUN, _result(text[: MIN_CHARS - 1])).candidates(1) == ()
 
 
-def test_unreadable_shapes_go_through_as_they_are() -> None:
+def test_unreadable_shapes_stay_unchanged() -> None:
     odd = [
         {"role": ["x"], "content": {"a": 1}},
         {"role": "assistant", "tool_calls": "nonsense", "content": 7},
@@ -177,7 +177,7 @@ def test_unreadable_shapes_go_through_as_they_are() -> None:
         assert Talk(message).candidates(0) == (), message
 
 
-def test_unhashable_call_id_costs_the_savings_alone() -> None:
+def test_unhashable_call_id_only_prevents_savings() -> None:
     plan, _ = Talk({"role": "tool", "tool_call_id": {"a": 1}, "content": "x\n" * 2000}).plan(0)
     assert plan.transforms == ("farm:verbatim:unplanned",)
     assert plan.candidates == ()

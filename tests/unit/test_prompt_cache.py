@@ -60,14 +60,14 @@ def test_mark_looks_back_over_twenty_positions() -> None:
     assert session.turn(_blocks(34, {34: MARK})) == Usage(written=3800, read=3000)
 
 
-def test_second_mark_finds_what_the_last_misses() -> None:
+def test_second_mark_finds_entry_missed_by_last() -> None:
     session = _session()
     session.turn(_blocks(15, {15: MARK}))
     usage = session.turn(_blocks(35, {15: MARK, 35: MARK}))
     assert usage == Usage(written=4000, read=3000)
 
 
-def test_changed_block_makes_all_behind_it_new() -> None:
+def test_changed_block_invalidates_all_after_it() -> None:
     session = _session()
     session.turn(_blocks(10, {5: MARK, 10: MARK}, tokens=300))
     body = _blocks(10, {5: MARK, 10: MARK}, tokens=300)
@@ -109,7 +109,7 @@ def test_only_four_marks_count() -> None:
     assert session.turn(_blocks(8, {8: MARK})).read == 0
 
 
-def test_role_is_part_of_the_prefix_and_marks_are_not() -> None:
+def test_prefix_includes_role_but_no_marks() -> None:
     session = _session()
     session.turn(_blocks(10, {10: MARK}))
     other = _blocks(10, {10: MARK})
@@ -118,7 +118,7 @@ def test_role_is_part_of_the_prefix_and_marks_are_not() -> None:
     assert session.turn(_blocks(10, {9: MARK, 10: HOUR})).read == 2000
 
 
-def test_entry_lives_five_minutes_after_its_last_use() -> None:
+def test_entry_expires_five_minutes_after_last_use() -> None:
     session = _session()
     body = _blocks(10, {10: MARK})
     session.turn(body, at=0)
@@ -127,7 +127,7 @@ def test_entry_lives_five_minutes_after_its_last_use() -> None:
     assert session.turn(body, at=881).read == 0
 
 
-def test_hour_kind_lives_an_hour_at_twice_the_price() -> None:
+def test_hour_entry_costs_twice_and_lasts_an_hour() -> None:
     session = _session()
     body = _blocks(10, {10: HOUR})
     first = session.turn(body, at=0)
@@ -145,7 +145,7 @@ def test_mixed_kinds_are_billed_by_position() -> None:
     assert usage == Usage(written=1000, written_1h=1000, read=2000)
 
 
-def test_prices_of_claude_are_those_of_the_table() -> None:
+def test_claude_prices_match_the_table() -> None:
     """Opus 4.1: 15 USD input, 18.75 and 30 for writes, 1.50 for a read, per million tokens."""
     rules = rules_of("claude-opus-4-1-20250805")
     million = 1e6
@@ -178,7 +178,7 @@ def _responses(*texts: str) -> Body:
     return {"instructions": "", "input": [{"type": "message", "content": t} for t in texts]}
 
 
-def test_openai_reads_from_1024_tokens_in_steps_of_128() -> None:
+def test_openai_reads_1024_tokens_in_steps_of_128() -> None:
     session = AutomaticSession()
     session.turn(_responses("a" * 3500))
     assert session.turn(_responses("a" * 3500)).read == 0, "about 1015 tokens"
@@ -197,7 +197,7 @@ def test_openai_prefix_ends_at_the_first_change() -> None:
     assert usage.total == pytest.approx(usage.read + usage.uncached)
 
 
-def test_later_openai_prefix_ends_where_a_request_ended() -> None:
+def test_later_openai_prefix_ends_at_request_boundary() -> None:
     """GPT-5.6 on: no rounding to 128, and a changed suffix loses the stable prefix before it."""
     session = session_of("gpt-5.6")
     first = session.turn(_responses("a" * 7000))
@@ -214,7 +214,7 @@ def test_openai_entry_ends_when_idle() -> None:
     assert session.turn(body, at=601).read == 0
 
 
-def test_bill_of_a_session_adds_its_turns_up() -> None:
+def test_session_bill_is_sum_of_turns() -> None:
     bodies = [_blocks(n, {n: MARK}, tokens=1) for n in (100, 110, 120)]
     bill = bill_of(bodies, "claude-opus-4-8")
     session = session_of("claude-opus-4-8")

@@ -15,7 +15,7 @@ from shared.errors import Unavailable
 from shared.settings import Settings
 
 
-def test_a_redis_known_to_be_paused_is_not_asked() -> None:
+def test_does_not_query_redis_known_paused() -> None:
     async def work() -> None:
         connections: list[asyncio.StreamReader] = []
 
@@ -58,7 +58,7 @@ def test_a_redis_known_to_be_paused_is_not_asked() -> None:
     asyncio.run(work())
 
 
-def test_who_only_reads_is_let_through_where_only_writes_are_refused() -> None:
+def test_admits_reads_where_only_writes_fail() -> None:
     for cause, reads in (("read_only", True), ("out_of_memory", True), ("timeout", False)):
         breaker = Breaker(1.0)
         assert breaker.admits_reading

@@ -46,7 +46,7 @@ def test_numbers_unknown_fields_and_their_order_stay() -> None:
     )
 
 
-def test_only_the_changed_block_is_opened() -> None:
+def test_parses_only_the_changed_block() -> None:
     other = b'{"type": "image", "source": {"n": 1.0}}'
     block = b'{"type":"tool_result","tool_use_id":"a","content":"' + LONG.encode() + b'","k":0.10}'
     raw = b'{"role":"user","content":[' + other + b" , " + block + b"]}"
@@ -103,7 +103,7 @@ def test_unchanged_message_is_its_own_bytes() -> None:
     assert done.tokens > 100
 
 
-def test_marks_are_written_as_this_request_has_them() -> None:
+def test_writes_cache_marks_of_current_request() -> None:
     def raw(mark: str) -> bytes:
         block = '{"type":"tool_result","tool_use_id":"a","content":"' + LONG + '"' + mark + "}"
         return ('{"role":"user","content":[' + block + "]}").encode()
@@ -120,7 +120,7 @@ def test_marks_are_written_as_this_request_has_them() -> None:
     )
 
 
-def test_message_that_grew_leaves_as_its_original() -> None:
+def test_message_that_would_grow_stays_original() -> None:
     raw = json.dumps({"role": "tool", "content": "short"}).encode()
     sent = Sent((_string(LONG),), ("t",), {"ab" * 6: WHOLE}, ("x",), keys=("k",))
     done = _render(raw, sent=sent)
@@ -129,21 +129,21 @@ def test_message_that_grew_leaves_as_its_original() -> None:
     assert _render(raw, sent=sent).data is None
 
 
-def test_lone_surrogate_leaves_as_its_original() -> None:
+def test_lone_surrogate_stays_original() -> None:
     raw = b'{"role":"tool","content":"' + LONG.encode() + b'\\ud800"}'
     done = _render(raw, _string("short"))
     assert done.data is None
     assert done.transforms == ("farm:verbatim:unreadable",)
 
 
-def test_tokens_are_counted_of_what_leaves() -> None:
+def test_counts_tokens_of_the_answer() -> None:
     raw = json.dumps({"role": "tool", "content": LONG}).encode()
     assert _render(raw, _string("short")).tokens == COUNTER.message(
         {"role": "tool", "content": "short"}
     )
 
 
-def test_unchanged_runs_are_one_slice_of_the_body() -> None:
+def test_unchanged_messages_are_one_body_slice() -> None:
     body = b'{"messages":[{"a":1}, {"b":2} ,{"c":3},{"d":4}]}'
     spans = [(13, 20), (22, 29), (31, 38), (39, 46)]
     changed = Sent(data=b"new")

@@ -53,7 +53,7 @@ def end(req: Any) -> None:
         tell[0]()
 
 
-def test_large_bodies_share_a_room_and_small_ones_need_none() -> None:
+def test_only_large_bodies_count_towards_the_budget() -> None:
     intake = Intake(Settings(bodies_bytes=3 * MEGABYTE))
     large = b"x" * (2 * MEGABYTE)
 
@@ -86,7 +86,7 @@ def test_large_bodies_share_a_room_and_small_ones_need_none() -> None:
         (asked(gzip.compress(b"x" * 5 * MEGABYTE), coding="gzip"), BodyTooLarge),
     ],
 )
-def test_room_comes_back_however_it_ends(given: Any, error: type[Exception]) -> None:
+def test_releases_body_budget_on_any_error(given: Any, error: type[Exception]) -> None:
     intake = Intake(Settings(bodies_bytes=8 * MEGABYTE, max_body_bytes=4 * MEGABYTE))
 
     async def work() -> None:
@@ -98,7 +98,7 @@ def test_room_comes_back_however_it_ends(given: Any, error: type[Exception]) -> 
     assert room(intake) == 8 * MEGABYTE
 
 
-def test_a_bomb_is_met_before_it_is_whole() -> None:
+def test_stops_decompression_bomb_at_the_limit() -> None:
     seen: list[int] = []
     bomb = gzip.compress(b"x" * 200 * MEGABYTE)
     with pytest.raises(BodyTooLarge):

@@ -40,7 +40,7 @@ def client(**settings: Any) -> falcon.testing.TestClient:
 
 
 @pytest.mark.parametrize("path", ["/json", "/text", "/nowhere", "/page"])
-def test_every_answer_has_them(path: str) -> None:
+def test_every_answer_has_security_headers(path: str) -> None:
     got = client().simulate_get(path).headers
     assert got["x-content-type-options"] == "nosniff"
     assert got["referrer-policy"] == "no-referrer"
@@ -52,7 +52,7 @@ def test_every_answer_has_them(path: str) -> None:
     assert "access-control-allow-origin" not in got
 
 
-def test_a_page_has_its_own_policy_without_inline_code() -> None:
+def test_page_policy_allows_no_inline_code() -> None:
     other = "https://farm.example.com:8443"
     asked = client(frame_ancestors=PORTAL, dashboard_origins=other)
     got = asked.simulate_get("/page").headers
@@ -81,13 +81,13 @@ def test_only_listed_origins_may_read() -> None:
 @pytest.mark.parametrize(
     "value", ["*", "null", f"{PORTAL}/", f"{PORTAL}; script-src *", f"{PORTAL} *", "javascript:x"]
 )
-def test_what_is_no_origin_is_refused_at_start(value: str) -> None:
+def test_rejects_invalid_origin_at_start(value: str) -> None:
     for name in ("cors_origins", "dashboard_origins"):
         with pytest.raises(ValidationError):
             Settings(**{name: value})
 
 
 @pytest.mark.parametrize("value", ["*", "'unsafe-inline'", "a.b; script-src *", "https:"])
-def test_a_framing_list_adds_nothing_else_to_the_policy(value: str) -> None:
+def test_rejects_directives_in_framing_list(value: str) -> None:
     with pytest.raises(ValidationError):
         Settings(frame_ancestors=value)

@@ -10,7 +10,7 @@ from api.http.auth import Tokens
 TOKEN = "token-of-one-0123456789"
 
 
-def test_deleted_file_lets_nobody_in_until_restored(tmp_path: Path) -> None:
+def test_rejects_all_tokens_while_file_is_deleted(tmp_path: Path) -> None:
     path = tmp_path / "tokens.json"
     text = json.dumps([{"tenant": "one", "token": TOKEN, "scopes": ["compress"]}])
     path.write_text(text)

@@ -16,7 +16,7 @@ def _deletion(source: list[str]) -> str:
     return f"{head}--- a/t.py\n+++ /dev/null\n@@ -1,{len(source)} +0,0 @@\n{gone}"
 
 
-def test_a_diff_never_grows_where_headrooms_estimate_jumps() -> None:
+def test_trimmed_diff_is_never_longer() -> None:
     router = EngineRouter(marker_mode="ccr", code_aware=False, text_engine=None)
     counter = counter_for("claude-x")
     folder = Path(json.__file__).parent.parent

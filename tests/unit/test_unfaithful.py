@@ -13,7 +13,7 @@ from workers.tasks import Engines
 from ..texts import page
 
 
-def test_a_page_with_words_of_its_own_stays_verbatim(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_page_with_invented_words_stays_verbatim(monkeypatch: pytest.MonkeyPatch) -> None:
     engines = Engines("cpu", None)
     router = engines.router(Options())
     monkeypatch.setattr(router, "page_text", lambda text: "Nobodywrote this line")

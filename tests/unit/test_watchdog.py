@@ -20,7 +20,7 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     return clock
 
 
-def test_a_loop_that_is_silent_for_longer_than_it_said_has_stopped(now: list[float]) -> None:
+def test_loop_silent_beyond_its_allowance_has_stopped(now: list[float]) -> None:
     pulse = Watchdog(MARGIN / 10)
     for allowed in (0.0, 12.0):
         pulse.beat(allowed)
@@ -32,7 +32,7 @@ def test_a_loop_that_is_silent_for_longer_than_it_said_has_stopped(now: list[flo
     assert not pulse.stopped
 
 
-def test_an_engine_may_use_all_its_time_and_no_more_counts_after_it(now: list[float]) -> None:
+def test_engine_may_use_its_full_time_limit(now: list[float]) -> None:
     pulse = Watchdog(MARGIN / 10)
     limit = Limit(20, pulse)
     with limit.watched(3):
@@ -45,7 +45,7 @@ def test_an_engine_may_use_all_its_time_and_no_more_counts_after_it(now: list[fl
     assert pulse.stopped
 
 
-def test_a_call_under_a_limit_is_a_beat(now: list[float]) -> None:
+def test_limited_call_counts_as_beat(now: list[float]) -> None:
     pulse = Watchdog(MARGIN / 10)
     now[0] += MARGIN + 1
     assert pulse.stopped

@@ -71,36 +71,36 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "sleep", sleep)
 
 
-def test_a_job_that_comes_alone_begins_after_one_look() -> None:
+def test_single_job_starts_after_one_queue_check() -> None:
     queue = Standing([])
     assert taken(queue, job(300)) == 0
     assert queue.asked == 1
 
 
-def test_what_stands_in_the_queue_comes_along() -> None:
+def test_batch_includes_all_queued_jobs() -> None:
     queue = Standing([job(300) for _ in range(5)])
     assert taken(queue, job(300)) == 5
     assert queue.asked == 6
 
 
-def test_an_engine_that_does_not_batch_takes_one_job_and_does_not_even_look() -> None:
+def test_unbatched_engine_takes_one_job() -> None:
     queue = Standing([job(10)])
     assert taken(queue, job(300), turn_tokens=0) == 0
     assert queue.asked == 0
 
 
-def test_no_more_than_the_token_budget_holds() -> None:
+def test_batch_stays_within_token_budget() -> None:
     queue = Standing([job(3000) for _ in range(50)])
     assert taken(queue, job(3000), turn_tokens=5000) == 4
     assert len(queue.jobs) == 46
 
 
-def test_a_job_over_the_budget_goes_alone_and_does_not_even_look() -> None:
+def test_oversized_job_runs_alone() -> None:
     queue = Standing([job(10)])
     assert taken(queue, job(60_000), turn_tokens=5000) == 0
     assert queue.asked == 0
 
 
-def test_no_more_jobs_than_a_batch_may_have() -> None:
+def test_batch_stays_within_job_limit() -> None:
     queue = Standing([job(10) for _ in range(50)])
     assert taken(queue, job(10), batch_max_jobs=8) == 7
