@@ -15,6 +15,7 @@ import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from pydoc_data.topics import topics
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -89,8 +90,8 @@ def _outputs() -> Iterator[tuple[str, str, str]]:
     yield "diff", "git diff", _diff(_LIBRARY / "argparse.py")
     page = pydoc.HTMLDoc().document(textwrap)
     yield "html", "curl docs/textwrap.html", f"<!DOCTYPE html><html><body>{page}</body></html>"
-    readme = importlib.metadata.distribution("falcon").read_text("METADATA")
-    yield "text", "cat README.rst", str(readme)[:_CHARS]
+    names = ("execmodel", "debugger", "function")
+    yield "text", f"pydoc {' '.join(names)}", "\n\n".join(topics[name] for name in names)
 
 
 def _log(modules: list[Path]) -> str:

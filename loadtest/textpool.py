@@ -67,6 +67,11 @@ class Asked:
         self._asked = True
         return text
 
+    def kept(self, text: str, *_: object) -> list[tuple[int, int]]:
+        """Note it."""
+        self._asked = True
+        return [(0, len(text))]
+
     def has(self, text: str) -> bool:
         """Say whether headroom gives ``text``, or a part of it, to its text engine."""
         self._asked = False

@@ -6,13 +6,12 @@ the same block gives the same bytes in every process.
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple, Protocol
 
 from shared.content import Content, Envelope, Kind, classify, unwrap
 from shared.jobs import Block, Form, Job, Options, Original, is_tool_output
 from shared.originals import digest_of
-from shared.upstream import EngineRouter, TextCrusherEngine, TextEngine, counter_for
+from shared.upstream import EngineRouter, TextEngine, counter_for
 
 from .fidelity import Chosen, Lossy, choose, extract_of_spans
 
@@ -22,7 +21,6 @@ _ENGINE: dict[Kind, str] = {
 }  # fmt: skip
 """Headroom's name of the engine that chooses lines of a kind; ``farm_extract`` for the others."""
 _FREE_TEXT = ("markdown", "prose", "html")
-_OWN_MARKER = re.compile(r"\n?\[[^\n]*hash=[a-f0-9]{12,24}[^\n]*\]\s*\Z")
 _POINTER = " Retrieve original: hash={}]"
 """How every marker ends: where nothing can be retrieved, it only says what is missing."""
 _CHARS_A_TOKEN = 4
@@ -101,7 +99,7 @@ def read_free_text(job: Job, block: Block, routers: Routers) -> None:
         and _may_lose(work, routers)
         and work.content.pool == "gpu"
     ):
-        work.router.shorten(work.envelope.body, job.context, job.options.target_ratio)
+        work.router.kept(work.envelope.body, job.context, job.options.target_ratio)
 
 
 def _taken_apart(job: Job, block: Block, routers: Routers) -> _Work:
@@ -132,10 +130,7 @@ def _lossy(work: _Work, routers: Routers, digest: str) -> Lossy | None:
         return Lossy(name, lambda body: _page(work.router, body, digest), digest, "free")
     if work.content.pool != "gpu":
         return Lossy(name, lambda body: _by_router(work, body), digest)
-    engine = routers.text_engine
-    if isinstance(engine, TextCrusherEngine):
-        return Lossy(name, lambda body: _sentences_of(work, engine, body, digest), digest, "exact")
-    return Lossy(name, lambda body: _words_of(work, body, digest), digest, "ordered")
+    return Lossy(name, lambda body: _sentences_of(work, body, digest), digest, "exact")
 
 
 def _by_router(work: _Work, body: str) -> str | None:
@@ -156,17 +151,9 @@ def _page(router: EngineRouter, body: str, digest: str) -> str | None:
     return f"{text}\n[HTML page reduced to its text. Retrieve original: hash={digest}]"
 
 
-def _sentences_of(work: _Work, engine: TextCrusherEngine, body: str, digest: str) -> str | None:
-    spans = engine.kept(body, work.job.context, work.job.options.target_ratio)
+def _sentences_of(work: _Work, body: str, digest: str) -> str | None:
+    spans = work.router.kept(body, work.job.context, work.job.options.target_ratio)
     return extract_of_spans(body, spans, digest)
-
-
-def _words_of(work: _Work, body: str, digest: str) -> str | None:
-    made = work.router.shorten(body, work.job.context, work.job.options.target_ratio)
-    if made == body:
-        return None
-    words = _OWN_MARKER.sub("", made)
-    return f"{words}\n[Text shortened to its key words. Retrieve original: hash={digest}]"
 
 
 def _transform(block: Block, engine: str, size: int) -> str:

@@ -77,7 +77,11 @@ def warm_up_texts() -> list[str]:
     grep = "\n".join(f"src/module_{i % 5}.py:{i}:def function_{i}():" for i in numbers)
     lines = "\n".join(f" line {i}\n-old {i}\n+new {i}" for i in numbers)
     diff = f"diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1,160 +1,160 @@\n{lines}"
-    prose = " ".join(f"Sentence number {i} says nothing that matters much." for i in numbers)
+    letters = "abcdefgh"  # no numbers: a sentence that has one always stays
+    prose = " ".join(
+        f"Sentence {a}{b}{c} says what everybody in town knew." for a in letters for b in letters
+        for c in "xyz"
+    )  # fmt: skip
     page = f"<!DOCTYPE html><html><body><article><p>{prose}</p></article></body></html>"
     return [log, rows, grep, diff, page, prose]
 

@@ -42,6 +42,10 @@ class TextEngine(Protocol):
         """
         ...
 
+    def kept(self, text: str, context: str, target_ratio: float | None) -> list[tuple[int, int]]:
+        """Return where the parts of ``text`` to keep start and end: whole sentences, in order."""
+        ...
+
 
 class _EngineAsCrusher:
     """Gives a :class:`TextEngine` the face of headroom's TextCrusher."""
@@ -148,13 +152,13 @@ class EngineRouter(FarmRouter):
         extractor = self._get_html_extractor()
         return str(extractor.extract(page).extracted) if extractor is not None else ""
 
-    def shorten(self, text: str, context: str, target_ratio: float | None) -> str:
-        """Return what the text engine makes of free ``text``, its own marker included."""
+    def kept(self, text: str, context: str, target_ratio: float | None) -> list[tuple[int, int]]:
+        """Return where the parts of free ``text`` that the text engine keeps start and end."""
         if self._text_engine is None:
-            return text
+            return [(0, len(text))]
         set_request_compression_store(JobStore())
         try:
-            return self._text_engine.compress(text, context, target_ratio, text)
+            return self._text_engine.kept(text, context, target_ratio)
         finally:
             set_request_compression_store(None)
 

@@ -17,6 +17,8 @@ from . import environment  # noqa: F401 - before headroom
 from headroom.transforms import kompress_compressor as _kompress
 from headroom.transforms.kompress_compressor import KompressCompressor, KompressConfig
 
+from .sentences import best_sentences
+
 Row = tuple[int, ...]
 """The token ids of one chunk: at most 512, special tokens included, no padding."""
 
@@ -71,6 +73,9 @@ class KompressEngine:
         self._noted: dict[Row, None] | None = None
         self.rows: list[Row] = []
         self._error: Exception | None = None
+        self._seen_whole = 0
+        self._word_ids: list[int | None] = []
+        self._word_scores: list[float] = []
         self._id = f"farm-{id(self):x}"
         _kompress._kompress_cache[self._id] = (self, self._tokenize, "onnx_farm")
 
@@ -98,6 +103,16 @@ class KompressEngine:
             raise RuntimeError("headroom's Kompress failed around the model")
         compressed: str = result.compressed
         return compressed
+
+    def kept(self, text: str, context: str, target_ratio: float | None) -> list[tuple[int, int]]:
+        """Return where the kept parts of ``text`` start and end: whole sentences, as scored.
+
+        Headroom's Kompress would keep single words; a sentence without some of its words is
+        one that nobody wrote.
+        """
+        self._word_scores = []
+        self.compress(text, context, target_ratio)
+        return best_sentences(text, self._word_scores, target_ratio)
 
     @property
     def turn_tokens(self) -> int:
@@ -144,6 +159,11 @@ class KompressEngine:
         if isinstance(found, Exception):
             self._error = found
             raise found
+        best = [0.0] * self._seen_whole
+        for place, score in zip(self._word_ids, found, strict=True):
+            if place is not None and place < self._seen_whole:
+                best[place] = max(best[place], score)
+        self._word_scores += best
         return [found]
 
     def get_keep_mask(self, input_ids: list[list[int]], attention_mask: Any) -> list[list[bool]]:
@@ -161,4 +181,9 @@ class KompressEngine:
                 raise
             if self._noted is not None:
                 self._encodings[key] = found
+        ids = found.word_ids(batch_index=0)
+        self._word_ids = ids
+        self._seen_whole = _kompress._words_seen_whole(ids, len(ids), len(words))
+        if not self._seen_whole:  # one word fills the window: it is kept without a score
+            self._word_scores.append(1.0)
         return found

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from shared.jobs import Block, Job, Options, ToolCall
 from workers.faithful import Made, faithful_form
 from workers.fidelity.json_form import parsed, shortened
+from workers.fidelity.json_lines import shortened_lines
 from workers.fidelity.reversible import folded_prefixes, folded_repeats, grouped_matches
 from workers.tasks import Engines
 
@@ -120,6 +121,31 @@ def test_json_keeps_equal_keys_and_the_spelling_of_numbers() -> None:
     assert form.inverse(form.text) == text
     assert form.text.count("set-cookie") == 30
     assert "1.50e+03" in form.text
+
+
+def test_rows_that_end_with_a_short_list_come_back() -> None:
+    text = json.dumps([{"first": {"key": n}, "last": [n]} for n in range(9)])
+    form = shortened(text, parsed(text))
+    assert form is not None
+    assert form.inverse(form.text) == text
+
+
+def test_json_lines_come_back_byte_for_byte() -> None:
+    rows = [{"at": n, "note": f"no {n}", "more": [n, {"x": 1e9}]} for n in range(30)]
+    rows[7] = {"other": True}  # type: ignore[dict-item]
+    for separators in ((",", ":"), (", ", ": ")):
+        lines = [json.dumps(row, separators=separators) for row in rows]
+        lines[12:12] = ["starting up", "[3]{x}"]
+        text = "\n".join([*lines, ""])
+        form = shortened_lines(text)
+        assert form is not None
+        assert len(form.text) < 0.8 * len(text)
+        with pytest.raises(ValueError, match="no rows"):  # nobody could tell it from a table's head
+            form.inverse(form.text)
+        plain = text.replace("[3]{x}\n", "")
+        again = shortened_lines(plain)
+        assert again is not None
+        assert again.inverse(again.text) == plain
 
 
 def test_search_matches_are_grouped_and_come_back() -> None:

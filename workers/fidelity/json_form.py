@@ -77,7 +77,7 @@ class _Reader:
             return self._object(depth)
         if mark == "[":
             return self._list(depth)
-        if _HEADER.fullmatch(mark):
+        if mark[0] == "[":
             return self._table(int(mark[1:-2]), depth)
         if mark in "]}:,":
             raise ValueError(f"{mark!r} for a value")
