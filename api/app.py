@@ -89,7 +89,7 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
                 pools,
                 replies,
                 dispatcher,
-                compressor.aside,
+                compressor.offload,
                 prices,
                 reader,
                 activity,

@@ -68,9 +68,9 @@ class Compressor:
         self._dispatcher = dispatcher
         self._state = state
         self._activity = activity
-        self.aside = Offload()
-        self._reading = MessageReader(self.aside)
-        self.room = AdmissionControl()
+        self.offload = Offload()
+        self._reading = MessageReader(self.offload)
+        self.admission = AdmissionControl()
         self._planner = ConversationPlanner()
         self._left_texts = LeftTexts(state, settings)
         self._earlier = EarlierRequests(state, settings)
@@ -111,9 +111,9 @@ class Compressor:
             if arm != "on":
                 return _left_by_policy(taken, options, arm)
             options = options.under(ruling, taken.envelope)
-        place = self.room.enter(user, to_read_here(taken.rest), deadline)
+        admission = self.admission.admit(user, to_read_here(taken.rest), deadline)
         try:
-            turn = await self._reading.turn(session, taken, options, deadline, place)
+            turn = await self._reading.turn(session, taken, options, deadline, admission)
             turn.trace = trace
             turn.mark("read")
             tokens = self._tokens_before(turn)
@@ -129,9 +129,9 @@ class Compressor:
         except Exception as error:  # a defect of ours must not cost a user his request
             return self._broken(error, origin, taken)
         finally:
-            place.leave()
+            admission.finish()
             self.sessions.settle(session)
-        if not place.refused:
+        if not admission.refused:
             seen = zip(turn.messages, turn.chains, turn.marks, strict=True)
             session.remember_trail(taken, [Seen(*one) for one in seen])
             self.sessions.settle(session)
@@ -201,7 +201,7 @@ class Compressor:
     async def _plan(self, turn: RequestContext) -> None:
         """Plan the messages that are new to the conversation; past the deadline they stay."""
         turn.plans = [VERBATIM] * len(turn.messages)
-        if turn.place.refused:
+        if turn.admission.refused:
             turn.unplanned.update(range(turn.known, len(turn.messages)))
             return
         options = turn.options.plan_options(self._settings)
@@ -225,8 +225,8 @@ class Compressor:
         self, turn: RequestContext, index: int, around: ConversationContext
     ) -> Plan:
         try:
-            if turn.place.ends.remaining > 0:
-                await turn.place.turn()
+            if turn.admission.ends.remaining > 0:
+                await turn.admission.acquire_thread()
                 return await self._plan_one(turn, index, around)
         except Degraded:  # others had the thread until the deadline
             pass
@@ -252,11 +252,11 @@ class Compressor:
     async def _plan_heavy(
         self, turn: RequestContext, index: int, around: ConversationContext
     ) -> OffloadedPlan | None:
-        turn.place.rest()
+        turn.admission.release_thread()
         message = turn.messages[index]
         raw = turn.raw(index)
         try:
-            return await self.aside.plan(turn.session.user, raw, around.of(index), turn.deadline)
+            return await self.offload.plan(turn.session.user, raw, around.of(index), turn.deadline)
         except Degraded as error:
             turn.degraded.add(error.reason)
             turn.unplanned.add(index)
@@ -268,9 +268,9 @@ class Compressor:
 
     async def _fill(self, turn: RequestContext, origin: Origin) -> None:
         """Get the forms this session does not know yet, as far as the deadline allows."""
-        if turn.place.refused:
+        if turn.admission.refused:
             return
-        turn.place.rest()  # others go on while Redis is asked
+        turn.admission.release_thread()  # other requests run meanwhile
         await self._earlier.recall(turn)
         if turn.earlier or turn.as_came:
             await self._plan(turn)
@@ -304,7 +304,7 @@ class Compressor:
             order,
             {key: candidate.pool for key, (_, candidate) in unknown.items()},
             lambda keys: self._blocks(turn, [unknown[key] for key in keys]),
-            self.room.before(turn.deadline),
+            self.admission.wait_deadline(turn.deadline),
         )
         turn.mark("lookup", found.looked_up)
         turn.misses += len(unknown) - len(found.cached)
@@ -339,7 +339,7 @@ class Compressor:
         """Make blocks of texts that nobody works on yet; then this request has done its reading."""
         blocks = []
         for index, candidate in wanted:
-            await turn.place.turn()
+            await turn.admission.acquire_thread()
             text = turn.text(index, candidate)
             what = turn.detections.get(candidate.key) or detect(text)
             blocks.append(
@@ -354,13 +354,13 @@ class Compressor:
                     without=candidate.without,
                 )
             )
-        turn.place.leave()
+        turn.admission.finish()
         return blocks
 
     # ── 6: assemble ─────────────────────────────────────────────────────────────────
 
     async def _assemble(self, turn: RequestContext) -> CompressionResult:
-        turn.place.leave()
+        turn.admission.finish()
         await settle(turn, final=True)
         sent = turn.conversation.sent[: len(turn.messages)]
         # Without a pause: another request of this conversation may write other cache marks.

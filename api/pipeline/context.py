@@ -39,7 +39,7 @@ class RequestContext:
     counter: Counter
     options: RequestOptions
     deadline: Deadline
-    place: Admission
+    admission: Admission
     conversation: Conversation
     chains: list[bytes] = field(default_factory=list)
     marks: list[bytes] = field(default_factory=list)

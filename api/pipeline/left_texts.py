@@ -28,9 +28,9 @@ class LeftTexts:
     async def revise(self, turn: RequestContext) -> None:
         """Decide texts anew that a fault kept from their forms, where that costs no money."""
         waiting = [i for i in unfinished(turn) if i >= turn.options.frozen_message_count]
-        if turn.place.refused or not waiting:
+        if turn.admission.refused or not waiting:
             return
-        turn.place.rest()
+        turn.admission.release_thread()
         tag = turn.session.tag
         by_key = {c.key: i for i in waiting for c in turn.messages[i].plan.candidates}
         lengths: dict[int, int] = {}

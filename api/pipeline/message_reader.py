@@ -1,4 +1,4 @@
-"""Step 1: take a body apart and look at each message once, what is heavy aside."""
+"""Step 1: split a body and read each message once; heavy ones in a child process."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ def to_read_here(messages: Sequence[bytes]) -> int:
 class MessageReader:
     """Reads requests into turns."""
 
-    def __init__(self, aside: Offload) -> None:
-        self._aside = aside
+    def __init__(self, offload: Offload) -> None:
+        self._offload = offload
         self._counters = TokenCounters()
 
     async def split(self, session: Session, body: bytes, deadline: Deadline) -> Split:
-        """Split a body; a heavy one aside, unless it goes on where an earlier one ended.
+        """Split a body; a heavy one in the child process, unless it continues a known one.
 
         Raises:
             RequestError: the body is the caller's mistake.
-            Degraded: it holds more than is taken apart, or that took too long.
+            Degraded: the body is too large to split, or splitting took too long.
         """
         if len(body) <= HEAVY_BODY_BYTES:
             return split(body, session.trails)
         found = follow(body, session.trails, HEAVY_BODY_BYTES)
         if found is None:
-            found = await self._aside.split(session.user, body, deadline)
+            found = await self._offload.split(session.user, body, deadline)
         return found
 
     async def turn(
@@ -61,17 +61,17 @@ class MessageReader:
         taken: Split,
         options: RequestOptions,
         deadline: Deadline,
-        place: Admission,
+        admission: Admission,
     ) -> RequestContext:
         """Read the messages that are new to the session, and count the others' tokens anew
-        where they were counted for another model. Without a place only what the session
+        where they were counted for another model. Without an admission only what the session
         knows is looked up, and the next turn reads the rest.
 
         Raises:
             RequestError: a message is no object.
-            Degraded: the deadline came first, or there is no place to count for a new model.
+            Degraded: the deadline came first, or there is no admission to count for a new model.
         """
-        counter = await self._counters.of(options.model, place, deadline)
+        counter = await self._counters.of(options.model, admission, deadline)
         messages = [seen.facts for seen in taken.known]
         chains = _chains(options.session_id, taken.known)
         marks = [seen.marks for seen in taken.known]
@@ -79,16 +79,25 @@ class MessageReader:
         names = [_name(raw, start, chains, marks) for raw in taken.rest]
         conversation = session.conversation((options.seed, counter.id), chains)
         turn = RequestContext(
-            session, taken, messages, counter, options, deadline, place, conversation, chains, marks
+            session,
+            taken,
+            messages,
+            counter,
+            options,
+            deadline,
+            admission,
+            conversation,
+            chains,
+            marks,
         )
         turn.known = conversation.shared_with(chains)
         turn.before = conversation.sent[: turn.known]
-        if place.refused:
+        if admission.refused:
             turn.degraded.add("overload")
             messages[:] = _known(session, taken, names, counter)
             return turn
         for raw, name in zip(taken.rest, names, strict=True):
-            await place.turn()
+            await admission.acquire_thread()
             facts = session.messages.get(name)
             if facts is None:
                 if len(raw) > HEAVY_MESSAGE_BYTES:
@@ -101,7 +110,7 @@ class MessageReader:
             _in_time(deadline)
         for index, facts in enumerate(messages):
             if counter.id not in facts.tokens or facts.unread == "time":
-                await place.turn()
+                await admission.acquire_thread()
                 messages[index] = await self._counted(turn, index, counter)
                 _in_time(deadline)
         return turn
@@ -121,9 +130,9 @@ class MessageReader:
         return facts
 
     async def _heavy(self, turn: RequestContext, name: bytes, raw: bytes) -> Message:
-        turn.place.rest()
+        turn.admission.release_thread()
         try:
-            return await self._aside.read(turn.session.user, raw, turn.counter, turn.deadline)
+            return await self._offload.read(turn.session.user, raw, turn.counter, turn.deadline)
         except TooHeavy:
             return unread(name, len(raw), turn.counter, "refused")
         except Degraded:

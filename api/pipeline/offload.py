@@ -1,15 +1,15 @@
-"""What is too big for the event loop is read aside: in one process of its own, within limits.
+"""Bodies and messages too large for the event loop are processed in one child process.
 
-A front end is one thread, and headroom's rules are regular expressions over whatever text a
-client sends: a text of megabytes, or one made for it, holds the thread for seconds, and
-no thread helps because an expression keeps the interpreter's lock. So bodies over
+A front end runs on one thread, and headroom's rules apply regular expressions to any text a
+client sends. A text of megabytes, or one made to be slow, would block the thread for seconds;
+another thread does not help, because an expression holds the interpreter's lock. So bodies over
 :data:`HEAVY_BODY_BYTES` are split, and messages over ``HEAVY_MESSAGE_BYTES`` read, counted
 and planned, in a child process that ends itself after :data:`LIMIT_SECONDS` of one task or
-beyond :data:`MEMORY_BYTES`. What it cannot do stays verbatim.
+beyond :data:`MEMORY_BYTES`. What the child cannot process stays verbatim.
 
-Tasks run one after the other, users in turn: a user has one task waiting or running.
-The child starts with the first task, ends when its pipe closes, and is started again at
-most every :data:`RESTART_SECONDS`, so that killing it does not become the work.
+Tasks run one at a time, at most one of each user waiting, so that users alternate. The child
+starts with the first task, ends when its pipe closes, and is started again at most every
+:data:`RESTART_SECONDS`, so that a text that kills it cannot keep the process busy.
 """
 
 from __future__ import annotations
@@ -38,24 +38,28 @@ from .split import Envelope, Split
 
 _log = structlog.get_logger(__name__)
 HEAVY_BODY_BYTES = 4 * 1024 * 1024
+"""Larger bodies are split in the child: splitting takes long enough to delay other requests."""
 LIMIT_SECONDS = 2.0
+"""Wall-clock seconds of one task, after which the child ends itself."""
 _ANSWER_SECONDS = 0.25
-"""Kept back from the deadline: an answer with something heavy in it takes longer to write."""
+"""Seconds reserved before the deadline: an answer with a heavy message takes longer to write."""
 MEMORY_BYTES = 1 << 30
-"""What one task may add to the child's memory."""
+"""Bytes that one task may add to the child's memory."""
 RESTART_SECONDS = 5.0
+"""Least time, in seconds, between two starts of the child."""
 LENGTH = struct.Struct("<Q")
+"""Length of a frame, in bytes, sent before it in both directions."""
 
 
 class TooHeavy(Degraded):
-    """The child ended over it: it would again."""
+    """The task ended the child process, and would end it again."""
 
     def __init__(self) -> None:
         super().__init__("large")
 
 
 class OffloadTask(NamedTuple):
-    """A split body without its slices. ``body`` is None where it is the one that was sent."""
+    """A split body without its slices; ``body`` is None if it equals the body that was sent."""
 
     body: bytes | None
     envelope: Envelope
@@ -71,7 +75,7 @@ class OffloadTask(NamedTuple):
 
 
 class OffloadedPlan(NamedTuple):
-    """A plan made aside, with the texts of its candidates by key and what they are."""
+    """A plan, with its candidates' texts and what was detected about them, by block key."""
 
     plan: Plan
     texts: dict[str, str]
@@ -79,7 +83,7 @@ class OffloadedPlan(NamedTuple):
 
 
 class Offload:
-    """The child process and the way to it."""
+    """The child process, started when needed, and the tasks that wait for it."""
 
     def __init__(self, command: list[str] | None = None) -> None:
         """Run ``command`` as the child, by default :mod:`api.pipeline.offload_child`."""
@@ -87,7 +91,7 @@ class Offload:
         self._child: asyncio.subprocess.Process | None = None
         self._started = -RESTART_SECONDS
         self._one = asyncio.Lock()
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._by_user: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def split(self, user: str, body: bytes, deadline: Deadline) -> Split:
@@ -95,11 +99,11 @@ class Offload:
 
         Raises:
             MalformedBody, InvalidField: as there.
-            TooHeavy: the child ended over it.
-            Degraded: there was no time.
+            TooHeavy: the task ended the child process.
+            Degraded: the deadline came first.
         """
-        apart: OffloadTask = await self._ask(user, deadline, "split", body)
-        return apart.of(body)
+        found: OffloadTask = await self._ask(user, deadline, "split", body)
+        return found.of(body)
 
     async def read(self, user: str, raw: bytes, counter: Counter, deadline: Deadline) -> Message:
         """Read a heavy message's facts, tokens included.
@@ -122,17 +126,17 @@ class Offload:
         return planned
 
     async def start(self) -> None:
-        """Nothing yet: the child starts with its first task."""
+        """Do nothing: the child starts with its first task."""
 
     async def stop(self) -> None:
-        """End the child and what waits for it."""
+        """End the child and all waiting tasks."""
         await end(self._tasks)
         await self._end()
 
     async def _ask(self, user: str, deadline: Deadline, name: str, *arguments: Any) -> Any:
         given_up = asyncio.Event()
-        # Not ended with its caller: a half-read answer would be the next one's.
-        task = asyncio.create_task(self._in_turn(user, given_up, name, arguments))
+        # It outlives its caller: otherwise the next task would read the rest of this answer.
+        task = asyncio.create_task(self._one_at_a_time(user, given_up, name, arguments))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(_retrieve)
@@ -144,18 +148,18 @@ class Offload:
         finally:
             given_up.set()
 
-    async def _in_turn(
+    async def _one_at_a_time(
         self, user: str, given_up: asyncio.Event, name: str, arguments: tuple[Any, ...]
     ) -> Any:
-        turn = self._turns.setdefault(user, asyncio.Lock())
-        async with turn, self._one:
+        lock = self._by_user.setdefault(user, asyncio.Lock())
+        async with lock, self._one:
             if given_up.is_set():
                 raise Degraded("large")
             kind, value = await self._exchange(name, arguments)
         if kind == "error" and isinstance(value, RequestError):
             raise value
         if kind != "done":
-            _log.warning("aside_failed", task=name, error=str(value))
+            _log.warning("offload_failed", task=name, error=str(value))
             raise TooHeavy
         return value
 
@@ -178,7 +182,7 @@ class Offload:
         except BaseException:
             await self._end()
             raise
-        if answer[0] == "leaving":  # it has grown and asks to be replaced
+        if answer[0] == "leaving":  # its memory has grown; it ends and is replaced
             await self._end()
             self._started = -RESTART_SECONDS
             return "done", answer[1]
@@ -194,7 +198,7 @@ class Offload:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
             )
-            _log.info("aside_started", pid=self._child.pid)
+            _log.info("offload_started", pid=self._child.pid)
         return self._child
 
     async def _end(self) -> None:
@@ -206,6 +210,6 @@ class Offload:
 
 
 def _retrieve(task: asyncio.Task[Any]) -> None:
-    """Take the outcome of a task whose caller may have gone, so that nobody warns of it."""
+    """Retrieve the exception of a task whose caller may be gone, so that asyncio logs nothing."""
     if not task.cancelled():
         task.exception()

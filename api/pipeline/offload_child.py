@@ -1,7 +1,7 @@
-"""The child of :mod:`api.pipeline.offload`: does one task after the other, and limits itself.
+"""The child process of :mod:`api.pipeline.offload`: runs tasks one by one, within its limits.
 
-An alarm with its default action ends the process even in the middle of a regular
-expression, which no signal handler of Python's could.
+An alarm with its default action ends the process even inside a regular expression, where no
+signal handler written in Python would run.
 Run as ``python -m api.pipeline.offload_child``.
 """
 
@@ -26,7 +26,7 @@ from .plan import ConversationPlanner, MessageContext
 from .split import split
 
 _GROWN_BYTES = 256 * 1024 * 1024
-"""A child that a task left this much bigger is replaced: the interpreter gives little back."""
+"""A child that has grown by so many bytes is replaced: the interpreter frees little memory."""
 _planner = ConversationPlanner()
 
 
@@ -55,7 +55,7 @@ _TASKS: dict[str, Callable[..., Any]] = {"split": _split, "read": _read, "plan":
 
 
 def serve(source: IO[bytes], sink: IO[bytes]) -> None:
-    """Do tasks until ``source`` ends."""
+    """Run tasks until ``source`` ends."""
     _limit_memory()
     start = _resident()
     while head := source.read(LENGTH.size):
@@ -79,12 +79,12 @@ def _do(frame: bytes) -> tuple[str, Any]:
         return "done", _TASKS[name](*arguments)
     except RequestError as error:
         return "error", error
-    except Exception as error:  # the parent takes it for too heavy
+    except Exception as error:  # the parent treats it as too heavy
         return "failed", type(error).__name__
 
 
 def _limit_memory() -> None:
-    """Bound the private memory; where the system has no such count, the alarm is the bound."""
+    """Limit the private memory; on systems without such a count only the alarm limits a task."""
     used = _status("VmData")
     if used:
         limit = used + MEMORY_BYTES
@@ -107,7 +107,7 @@ def _status(field: str) -> int:
 
 
 def main() -> None:
-    """Serve the parent on standard input and output; what else is printed goes to stderr."""
+    """Serve the parent on standard input and output; other output goes to standard error."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # it ends with its parent
     sink = os.fdopen(os.dup(1), "wb")

@@ -18,7 +18,7 @@ from collections import Counter
 from shared.deadline import Deadline
 from shared.errors import Degraded
 
-TURN_SECONDS = 0.005
+SLICE_SECONDS = 0.005
 """Time slice, in seconds: how long a request has the thread before others may run."""
 REQUEST_BYTES = 4096
 """Fixed cost of a request, expressed in bytes of new messages."""
@@ -26,11 +26,13 @@ ROUNDS = 20
 """Iterations of the event loop until a request with new messages is answered."""
 _ANSWER_SECONDS = 0.02
 _ANSWER_ROUNDS = 12
-"""Assembling an answer: seconds, and iterations of the loop meanwhile."""
+"""Assembling an answer takes so many seconds, and so many iterations of the loop meanwhile."""
 _SPARE_SECONDS = 0.15
-_MUCH_SECONDS = 2.0
+"""Most time reserved for an answer, in seconds, in case the loop becomes slower."""
+_SHORT_SECONDS = 2.0
+"""Deadlines shorter than this, in seconds, may lose up to half of their time to the reserve."""
 _SLACK_SECONDS = 2.0
-"""Seconds that must remain of a request's time after those iterations, or half of its time."""
+"""Seconds that must remain after :data:`ROUNDS` iterations; half of the time if that is less."""
 _FIRST_PACE = 2.0 * 1024 * 1024
 """Bytes per second that a core reads and plans, until this process has measured its own pace."""
 _HALF_LIFE_SECONDS = 0.3
@@ -45,9 +47,9 @@ class AdmissionControl:
 
     def __init__(self) -> None:
         self._thread = asyncio.Lock()
-        self._at_hand = 0
+        self._admitted = 0
         self._by_user: Counter[str] = Counter()
-        self._wanting = 0
+        self._waiting = 0
         self._round = 0.0
         self._mean_round = 0.0
         self._measured = 0.0
@@ -60,7 +62,7 @@ class AdmissionControl:
     def _pace(self) -> float:
         return self._done / self._seconds
 
-    def before(self, deadline: Deadline) -> Deadline:
+    def wait_deadline(self, deadline: Deadline) -> Deadline:
         """Return when waiting must end, so that an answer can be assembled by ``deadline``.
 
         Assembling takes some iterations of the event loop. A tenth of the remaining time, at
@@ -71,10 +73,10 @@ class AdmissionControl:
         spare = min(_SPARE_SECONDS, left / 10)
         slowest = self._round * _left_after(time.monotonic() - self._measured)
         kept = max(spare, _ANSWER_SECONDS + _ANSWER_ROUNDS * slowest)
-        most = max(left / 4, min(left / 2, _MUCH_SECONDS / 2))
+        most = max(left / 4, min(left / 2, _SHORT_SECONDS / 2))
         return Deadline(deadline.monotonic - min(kept, most))
 
-    def enter(self, user: str, new_bytes: int, deadline: Deadline) -> Admission:
+    def admit(self, user: str, new_bytes: int, deadline: Deadline) -> Admission:
         """Admit a request with ``new_bytes`` of new messages of ``user``, or refuse it.
 
         All admitted work may take half of the time this request has, and a quarter if the user
@@ -85,18 +87,18 @@ class AdmissionControl:
         self._measure()
         size = new_bytes + REQUEST_BYTES
         left = deadline.remaining
-        if self._at_hand:
+        if self._admitted:
             most = left / (4 if user in self._by_user else 2)
             slow = self._mean_round * ROUNDS > left - min(left / 2, _SLACK_SECONDS)
-            if slow or (self._at_hand + size) / self._pace > most:
+            if slow or (self._admitted + size) / self._pace > most:
                 return Admission(self, user, 0, deadline)
-        self._at_hand += size
+        self._admitted += size
         self._by_user[user] += size
         return Admission(self, user, size, deadline)
 
-    def leave(self, user: str, size: int) -> None:
+    def release(self, user: str, size: int) -> None:
         """Release what a request of ``size`` bytes was admitted with."""
-        self._at_hand -= size
+        self._admitted -= size
         self._by_user[user] -= size
         if not self._by_user[user]:
             del self._by_user[user]
@@ -104,38 +106,38 @@ class AdmissionControl:
         self._seconds *= _MEMORY
         self._done = self._done * _MEMORY + size
 
-    async def turn(self, deadline: Deadline) -> None:
+    async def acquire_thread(self, deadline: Deadline) -> None:
         """Wait for the thread.
 
         Raises:
             Degraded: the deadline came first.
         """
-        self._want(1)
+        self._count(1)
         try:
-            if self._wanting == 1:
+            if self._waiting == 1:
                 await self._thread.acquire()
             else:
                 async with asyncio.timeout(deadline.remaining):
                     await self._thread.acquire()
         except TimeoutError:
-            self._want(-1)
+            self._count(-1)
             raise Degraded("deadline") from None
         except BaseException:
-            self._want(-1)
+            self._count(-1)
             raise
 
-    def end_turn(self) -> None:
+    def release_thread(self) -> None:
         """Give the thread to the next request."""
         self._thread.release()
-        self._want(-1)
+        self._count(-1)
 
     def _measure(self) -> None:
         """Measure how long an iteration of the event loop takes."""
         if not self._measuring:
             self._measuring = True
-            asyncio.get_running_loop().call_soon(self._came_round, time.monotonic())
+            asyncio.get_running_loop().call_soon(self._iterated, time.monotonic())
 
-    def _came_round(self, since: float) -> None:
+    def _iterated(self, since: float) -> None:
         self._measuring = False
         now = time.monotonic()
         took, faded = now - since, _left_after(now - self._measured)
@@ -143,14 +145,14 @@ class AdmissionControl:
         self._mean_round = self._mean_round * faded + took * (1 - _left_after(took))
         self._measured = now
 
-    def _want(self, more: int) -> None:
+    def _count(self, more: int) -> None:
         self._clock()
-        self._wanting += more
+        self._waiting += more
 
     def _clock(self) -> None:
         """Add the time since the last call, if a request had the thread or waited for it."""
         now = time.monotonic()
-        if self._wanting:
+        if self._waiting:
             self._seconds += now - self._since
         self._since = now
 
@@ -162,20 +164,20 @@ def _left_after(seconds: float) -> float:
 
 
 class Admission:
-    """One request's place in :class:`AdmissionControl`; ``refused`` if it was not admitted.
+    """A request's share of :class:`AdmissionControl`; ``refused`` if it was not admitted.
 
     ``ends`` is when reading and planning must end for the answer to be in time.
     """
 
-    def __init__(self, room: AdmissionControl, user: str, size: int, deadline: Deadline) -> None:
-        self._room = room
+    def __init__(self, control: AdmissionControl, user: str, size: int, deadline: Deadline) -> None:
+        self._control = control
         self._user = user
         self._size = size
-        self.ends = room.before(deadline)
+        self.ends = control.wait_deadline(deadline)
         self.refused = not size
         self._until: float | None = None
 
-    async def turn(self) -> None:
+    async def acquire_thread(self) -> None:
         """Wait for the thread for the next piece of work; after a time slice others go first.
 
         Raises:
@@ -184,20 +186,20 @@ class Admission:
         if self._until is not None:
             if time.monotonic() < self._until:
                 return
-            self.rest()
+            self.release_thread()
             await asyncio.sleep(0)
-        await self._room.turn(self.ends)
-        self._until = time.monotonic() + TURN_SECONDS
+        await self._control.acquire_thread(self.ends)
+        self._until = time.monotonic() + SLICE_SECONDS
 
-    def rest(self) -> None:
-        """Give the thread to others: this request waits for something else."""
+    def release_thread(self) -> None:
+        """Let other requests run while this one waits for something else."""
         if self._until is not None:
             self._until = None
-            self._room.end_turn()
+            self._control.release_thread()
 
-    def leave(self) -> None:
+    def finish(self) -> None:
         """End the work. Idempotent."""
-        self.rest()
+        self.release_thread()
         if self._size:
-            self._room.leave(self._user, self._size)
+            self._control.release(self._user, self._size)
             self._size = 0

@@ -22,7 +22,7 @@ class TokenCounters:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="counters")
 
-    async def of(self, model: str, place: Admission, deadline: Deadline) -> Counter:
+    async def of(self, model: str, admission: Admission, deadline: Deadline) -> Counter:
         """Return the counter of ``model``.
 
         Raises:
@@ -31,9 +31,9 @@ class TokenCounters:
         found = known_counter(model)
         if found is not None:
             return found
-        if place.refused:
+        if admission.refused:
             raise Degraded("overload")
-        place.rest()
+        admission.release_thread()
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(deadline.remaining):

@@ -139,10 +139,10 @@ def _compress(
 
 async def _crowded(compressor: Compressor, body: bytes) -> Any:
     """Answer a request that finds no room."""
-    place = compressor.room.enter("others", 1 << 30, Deadline.after(5))
+    admission = compressor.admission.admit("others", 1 << 30, Deadline.after(5))
     answer = await compressor.compress("u", body, Deadline.after(5), Origin("id"))
     await asyncio.gather(*compressor._left_texts._noting)
-    place.leave()
+    admission.finish()
     return answer
 
 
@@ -477,8 +477,8 @@ def test_library_loading_too_long_costs_savings_alone(
 ) -> None:
     compressor = _compressor(Elsewhere())
     if refused:
-        room = compressor.room
-        monkeypatch.setattr(room, "enter", lambda user, _, until: Admission(room, user, 0, until))
+        own = compressor.admission
+        monkeypatch.setattr(own, "admit", lambda user, _, until: Admission(own, user, 0, until))
     body = BODY.replace(b"claude-x", f"new-{secrets.token_hex(4)}".encode())
     answer = _compress(compressor, body, seconds=0.05)
     assert answer.degraded == [reason]
@@ -499,7 +499,7 @@ def test_heavy_message_takes_no_room_from_others(monkeypatch: pytest.MonkeyPatch
             await over.wait()
             raise Degraded("large")
 
-        monkeypatch.setattr(compressor.aside, "read", read)
+        monkeypatch.setattr(compressor.offload, "read", read)
         attacked = asyncio.create_task(
             compressor.compress("attacker", attack, Deadline.after(60), Origin("id"))
         )
@@ -512,7 +512,7 @@ def test_heavy_message_takes_no_room_from_others(monkeypatch: pytest.MonkeyPatch
     assert honest.degraded == []
     assert honest.tokens_saved > 0
     assert "large" in attacked.degraded
-    assert compressor.room._at_hand == 0
+    assert compressor.admission._admitted == 0
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What is read aside is what the event loop would have read, and its process bounds itself."""
+"""The child process gives the same results as the event loop, within its limits."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ Run = Callable[[Work], Any]
 
 @pytest.fixture(scope="module")
 def run() -> Iterator[Run]:
-    """Run work with an aside that all tests share: its child takes a second to start."""
+    """Run work with an offload that all tests share: its child takes a second to start."""
     with asyncio.Runner() as runner:
-        aside = Offload()
-        yield lambda work: runner.run(work(aside))
-        runner.run(aside.stop())
+        offload = Offload()
+        yield lambda work: runner.run(work(offload))
+        runner.run(offload.stop())
 
 
 def soon() -> Deadline:
@@ -72,7 +72,7 @@ def tool_result(text: str) -> bytes:
     ],
 )
 def test_child_splits_body_like_main_process(run: Run, body: bytes) -> None:
-    assert run(lambda aside: aside.split("u", body, soon())) == split(body, ())
+    assert run(lambda offload: offload.split("u", body, soon())) == split(body, ())
 
 
 def test_child_plans_message_like_main_process(run: Run) -> None:
@@ -84,9 +84,9 @@ def test_child_plans_message_like_main_process(run: Run) -> None:
     around = ConversationContext([facts], options, counter)
     plan, texts = planner.plan(around.of(0), facts, message)
 
-    async def work(aside: Offload) -> None:
-        assert await aside.read("u", raw, counter, soon()) == facts
-        planned = await aside.plan("u", raw, around.of(0), soon())
+    async def work(offload: Offload) -> None:
+        assert await offload.read("u", raw, counter, soon()) == facts
+        planned = await offload.plan("u", raw, around.of(0), soon())
         assert (planned.plan, planned.texts) == (plan, texts)
         assert texts
         assert planned.detections == {key: detect(text) for key, text in texts.items()}
@@ -100,19 +100,19 @@ def test_marks_name_no_other_heavy_message(run: Run) -> None:
     )
     counter = counter_for("claude-x")
 
-    async def work(aside: Offload) -> None:
-        facts = await aside.read("u", marked, counter, soon())
+    async def work(offload: Offload) -> None:
+        facts = await offload.read("u", marked, counter, soon())
         assert facts.digest == digest(tool_result(events("p")))
 
     run(work)
 
 
 def test_child_reports_callers_mistake_as_such(run: Run) -> None:
-    async def work(aside: Offload) -> None:
+    async def work(offload: Offload) -> None:
         with pytest.raises(MalformedBody):
-            await aside.split("u", b'{"messages":[', soon())
+            await offload.split("u", b'{"messages":[', soon())
         with pytest.raises(InvalidField):
-            await aside.read("u", b"[]", counter_for("m"), soon())
+            await offload.read("u", b"[]", counter_for("m"), soon())
 
     run(work)
 
@@ -121,16 +121,16 @@ def test_task_beyond_its_time_ends_the_child(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def work() -> None:
-        aside = Offload([sys.executable, "-P", "-c", ENDLESS])
+        offload = Offload([sys.executable, "-P", "-c", ENDLESS])
         monkeypatch.setattr(module, "RESTART_SECONDS", 3600.0)
         with pytest.raises(TooHeavy):
-            await aside.split("u", b'{"messages":["endless"]}', Deadline.after(3600))
+            await offload.split("u", b'{"messages":["endless"]}', Deadline.after(3600))
         with pytest.raises(Degraded) as refused:
-            await aside.split("v", b'{"messages":[]}', soon())
+            await offload.split("v", b'{"messages":[]}', soon())
         assert not isinstance(refused.value, TooHeavy)
         monkeypatch.setattr(module, "RESTART_SECONDS", 0.0)
-        assert (await aside.split("v", b'{"messages":[]}', soon())).spans == []
-        await aside.stop()
+        assert (await offload.split("v", b'{"messages":[]}', soon())).spans == []
+        await offload.stop()
 
     asyncio.run(work())
 
@@ -138,10 +138,10 @@ def test_task_beyond_its_time_ends_the_child(
 def test_task_beyond_its_memory_is_too_heavy(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     bomb = b'{"messages":[{"role":"user","content":[' + b",".join([b'{"":0}'] * 6_000_000) + b"]}]}"
 
-    async def work(aside: Offload) -> None:
+    async def work(offload: Offload) -> None:
         monkeypatch.setattr(module, "RESTART_SECONDS", 0.0)
         with pytest.raises(TooHeavy):
-            await aside.read("u", bomb[13:-2], counter_for("m"), soon())
+            await offload.read("u", bomb[13:-2], counter_for("m"), soon())
 
     run(work)
 
@@ -152,15 +152,15 @@ def test_cancelled_task_does_not_affect_next_answer(
     first = json.dumps(conversation(ran(events("first")))).encode()
     second = json.dumps(conversation(ran(events("second")))).encode()
 
-    async def work(aside: Offload) -> None:
+    async def work(offload: Offload) -> None:
         monkeypatch.setattr(module, "RESTART_SECONDS", 0.0)
-        await aside.split("u", second, soon())  # the child is there
+        await offload.split("u", second, soon())  # the child is there
         with pytest.raises(Degraded):
-            await aside.split("u", first, Deadline.after(0))
-        impatient = asyncio.create_task(aside.split("u", first, soon()))
+            await offload.split("u", first, Deadline.after(0))
+        impatient = asyncio.create_task(offload.split("u", first, soon()))
         await asyncio.sleep(0)
         impatient.cancel()
-        assert (await aside.split("v", second, soon())).body == second
+        assert (await offload.split("v", second, soon())).body == second
 
     run(work)
 
@@ -168,16 +168,16 @@ def test_cancelled_task_does_not_affect_next_answer(
 def test_one_user_runs_one_task_at_a_time(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[str] = []
 
-    async def exchange(aside: Offload, name: str, arguments: tuple[Any, ...]) -> Any:
+    async def exchange(offload: Offload, name: str, arguments: tuple[Any, ...]) -> Any:
         served.append(arguments[0])
         await asyncio.sleep(0)
         return "done", module.OffloadTask(None, None, 0, module.array("q"), module.array("q"))  # type: ignore[arg-type]
 
     monkeypatch.setattr(Offload, "_exchange", exchange)
 
-    async def work(aside: Offload) -> None:
+    async def work(offload: Offload) -> None:
         bodies = [(f"greedy{n}".encode(), "greedy") for n in range(5)] + [(b"other", "other")]
-        await asyncio.gather(*[aside.split(user, body, soon()) for body, user in bodies])
+        await asyncio.gather(*[offload.split(user, body, soon()) for body, user in bodies])
 
     run(work)
     assert served.index(b"other") <= 1  # type: ignore[arg-type]
