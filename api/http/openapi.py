@@ -1,16 +1,21 @@
-"""The OpenAPI 3.1 document. The bodies' schemas are here and not in a model layer: a
-request's messages are never turned into objects, so there is no model to derive from."""
+"""The OpenAPI 3.1 document: the answers' schemas are those of the structs in
+:mod:`.response_schemas` and :mod:`.report_schemas`. Requests are described here: their messages
+are never turned into objects, so there is no struct to derive from."""
 
 from __future__ import annotations
 
 from importlib.metadata import version
 from typing import Any
 
+import msgspec
+from msgspec import Struct
+
 from shared.settings import Settings
 
-from . import response_schemas as shapes
-from .response_schemas import Schema
+from . import report_schemas as reports
+from . import response_schemas as answers
 
+Schema = dict[str, Any]
 _COUNT = {"type": ["integer", "null"], "minimum": 0, "maximum": 1_000_000_000}
 _BUDGET = {**_COUNT, "minimum": 1}
 _SWITCH = {"type": ["boolean", "null"]}
@@ -46,58 +51,48 @@ _OPTIONS: dict[str, Any] = {
 _MESSAGE = {"type": "object", "additionalProperties": True}
 _REQUEST = {
     "type": "object",
-    "required": ["messages"],
+    "anyOf": [{"required": ["messages"]}, {"required": ["input"]}],
     "properties": {
         "messages": {"type": "array", "items": _MESSAGE},
+        "input": {
+            "type": "array",
+            "items": _MESSAGE,
+            "description": "OpenAI Responses items in place of messages; the answer has them here",
+        },
         "model": {"type": ["string", "null"]},
         "config": {"type": ["object", "null"], "properties": _OPTIONS},
         **_OPTIONS,
     },
 }
-_ANSWER: dict[str, Any] = {
-    "type": "object",
-    "required": [
-        "messages",
-        "tokens_before",
-        "tokens_after",
-        "tokens_saved",
-        "compression_ratio",
-        "transforms_applied",
-        "ccr_hashes",
-        "degraded",
-    ],
-    "properties": {
-        "messages": {"type": "array", "items": _MESSAGE},
-        "tokens_before": {"type": "integer", "minimum": 0},
-        "tokens_after": {"type": "integer", "minimum": 0},
-        "tokens_saved": {"type": "integer", "minimum": 0},
-        "compression_ratio": {"type": "number", "minimum": 0, "maximum": 1},
-        "transforms_applied": {"type": "array", "items": {"type": "string"}},
-        "ccr_hashes": {
-            "type": "array",
-            "items": {"type": "string", "pattern": "^[a-f0-9]{12,24}$"},
-        },
-        "degraded": {"type": "array", "items": {"type": "string"}},
-        "warnings": {"type": "array", "items": {"type": "string"}},
-        "session": shapes.shape(
-            id=shapes.TEXT, frozen_message_count=shapes.COUNT, cached_prefix_replayed=shapes.FLAG
-        ),
-    },
-}
+_named: dict[type[Struct], None] = {}
+"""The structs that the document refers to, in order."""
 
 
-def _json(description: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
+def _ref(kind: type[Struct]) -> Schema:
+    """Return a reference to the schema of a struct, which :func:`document` puts beside it."""
+    _named[kind] = None
+    return {"$ref": f"#/components/schemas/{kind.__name__}"}
+
+
+def _content(schema: Schema) -> dict[str, Any]:
+    return {"content": {"application/json": {"schema": schema}}}
+
+
+def _json(description: str, *kinds: type[Struct]) -> dict[str, Any]:
+    """Describe an answer, which is of one of these kinds."""
+    schemas = [_ref(kind) for kind in kinds]
+    one = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+    return {"description": description, **_content(one)}
 
 
 _DENIED = {
-    "401": _json("a bearer token is required and there is no valid one", shapes.ERROR),
-    "403": _json("the token lacks the scope", shapes.ERROR),
+    "401": _json("a bearer token is required and there is no valid one", answers.Error),
+    "403": _json("the token lacks the scope", answers.Error),
 }
 _BODY = {
-    "408": _json("the request did not arrive in time", shapes.ERROR),
-    "413": _json("the body is too large, as sent or decoded, or too complex", shapes.ERROR),
-    "415": _json("the content type is not JSON, or the content encoding is unknown", shapes.ERROR),
+    "408": _json("the request did not arrive in time", answers.Error),
+    "413": _json("the body is too large, as sent or decoded, or too complex", answers.Error),
+    "415": _json("the content type is not JSON, or the content encoding is unknown", answers.Error),
 }
 _CODING: dict[str, Any] = {
     "name": "content-encoding",
@@ -118,10 +113,6 @@ def _header(name: str, description: str) -> dict[str, Any]:
     }
 
 
-_TRACED = {
-    **_ANSWER,
-    "properties": {**_ANSWER["properties"], "trace": {"type": "object"}},
-}
 _PAGE = {
     "get": {
         "summary": "The dashboard",
@@ -135,9 +126,9 @@ _PAGE = {
 }
 
 
-def _probe(summary: str, **answers: tuple[str, Schema]) -> dict[str, Any]:
+def _probe(summary: str, **given: tuple[str, type[Struct]]) -> dict[str, Any]:
     """Describe a probe; ``_200=("it is", HEALTH)`` gives an answer's description and schema."""
-    responses = {code.strip("_"): _json(*answer) for code, answer in answers.items()}
+    responses = {code.strip("_"): _json(*answer) for code, answer in given.items()}
     return {"get": {"summary": summary, "responses": responses}}
 
 
@@ -154,12 +145,12 @@ def _retrieve(path: str | None) -> dict[str, Any]:
             _SANDBOX,
         ],
         "responses": {
-            "200": _json("the original", shapes.ORIGINAL),
-            "400": _json("the hash is missing", shapes.ERROR),
+            "200": _json("the original", answers.Original),
+            "400": _json("the hash is missing", answers.Error),
             **_DENIED,
-            "404": _json("unknown_hash or expired", shapes.ERROR),
+            "404": _json("unknown_hash or expired", answers.Error),
             **({} if path else _BODY),
-            "503": _json("Redis is unavailable", shapes.ERROR),
+            "503": _json("Redis is unavailable", answers.Error),
         },
     }
     hashed = {"type": "string", "pattern": "^[A-Fa-f0-9]{12,24}$"}
@@ -171,7 +162,7 @@ def _retrieve(path: str | None) -> dict[str, Any]:
         wanted = {"type": "object", "required": ["hash"], "properties": {"hash": hashed}}
         operation["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": wanted}},
+            **_content(wanted),
         }
     return operation
 
@@ -181,14 +172,19 @@ _TOOL_CALL: dict[str, Any] = {
     "parameters": [_header("x-maas-username", "the user the original was stored for")],
     "requestBody": {
         "required": True,
-        "content": {"application/json": {"schema": {"type": "object"}}},
+        **_content({"type": "object"}),
     },
     "responses": {
-        "200": _json("the tool result; a miss says so in its text", shapes.TOOL_RESULT),
-        "400": _json("not exactly one call of headroom_retrieve", shapes.ERROR),
+        "200": {
+            "description": "the tool result message in the call's dialect (for a call in "
+            "headroom's envelope, in headroom's own: tool_result, success, data); a miss says so "
+            "in its text",
+            **_content({"type": "object"}),
+        },
+        "400": _json("not exactly one call of headroom_retrieve", answers.Error),
         **_DENIED,
         **_BODY,
-        "503": _json("Redis is unavailable", shapes.ERROR),
+        "503": _json("Redis is unavailable", answers.Error),
     },
 }
 
@@ -234,11 +230,11 @@ _USAGE: dict[str, Any] = {
         },
     },
     "responses": {
-        "200": _json("what was booked", shapes.USAGE),
-        "400": _json("the usage is not as described", shapes.ERROR),
+        "200": _json("what was booked", answers.Usage),
+        "400": _json("the usage is not as described", answers.Error),
         **_DENIED,
         **_BODY,
-        "503": _json("Redis is unavailable", shapes.ERROR),
+        "503": _json("Redis is unavailable", answers.Error),
     },
 }
 
@@ -253,7 +249,7 @@ _NARROW = {
 
 
 def _books(
-    summary: str, answer: Schema, *parameters: str, narrowed: bool = False
+    summary: str, answer: type[Struct], *parameters: str, narrowed: bool = False
 ) -> dict[str, Any]:
     named = {**dict.fromkeys(parameters, ""), **(_NARROW if narrowed else {})}
     return {
@@ -271,22 +267,28 @@ def _books(
             ],
             "responses": {
                 "200": _json("the report", answer),
-                "400": _json("a parameter is invalid", shapes.ERROR),
+                "400": _json("a parameter is invalid", answers.Error),
                 **_DENIED,
-                "503": _json("Redis is unavailable", shapes.ERROR),
+                "503": _json("Redis is unavailable", answers.Error),
             },
         }
     }
 
 
+def _schemas() -> dict[str, Any]:
+    """Return the schemas of all structs that the document refers to, by name."""
+    template = "#/components/schemas/{name}"
+    return msgspec.json.schema_components(_named, ref_template=template)[1]
+
+
 def document(settings: Settings) -> dict[str, Any]:
     """Return the OpenAPI document of this service with its settings."""
     responses = {
-        "200": _json("the conversation", _ANSWER),
-        "400": _json("the body is invalid", shapes.ERROR),
+        "200": _json("the conversation", answers.Compressed, answers.CompressedInput),
+        "400": _json("the body is invalid", answers.Error),
         **_DENIED,
         **_BODY,
-        "503": _json("other large bodies use all of the memory for them", shapes.ERROR),
+        "503": _json("other large bodies use all of the memory for them", answers.Error),
     }
     compress = {
         "summary": "Compress a conversation",
@@ -304,7 +306,7 @@ def document(settings: Settings) -> dict[str, Any]:
         ],
         "requestBody": {
             "required": True,
-            "content": {"application/json": {"schema": _REQUEST}},
+            **_content(_REQUEST),
         },
         "responses": responses,
     }
@@ -312,7 +314,7 @@ def document(settings: Settings) -> dict[str, Any]:
         "summary": "Compress a conversation without a usage record, and return a trace",
         "parameters": [{**_SANDBOX, "required": True}],
         "requestBody": compress["requestBody"],
-        "responses": {**responses, "200": _json("the conversation and its trace", _TRACED)},
+        "responses": {**responses, "200": _json("the conversation and its trace", answers.Traced)},
     }
     return {
         "openapi": "3.1.0",
@@ -328,21 +330,23 @@ def document(settings: Settings) -> dict[str, Any]:
             "/v1/retrieve": {"post": _retrieve(None)},
             "/v1/retrieve/tool_call": {"post": _TOOL_CALL},
             "/v1/retrieve/{hash}": {"get": _retrieve("hash")},
-            "/stats": _books("What was saved", shapes.STATS, narrowed=True),
+            "/stats": _books("What was saved", reports.Stats, narrowed=True),
             "/stats/insights": _books(
                 "Savings by engine, model, user, hour, and optionally day",
-                shapes.INSIGHTS,
+                reports.Insights,
                 "daily",
                 narrowed=True,
             ),
             "/stats/farm": _books(
-                "State and load of pools and front ends", shapes.FARM, "range", "since", "until"
+                "State and load of pools and front ends", reports.Farm, "range", "since", "until"
             ),
             "/stats-history": _books(
-                "Lifetime totals and hourly savings", shapes.HISTORY, narrowed=True
+                "Lifetime totals and hourly savings", reports.History, narrowed=True
             ),
-            "/sessions": _books("Active users and their session caches", shapes.SESSIONS, "limit"),
-            "/pricing": _books("Input prices of models, and their source", shapes.PRICING, "model"),
+            "/sessions": _books("Active users and their session caches", reports.Sessions, "limit"),
+            "/pricing": _books(
+                "Input prices of models, and their source", reports.Pricing, "model"
+            ),
             "/metrics": {
                 "get": {
                     "summary": "Metrics for Prometheus",
@@ -356,33 +360,34 @@ def document(settings: Settings) -> dict[str, Any]:
                 }
             },
             "/health": _probe(
-                "Whether the process is running", _200=("it is running", shapes.HEALTH)
+                "Whether the process is running", _200=("it is running", answers.Health)
             ),
             "/livez": _probe(
                 "Whether the process can go on",
-                _200=("it can", shapes.LIVE),
-                _503=("a background task fails again and again; the process ends", shapes.NOT_LIVE),
+                _200=("it can", answers.Live),
+                _503=("a background task fails again and again; the process ends", answers.NotLive),
             ),
             "/readyz": _probe(
                 "Whether the process can serve",
-                _200=("it can", shapes.READY),
-                _503=("it cannot, and why", shapes.NOT_READY),
+                _200=("it can", answers.Ready),
+                _503=("it cannot, and why", answers.NotReady),
             ),
             "/openapi.json": _probe(
                 "This document",
-                _200=("the document", shapes.shape(openapi=shapes.TEXT, paths={"type": "object"})),
+                _200=("the document", answers.Document),
             ),
             "/": _PAGE,
             "/dashboard": _PAGE,
         },
         "components": {
+            "schemas": _schemas(),
             "securitySchemes": {
                 "token": {
                     "type": "http",
                     "scheme": "bearer",
                     "description": "required if tokens are configured, except for probes",
                 }
-            }
+            },
         },
         "security": [{}, {"token": []}],
     }
