@@ -1,1 +1,1 @@
-"""What keeps a front-end process well: admission, Redis, workers, users' state, tasks."""
+"""Services of a front-end process: admission, Redis, claims, users' state, background tasks."""

@@ -20,7 +20,7 @@ _log = structlog.get_logger(__name__)
 
 
 class BypassSwitch:
-    """Whether all conversations are returned verbatim; read once per heartbeat.
+    """Whether all conversations are returned verbatim; read once per heartbeat interval.
 
     While Redis is unavailable the last known state holds, until its own expiry.
     """

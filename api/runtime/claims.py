@@ -1,7 +1,7 @@
 """This front end's side of the claim protocol (:mod:`shared.claims`).
 
-Claims, joins and give-ups of the requests of this process, and one task that prolongs what they
-claimed until its result comes, or its job is seen to be gone.
+It claims, joins and gives up blocks for the requests of this process. One task renews the claims
+until the result arrives or the job turns out to be lost.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from .tasks import end, every, supervise
 
 _log = structlog.get_logger(__name__)
 _RENEW_SECONDS = LEASE_MS / 1000 / 4
-"""Claims older than this are prolonged as often: two rounds may fail, the third is in time."""
+"""Interval of renewals, in seconds: a lease outlives two failed renewals and not a third."""
 _MISSED_ROUNDS = 2
-"""A job that so many rounds did not find is lost: its result may be on its way in the first."""
+"""Renewals in a row that must miss a job before it is lost: its result may still be arriving."""
 _USERS_A_CALL = 64
-"""Users whose claims one pipeline prolongs, each by one script call."""
+"""Users whose claims are renewed by one pipeline, with one script call each."""
 
 Answer = Form | int
-"""What is known of a block: its cached form, or a number as :mod:`shared.claims` gives it."""
+"""The state of a block: its cached form, or a number as in :mod:`shared.claims`."""
 
 
 @dataclass(slots=True)
 class _Claim:
-    """A claim of this process. ``since`` is ``time.monotonic()``; ``job_id`` comes with the job,
-    and ``missed`` counts the rounds in a row that did not find it."""
+    """A claim of this process. ``since`` is ``time.monotonic()``; ``job_id`` is set once the job
+    is enqueued, and ``missed`` counts the renewals in a row that did not find it."""
 
     since: float
     job_id: str = ""
@@ -52,7 +52,7 @@ class _Claim:
 
 
 class Claims:
-    """What this process has claimed, by user's tag and block key; each ends with its job."""
+    """The claims of this process, by user tag and block key; each ends with its job."""
 
     def __init__(
         self, settings: Settings, state: RedisGuard, queues: RedisGuard, inbox: ResultInbox
@@ -68,19 +68,19 @@ class Claims:
         inbox.arrived = self._arrived
 
     async def start(self) -> None:
-        """Begin to prolong claims."""
+        """Start renewing claims."""
         self._task = supervise("claims", lambda: every(_RENEW_SECONDS, self._renew))
 
     async def stop(self) -> None:
-        """Stop prolonging them: what no job serves yet lapses."""
+        """Stop renewing claims; those without a job expire."""
         await end([self._task, *self._giving_up])
 
     async def claim(
         self, user: str, wanted: Sequence[str], deadline: Deadline
     ) -> list[tuple[str, Answer]]:
-        """Look blocks up; claim what nobody works on, no more than a pool could ever admit.
+        """Look up blocks and claim those in no job, at most as many as a pool can admit.
 
-        What a request of this process has claimed is joined without asking Redis.
+        A block that this process has claimed already is joined without asking Redis.
 
         Raises:
             Degraded: Redis did not answer in time. Nothing is claimed.
@@ -89,17 +89,17 @@ class Claims:
             (key, -LEASE_MS) for key in wanted if (user, key) in self._held
         ]
         asked = [key for key in wanted if (user, key) not in self._held]
-        room = self._settings.queue_max_blocks
+        left = self._settings.queue_max_blocks
         claimed: list[str] = []
         try:
             for start in range(0, len(asked), KEYS_A_CALL):
                 part = asked[start : start + KEYS_A_CALL]
-                for key, answer in await self._ask(user, part, deadline, look_only=room <= 0):
+                for key, answer in await self._ask(user, part, deadline, look_only=left <= 0):
                     answers.append((key, answer))
                     if answer == CLAIMED:
                         self._held[user, key] = _Claim(time.monotonic())
                         claimed.append(key)
-                        room -= 1
+                        left -= 1
         except BaseException:
             self.give_up(user, claimed)
             raise
@@ -112,9 +112,9 @@ class Claims:
                 self._held[user, key].job_id = job_id
 
     def give_up(self, user: str, names: Iterable[str]) -> None:
-        """Give claims up that no job will serve, and tell who joined them.
+        """Give up claims that no job will serve, and notify the requests that joined them.
 
-        It goes on while the answer leaves; often the answer's deadline is the reason.
+        This runs in the background, because the usual reason is the answer's deadline.
         """
         claimed = [key for key in names if self._held.pop((user, key), None) is not None]
         if not claimed:
@@ -128,20 +128,20 @@ class Claims:
     async def _ask(
         self, user: str, names: Sequence[str], deadline: Deadline, *, look_only: bool
     ) -> list[tuple[str, Answer]]:
-        """Ask for blocks, and again for those whose form is not readable, once that is gone."""
+        """Return the blocks' states; forms of another version are deleted and looked up again."""
         answers, foreign = await self._look(user, names, deadline, look_only)
         if foreign:
             _log.info("forms_forgotten", blocks=len(foreign))
             await self._state.ask(self._claiming.forget(user, foreign), deadline, user)
             more, again = await self._look(user, list(foreign), deadline, look_only)
-            failed = Form(None, outcome="failed")  # another version wrote it again just now
+            failed = Form(None, outcome="failed")  # another version has written it again
             answers += [*more, *((key, failed) for key in again)]
         return answers
 
     async def _look(
         self, user: str, names: Sequence[str], deadline: Deadline, look_only: bool
     ) -> tuple[list[tuple[str, Answer]], dict[str, bytes]]:
-        """Return what is known of blocks, and the cached forms of another version."""
+        """Return the blocks' states, and the cached forms that another version wrote."""
         if look_only:
             asked = self._claiming.look_up(user, names)
         else:
@@ -176,16 +176,16 @@ class Claims:
                 tell(pipe, [each for each in lists if each != mine], user, key, GIVEN_UP)
             if len(pipe):
                 await self._queues.ask(pipe.execute(), deadline)
-        except Degraded:  # they lapse by themselves
+        except Degraded:  # the claims expire
             return
         finally:
             for key in claimed:
                 self._inbox.hand_over(user, key, GIVEN_UP)
 
-    # ── prolonging ──────────────────────────────────────────────────────────────────
+    # ── renewing ────────────────────────────────────────────────────────────────────
 
     async def _renew(self) -> None:
-        """Prolong all claims that are not quite new; give up those whose job is lost."""
+        """Renew all but the newest claims; give up those whose job is lost."""
         now = time.monotonic()
         for at, claim in [(at, c) for at, c in self._held.items() if _is_over(c, now)]:
             if self._held.get(at) is claim:
@@ -207,7 +207,7 @@ class Claims:
                 await self._prolong({u: kept[u] for u in users[start : start + _USERS_A_CALL]})
 
     async def _look_for_jobs(self, due: Mapping[tuple[str, str], _Claim]) -> None:
-        """Note of each claim whose job is not there that this is so."""
+        """Count for each claim how many renewals in a row did not find its job."""
         jobs = list({claim.job_id for claim in due.values() if claim.job_id})
         there: dict[str, bool] = {}
         deadline = Deadline.after(self._settings.redis_timeout)
@@ -218,14 +218,14 @@ class Claims:
                 pipe.exists(keys.job(job_id))
             try:
                 found = await self._queues.ask(pipe.execute(), deadline)
-            except Degraded:  # nothing is known of them
+            except Degraded:  # the jobs' state is unknown
                 return
             there.update(zip(part, map(bool, found), strict=True))
         for claim in due.values():
             claim.missed = 0 if there.get(claim.job_id, True) else claim.missed + 1
 
     async def _prolong(self, claims: Mapping[str, Sequence[str]]) -> None:
-        """Prolong claims of users whose keys lie on one node."""
+        """Renew claims of users whose keys are on one node."""
         pipe = self._state.client.pipeline(transaction=False)
         for user, names in claims.items():
             for start in range(0, len(names), KEYS_A_CALL):
@@ -237,7 +237,7 @@ class Claims:
 
     async def _send(self, pipe: Any) -> None:
         for answer in await pipe.execute(raise_on_error=False):
-            if isinstance(answer, NoScriptError):  # the next round is in time
+            if isinstance(answer, NoScriptError):  # the next renewal is early enough
                 await self._state.client.script_load(script("prolong"))
                 return
             if isinstance(answer, Exception):

@@ -1,8 +1,7 @@
 """The policy of this front-end process: its file, read again when it changes.
 
-While the file does not hold a valid policy, the last good one applies. A process that never had
-one leaves every conversation as it came: nobody's prompts change against a policy that nobody
-could read.
+While the file holds no valid policy, the last valid one applies. A process that never had a valid
+policy changes no conversation, since it cannot know what the operator excluded.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ from .tasks import end, every, supervise
 
 _log = structlog.get_logger(__name__)
 _LOOK_SECONDS = 1.0
-"""How often the file is looked at: a change applies everywhere within about this time."""
+"""Interval, in seconds, at which the file is checked: a change applies within about this time."""
 _NOTHING = Policy([Rule("no valid policy", mode="off")])
 
 
 class PolicySource:
-    """The policy in force; None where no file is set. ``fault`` says why it is not the file's.
+    """The policy in force; None if no file is set. ``fault`` says why it is not the file's.
 
-    ``fault`` is ``missing`` or ``invalid``, empty where all is well; what exactly is wrong is in
-    the log, for it may quote the file.
+    ``fault`` is ``missing``, ``invalid``, or empty if the file's policy is in force. Only the log
+    has the details, because they may quote the file.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -46,16 +45,16 @@ class PolicySource:
             self.look()
 
     async def start(self) -> None:
-        """Begin to look for changes."""
+        """Start checking the file."""
         if self._path is not None:
             self._task = supervise("policy", lambda: every(_LOOK_SECONDS, self._look_again))
 
     async def stop(self) -> None:
-        """Stop looking."""
+        """Stop checking the file."""
         await end([self._task])
 
     def look(self) -> None:
-        """Read the file if it changed since it was last looked at."""
+        """Read the file if it changed since the last check."""
         path = self._path
         if path is None:
             return
@@ -88,7 +87,7 @@ class PolicySource:
 
     @property
     def state(self) -> dict[str, object] | None:
-        """What ``/readyz`` says of it; None where no file is set."""
+        """Return its fields of ``/readyz``; None if no file is set."""
         if self.policy is None:
             return None
         return {

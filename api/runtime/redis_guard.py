@@ -25,11 +25,11 @@ from .tasks import end, supervise
 
 _log = structlog.get_logger(__name__)
 _ONE = ""
-"""The name of a server's only node."""
+"""Name of the only node of a single server."""
 
 
 class RedisGuard:
-    """One place of the farm's state, called ``name``, as this front end sees it."""
+    """This front end's connections to one Redis, ``name`` in logs, metrics and ``/readyz``."""
 
     def __init__(self, client: Any, settings: Settings, name: str = "redis") -> None:
         self.client = client
@@ -53,7 +53,7 @@ class RedisGuard:
     async def ask(self, command: Any, deadline: Deadline, user: str = "") -> Any:
         """Await one command within the deadline; a failure of Redis opens the breaker.
 
-        ``user`` is the tag of the user whose keys it touches, where these are a user's.
+        ``user`` is the tag of the user whose keys it uses, if they are a user's.
 
         Raises:
             Degraded: Redis did not answer in time.
@@ -82,17 +82,17 @@ class RedisGuard:
         return self._of(user).admits_reading
 
     def by_node(self, users: Iterable[str]) -> list[list[str]]:
-        """Return these users' tags, those together whose keys lie on one node."""
+        """Return these users' tags, grouped by the node that has their keys."""
         groups: dict[int, list[str]] = {}
         for user in users:
             groups.setdefault(id(self._of(user)), []).append(user)
         return list(groups.values())
 
-    # ── how it is ───────────────────────────────────────────────────────────────────
+    # ── state ───────────────────────────────────────────────────────────────────────
 
     @property
     def readings(self) -> list[Reading]:
-        """What each node's breaker says."""
+        """The state of each node's breaker."""
         return [
             Reading(self.name, node, breaker.state, breaker.cause)
             for node, breaker in self._breakers.items()
@@ -100,7 +100,7 @@ class RedisGuard:
 
     @property
     def trips(self) -> Counter[Cause]:
-        """How often breakers opened since this process started, by cause."""
+        """How often breakers have opened since this process started, by cause."""
         return sum((b.trips for b in self._breakers.values()), self._gone.copy())
 
     @property
@@ -175,7 +175,7 @@ class RedisGuard:
         return self._breakers.setdefault(node, self._breaker())
 
     def _nodes(self) -> dict[str, str]:
-        """Return a key on every node; any key before the Cluster's map is known."""
+        """Return a key on every node; one key on any node until the Cluster's map is known."""
         if not isinstance(self.client, AsyncCluster):
             return {_ONE: keys.ping(0)}
         return self.client.key_on_each(keys.ping) or {_ONE: keys.ping(0)}

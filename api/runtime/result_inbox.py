@@ -1,9 +1,9 @@
-"""Where finished blocks come back to this front end.
+"""Receives the results of blocks for this front end.
 
-One connection receives all of them: workers push each to the list that its job names, and
-:class:`ResultInbox` hands it to whoever waits. So thousands of waits cost one blocking command
-and nothing polls. What was popped when the connection broke is lost on its way; the session
-caches have it, and there it is looked for when Redis answers again.
+Workers push each result to the list that its job names; one connection pops them all, and
+:class:`ResultInbox` passes them to the requests that wait. So thousands of waiting requests cost
+one blocking command, and nothing polls. A result popped while the connection breaks is lost; it
+is looked up in the session cache once Redis answers again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _UNREADABLE = Form(None, outcome="failed")
 
 
 class Awaited:
-    """What one request waits for: ``forms`` that came, and keys whose claim was given up."""
+    """The results of one request: the ``forms`` that arrived, and keys whose claim was given up."""
 
     def __init__(self) -> None:
         self.forms: dict[str, Form] = {}
@@ -45,7 +45,7 @@ class Awaited:
         self._woken: asyncio.Event = asyncio.Event()
 
     def note(self, key: str, form: Form) -> None:
-        """A reply came. The first form of a block counts."""
+        """Store a reply; only the first form of a block counts."""
         if form.outcome == GIVEN_UP.outcome:
             self.given_up.add(key)
         else:
@@ -55,7 +55,7 @@ class Awaited:
             self._woken.set()
 
     async def wait(self, wanted: Collection[str], seconds: float) -> None:
-        """Wait for all ``wanted`` forms, for a claim that is given up, or for so long."""
+        """Wait for all ``wanted`` forms, a claim given up, or ``seconds``, whichever is first."""
         self._open = {key for key in wanted if key not in self.forms}
         if not self._open or self.given_up:
             return
@@ -66,9 +66,9 @@ class Awaited:
 
 
 class ResultInbox:
-    """This process's reply list, and who waits for what.
+    """This process's reply list, and the requests that wait for blocks.
 
-    ``arrived`` is told the user's tag and the key of each block that comes.
+    ``arrived`` is called with the user tag and the block key of each result.
     """
 
     def __init__(self, settings: Settings, state: RedisGuard) -> None:
@@ -82,7 +82,7 @@ class ResultInbox:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Begin to receive."""
+        """Start receiving."""
         self._task = supervise("replies", self._receive, essential=True)
 
     async def stop(self) -> None:
@@ -92,7 +92,7 @@ class ResultInbox:
 
     @contextmanager
     def awaited(self, user: str, wanted: Iterable[str]) -> Iterator[Awaited]:
-        """Within it the replies to ``user``'s block keys come to what it gives."""
+        """Collect replies for ``user``'s block keys ``wanted`` while the context is open."""
         awaited = Awaited()
         names = list(wanted)
         for key in names:
@@ -107,12 +107,12 @@ class ResultInbox:
                     del self._waiting[(user, key)]
 
     def hand_over(self, user: str, key: str, form: Form) -> None:
-        """Give a block's form to all requests of this process that wait for it."""
+        """Pass a block's form to all requests of this process that wait for it."""
         for awaited in self._waiting.get((user, key), ()):
             awaited.note(key, form)
 
     async def _receive(self) -> None:
-        # Somebody waits already where this runs again: what was popped before is lost.
+        # Requests wait already if this task was restarted: results popped before are lost.
         broken = bool(self._waiting)
         seconds = _GLANCE_SECONDS if broken else _POLL_SECONDS
         while True:
@@ -121,7 +121,7 @@ class ResultInbox:
                     seconds, 1, self.key, direction="LEFT", count=64
                 )
             except BROKEN:
-                # The next command tells at once whether Redis is back.
+                # A short poll shows at once whether Redis is available again.
                 seconds, broken = _GLANCE_SECONDS, True
                 with contextlib.suppress(*BROKEN):
                     await renew_async(self._redis)
@@ -134,7 +134,7 @@ class ResultInbox:
                 seconds, broken = _POLL_SECONDS, False
 
     async def _recover(self) -> None:
-        """Look in the session caches for what was lost on its way here."""
+        """Look up lost results in the session caches."""
         lost: dict[str, list[str]] = {}
         for user, key in self._waiting:
             lost.setdefault(user, []).append(key)
@@ -164,7 +164,7 @@ class ResultInbox:
     def _arrive(self, user: str, key: str, packed: bytes) -> None:
         try:
             form = unpack_form(packed)
-        except (msgspec.DecodeError, ValueError):  # of another version: nobody waits for it
+        except (msgspec.DecodeError, ValueError):  # written by another version
             _log.warning("form_unreadable", bytes=len(packed))
             form = _UNREADABLE
         if form.outcome != GIVEN_UP.outcome:

@@ -35,9 +35,9 @@ class SessionStats:
         self._task: asyncio.Task[None] | None = None
 
     def note(self, user: str, hits: int, misses: int, saved: int) -> None:
-        """Add a request: its cached and uncached blocks, and tokens the cached ones saved."""
+        """Add a request: its cached and uncached blocks, and the tokens the cached ones saved."""
         noted = self._noted.pop(user, None) or SessionActivity(keys.user_tag(user))
-        self._noted[user] = noted  # the latest is last
+        self._noted[user] = noted  # the most recent user is last
         noted.hits += hits
         noted.misses += misses
         noted.saved += saved
@@ -52,7 +52,7 @@ class SessionStats:
         await self._write()
 
     async def _write(self) -> None:
-        """Write what was collected and start anew."""
+        """Write what was collected, and start collecting again from zero."""
         if not self._noted:
             return
         noted, self._noted = self._noted, {}

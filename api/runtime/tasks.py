@@ -1,9 +1,9 @@
 """Background tasks of a front-end process: supervised, restarted, counted, ended.
 
-A task that raises, is cancelled by something else than its owner, or returns has failed: it is
-logged, counted in :data:`health`, and run again with back-off. Where an essential task fails
-:data:`~shared.supervision.MOST_FAILURES` times in a row, the process has given up: ``/livez``
-says 503 and ``api/server/drain.py`` drains it, so that a new process takes its place.
+A task has failed if it raises, returns, or is cancelled by anything but its owner. A failure is
+logged, counted in :data:`health`, and the task is run again with back-off. If an essential task
+fails :data:`~shared.supervision.MOST_FAILURES` times in a row, the process gives up: ``/livez``
+answers 503 and ``api/server/drain.py`` drains the process, so that a new one replaces it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _ASK_AGAIN_SECONDS = 0.1
 
 
 class TaskHealth:
-    """How the tasks of this process do. ``given_up`` is the essential task that failed for good."""
+    """Failures of this process's tasks; ``given_up`` is the essential task that failed for good."""
 
     def __init__(self) -> None:
         self.failures: Counter[str] = Counter()
@@ -30,7 +30,7 @@ class TaskHealth:
 
 
 health = TaskHealth()
-"""Of this process: it has one event loop, and ends as one."""
+"""One per process, because a process has one event loop and gives up as a whole."""
 
 
 def supervise(
@@ -42,8 +42,8 @@ def supervise(
 ) -> asyncio.Task[None]:
     """Start ``run``, which does not return, as a task that is run again whenever it fails.
 
-    ``essential`` says that a process without it serves nobody well. ``run`` may fail between
-    any two of its awaits: what it keeps outside itself must be fit to begin again with.
+    Without an ``essential`` task the process cannot serve requests correctly. ``run`` may fail
+    at any of its awaits: the state it keeps elsewhere must allow it to start again.
     """
     of.failures.setdefault(name, 0)
     return asyncio.create_task(_run_on(name, run, essential, of), name=name)
@@ -59,7 +59,7 @@ async def _run_on(
         try:
             await run()
         except asyncio.CancelledError as cancelled:
-            # Not by `end`: a future it awaited was cancelled, and asyncio would end it unseen.
+            # Not cancelled by `end`: a future it awaited was, and asyncio would not report it.
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
@@ -83,17 +83,17 @@ async def _run_on(
 
 
 async def every(seconds: float, do: Callable[[], Awaitable[None]]) -> None:
-    """Do something again and again, first after ``seconds``."""
+    """Call ``do`` every ``seconds``, first after ``seconds``."""
     while True:
         await asyncio.sleep(seconds)
         await do()
 
 
 async def end(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
-    """Cancel ``tasks`` until they are done; None among them is passed over.
+    """Cancel ``tasks`` until they are done; None is skipped.
 
-    Once is not enough: redis-py (8.1) loses a cancellation that comes while a pipeline reads
-    its answers, and the task goes on.
+    Once is not enough: redis-py (8.1) loses a cancellation that arrives while a pipeline reads
+    its answers, and the task continues.
     """
     left = {task for task in tasks if task is not None}
     while left:

@@ -1,4 +1,4 @@
-"""A user's state in Redis, except blocks in work: originals and session."""
+"""A user's originals and session in Redis (blocks in work: :mod:`api.runtime.claims`)."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from shared.settings import Settings
 from .redis_guard import RedisGuard
 
 _AT_ONCE = 8
-"""Users written for at once: each takes a connection."""
+"""Users written at the same time; each needs a connection."""
 
 _SLACK = 100
-"""Beyond their bound, sessions are ended until a hundredth of it is free: the list is read whole
-for that."""
+"""Once there are too many sessions, a hundredth of the limit is freed at once, because this needs
+the whole list."""
 
 
 @dataclass(slots=True)
 class SessionActivity:
-    """What one user's session cache did: blocks known and unknown, tokens the known saved."""
+    """One user's session cache: cached and uncached blocks, and tokens the cached ones saved."""
 
     tag: str
     hits: int = 0
@@ -37,10 +37,10 @@ class SessionActivity:
 
 
 class UserStore:
-    """Reads and writes what belongs to one user, by their tag, or to a few.
+    """Reads and writes keys of one user, given by their tag, or of several.
 
-    Every method raises ``Degraded`` where Redis does not answer in
-    time. ``state`` holds the users' own keys, ``queues`` the list of all sessions.
+    Every method raises ``Degraded`` if Redis does not answer in time. ``state`` is the Redis with
+    the users' keys, ``queues`` the one with the list of all sessions.
     """
 
     def __init__(self, settings: Settings, state: RedisGuard, queues: RedisGuard) -> None:
@@ -52,9 +52,9 @@ class UserStore:
     async def keep(
         self, user: str, originals: Iterable[Original], refresh: Iterable[str], deadline: Deadline
     ) -> list[str]:
-        """Store ``originals`` and prolong those already stored under ``refresh`` hashes.
+        """Store ``originals`` and renew the TTL of those stored under ``refresh`` hashes.
 
-        Returns the hashes of ``refresh`` that are no longer there.
+        Returns the hashes of ``refresh`` that have expired.
         """
         pipe = self._state.client.pipeline(transaction=False)
         stored, known = list(originals), list(dict.fromkeys(refresh))
@@ -127,7 +127,7 @@ class UserStore:
     async def retrieve(
         self, user: str, digest: str, deadline: Deadline
     ) -> tuple[Original, int] | None:
-        """Return an original of ``user`` and how often it was retrieved, and prolong its life."""
+        """Return an original of ``user`` and how often it was retrieved; renew its TTL."""
         ttl = self._settings.original_ttl
         redis = self._state.client
         packed = await self._state.ask(redis.get(keys.original(user, digest)), deadline, user)
@@ -141,12 +141,12 @@ class UserStore:
         return unpack_original(packed), count
 
     async def was_kept(self, user: str, digest: str, deadline: Deadline) -> bool:
-        """Say whether ``user`` once had an original under ``digest``."""
+        """Return whether ``user`` once had an original under ``digest``."""
         asked = self._state.client.zscore(keys.tombstones(user), digest)
         return await self._state.ask(asked, deadline, user) is not None
 
     async def touch(self, users: Mapping[str, str], deadline: Deadline) -> None:
-        """Prolong the sessions of ``users`` (tags by name), ending the oldest beyond the bound."""
+        """Renew the sessions of ``users`` (tags by name); end the oldest beyond the limit."""
         settings = self._settings
         await self._together([self._prolong(user, deadline) for user in users.values()])
         now = await self._now(deadline)
@@ -158,7 +158,7 @@ class UserStore:
             await self._end_oldest(deadline)
 
     async def _end_oldest(self, deadline: Deadline) -> None:
-        """End sessions beyond the bound: the oldest of the tenants who have the most."""
+        """End sessions beyond the limit: the oldest of the tenants with the most sessions."""
         redis = self._queues.client
         found = await self._queues.ask(redis.zrangebyscore(keys.SESSIONS, "-inf", "+inf"), deadline)
         names = [name.decode("utf-8", "surrogatepass") for name in found]
@@ -174,7 +174,7 @@ class UserStore:
             await self._state.ask(ended, deadline, tag)
 
     async def note(self, users: Mapping[str, SessionActivity], deadline: Deadline) -> None:
-        """Write down what the session caches of ``users``, by name, did; the latest is last."""
+        """Write the activity of ``users``, by name, the most recent one last."""
         settings = self._settings
         await self._together([self._add(noted, deadline) for noted in users.values()])
         now = await self._now(deadline)
@@ -184,7 +184,7 @@ class UserStore:
         await self._queues.ask(pipe.execute(), deadline)
 
     async def _now(self, deadline: Deadline) -> float:
-        """Return the queues' Redis's time; with that Redis away, as it was known last."""
+        """Return the time of the queues' Redis; while it is away, the last time it gave."""
         now = self._clock.fresh
         if now is not None:
             return now
@@ -195,7 +195,7 @@ class UserStore:
                 raise
             return self._clock.last
 
-    # ── one user among others: each has a node, and a failure, of their own ─────────
+    # ── several users: each may be on another node, and fail on its own ─────────────
 
     async def _prolong(self, user: str, deadline: Deadline) -> None:
         pipe = self._state.client.pipeline(transaction=False)
@@ -214,7 +214,7 @@ class UserStore:
         await self._state.ask(pipe.execute(), deadline, noted.tag)
 
     async def _together(self, writes: Sequence[Coroutine[Any, Any, None]]) -> None:
-        """Run all of ``writes``, a few at a time; raise the first failure when all are through."""
+        """Run all of ``writes``, a few at a time; raise the first failure once all have ended."""
         failed: list[BaseException] = []
         for start in range(0, len(writes), _AT_ONCE):
             part = writes[start : start + _AT_ONCE]
@@ -225,7 +225,7 @@ class UserStore:
 
 
 def _numbers(chains: Sequence[bytes], found: Sequence[bytes | None]) -> dict[bytes, frozenset[int]]:
-    """Return the numbers of texts found under ``chains``, where there is anything."""
+    """Return the numbers of the texts found under ``chains``; chains without any are left out."""
     return {
         chain: frozenset(map(int, numbers.split()))
         for chain, numbers in zip(chains, found, strict=True)
@@ -234,10 +234,10 @@ def _numbers(chains: Sequence[bytes], found: Sequence[bytes | None]) -> dict[byt
 
 
 def _beyond(names: Sequence[str], most: int) -> list[str]:
-    """Return which sessions, oldest first in ``names``, are to end so that ``most`` are left.
+    """Return the sessions of ``names`` (oldest first) to end so that ``most`` are left.
 
-    All tenants may have as many as the same number allows, so who has fewer loses none. Where
-    there are more tenants than sessions may be, the oldest sessions go.
+    The same limit applies to every tenant, so a tenant with fewer sessions loses none. If there
+    are more tenants than ``most``, the oldest sessions end.
     """
     counts = Counter(map(keys.tenant_of, names))
     left, share = most, 0

@@ -1,4 +1,4 @@
-"""The worker pools as this front end sees them: who lives, how fast, what runs free text."""
+"""The worker pools as this front end sees them: live workers, their speed, their text engines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .tasks import end, every, supervise
 
 
 class WorkerView:
-    """Looks at the workers' heartbeats once in a while."""
+    """Reads the workers' heartbeats, once per heartbeat interval."""
 
     def __init__(self, settings: Settings, queues: RedisGuard) -> None:
         self._settings = settings
@@ -31,17 +31,17 @@ class WorkerView:
         self._paces: dict[str, float] = {}
 
     async def start(self) -> None:
-        """Look once, and then again and again."""
+        """Read the heartbeats, then keep reading them."""
         await self._look()
         seconds = self._settings.worker_heartbeat_seconds
         self._task = supervise("pools", lambda: every(seconds, self._look), essential=True)
 
     async def stop(self) -> None:
-        """Stop looking."""
+        """Stop reading."""
         await end([self._task])
 
     def bytes_in(self, pool: str, seconds: float) -> int:
-        """Return how many bytes of jobs the pool does in so long; -1 where nobody knows."""
+        """Return how many bytes of jobs the pool does in ``seconds``; -1 if not known yet."""
         pace = self._paces.get(pool)
         return -1 if pace is None else round(pace * seconds)
 
@@ -80,7 +80,7 @@ def _read_status(packed: Any) -> EngineStatus | None:
 def _paces(
     workers: Sequence[tuple[str, str]], found: Sequence[bytes | None]
 ) -> Iterator[tuple[str, float]]:
-    """Yield each pool with its workers' paces together; who has none yet counts as the others."""
+    """Yield each pool and the sum of its workers' paces; a new worker counts as the average."""
     for pool in POOLS:
         its = [pace for (of, _), pace in zip(workers, found, strict=True) if of == pool]
         known = [float(pace) for pace in its if pace is not None]
