@@ -36,6 +36,9 @@ from .http.request import Application, Request
 from .http.security_headers import SecurityHeaders, cross_origin
 from .pipeline.compressor import Compressor
 from .pipeline.dispatch import Dispatcher
+from .proxy.client import UpstreamClient
+from .proxy.outgoing import Preparation
+from .proxy.resource import Proxy
 from .runtime.bypass import BypassSwitch
 from .runtime.policy import PolicySource
 from .runtime.redis_guard import RedisGuard
@@ -72,6 +75,7 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     reader = Reader(settings, queues, state, ledger.settled)
     reports = Reports(settings, reader)
     watched = list(places.values())
+    client = UpstreamClient(settings)
     metrics = Metrics(settings, reader, ledger, prices, pools, watched, switch, policies)
 
     app: App = Application(request_type=Request)
@@ -95,6 +99,7 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
                 activity,
                 ledger,
                 metrics,
+                client,
             ],
         )
     )
@@ -122,6 +127,10 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     app.add_route("/metrics", MetricsResource(metrics))
     app.add_route("/pricing", PricingResource(prices))
     app.add_route("/openapi.json", OpenApiResource(settings))
+    preparation = Preparation(settings, compressor, ledger, prices)
+    proxy = Proxy(settings, client, preparation, ledger, prices)
+    app.add_sink(proxy.serve, r"/v1/")
+    app.add_sink(proxy.serve, r"/(responses|chat/completions)$")
     dashboard = DashboardResource(settings)
     app.add_route("/", dashboard)
     app.add_route("/dashboard", dashboard)

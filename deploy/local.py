@@ -169,7 +169,7 @@ class Farm:
     @property
     def _grace(self) -> float:
         """Seconds a part may take to end by itself."""
-        return self.settings.drain_seconds + self.settings.deadline_ms / 1000 + _STOP_SECONDS
+        return self.settings.drain_seconds + self.settings.request_seconds + _STOP_SECONDS
 
     def _stop(self) -> None:
         """Stop front ends and workers, then Redis; kill parts that do not end in time."""

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
 from pydantic.networks import IPvAnyNetwork
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -24,6 +24,15 @@ Ancestor = Annotated[
     str, Field(pattern=rf"^('self'|(https?://)?(\*\.)?({_HOST})(:([0-9]{{1,5}}|\*))?)$")
 ]
 """A source of CSP's ``frame-ancestors``: an origin, a host, ``*.host`` or ``'self'``."""
+
+
+Target = Annotated[str, Field(pattern=rf"^https?://({_HOST})(:[0-9]{{1,5}})?(/[!-~]*)?$")]
+"""A provider's address: ``https://host[:port][/path]``."""
+
+
+def _also(name: str, field: str) -> AliasChoices:
+    """Let a setting be given by a name of headroom's too, which has no prefix."""
+    return AliasChoices(name, f"HEADROOM_{name}", field)
 
 
 class Settings(BaseSettings):
@@ -69,6 +78,19 @@ class Settings(BaseSettings):
     read_timeout_seconds: float = Field(30.0, gt=0, le=3600)
     drain_seconds: float = Field(0.0, ge=0, le=600)
     marker_mode: MarkerMode = "ccr"
+
+    # The transparent proxy (api/proxy): the providers, and how they are reached.
+    anthropic_target_api_url: Target | None = Field(
+        None, validation_alias=_also("ANTHROPIC_TARGET_API_URL", "anthropic_target_api_url")
+    )
+    openai_target_api_url: Target | None = Field(
+        None, validation_alias=_also("OPENAI_TARGET_API_URL", "openai_target_api_url")
+    )
+    upstream_proxy: str | None = Field(None, repr=False, pattern="^https?://")
+    upstream_ca_file: Path | None = None
+    upstream_connect_seconds: float = Field(5.0, gt=0, le=600)
+    upstream_idle_seconds: float = Field(600.0, gt=0, le=86_400)
+    stream_drain_seconds: float = Field(300.0, ge=0, le=3600)
     code_aware: bool = False
     ratio: Literal["saved", "kept"] = "saved"
 
@@ -139,6 +161,13 @@ class Settings(BaseSettings):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
 
+    @field_validator(
+        "anthropic_target_api_url", "openai_target_api_url", "upstream_proxy", mode="before"
+    )
+    @classmethod
+    def _none_if_empty(cls, value: Any) -> Any:
+        return value or None
+
     @field_validator("redis_url", "state_url")
     @classmethod
     def _check_url(cls, value: str | None, info: ValidationInfo) -> str | None:
@@ -161,6 +190,17 @@ class Settings(BaseSettings):
     def state_credentials(self) -> Path | None:
         """The password file of the Redis of users' state."""
         return self.state_password_file if self.state_url else self.redis_password_file
+
+    @property
+    def proxies(self) -> bool:
+        """Whether the farm stands before a provider."""
+        return bool(self.anthropic_target_api_url or self.openai_target_api_url)
+
+    @property
+    def request_seconds(self) -> float:
+        """The longest that a drained process waits for a request: its deadline, or a stream."""
+        deadline = self.deadline_ms / 1000
+        return max(deadline, self.stream_drain_seconds) if self.proxies else deadline
 
     @property
     def original_ttl(self) -> int:

@@ -20,14 +20,13 @@ from shared.tracing import trace_id, tracer
 from ..accounting.ledger import Ledger
 from ..accounting.pricing import Prices
 from ..accounting.usage_record import AnsweredRequest, answered, refused
-from ..http.request import ARRIVED, Intake, trace_of, user_of
+from ..http.request import Intake, deadline_of, trace_of, user_of
 from ..pipeline.compressor import Compressor
 from ..pipeline.dispatch import Origin
 from ..pipeline.result import CompressionResult
 
 _log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
-_MIN_DEADLINE_MS = 10
 
 
 class CompressResource:
@@ -45,8 +44,7 @@ class CompressResource:
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Compress the body's conversation by the deadline."""
         started = time.perf_counter()
-        seconds = self._seconds(req.get_header("x-headroom-deadline-ms"))
-        deadline = Deadline.after(seconds, req.scope.get(ARRIVED))
+        deadline = deadline_of(req, self._settings)
         try:
             body, lease = await self._intake.body(req)
             # A client that disconnects ends its request, not its usage record.
@@ -93,13 +91,6 @@ class CompressResource:
             ms=round(seconds * 1000, 2),
         )
         return answer
-
-    def _seconds(self, header: str | None) -> float:
-        """Return the request's time in seconds; the header may only shorten the setting's."""
-        limit = self._settings.deadline_ms
-        if header and header.isascii() and header.isdigit():
-            limit = min(limit, max(_MIN_DEADLINE_MS, int(header[:9])))
-        return limit / 1000
 
 
 def write(answer: CompressionResult, settings: Settings, **more: Any) -> bytes:

@@ -6,6 +6,10 @@ The tokens file is a JSON list with one object per token: ``{"tenant": "...", "t
 a user's own token: that user is the one for whom trusted services use this name. The file is read
 again when it changes. While it does not parse, its last valid tenants apply; without any, or while
 it cannot be read, every request is refused.
+
+A request on its way to a provider carries the provider's key in ``Authorization`` or
+``x-api-key``. So the farm's token may stand in ``x-headroom-token`` or before the path,
+``/t/TOKEN/v1/...``, and is looked for there first.
 """
 
 from __future__ import annotations
@@ -29,6 +33,9 @@ from shared.settings import Settings
 _log = structlog.get_logger(__name__)
 Scope = Literal["compress", "retrieve", "books"]
 ANONYMOUS = "anonymous"
+FARM_TOKEN = "x-headroom-token"  # noqa: S105 - names of places, as the next
+TOKEN_PATH = "/t/"  # noqa: S105
+"""What a path begins with whose next part is a token."""
 _OPEN = frozenset({"/health", "/livez", "/readyz", "/openapi.json", "/", "/dashboard"})
 _OPEN_BELOW = "/static/"
 """Need no token: probes, the OpenAPI document, and the dashboard's files (no user data)."""
@@ -123,23 +130,27 @@ class Authenticator:
         self._peers = settings.trusted_peers
 
     async def process_request(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """Set ``req.context.user``.
+        """Set ``req.context.user``, and whether ``Authorization`` was the farm's own.
 
         Raises:
             Unauthorized: a token is required and there is no valid one.
             Forbidden: the token lacks this endpoint's scope.
             InvalidUser: the user's name is too long or holds control characters.
         """
+        req.context.spent_authorization = False
         if req.method == "OPTIONS" or req.path in _OPEN or req.path.startswith(_OPEN_BELOW):
             # A browser sends OPTIONS, without a token, before the request itself.
             req.context.user = ANONYMOUS
             return
         named = _named(req)
-        token = _token(req.get_header("authorization"))
+        own = _farm_token(req)
+        token = own or _token(req.get_header("authorization"))
         if self._tokens is None:
+            token = token or req.get_header("x-api-key") or ""
             req.context.user = self._by_header(req, named, token)
             return
         tenant = self._tokens.find(token) if token else None
+        req.context.spent_authorization = not own
         if tenant is None:
             raise Unauthorized("a valid bearer token is required")
         scope = _scope(req.path)
@@ -176,6 +187,16 @@ class Authenticator:
         return any(address in network for network in self._peers)
 
 
+def _farm_token(req: falcon.asgi.Request) -> str:
+    """Return the token in the farm's own header, or in the path, which loses it."""
+    given = req.get_header(FARM_TOKEN) or ""
+    if req.path.startswith(TOKEN_PATH):
+        in_path, _, rest = req.path.removeprefix(TOKEN_PATH).partition("/")
+        req.path = f"/{rest}"
+        given = given or in_path
+    return given.strip()
+
+
 def _named(req: falcon.asgi.Request) -> str:
     """Return the user name in the headers, empty if there is none.
 
@@ -200,6 +221,8 @@ def _scope(path: str) -> Scope:
         return "compress"
     if path == "/v1/retrieve" or path.startswith("/v1/retrieve/"):
         return "retrieve"
+    if path.startswith("/v1/") or path in ("/responses", "/chat/completions"):
+        return "compress"
     return "books"
 
 

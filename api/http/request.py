@@ -12,7 +12,15 @@ import falcon.asgi
 import msgspec
 from falcon.request import RequestOptions
 
-from shared.errors import BodyTooLarge, InvalidField, MalformedBody, NotJson, Unavailable
+from shared.deadline import Deadline
+from shared.errors import (
+    BodyTooLarge,
+    FarmError,
+    InvalidField,
+    MalformedBody,
+    NotJson,
+    Unavailable,
+)
 from shared.settings import Settings
 
 from .content_encoding import PIECE_BYTES, decoder_for
@@ -28,6 +36,11 @@ ARRIVED = "headroom_farm.arrived"
 _AT_END = "headroom_farm.at_end"
 """In a request's ASGI scope: what :class:`Application` calls when the request is over."""
 AsgiEvent = Mapping[str, Any]
+_MIN_DEADLINE_MS = 10
+
+
+class AnswerCut(FarmError):
+    """An answer broke off on its way; its connection is closed, for the client to see that."""
 
 
 def user_of(req: falcon.asgi.Request) -> str:
@@ -51,6 +64,19 @@ def sandbox_of(req: falcon.asgi.Request) -> str | None:
     if not _PAGE.fullmatch(page):
         raise InvalidField("'x-headroom-playground' must be 1 to 64 letters, digits or hyphens")
     return f"{PLAYGROUND}\t{page}\t{user_of(req)}"
+
+
+def deadline_of(req: falcon.asgi.Request, settings: Settings) -> Deadline:
+    """Return when the request must be answered; its header may only shorten the setting's time."""
+    limit, header = settings.deadline_ms, req.get_header("x-headroom-deadline-ms")
+    if header and header.isascii() and header.isdigit():
+        limit = min(limit, max(_MIN_DEADLINE_MS, int(header[:9])))
+    return Deadline.after(limit / 1000, req.scope.get(ARRIVED))
+
+
+def at_end(req: falcon.asgi.Request, call: Callable[[], None]) -> None:
+    """Have ``call`` called when the request is over: answered and sent, or broken off."""
+    req.scope.setdefault(_AT_END, []).append(call)
 
 
 def trace_of(req: falcon.asgi.Request) -> str:
@@ -106,6 +132,8 @@ class Application(falcon.asgi.App[Request, falcon.asgi.Response]):
         """Serve one request; ``send`` waits where the client reads slowly."""
         try:
             await super().__call__(scope, receive, send)
+        except AnswerCut:
+            pass  # the server closes the connection of an answer that is not complete
         finally:
             for tell in scope.get(_AT_END, ()):
                 tell()
@@ -166,7 +194,7 @@ class Intake:
             taken = size
 
         lease = BodyLease(give_back)
-        req.scope.setdefault(_AT_END, []).append(lease.release)
+        at_end(req, lease.release)
         return await read_body(req, self._limit, take), lease
 
 

@@ -85,10 +85,12 @@ class Compressor:
         *,
         bypass: bool = False,
         trace: Trace | None = None,
+        redeems: bool | None = None,
     ) -> CompressionResult:
         """Compress the conversation in ``body`` for ``user`` by the deadline.
 
-        ``trace`` is filled with the request's way.
+        ``trace`` is filled with the request's way. ``redeems`` says whether the model can
+        retrieve originals, where that does not depend on the request's own tools alone.
 
         Raises:
             RequestError: the body is the caller's mistake. Nothing was enqueued.
@@ -104,6 +106,8 @@ class Compressor:
             return self._left(leave(body), error.reason)
         except Exception as error:
             return self._broken(error, origin, leave(body))
+        if redeems is not None:
+            taken.envelope.redeems = redeems
         options = RequestOptions.read(taken.envelope, self._settings)
         if self._policies.policy is not None:
             ruling = self._policies.policy.ruling(Subject.of(user, options.model))

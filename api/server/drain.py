@@ -50,7 +50,7 @@ _START_SECONDS = 30.0
 
 def drain_limit(settings: Settings) -> int:
     """Return the seconds after SIGTERM within which a front end has ended by itself."""
-    return round(settings.drain_seconds) + settings.deadline_ms // 1000 + _CLOSING_SECONDS + 1
+    return round(settings.drain_seconds + settings.request_seconds) + _CLOSING_SECONDS + 1
 
 
 def hang_limit(settings: Settings) -> int:
@@ -168,7 +168,7 @@ class FrontEnd(gasgi.ASGIWorker):
                     one.close()
             return not self.connections
 
-        await self._until(gone, settings.deadline_ms / 1000 + 1)
+        await self._until(gone, settings.request_seconds + 1)
 
     async def _until(self, over: Any, seconds: float) -> None:
         end = time.monotonic() + seconds

@@ -1,0 +1,1 @@
+"""The transparent proxy: clients' requests to the providers, compressed on their way."""

@@ -1,0 +1,41 @@
+"""Failures on the way to a provider, in the shape that its clients read."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from shared.errors import FarmError
+
+ProviderName = Literal["anthropic", "openai"]
+_encode = msgspec.json.Encoder().encode
+
+
+class UpstreamFailed(FarmError):
+    """The provider gave no answer. ``status`` is 502 or 504, ``kind`` says what happened."""
+
+    def __init__(self, status: int, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.kind = kind
+
+
+def error_body(provider: ProviderName, kind: str, message: str) -> bytes:
+    """Return the JSON body of an error as the provider would write it."""
+    return _encode(_error(provider, kind, message))
+
+
+def error_event(provider: ProviderName, kind: str, message: str) -> bytes:
+    """Return the same as an event of a stream that has begun."""
+    return b"event: error\ndata: " + error_body(provider, kind, message) + b"\n\n"
+
+
+def _error(provider: ProviderName, kind: str, message: str) -> dict[str, Any]:
+    if provider == "anthropic":
+        named = {"upstream_timeout": "timeout_error", "not_configured": "not_found_error"}
+        error = {"type": named.get(kind, "api_error"), "message": message}
+        return {"type": "error", "error": error}
+    named = {"not_configured": "invalid_request_error"}
+    error = {"message": message, "type": named.get(kind, "server_error")}
+    return {"error": {**error, "param": None, "code": kind}}

@@ -1,0 +1,59 @@
+"""Which headers go on to the provider, and which come back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..http.auth import FARM_TOKEN
+
+_HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+"""RFC 9110, section 7.6.1: they speak of one connection."""
+_OF_ONE_REQUEST = frozenset({"host", "content-length", "expect"})
+_OURS = frozenset({FARM_TOKEN, "x-maas-username", "x-real-ip", "forwarded", "via"})
+_OURS_BEGIN = ("x-headroom-", "x-forwarded-")
+"""The farm's own, and what proxies before it said of the client."""
+REQUEST_ID = "x-request-id"
+UPSTREAM_REQUEST_ID = "x-headroom-upstream-request-id"
+"""What the provider's ``x-request-id`` is called in the farm's answer, which has its own."""
+
+Headers = list[tuple[str, str]]
+
+
+def to_upstream(headers: Iterable[tuple[bytes, bytes]], *, without: Iterable[str] = ()) -> Headers:
+    """Return a request's headers as the provider gets them; ``without`` are left out too."""
+    found = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers]
+    gone = {*_HOP_BY_HOP, *_OF_ONE_REQUEST, *_OURS, *without, *_named(found), REQUEST_ID}
+    return [
+        (name, value)
+        for name, value in found
+        if name not in gone and not name.startswith(_OURS_BEGIN)
+    ]
+
+
+def to_client(headers: Iterable[tuple[str, str]], *, changed: bool) -> Headers:
+    """Return an answer's headers as the client gets them; ``changed``: its body is another."""
+    found = [(name.lower(), value) for name, value in headers]
+    gone = {*_HOP_BY_HOP, *_named(found), *(("content-length",) if changed else ())}
+    return [
+        (UPSTREAM_REQUEST_ID if name == REQUEST_ID else name, value)
+        for name, value in found
+        if name not in gone
+    ]
+
+
+def _named(headers: Headers) -> list[str]:
+    """Return the headers that ``Connection`` says are of this connection only."""
+    said = [value for name, value in headers if name == "connection"]
+    return [part.strip().lower() for value in said for part in value.split(",")]

@@ -1,0 +1,210 @@
+"""The proxy's routes: model calls are compressed, everything else is passed on as it came."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import falcon
+import falcon.asgi
+import structlog
+
+from shared.errors import InvalidField, UnsupportedCoding
+from shared.settings import Settings
+
+from ..accounting.cost import rates_of
+from ..accounting.ledger import Ledger
+from ..accounting.pricing import Prices
+from ..accounting.provider_usage import read_usage
+from ..accounting.usage_record import measured
+from ..http.auth import TOKEN_PATH
+from ..http.content_encoding import decoder_for
+from ..http.request import AnswerCut, Intake, at_end, user_of
+from ..provider.protocol import Provider
+from ..provider.tap import UsageTap
+from .client import UpstreamAnswer, UpstreamClient
+from .errors import ProviderName, UpstreamFailed, error_body
+from .headers import Headers, to_client, to_upstream
+from .outgoing import Outgoing, Preparation
+from .presence import Presence
+from .targets import COUNT_TOKENS, Route, Routes, is_ours
+
+_log = structlog.get_logger(__name__)
+
+
+class Proxy:
+    """Serves what is not the farm's own: a sink of the application."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        client: UpstreamClient,
+        preparation: Preparation,
+        ledger: Ledger,
+        prices: Prices,
+    ) -> None:
+        self._routes = Routes(settings)
+        self._intake = Intake(settings)
+        self._client = client
+        self._preparation = preparation
+        self._ledger = ledger
+        self._prices = prices
+
+    async def serve(
+        self, req: falcon.asgi.Request, resp: falcon.asgi.Response | None, **_: Any
+    ) -> None:
+        """Answer with the provider's answer; a WebSocket's request has no response."""
+        if resp is None:
+            return
+        if req.path.startswith("/v1/") and is_ours(req.path):
+            raise falcon.HTTPNotFound
+        route = self._routes.find(
+            req.method, req.path, _raw_path(req), req.query_string, _is_anthropic(req)
+        )
+        if not route.url:
+            message = f"this farm stands before no such provider: {route.variable} is not set"
+            _fail(resp, route.provider, falcon.HTTP_404, "not_configured", message)
+            return
+        try:
+            if route.shape is None or not _readable(req):
+                await self._pass_on(req, resp, route)
+            else:
+                await self._call_model(req, resp, route, route.shape)
+        except UpstreamFailed as error:
+            _log.warning("upstream_failed", provider=route.provider, kind=error.kind)
+            _fail(resp, route.provider, str(error.status), error.kind, str(error))
+
+    async def _pass_on(
+        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, route: Route
+    ) -> None:
+        """Send the request as it comes, and the answer likewise."""
+        headers = to_upstream(req.scope["headers"], without=_spent(req))
+        body = None
+        if req.content_length is not None:
+            headers.append(("content-length", str(req.content_length)))
+        if req.content_length or req.get_header("transfer-encoding"):
+            body = _arriving(req)
+        answer = await self._client.send(req.method, route.url, headers, body)
+        at_end(req, answer.close)
+        presence = Presence(req) if req.context.arrival.whole or body is None else None
+        _answer(resp, answer, [], _relay(answer, presence, None))
+
+    async def _call_model(
+        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, route: Route, shape: Provider
+    ) -> None:
+        started = time.perf_counter()
+        raw, _ = await self._intake.body(req)
+        presence = Presence(req)
+        counts = route.path == COUNT_TOKENS
+        outgoing = await presence.unless_gone(
+            self._preparation.prepare(req, shape, raw, counted=not counts)
+        )
+        spent = (*_spent(req), "content-encoding", "accept-encoding")
+        headers = [*to_upstream(req.scope["headers"], without=spent)]
+        headers.append(("accept-encoding", "identity"))
+        added = time.perf_counter() - started
+        answer = await presence.unless_gone(
+            self._client.send("POST", route.url, headers, outgoing.body)
+        )
+        at_end(req, answer.close)
+        tap = UsageTap(stream=answer.header("content-type").startswith("text/event-stream"))
+        if answer.status == 200 and not counts:
+            at_end(req, lambda: self._book(req, outgoing, tap))
+        _answer(resp, answer, outgoing.headers, _relay(answer, presence, tap))
+        _log.info(
+            "proxied",
+            request_id=req.context.request_id,
+            path=route.path,
+            status=answer.status,
+            stream=outgoing.stream,
+            added_ms=round(added * 1000, 2),
+        )
+
+    def _book(self, req: falcon.asgi.Request, outgoing: Outgoing, tap: UsageTap) -> None:
+        """Note the provider's own account of the request."""
+        usage = tap.close()
+        if not usage or outgoing.result is None:
+            return
+        model = outgoing.result.model
+        try:
+            read = read_usage(usage)
+        except InvalidField:
+            _log.warning("usage_unreadable", request_id=req.context.request_id)
+            return
+        rates = rates_of(model, self._prices.price_of(model))
+        self._ledger.record(measured(user_of(req), req.context.request_id, model, read, rates))
+
+
+async def _relay(
+    answer: UpstreamAnswer, presence: Presence | None, tap: UsageTap | None
+) -> AsyncIterator[bytes]:
+    """Yield the answer's bytes as they come.
+
+    Raises:
+        AnswerCut: the provider's answer broke off, or the client has gone.
+    """
+    if presence is not None:
+        presence.when_gone(answer.close)
+    try:
+        async for chunk in answer.chunks():
+            if tap is not None:
+                tap.feed(chunk)
+            yield chunk
+    except UpstreamFailed as error:
+        if presence is None or not presence.gone:
+            _log.warning("upstream_failed", kind=error.kind)
+        raise AnswerCut from None
+
+
+async def _arriving(req: falcon.asgi.Request) -> AsyncIterator[bytes]:
+    async for chunk in req.stream:
+        yield chunk
+
+
+def _answer(
+    resp: falcon.asgi.Response,
+    answer: UpstreamAnswer,
+    more: Headers,
+    stream: AsyncIterator[bytes],
+) -> None:
+    resp.status = str(answer.status)
+    for name, value in [*to_client(answer.headers, changed=False), *more]:
+        resp.append_header(name, value)
+    resp.stream = stream
+
+
+def _fail(
+    resp: falcon.asgi.Response, provider: ProviderName, status: str, kind: str, message: str
+) -> None:
+    resp.status = status
+    resp.content_type = falcon.MEDIA_JSON
+    resp.data = error_body(provider, kind, message)
+
+
+def _readable(req: falcon.asgi.Request) -> bool:
+    """Return whether the body is JSON in a coding that the farm knows."""
+    kind = (req.content_type or "").split(";", 1)[0].strip().lower()
+    try:
+        decoder_for(req.get_header("content-encoding"))
+    except UnsupportedCoding:
+        return False
+    return kind == falcon.MEDIA_JSON
+
+
+def _is_anthropic(req: falcon.asgi.Request) -> bool:
+    return any(req.get_header(name) for name in ("anthropic-version", "x-api-key"))
+
+
+def _spent(req: falcon.asgi.Request) -> tuple[str, ...]:
+    """Return the header in which the farm's own token came, which is nobody else's business."""
+    return ("authorization",) if req.context.spent_authorization else ()
+
+
+def _raw_path(req: falcon.asgi.Request) -> str:
+    """Return the path as it came, without a token in it."""
+    raw: str = (req.scope.get("raw_path") or b"").decode("latin-1").split("?", 1)[0]
+    raw = "/" + raw.lstrip("/")
+    if raw.startswith(TOKEN_PATH):
+        raw = "/" + raw.removeprefix(TOKEN_PATH).partition("/")[2].lstrip("/")
+    return raw

@@ -1,0 +1,74 @@
+"""Which provider a request is for, and its address there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shared.settings import Settings
+
+from ..provider.chat import Chat
+from ..provider.messages import Messages
+from ..provider.protocol import Provider
+from ..provider.responses import Responses
+from .errors import ProviderName
+
+_OURS = ("compress", "playground", "retrieve", "usage", "policy")
+"""First parts of the paths under ``/v1/`` that are the farm's own."""
+_VARIABLES: dict[ProviderName, str] = {
+    "anthropic": "ANTHROPIC_TARGET_API_URL",
+    "openai": "OPENAI_TARGET_API_URL",
+}
+_MODEL_CALLS: dict[str, Provider] = {
+    "/v1/messages": Messages(),
+    "/v1/messages/count_tokens": Messages(),
+    "/v1/chat/completions": Chat(),
+    "/v1/responses": Responses(),
+}
+COUNT_TOKENS = "/v1/messages/count_tokens"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a request goes. ``shape`` is None where it is passed on as it came.
+
+    ``url`` is empty where the provider's address is not set; ``variable`` is the setting for it.
+    """
+
+    provider: ProviderName
+    path: str
+    url: str
+    variable: str
+    shape: Provider | None
+
+
+def is_ours(path: str) -> bool:
+    """Return whether a path under ``/v1/`` belongs to the farm."""
+    return path.removeprefix("/v1/").split("/", 1)[0] in _OURS
+
+
+class Routes:
+    """Finds the route of a request."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._bases: dict[ProviderName, str] = {
+            "anthropic": settings.anthropic_target_api_url or "",
+            "openai": settings.openai_target_api_url or "",
+        }
+
+    def find(self, method: str, path: str, raw_path: str, query: str, anthropic: bool) -> Route:
+        """Return where a request goes.
+
+        ``path`` is decoded, ``raw_path`` as it came; ``anthropic`` says whether its headers are of
+        a client of Anthropic's, which decides for paths that both have.
+        """
+        path = path if path.startswith("/v1/") else f"/v1{path}"
+        raw_path = raw_path if raw_path.startswith("/v1/") else f"/v1{raw_path}"
+        shape = _MODEL_CALLS.get(path) if method == "POST" else None
+        provider: ProviderName = "anthropic" if anthropic else "openai"
+        if path.startswith("/v1/messages"):
+            provider = "anthropic"
+        elif path in _MODEL_CALLS:
+            provider = "openai"
+        base = self._bases[provider].rstrip("/")
+        url = base.removesuffix("/v1") + raw_path + (f"?{query}" if query else "") if base else ""
+        return Route(provider, path, url, _VARIABLES[provider], shape)
