@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import yaml
-from pydantic import AliasChoices
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from pydantic import AliasChoices
 
 from deploy.check import check_farm
 from deploy.cli import parse
