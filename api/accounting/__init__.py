@@ -1,1 +1,1 @@
-"""The ledger: what was saved, for whom, at what price, and how well the farm runs."""
+"""The ledger: tokens and cost saved by user and model, prices, reports, and metrics."""

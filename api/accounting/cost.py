@@ -20,8 +20,8 @@ _STEP = Decimal(1)
 class Rates:
     """A model's prices in units of 1e-10 USD a token.
 
-    ``automatic`` says that the provider caches without marks, so that all that is new is
-    written; ``output`` is 0 where no such price is known.
+    ``automatic`` means that the provider caches without marks, so that every new token is
+    written to its cache; ``output`` is 0 if no such price is known.
     """
 
     input: int
@@ -34,20 +34,20 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """A request's messages in units of 1e-10 USD, as they came and as they left."""
+    """A request's messages in units of 1e-10 USD, as received and as returned."""
 
     without: int
     with_farm: int
 
     @property
     def saved(self) -> int:
-        """What the farm saved; negative where the request cost more because of it."""
+        """What the farm saved; negative if the request cost more because of it."""
         return self.without - self.with_farm
 
 
 @lru_cache(maxsize=4096)
 def rates_of(model: str, price: Price) -> Rates:
-    """Return the rates of ``model``: the prices that are given, else input times its rules."""
+    """Return the rates of ``model``; prices not given are input times the provider's weights."""
     rules = rules_of(model)
     plain = price.units_per_token
     read = _units(price.cache_read, plain, rules.read)
@@ -60,8 +60,7 @@ def rates_of(model: str, price: Price) -> Rates:
 def cost_of(answer: CompressionResult, rates: Rates) -> Cost:
     """Return what the answer's messages cost without and with the farm.
 
-    Where it is not known what the provider has cached, all tokens count as new ones that
-    nobody asked to cache.
+    If it is not known what the provider has cached, all tokens count as new and not to be cached.
     """
     shares = answer.cache
     if shares is None:
@@ -84,7 +83,7 @@ def per_mtok(units: int) -> float:
 
 
 def _units(per_mtok: Decimal | None, plain: int, weight: float) -> int:
-    """Return a price per million tokens in units, ``plain`` times ``weight`` where none is."""
+    """Return a price per million tokens in units; without one, ``plain`` times ``weight``."""
     if per_mtok is not None:
         return int(per_mtok.scaleb(4))
     return int((plain * Decimal(str(weight))).quantize(_STEP, ROUND_HALF_EVEN))

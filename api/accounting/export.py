@@ -1,4 +1,4 @@
-"""The books as a file, and back: what ``headroom-farm export`` and ``import`` do."""
+"""The ledger as a file: ``headroom-farm export`` and ``import``."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _MONEY = {
     "list": "list_price_saved_usd",
     "measured_cost": "measured_usd",
 }
-"""Counters of money, and what their columns are called."""
+"""Counters of money, and the names of their columns."""
 _LEFT_OUT = ("answer:", "barrier", "names:")
 """Parts that are not exported; ``names:`` is an earlier release's, and not restored either."""
 
 
 class Export(msgspec.Struct, frozen=True):
-    """An export. ``lifetime`` and ``history`` are for readers, ``keys`` is what is restored."""
+    """An export. ``lifetime`` and ``history`` are for readers; an import restores ``keys``."""
 
     format: str
     version: int
@@ -43,13 +43,13 @@ class Export(msgspec.Struct, frozen=True):
 
 
 class Archive:
-    """Reads all of the ledger, or writes all of it."""
+    """Reads or writes the whole ledger."""
 
     def __init__(self, settings: Settings) -> None:
         self._redis = connect(settings)
 
     def json(self) -> str:
-        """Return the books as JSON.
+        """Return the ledger as JSON.
 
         Raises:
             ArchiveError: Redis cannot be read.
@@ -75,7 +75,7 @@ class Archive:
         return msgspec.json.format(msgspec.json.encode(export), indent=1).decode() + "\n"
 
     def csv(self) -> str:
-        """Return a line an hour and one for the lifetime; money in USD.
+        """Return one line per hour and one for the lifetime; money in USD.
 
         Raises:
             ArchiveError: Redis cannot be read.
@@ -94,25 +94,27 @@ class Archive:
         return out.getvalue()
 
     def restore(self, data: bytes) -> int:
-        """Write an export's books into a Redis that has none; return how many requests.
+        """Write an export into a Redis without usage records; return the number of requests.
 
         Raises:
-            ArchiveError: it is no export, or there are books already. Nothing was changed.
+            ArchiveError: ``data`` is no export, or Redis has usage records. Nothing was changed.
         """
         try:
             export = msgspec.json.decode(data, type=Export)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            raise ArchiveError("this is not an export of the books") from None
+            raise ArchiveError("this is not an export of usage records") from None
         if export.format != _FORMAT or export.version != _VERSION:
             raise ArchiveError(f"this is not a {_FORMAT} export of version {_VERSION}")
         try:
             self._load(export.keys)
         except BROKEN as error:
-            raise ArchiveError(f"the books cannot be written: {type(error).__name__}") from None
+            raise ArchiveError(
+                f"the usage records cannot be written: {type(error).__name__}"
+            ) from None
         return int(export.lifetime["requests"])
 
     def _dump(self) -> dict[str, Any]:
-        """Return every part by name, all read at one moment."""
+        """Return every part by name, read in one transaction."""
         prefix = keys.books("")
         pattern = f"{prefix.replace('{', '[{]')}*"
         try:
@@ -124,7 +126,9 @@ class Archive:
                 _read(pipe, name)
             values = pipe.execute()
         except BROKEN as error:
-            raise ArchiveError(f"the books cannot be read: {type(error).__name__}") from None
+            raise ArchiveError(
+                f"the usage records cannot be read: {type(error).__name__}"
+            ) from None
         return {name: _plain(v) for name, v in zip(wanted, values, strict=True) if v}
 
     def _load(self, kept: dict[str, Any]) -> None:
@@ -132,7 +136,7 @@ class Archive:
         with self._redis.pipeline(transaction=True) as pipe:
             pipe.watch(life)  # type: ignore[no-untyped-call]
             if pipe.exists(life):
-                raise ArchiveError("this Redis has books already")
+                raise ArchiveError("this Redis has usage records already")
             pipe.multi()
             for name, value in kept.items():
                 if not name.startswith(_LEFT_OUT):

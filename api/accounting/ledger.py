@@ -1,9 +1,9 @@
-"""Step 7: account. Each answered request is written into Redis once, and is not lost.
+"""Step 7: account. Each answered request is written to Redis exactly once.
 
-An entry goes to the local journal before its answer leaves, and to Redis at once and
-with others that come meanwhile; it leaves the journal when Redis has it on disk. Entries carry
-their writer's name and a number, and Redis keeps the last number of each writer, so sending
-again what may have been lost is always safe.
+An entry is written to the local journal before its answer is sent, and then to Redis, in batches.
+It is removed from the journal once Redis has it on disk. Entries carry their writer's name and a
+sequence number, and Redis keeps the last number of each writer, so entries that may have been
+lost can always be sent again.
 """
 
 from __future__ import annotations
@@ -33,29 +33,36 @@ from .wal import Line, WriteAheadLog, orphans
 _log = structlog.get_logger(__name__)
 _pack = msgspec.msgpack.Encoder().encode
 _BATCH = 64
+"""Most entries in one round trip."""
 _GATHER_SECONDS = 0.01
-"""How long entries gather for one round trip: a pipeline costs more than an entry in it."""
+"""Seconds for which entries are collected into a batch, because a round trip costs more than an
+entry."""
 _WAIT_SECONDS = 0.25
-"""The longest a question to the books waits for what was answered before it."""
+"""Most seconds that a report waits for entries of requests answered before it."""
 _BARRIER_SECONDS = 1.0
+"""Interval, in seconds, at which the journal is cleared of entries that Redis has on disk."""
 _AOF_MS = 2000
+"""Most milliseconds that one WAITAOF waits for Redis's disk."""
 _ADOPT_SECONDS = 10.0
+"""Interval, in seconds, at which journals of ended processes are looked for."""
 _STOP_SECONDS = 2.0
+"""Most seconds for which stopping waits for pending entries."""
 USER_HOURS = timedelta(hours=50)
-"""How long users' hours are kept, and the detail of users and models by the hour."""
+"""Retention of users' hours, and of the hourly detail of users and models."""
 DETAIL_DAYS = timedelta(days=33)
-"""How long the detail of users and models is kept by the day."""
+"""Retention of the daily detail of users and models."""
 _TRANSFORMS = 300
+"""Most names of transforms that are counted; more are counted as ``other``."""
 _CLOCK_MARGIN_SECONDS = 300.0
-"""How far a host's clock may be off before its entries are booked by Redis's clock."""
+"""Most deviation of a host's clock; beyond it, entries are recorded at Redis's time."""
 NAME_UNUSED = timedelta(days=30)
-"""How long a name must be unused before a full table gives its place to another."""
+"""How long a name must be unused before a full table reuses its slot."""
 PARTS = ("", ":users", ":detail")
-"""A bucket's hashes: totals with a row a model, a row a user, and the detail of both."""
+"""A bucket's hashes: totals with one row per model, one row per user, and the detail of both."""
 
 
 class Ledger:
-    """This process's pen: one writer, entries in order."""
+    """The ledger's writer in this process; entries are written in order."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -75,7 +82,7 @@ class Ledger:
         self.dropped = 0
 
     async def start(self) -> None:
-        """Begin to write, first of all what earlier processes left behind."""
+        """Start writing, beginning with entries of earlier processes."""
         self._journal.open()
         self._tasks = [
             supervise("ledger", self._write_on, essential=True),
@@ -84,7 +91,7 @@ class Ledger:
         ]
 
     async def stop(self) -> None:
-        """Write what is pending as far as that is quickly done; the journal keeps the rest."""
+        """Write pending entries for a few seconds; the journal keeps the rest."""
         with contextlib.suppress(*BROKEN):
             async with asyncio.timeout(_STOP_SECONDS):
                 await self._written()
@@ -98,7 +105,7 @@ class Ledger:
         await self._redis.aclose()
 
     def record(self, entry: UsageRecord) -> None:
-        """Keep ``entry``: in the journal now, in Redis soon."""
+        """Write ``entry`` to the journal now, and to Redis in the background."""
         line = Line(self._seq + 1, entry)
         if not self._journal.append(line):
             self.dropped += 1
@@ -109,13 +116,13 @@ class Ledger:
         self._wake.set()
 
     async def settled(self) -> None:
-        """Return when Redis has what was recorded before, or soon where it cannot have it now."""
+        """Return when Redis has all earlier entries, at the latest after :data:`_WAIT_SECONDS`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_WAIT_SECONDS):
                 await self._written()
 
     async def _written(self) -> None:
-        """Return when Redis has what was recorded before, or is known to be away."""
+        """Return when Redis has all earlier entries, or is known to be unavailable."""
         if self._pending and self._up:
             written = asyncio.get_running_loop().create_future()
             self._waiting.append((self._seq, written))
@@ -123,13 +130,13 @@ class Ledger:
 
     @property
     def backlog(self) -> int:
-        """Entries of this process that Redis does not have."""
+        """Number of entries of this process that Redis does not have."""
         return len(self._pending)
 
     # ── writing ─────────────────────────────────────────────────────────────────────
 
     async def _write_on(self) -> None:
-        """Send what is pending; the only task that moves lines to and from ``_unsure``'s end."""
+        """Send pending lines; the only task that adds to ``_unsure`` or removes from its end."""
         resent = False
         self._wake.set()  # where it failed, entries wait that woke it already
         while True:
@@ -155,7 +162,7 @@ class Ledger:
                 self._release(batch[-1].seq)
 
     async def _back_off(self, error: BaseException) -> None:
-        """Redis is away: let nobody wait, and send again what it may have lost."""
+        """Redis is unavailable: wake all waiters, and send possibly lost lines again."""
         if self._up:
             _log.warning("ledger_waits", error=type(error).__name__, entries=self.backlog)
         self._up = False
@@ -166,28 +173,28 @@ class Ledger:
         await asyncio.sleep(self._settings.redis_retry_seconds)
 
     def _release(self, seq: int) -> None:
-        """Let go who waits for entries up to number ``seq``."""
+        """Wake those who wait for entries up to number ``seq``."""
         while self._waiting and self._waiting[0][0] <= seq:
             _, written = self._waiting.popleft()
             if not written.done():
                 written.set_result(None)
 
     def _again(self) -> None:
-        """Put the lines that Redis may have lost back in front, in order.
+        """Queue the lines that Redis may have lost again, in front and in order.
 
-        Those it has it passes over.
+        Redis ignores those that it has.
         """
         self._lost = False
         self._pending.extendleft(reversed(self._unsure))
         self._unsure.clear()
 
     async def send(self, writer: str, lines: list[Line], *, anyway: bool = False) -> bool:
-        """Write lines of ``writer``, in order; those it wrote before are passed over.
+        """Write lines of ``writer``, in order; Redis ignores those it has already.
 
-        Return False where Redis misses lines before these and so took none, unless ``anyway``.
+        Returns False if Redis lacks earlier lines and therefore took none, unless ``anyway``.
 
         Raises:
-            RedisError, OSError, TimeoutError: some or all may not be written.
+            RedisError, OSError, TimeoutError: some or all lines may not be written.
         """
         results = await self._run(writer, lines, anyway)
         if any(isinstance(result, NoScriptError) for result in results):
@@ -222,7 +229,7 @@ class Ledger:
         return results
 
     def _command(self, entry: UsageRecord) -> tuple[list[str], list[bytes]]:
-        """Return the script's keys and its arguments that hang on the entry."""
+        """Return the script's keys, and those of its arguments that depend on the entry."""
         settings = self._settings
         names = ("writers", f"answer:{entry.answer}", "recent", "history", "buckets")
         used = ("used:users", "used:models", "used:transforms")
@@ -244,7 +251,7 @@ class Ledger:
         }
         return [keys.books(n) for n in (*names, *used, *life)], [_pack(entry), _pack(limits)]
 
-    # ── being sure ──────────────────────────────────────────────────────────────────
+    # ── durability ──────────────────────────────────────────────────────────────────
 
     async def _confirm_on(self) -> None:
         while True:
@@ -254,10 +261,10 @@ class Ledger:
                     await self._confirm()
 
     async def _confirm(self) -> None:
-        """Drop from the journal what Redis has on disk; what it lost is sent again.
+        """Remove entries that Redis has on disk from the journal; send lost ones again.
 
         Raises:
-            RedisError, OSError, TimeoutError: nothing is known.
+            RedisError, OSError, TimeoutError: it is not known what Redis has.
         """
         if not self._unsure:
             return
@@ -278,7 +285,7 @@ class Ledger:
     async def _durable(self, writer: str) -> int | None:
         """Return the last number of ``writer`` that Redis has on disk, None where unknown."""
         pipe = self._redis.pipeline(transaction=False)
-        # Read first: WAITAOF covers what comes before the SET, and no entry written while it waits.
+        # HGET first: WAITAOF covers writes before the SET, not entries written while it waits.
         pipe.hget(keys.books("writers"), writer)
         pipe.set(keys.books("barrier"), writer)
         pipe.execute_command("WAITAOF", 1, 0, _AOF_MS)
@@ -289,12 +296,12 @@ class Ledger:
                 raise result
         if isinstance(synced, RedisConnectionError):
             raise synced
-        # An error here: no append-only file, or a Redis that cannot tell. As good as it gets.
+        # An error means that Redis has no append-only file or no WAITAOF: its answer must do.
         if not isinstance(synced, Exception) and synced[0] < 1:
             return None
         return int(last or 0)
 
-    # ── taking over ─────────────────────────────────────────────────────────────────
+    # ── entries of ended processes ──────────────────────────────────────────────────
 
     async def _adopt_on(self) -> None:
         while True:
@@ -303,7 +310,7 @@ class Ledger:
             await asyncio.sleep(_ADOPT_SECONDS)
 
     async def _adopt(self) -> None:
-        """Write what processes that are gone left behind."""
+        """Write the entries that ended processes left in their journals."""
         for orphan in orphans(self._directory):
             try:
                 for start in range(0, len(orphan.lines), _BATCH):
@@ -313,12 +320,12 @@ class Ledger:
                 last = orphan.lines[-1].seq if orphan.lines else 0
                 has = await self._durable(orphan.writer) if orphan.lines else 0
             except BaseException:
-                orphan.leave()
+                orphan.release()
                 raise
             if has is None or has < last:
-                orphan.leave()
+                orphan.release()
                 continue
-            orphan.bury()
+            orphan.remove()
             await self._redis.hdel(keys.books("writers"), orphan.writer)
             if orphan.lines:
                 _log.info("ledger_taken_over", writer=orphan.writer, entries=len(orphan.lines))
@@ -335,7 +342,7 @@ def day_of(at: datetime) -> str:
 
 
 def _is_of_the_entry(error: ResponseError) -> bool:
-    """Say whether Redis refuses this entry, rather than every write at the moment."""
+    """Return whether Redis rejects this entry, and not every write at the moment."""
     if cause_of(error) is not None:
         return False
     return "script:" in str(error) or "not an integer" in str(error)

@@ -1,7 +1,7 @@
-"""The body of ``/stats/farm``: how both pools and the front end do, for who scales them.
+"""The body of ``/stats/farm``: the state of both pools and the front end, for scaling decisions.
 
-Made of the counters that ``/metrics`` tells. With Redis away it is the last that was known,
-and says so.
+It is made of the counters of ``/metrics``. While Redis is unavailable it shows the last known
+state, and says so.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _QUANTILES = (("p50_ms", 0.5), ("p95_ms", 0.95), ("p99_ms", 0.99))
 
 
 class FarmReport:
-    """Reads how the farm does; remembers the last of it for when Redis is away."""
+    """Reads the farm's state; keeps the last one for when Redis is unavailable."""
 
     def __init__(
         self, settings: Settings, reader: Reader, processes: ProcessBoard, prices: Prices
@@ -39,9 +39,9 @@ class FarmReport:
         self._at: float | None = None
 
     async def read(self, window: TimeRange) -> dict[str, Any]:
-        """Return the farm as it is; requests are those of ``window``, jobs all there ever were.
+        """Return the farm's state; requests are counted over ``window``, jobs over all time.
 
-        ``at`` is when the counters were read: they only grow, so two answers give a rate.
+        ``at`` is when the counters were read. They only grow, so two answers give a rate.
         """
         redis = "ok"
         try:
@@ -117,7 +117,7 @@ def _requests(total: Row) -> dict[str, Any]:
 
 
 def _latency(counts: Sequence[float], bounds: Sequence[float]) -> dict[str, Any]:
-    """Return percentiles in milliseconds, and the counts they are made of."""
+    """Return percentiles in milliseconds, and the counts they are computed from."""
     found = {name: quantile(q, counts, bounds) for name, q in _QUANTILES}
     return {
         **{name: None if s is None else round(s * 1000, 3) for name, s in found.items()},

@@ -1,7 +1,7 @@
-"""Models' published prices, from the price map that litellm's wheel carries.
+"""Models' published prices, from the price map in litellm's wheel.
 
-The file ``model_prices_and_context_window_backup.json`` is read, the package is never imported:
-importing it takes seconds. Where the wheel is not installed there is no map.
+The file ``model_prices_and_context_window_backup.json`` is read without importing the package,
+which would take seconds. If the wheel is not installed, there is no map.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ _FILE = "litellm/model_prices_and_context_window_backup.json"
 _MODES = {"chat", "responses", "completion"}
 _MILLION = 1_000_000
 _HIGHEST = 0.01
-"""USD a token; above it is an error (the bound of :mod:`api.accounting.pricing`)."""
+"""Highest valid price in USD per token (the bound of :mod:`api.accounting.pricing`)."""
 _STEP = Decimal("0.0001")
 _RELEASE = re.compile(r"[-@:](latest|preview|\d{3,8}(-\d\d){0,2})")
-"""What may follow a model's name in a dated release: ``-2024-07-18``, ``@20250929``."""
+"""The suffix of a dated release of a model: ``-2024-07-18``, ``@20250929``."""
 
 
 class MapEntry(msgspec.Struct):
-    """What is read of a model; amounts are USD per token. Any type, for one entry is a sample."""
+    """The fields read of a model, in USD per token; of any type, because the map's first entry
+    documents the fields in words."""
 
     mode: Any = None
     input_cost_per_token: Any = None
@@ -40,7 +41,7 @@ class MapEntry(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class ListedPrice:
-    """USD per million tokens, four decimals; None where the provider names no such price."""
+    """USD per million tokens, four decimals; None if the provider lists no such price."""
 
     input: Decimal
     cache_read: Decimal | None = None
@@ -50,13 +51,13 @@ class ListedPrice:
 
 @dataclass(frozen=True, slots=True)
 class PriceMap:
-    """Prices by model, and where they are from (empty: there are none)."""
+    """Prices by model, and their source (empty: there are no prices)."""
 
     prices: Mapping[str, MapEntry] = field(default_factory=dict)
     source: str = ""
 
     def find(self, model: str) -> tuple[str, ListedPrice] | None:
-        """Return the name and price of ``model``: its own, without ``provider/``, or undated."""
+        """Return the name and price of ``model``, as given, without ``provider/``, or undated."""
         for name in (model, model.rpartition("/")[2]):
             if name in self.prices:
                 return name, _listed(self.prices[name])
@@ -68,9 +69,9 @@ class PriceMap:
 
 
 def read_price_map() -> PriceMap:
-    """Return the installed map, an empty one where there is none or it cannot be read.
+    """Return the installed map; an empty one if there is none or it cannot be read.
 
-    Takes some 10 ms for 4 900 models: not for the path of a request.
+    Takes some 10 ms for 4 900 models, so no request may wait for it.
     """
     try:
         found = distribution(_PACKAGE)
@@ -84,10 +85,10 @@ def read_price_map() -> PriceMap:
 
 
 def parse(data: bytes) -> dict[str, MapEntry]:
-    """Return the text models that have a price, of the JSON of litellm's map.
+    """Return the text models with a price from the JSON of litellm's map.
 
     Raises:
-        msgspec.DecodeError: it is no such JSON.
+        msgspec.DecodeError: ``data`` is no such JSON.
     """
     return {
         name: entry
@@ -106,7 +107,7 @@ def _listed(entry: MapEntry) -> ListedPrice:
 
 
 def _per_million(per_token: object) -> Decimal | None:
-    """Return USD per token as USD per million tokens, None where it is no price."""
+    """Return USD per token as USD per million tokens; None if it is no valid price."""
     if isinstance(per_token, bool) or not isinstance(per_token, int | float):
         return None
     if not 0 <= per_token <= _HIGHEST:

@@ -1,8 +1,8 @@
-"""What a model's tokens cost: by another team's table (read only), else by litellm's price map,
-else the marked fallback.
+"""Prices of models' tokens: from another team's table (read only), else from litellm's price
+map, else the fallback, which is marked as such.
 
-Prices are read in the background and kept in memory; a request never waits for them, and
-a database that is dead, slow or wrong leaves the last ones standing.
+Prices are read in the background and kept in memory; no request waits for them. If the database
+is unreachable, slow or wrong, the last prices stay in force.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from ..runtime.tasks import end, supervise
 from .price_map import PriceMap, read_price_map
 
 _log = structlog.get_logger(__name__)
-logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # says what this module says
+logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # logs what this module logs
 _STEP = Decimal("0.0001")
 _HIGHEST = Decimal(10_000)
-"""USD per million tokens; a row above it is an error. It keeps sums of costs within 64 bits."""
+"""Highest valid price, in USD per million tokens: it keeps sums of costs within 64 bits."""
 _CONNECT_SECONDS = 5
 _NOT_GIVEN = (None, None, None)
 _COLUMNS = {
@@ -43,19 +43,19 @@ _COLUMNS = {
     ),
     "prompt_cost_per_1k": (None, None, "completion_cost_per_1k"),
 }
-"""The column that tells a schema, newest first, and its columns of cache reads, cache writes
-and output; they are read where the table has them."""
+"""The column that identifies a schema, newest first, and its columns of cache reads, cache writes
+and output, which the table may lack."""
 _UNITS = {"input_cost_per_mtok": 1, "prompt_cost_per_1k": 1000}
-"""What a column's value is multiplied by for USD per million tokens: in this process, where
-one row that overflows costs that row and not the whole query."""
+"""Factor from a column's value to USD per million tokens. The multiplication is done here because
+an overflow in the query would fail all rows, not one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
     """USD per million tokens, four decimals; ``per_mtok`` is input that is not cached.
 
-    ``row`` is the table's row or the map's model it came from, None for the fallback. The
-    others are None where no such price is given: the provider's rules then tell them.
+    ``row`` is the table's row or the map's model it comes from, None for the fallback. The other
+    prices are None if not given: they then follow from the provider's rules.
     """
 
     per_mtok: Decimal
@@ -75,12 +75,12 @@ class Price:
 
     @property
     def units_per_token(self) -> int:
-        """The price in units of 1e-10 USD a token: four decimals per million make it whole."""
+        """The price in units of 1e-10 USD per token: whole, with four decimals per million."""
         return int(self.per_mtok.scaleb(4))
 
 
 class Prices:
-    """The prices this process knows."""
+    """The prices that this process knows."""
 
     def __init__(self, settings: Settings) -> None:
         self._fallback = Price(_rounded(settings.cost_per_mtok), True)
@@ -96,10 +96,10 @@ class Prices:
         self._column: str | None = None
         self._error: str | None = None
         self.ignored = 0
-        """Rows of the last reading that were skipped: no model name, or no usable price."""
+        """Rows of the table that were skipped at the last read: no model name or usable price."""
 
     async def start(self) -> None:
-        """Read the price map, and begin to read the table in the background."""
+        """Read the price map, and start reading the table in the background."""
         self._map = await asyncio.to_thread(read_price_map)
         self._known = {}
         if self._conninfo is None:
@@ -125,7 +125,7 @@ class Prices:
                 await self._pool.close(timeout=1)
 
     def price_of(self, model: str) -> Price:
-        """Return the price of ``model``: of the table, else of the map, else the fallback."""
+        """Return the price of ``model``: from the table, else the map, else the fallback."""
         known = self._known.get(model)
         if known is None:
             known = self._find(model)
@@ -142,7 +142,7 @@ class Prices:
 
     @property
     def age(self) -> float | None:
-        """Seconds since the prices were read, None where they never were."""
+        """Seconds since the prices were read; None if they never were."""
         return None if self._read_at is None else max(0.0, time.time() - self._read_at)
 
     def snapshot(self) -> dict[str, Any]:
@@ -167,7 +167,7 @@ class Prices:
 
     @property
     def _source(self) -> str:
-        """Where prices come from at first: the table, else the map, else the fallback."""
+        """The first source that has prices: the table, the map, or the fallback."""
         if self._read_at is not None:
             return "postgres"
         return "price_map" if self._map.prices else "fallback"
@@ -243,19 +243,19 @@ class Prices:
 
 
 def _usable(value: object, unit: int) -> Decimal | None:
-    """Return ``value`` times ``unit`` as a price, None unless from 0 to :data:`_HIGHEST`."""
+    """Return ``value`` times ``unit`` as a price; None unless from 0 to :data:`_HIGHEST`."""
     try:
-        price = Decimal(str(value)) * unit  # by way of text: a float's shortest decimal form
+        price = Decimal(str(value)) * unit  # via text: the shortest decimal form of a float
     except InvalidOperation:
         return None
     return _rounded(price) if price.is_finite() and 0 <= price <= _HIGHEST else None
 
 
 def _given(value: object, unit: int) -> Decimal | None:
-    """Return a price beside the input's, None where the table has none.
+    """Return a price other than the input's; None if the table has none.
 
-    Columns default to 0, so a 0 was never filled in; a free model's other prices follow from
-    its input's.
+    Columns default to 0, so 0 means that nobody filled it in. A free model's other prices follow
+    from its input price.
     """
     return (None if value is None else _usable(value, unit)) or None
 
@@ -269,7 +269,7 @@ def _rounded(price: Decimal) -> Decimal:
 
 
 def _conninfo(settings: Settings) -> str | None:
-    """Return where the prices are, None where nobody said."""
+    """Return the connection string of the price database; None if none is configured."""
     more: dict[str, Any] = {
         "connect_timeout": _CONNECT_SECONDS,
         "application_name": "headroom-farm",

@@ -1,9 +1,9 @@
-"""What each front-end process of this port says of itself, read by all of them.
+"""Figures of each front-end process of this port, shared by all of them.
 
 A scrape reaches one process of several, so each must answer for all: gauges are combined over
-the live processes, counters summed over the live and the ended ones. The figures lie in files,
-not in Redis, because most of them matter when Redis is away. A process holds the lock of its
-file; whoever finds a file unlocked adds its counters to those of the ended processes.
+the live processes, counters summed over the live and the ended ones. The figures are kept in
+files, not in Redis, because most of them matter while Redis is unavailable. A process holds the
+lock of its file; a process that finds a file unlocked adds its counters to the ended ones'.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import structlog
 
 _log = structlog.get_logger(__name__)
 _KEPT_SECONDS = 86_400
-"""How long files of other hosts and ports stay after their last process ended."""
+"""Seconds for which files of other hosts and ports are kept after their last process ended."""
 
 
 class Figures(msgspec.Struct):
@@ -50,7 +50,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ProcessBoard:
-    """This process's file and those of its siblings. Without a directory it is alone."""
+    """This process's file and those of its siblings; without a directory there are none."""
 
     def __init__(self, directory: Path, port: int, own: Callable[[], Figures]) -> None:
         self._directory = directory
@@ -63,7 +63,7 @@ class ProcessBoard:
         self._past: Counter[str] = Counter()
 
     def open(self) -> None:
-        """Take part; where the directory cannot be written, log it and stay alone."""
+        """Create this process's file; if that fails, log it and report this process only."""
         new = self._path.with_suffix(".new")
         try:
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -77,7 +77,7 @@ class ProcessBoard:
             self.close()
 
     def close(self) -> None:
-        """Leave; a sibling, or the next to start, takes the counters over."""
+        """Release the file; a sibling, or the next process to start, adds up its counters."""
         if self._file >= 0:
             with contextlib.suppress(OSError):
                 _write(self._file, self._own())
@@ -87,11 +87,11 @@ class ProcessBoard:
     def publish(self) -> None:
         """Write this process's figures for its siblings."""
         if self._file >= 0:
-            with contextlib.suppress(OSError):  # a full disk: the last figures stand
+            with contextlib.suppress(OSError):  # a full disk: the last figures stay
                 _write(self._file, self._own())
 
     def read(self) -> Figures:
-        """Return the figures of all processes combined, this one's as they are now."""
+        """Return the combined figures of all processes; this process's are current."""
         if self._file >= 0:
             with contextlib.suppress(OSError):
                 self._read_siblings()
@@ -100,7 +100,7 @@ class ProcessBoard:
         return _combined([own, *self._others.values()], self._past)
 
     def _read_siblings(self) -> None:
-        """Read live siblings and take over ended ones; where another does, keep what is known."""
+        """Read live siblings and add up ended ones; if another process does so, keep the last."""
         with _locked(self._ended) as ended:
             if ended is None:
                 return
@@ -120,7 +120,7 @@ class ProcessBoard:
             self._others, self._past = others, past
 
     def _sweep(self) -> None:
-        """Remove what other hosts and ports left behind long ago."""
+        """Remove old files of other hosts and ports."""
         live = {path.name.rpartition(".json")[0] for path in self._directory.glob("*.json")}
         for path in self._directory.iterdir():
             if path.name.startswith(f"{self._group}."):
@@ -153,14 +153,14 @@ def _combined(every: list[Figures], past: Counter[str]) -> Figures:
 
 
 def _write(file: int, value: Figures | dict[str, int]) -> None:
-    """Replace a file's content by one line: a reader takes no more than the first."""
+    """Replace a file's content by one line; readers read only the first line."""
     data = _encode(value) + b"\n"
     os.pwrite(file, data, 0)
     os.ftruncate(file, len(data))
 
 
 def _look(path: Path) -> tuple[Figures | None, bool]:
-    """Return a process's figures, None where they cannot be read, and whether it is alive."""
+    """Return a process's figures (None if unreadable), and whether it is alive."""
     try:
         file = os.open(path, os.O_RDWR)
     except OSError:
@@ -180,7 +180,7 @@ def _look(path: Path) -> tuple[Figures | None, bool]:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[int | None]:
-    """Hold a file's lock; None where another process holds it: nobody is waited for."""
+    """Hold a file's lock; gives None, without waiting, if another process holds it."""
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:

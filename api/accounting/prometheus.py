@@ -1,6 +1,6 @@
-"""``/metrics``: Prometheus text, made of the ledger and the pools' counters in Redis.
+"""``/metrics``: Prometheus text from the ledger and the pools' counters in Redis.
 
-The counters are the farm's, not this process's, so every front end reports the same and
+The counters are the farm's, not this process's, so every front end reports the same values and
 a restart loses nothing. With several front ends scraped, take ``max``, not ``sum``.
 """
 
@@ -39,38 +39,42 @@ from .time_range import TimeRange
 
 _PLAIN = (
     ("headroom_requests", "requests", "Requests answered with a conversation"),
-    ("headroom_compressed", "compressed", "Requests that came out smaller"),
-    ("headroom_tokens_before", "before", "Tokens of the conversations as they came"),
-    ("headroom_tokens_after", "after", "Tokens of the conversations as they left"),
+    ("headroom_compressed", "compressed", "Requests whose conversation became smaller"),
+    ("headroom_tokens_before", "before", "Tokens of the conversations as received"),
+    ("headroom_tokens_after", "after", "Tokens of the conversations as returned"),
     ("headroom_tokens_saved", "saved", "Tokens removed"),
-    ("headroom_errors", "errors", "Requests answered with an error or left as they came by one"),
-    ("headroom_cache_hits", "hits", "Blocks whose form was known"),
-    ("headroom_cache_misses", "misses", "Blocks whose form was not known"),
-    ("headroom_retrievals", "retrievals", "Originals had back"),
+    (
+        "headroom_errors",
+        "errors",
+        "Requests answered with an error, or returned unchanged because of one",
+    ),
+    ("headroom_cache_hits", "hits", "Blocks with a cached form"),
+    ("headroom_cache_misses", "misses", "Blocks without a cached form"),
+    ("headroom_retrievals", "retrievals", "Originals retrieved"),
     (
         "headroom_ledger_clock_corrected",
         "corrected",
-        "Entries booked by Redis's clock, because their host's was off",
+        "Entries recorded at Redis's time because their host's clock was wrong",
     ),
 )
 _BATCHES = (
-    ("headroom_batches", "batches", 1, "Batches the text engine scored"),
-    ("headroom_batch_rows", "rows", 1, "Rows in them"),
-    ("headroom_batch_tokens", "tokens", 1, "Tokens in them, without padding"),
-    ("headroom_batch_wait_seconds", "wait_ms", 1e-3, "Time jobs spent in the queue, together"),
-    ("headroom_inference_seconds", "inference_ms", 1e-3, "Time the model took"),
+    ("headroom_batches", "batches", 1, "Batches scored by the text engine"),
+    ("headroom_batch_rows", "rows", 1, "Rows in those batches"),
+    ("headroom_batch_tokens", "tokens", 1, "Tokens in those batches, without padding"),
+    ("headroom_batch_wait_seconds", "wait_ms", 1e-3, "Total time that jobs spent in the queue"),
+    ("headroom_inference_seconds", "inference_ms", 1e-3, "Total time of model inference"),
 )
 _PUBLISH_SECONDS = 1.0
 _STATES: dict[State, int] = {"closed": 0, "half_open": 1, "open": 2}
 _LABELLED = (
-    ("headroom_degraded", "d:", "reason", "Answers that left text as it came, by reason"),
+    ("headroom_degraded", "d:", "reason", "Answers that left text uncompressed, by reason"),
     ("headroom_uncompressed", "n:", "reason", "Requests that saved nothing, by reason"),
     ("headroom_refused", "err:", "type", "Requests answered with an error, by its type"),
 )
 
 
 class Metrics:
-    """Reads what is to be told and tells it; keeps the last ledger for when Redis is away."""
+    """Collects and renders metrics; keeps the last ledger for when Redis is unavailable."""
 
     def __init__(
         self,
@@ -99,12 +103,12 @@ class Metrics:
         self.processes = ProcessBoard(settings.data_dir / "processes", settings.port, self._own)
 
     async def start(self) -> None:
-        """Begin to tell the other processes of this port about this one."""
+        """Start publishing this process's figures to the other processes of this port."""
         self.processes.open()
         self._task = supervise("process-figures", self._publish_on)
 
     async def stop(self) -> None:
-        """Stop; the counters stay for the processes that go on."""
+        """Stop publishing; the counters are kept for the remaining processes."""
         await end([self._task])
         self.processes.close()
 
@@ -152,7 +156,7 @@ class Metrics:
         yield latency
 
     def _own(self) -> Figures:
-        """Return this process's figures, for the scrapes that its siblings answer."""
+        """Return this process's figures, for scrapes answered by its siblings."""
         counters = {"dropped": self._ledger.dropped}
         breakers: list[tuple[tuple[str, str, str], int]] = []
         for place in self._places:
@@ -173,18 +177,18 @@ class Metrics:
         )
 
     def _process(self) -> Iterator[Metric]:
-        """Return the figures of this port's processes, the same whichever of them is asked."""
+        """Return the combined figures of this port's processes; all processes return the same."""
         found = self.processes.read()
         gauges = (
             ("redis_up", "Whether Redis answers every process", int(found.redis_up)),
             (
                 "bypass",
-                "Whether a process lets everything through for the emergency switch",
+                "Whether a process compresses nothing because of the emergency switch",
                 int(found.bypass),
             ),
             (
                 "policy_fault",
-                "Whether a process keeps an earlier policy, for its file has no valid one",
+                "Whether a process uses an earlier policy because its file has no valid one",
                 int(found.policy_fault),
             ),
             (
@@ -222,10 +226,10 @@ class Metrics:
         )
 
     def _task_failures(self, processes: Figures) -> Metric:
-        """Return the failures of the processes' tasks, and of the workers' by pool."""
+        """Return the failures of front-end tasks, and of workers' tasks by pool."""
         family = CounterMetricFamily(
             "headroom_task_failures",
-            "Background tasks that failed and were started again",
+            "Background tasks that failed and were restarted",
             labels=["task", "pool"],
         )
         for name, failures in sorted(processes.counters.items()):
@@ -240,10 +244,10 @@ class Metrics:
 
     def _farm(self) -> Iterator[Metric]:
         gauges = {
-            "depth": GaugeMetricFamily("headroom_queue_depth", "Jobs that wait", labels=["pool"]),
+            "depth": GaugeMetricFamily("headroom_queue_depth", "Waiting jobs", labels=["pool"]),
             "oldest": GaugeMetricFamily(
                 "headroom_queue_oldest_seconds",
-                "Age of the job that waits longest",
+                "Age of the oldest waiting job",
                 labels=["pool"],
             ),
             "alive": GaugeMetricFamily(
@@ -275,7 +279,7 @@ class Metrics:
         yield from gauges.values()
         refused = CounterMetricFamily(
             "headroom_unfaithful_results",
-            "Results of engines that did not pass the check and were dropped",
+            "Engine results that failed the check and were dropped",
             labels=["engine", "reason"],
         )
         for labels, amount in sorted(unfaithful.items()):
@@ -288,10 +292,10 @@ class Metrics:
             yield family
 
     def _paces(self) -> Metric:
-        """Return what admission reckons with; a pool of which nothing is known has no value."""
+        """Return the paces that admission uses; a pool whose pace is unknown has no value."""
         gauge = GaugeMetricFamily(
             "headroom_pool_pace_bytes",
-            "Bytes of jobs a pool's workers do in a second of work",
+            "Bytes of jobs that a pool's workers process per second of work",
             labels=["pool"],
         )
         for pool in POOLS:
@@ -300,10 +304,10 @@ class Metrics:
         return gauge
 
     def _engines(self) -> Metric:
-        """Return which text engines run; why not a better one is in ``/readyz`` and the log."""
+        """Return the running text engines; ``/readyz`` and the log say why not a better one."""
         gauge = GaugeMetricFamily(
             "headroom_engine_provider",
-            "Workers by the text engine they run and where it runs",
+            "Workers by text engine and its provider",
             labels=["pool", "engine", "provider"],
         )
         running: Counter[tuple[str, str]] = Counter()
@@ -317,12 +321,12 @@ class Metrics:
 def _breakers(processes: Figures) -> Iterator[Metric]:
     state = GaugeMetricFamily(
         "headroom_redis_breaker_state",
-        "Whether a Redis is asked: 0 yes, 1 it is being probed, 2 no",
+        "State of a Redis's circuit breaker: 0 closed, 1 probing, 2 open",
         labels=["place", "node", "cause"],
     )
     trips = CounterMetricFamily(
         "headroom_redis_breaker_trips",
-        "How often a process stopped asking a Redis",
+        "How often a Redis's circuit breaker opened",
         labels=["place", "cause"],
     )
     for labels, value in processes.breakers:
@@ -335,13 +339,13 @@ def _breakers(processes: Figures) -> Iterator[Metric]:
 
 
 class _Families:
-    """A collector of families made before."""
+    """A collector of given metric families."""
 
     def __init__(self, families: list[Metric]) -> None:
         self._families = families
 
     def collect(self) -> Iterable[Metric]:
-        """Return them."""
+        """Return the families."""
         return self._families
 
 

@@ -1,22 +1,22 @@
-"""How providers bill a prompt that is sent again: their prompt-cache rules as code.
+"""How providers bill a prompt that is sent again: the rules of their prompt caches.
 
 Sources, read in November 2026:
 
-* Anthropic, https://platform.claude.com/docs/en/build-with-claude/prompt-caching: what is
-  cached is the prefix (tools, system, messages, in that order) up to each block that carries
+* Anthropic, https://platform.claude.com/docs/en/build-with-claude/prompt-caching: the provider
+  caches the prefix (tools, system, messages, in that order) up to each block that carries
   ``cache_control``, at most 4 of them. A mark finds the longest cached prefix among the 20
   positions that end with it, itself the first. A prefix below the model's minimum (1024 tokens
   for most) is not cached. Entries live 5 minutes or, with ``"ttl": "1h"``, one hour after their
   last use. Prices relative to input: read 0.1, write 1.25 (5 minutes) or 2.0 (1 hour). With
-  both kinds of marks, what lies between the longest hit and the last 1 h mark is written at the
-  1 h price, the rest up to the last mark at the 5 minute price.
+  both kinds of marks, tokens between the longest hit and the last 1 h mark are written at the
+  1 h price, and the rest up to the last mark at the 5 minute price.
 * OpenAI, https://developers.openai.com/api/docs/guides/prompt-caching and, for models before
   GPT-5.6, the cookbook's "Prompt Caching 201": the longest prefix of an earlier request, from
   1024 tokens on, in steps of 128, no write price; from GPT-5.6 on a cached prefix ends where an
   earlier request ended, and a write costs 1.25. A read costs 0.1, or 0.5 for gpt-4o and 0.25
   for gpt-4.1, o3 and o4-mini.
 
-Pure: no clock, no network. Times are given in seconds of any clock.
+The module uses no clock and no network. Times are in seconds of any one clock.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ TTL_SECONDS = {"5m": 300.0, "1h": 3600.0}
 AUTOMATIC_TTL_SECONDS = 600.0
 """OpenAI keeps a prefix 5 to 10 minutes after its last use, on most models."""
 CHARS_PER_TOKEN = 3.5
-"""What this module counts by where no counter is given: JSON characters of a token."""
+"""JSON characters per token, used to estimate where no token counter is given."""
 
 
 @dataclass(frozen=True, slots=True)
 class CacheRules:
-    """A model's rules; the weights are prices in units of an uncached input token's."""
+    """A model's rules; weights are prices relative to that of an uncached input token."""
 
     automatic: bool
     read: float = 0.1
@@ -54,7 +54,7 @@ _ANTHROPIC = CacheRules(automatic=False, write=1.25, write_1h=2.0)
 _OPENAI = CacheRules(automatic=True, step=128)
 _OPENAI_56 = CacheRules(automatic=True, write=1.25, write_1h=1.25, ends_with_request=True)
 _OTHER_READS = {"gpt-4o": 0.5, "o1": 0.5, "o3-mini": 0.55, "gpt-4.1": 0.25, "o3": 0.25}
-"""Reads of OpenAI's older models, by the price list; the longest prefix counts."""
+"""Read weights of OpenAI's older models by name prefix, from its price list; the longest wins."""
 _MINIMUM = {
     "claude-opus-4-5": 4096,
     "claude-opus-4-6": 4096,
@@ -67,7 +67,7 @@ _MINIMUM = {
 
 
 def rules_of(model: str) -> CacheRules:
-    """Return the rules by which ``model``'s prompts are cached; Anthropic's are marked."""
+    """Return the caching rules of ``model``; Anthropic's need marks."""
     name = model.rpartition("/")[2].lower()
     if "claude" in name:
         least = _longest_prefix(name, _MINIMUM)
@@ -88,7 +88,7 @@ def _longest_prefix(name: str, table: Mapping[str, _V]) -> _V | None:
 
 
 def _version(name: str) -> tuple[int, int]:
-    """Return the version in ``gpt-MAJOR[.MINOR]``, (0, 0) for other names."""
+    """Return the version in ``gpt-MAJOR[.MINOR]``; (0, 0) for other names."""
     if not name.startswith("gpt-"):
         return 0, 0
     number = name[4:].split("-")[0]
@@ -100,7 +100,7 @@ def _version(name: str) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """A request's input tokens as the provider bills them; the four add up to its size."""
+    """A request's input tokens as the provider bills them; the four add up to all tokens."""
 
     uncached: float = 0.0
     written: float = 0.0
@@ -109,7 +109,7 @@ class Usage:
 
     @property
     def total(self) -> float:
-        """All input tokens."""
+        """The number of input tokens."""
         return self.uncached + self.written + self.written_1h + self.read
 
     def cost(self, rules: CacheRules) -> float:
@@ -123,20 +123,20 @@ class Usage:
 
 
 def without_marks(value: Any) -> Any:
-    """Return ``value`` without any ``cache_control``: marks are no part of what is cached."""
+    """Return ``value`` without any ``cache_control``: marks are not part of a cached prefix."""
     if isinstance(value, dict):
         return {k: without_marks(v) for k, v in value.items() if k != "cache_control"}
     return [without_marks(v) for v in value] if isinstance(value, list) else value
 
 
 def estimated_tokens(value: Any) -> float:
-    """Return about how many tokens a JSON value takes."""
+    """Return an estimate of a JSON value's tokens."""
     return len(json.dumps(value, ensure_ascii=False)) / CHARS_PER_TOKEN
 
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """One position of Anthropic's prefix; ``ttl`` in seconds where it carries a mark."""
+    """One position of Anthropic's prefix; ``ttl`` is in seconds, None without a mark."""
 
     text: str
     tokens: float
@@ -147,26 +147,26 @@ Counter = Callable[[Any], float]
 
 
 class Session(Protocol):
-    """What a provider bills for the requests of one session, in their order."""
+    """Computes a provider's bill for the requests of one session, in their order."""
 
     rules: CacheRules
 
     def turn(self, body: Mapping[str, Any], at: float = 0.0) -> Usage:
-        """Return what the request sent at time ``at`` (seconds) is billed as."""
+        """Return how the request sent at time ``at`` (seconds) is billed."""
         ...
 
 
 class MarkedSession:
-    """Anthropic: prefixes are cached where the caller put marks."""
+    """Anthropic: prefixes that end at the caller's marks are cached."""
 
     def __init__(self, rules: CacheRules = _ANTHROPIC, count: Counter = estimated_tokens) -> None:
         self.rules = rules
         self._count = count
         self._expires: dict[bytes, tuple[float, float]] = {}
-        """Digest of a cached prefix -> when it ends, and its lifetime (seconds)."""
+        """Digest of a cached prefix -> when it expires, and its lifetime (seconds)."""
 
     def turn(self, body: Mapping[str, Any], at: float = 0.0) -> Usage:
-        """Return what the request is billed as; its marked prefixes are cached afterwards."""
+        """Return how the request is billed; its marked prefixes are cached afterwards."""
         blocks = list(self._blocks(body))
         digests, sizes = _prefixes(blocks)
         marks = [i for i, block in enumerate(blocks) if block.ttl is not None][-MAX_MARKS:]
@@ -187,7 +187,7 @@ class MarkedSession:
     def _longest_hit(
         self, marks: list[int], digests: list[bytes], sizes: list[float], at: float
     ) -> float:
-        """Return the tokens of the longest cached prefix any mark finds; using it renews it."""
+        """Return the tokens of the longest cached prefix that a mark finds, and renew it."""
         hit = 0.0
         for mark in marks:
             for i in range(mark, max(-1, mark - LOOKBACK_BLOCKS), -1):
@@ -234,7 +234,7 @@ def _parts(content: Any) -> Sequence[Any]:
 
 
 def _ttl(part: Any) -> float | None:
-    """Return the lifetime that a part's mark asks for, None where it has none."""
+    """Return the lifetime, in seconds, that a part's mark asks for; None without a mark."""
     mark = part.get("cache_control") if isinstance(part, dict) else None
     if not mark:
         return None
@@ -260,10 +260,10 @@ class AutomaticSession:
     def __init__(self, rules: CacheRules = _OPENAI) -> None:
         self.rules = rules
         self._seen: list[tuple[str, float]] = []
-        """Earlier requests as text, and when each was last of use (seconds)."""
+        """Earlier requests as text, and when each was last used (seconds)."""
 
     def turn(self, body: Mapping[str, Any], at: float = 0.0) -> Usage:
-        """Return what the request is billed as; it is cached afterwards."""
+        """Return how the request is billed; it is cached afterwards."""
         text = _rendered(body)
         self._seen = [(old, used) for old, used in self._seen if at - used <= AUTOMATIC_TTL_SECONDS]
         common, nearest = 0, -1
@@ -314,7 +314,7 @@ def session_of(model: str) -> Session:
 
 @dataclass(frozen=True, slots=True)
 class SessionBill:
-    """What a whole session is billed: tokens sent, and their price in uncached tokens."""
+    """A session's bill: tokens sent, and their price in uncached input tokens."""
 
     requests: int
     tokens: float
@@ -325,9 +325,9 @@ class SessionBill:
 def bill_of(
     bodies: Sequence[Mapping[str, Any]], model: str, times: Sequence[float] = ()
 ) -> SessionBill:
-    """Return what a session of whole request bodies is billed, from an empty cache.
+    """Return the bill of a session, given as whole request bodies, from an empty cache.
 
-    ``times`` are the requests' times in seconds; without them all are sent at once.
+    ``times`` are the requests' times in seconds; without them, all are sent at the same time.
     """
     session = session_of(model)
     at = times or [0.0] * len(bodies)

@@ -14,7 +14,7 @@ from shared.errors import InvalidField
 from .cost import Rates
 
 _MOST = 100_000_000
-"""Tokens of one amount; more is an error. It keeps sums of costs within 64 bits."""
+"""Highest valid amount of tokens: it keeps sums of costs within 64 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,10 +38,10 @@ class ProviderUsage:
 
 
 def read_usage(usage: object) -> ProviderUsage:
-    """Return the ``usage`` object of a provider's answer in one form.
+    """Return the ``usage`` object of any provider's answer in one format.
 
     Raises:
-        InvalidField: it is no object, names no input, or an amount is no whole number.
+        InvalidField: it is no object, has no input, or an amount is no whole number.
     """
     if not isinstance(usage, dict):
         raise InvalidField("'usage' must be an object")
@@ -63,7 +63,7 @@ def read_usage(usage: object) -> ProviderUsage:
 
 
 def _inclusive(usage: dict[str, Any], whole: str, output: str) -> ProviderUsage:
-    """Return a usage whose input includes what was cached."""
+    """Return a usage whose input includes the cached tokens."""
     details = usage.get(f"{whole}_details")
     cached = details if isinstance(details, dict) else usage
     total, read = _amount(usage, whole), _amount(cached, "cached_tokens")

@@ -1,7 +1,7 @@
-"""Reads the books: counters of whole buckets, never single requests.
+"""Reads the ledger: counters of whole buckets, never single requests.
 
-A bucket carries a revision, so one that did not change since it was last read is not read
-again; most of a month's days never do. One user or model is asked for by its fields alone.
+A bucket carries a revision, so a bucket is read again only if it changed; most days of a month
+do not. For one user or model only its own fields are read.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ SERIES_FIELDS = (
     "list",
 )
 _MEMO_ROWS = 40_000
-"""Rows of users and models that are kept: a month of 1000 users, some 30 MB."""
+"""Most rows of users and models kept in memory: a month of 1000 users, some 30 MB."""
 _SUMS = 8
-_AWAY = "the books cannot be read at the moment"
+_AWAY = "the usage records cannot be read at the moment"
 _SEPARATOR = "\x1f"
 
 
 @dataclass(slots=True)
 class Rows:
-    """TokenCounters of a stretch of time: of all and by model, or by user."""
+    """Counters of a time range: totals and by model, or by user."""
 
     total: Row = field(default_factory=dict)
     models: dict[str, Row] = field(default_factory=dict)
@@ -54,11 +54,11 @@ class Rows:
 
     @property
     def size(self) -> int:
-        """How many rows it has."""
+        """The number of rows."""
         return 1 + len(self.models) + len(self.users)
 
     def add(self, other: Rows) -> None:
-        """Add another stretch's counters."""
+        """Add the counters of another time range."""
         _add(self.total, other.total)
         for mine, theirs in ((self.models, other.models), (self.users, other.users)):
             for name, row in theirs.items():
@@ -68,13 +68,12 @@ class Rows:
 
 
 class Reader:
-    """Answers questions about the books; every front end reads the same ones.
+    """Reads counters for reports; every front end reads the same ledger.
 
-    ``queues`` and ``state`` know whether Redis is there: where it is not, a question is
-    answered so at once. ``settle`` is awaited where a question begins, with its totals: it
-    lets what this process answered before arrive in the books. Its commands go over
-    connections of their own and trip no breaker, so a question that takes too long costs
-    nobody a compressed answer.
+    ``queues`` and ``state`` know whether Redis is available; if not, a query fails at once.
+    ``settle`` is awaited before totals are read, so that earlier answers of this process are
+    included. Its commands use their own connections and trip no breaker, so a slow query does
+    not stop compression.
     """
 
     def __init__(
@@ -96,7 +95,7 @@ class Reader:
         self._sums: OrderedDict[str, tuple[list[tuple[str, bytes]], Rows]] = OrderedDict()
 
     async def start(self) -> None:
-        """Nothing: connections open when they are needed."""
+        """Do nothing: connections are opened when they are needed."""
 
     async def stop(self) -> None:
         """Close the connections."""
@@ -104,7 +103,7 @@ class Reader:
         await self._state.aclose()
 
     async def totals(self, window: TimeRange) -> Rows:
-        """Return the counters of ``window``, of all and by model; not to be changed.
+        """Return the counters of ``window``: totals and by model. Callers must not change them.
 
         Raises:
             Unavailable: Redis did not answer.
@@ -114,7 +113,7 @@ class Reader:
         return await self._sum(window.buckets)
 
     async def users(self, window: TimeRange) -> dict[str, Row]:
-        """Return the counters of ``window`` by user; not to be changed.
+        """Return the counters of ``window`` by user. Callers must not change them.
 
         Raises:
             Unavailable: Redis did not answer.
@@ -122,10 +121,10 @@ class Reader:
         return (await self._sum([f"{bucket}:users" for bucket in window.buckets])).users
 
     async def one(self, window: TimeRange, who: str, known: Row) -> Rows:
-        """Return the counters of ``window`` of one user or model, as a total.
+        """Return the counters of ``window`` of one user or model, as totals.
 
-        ``who`` is a row's prefix; ``known`` has the names of the counters there are: a total
-        of the same window. The detail is whole only where ``window.detailed``.
+        ``who`` is a row's prefix. ``known`` are the totals of the same window, for the names of
+        its counters. The detail is complete only if ``window.detailed``.
 
         Raises:
             Unavailable: Redis did not answer.
@@ -164,7 +163,7 @@ class Reader:
         return [msgspec.json.decode(item) for item in found]
 
     async def model_of(self, answer: str) -> str | None:
-        """Return the model of a request answered lately, None where it is not known (any more).
+        """Return the model of a recently answered request; None if it is unknown or expired.
 
         Raises:
             Unavailable: Redis did not answer.
@@ -216,7 +215,8 @@ class Reader:
         pipe.time()
         waiting, beats, counted, load, answer = await self._ask(pipe.execute())
         now = clock.seconds(answer)
-        # Newcomers go ahead, so the first need not be the oldest; the pool's bound bounds this.
+        # The first need not be the oldest: users without jobs are placed ahead. The pool is
+        # bounded, so the list is short.
         pipe = self._redis.pipeline(transaction=False)
         for job_id in waiting:
             pipe.hget(keys.job(job_id.decode()), "since")
@@ -244,7 +244,7 @@ class Reader:
             raise Unavailable(_AWAY) from None
 
     async def _fields(self, names: list[str], fields: list[str]) -> list[list[bytes | None]]:
-        """Return the same ``fields`` of each of the hashes, by one command."""
+        """Return the same ``fields`` of each of the hashes, in one round trip."""
         if not names or not fields:
             return [[] for _ in names]
         command = self._read(keys=[keys.books(name) for name in names], args=fields)
@@ -252,7 +252,7 @@ class Reader:
         return found
 
     async def _sum(self, names: list[str]) -> Rows:
-        """Return the sum of these hashes; that of all but the last is kept, they rarely change."""
+        """Return the sum of these hashes; the sum of all but the last is kept in memory."""
         revisions = await self._fields(names, ["rev"])
         found = [(n, r) for n, (r,) in zip(names, revisions, strict=True) if r is not None]
         if len(found) < 2:
@@ -269,7 +269,7 @@ class Reader:
             total = Rows()
             for name, revision in found:
                 total.add(await self._bucket(name, revision))
-                await asyncio.sleep(0)  # a year has many users: let answers leave in between
+                await asyncio.sleep(0)  # a year has many users: let other requests run in between
             self._sums[first] = found, total
         self._sums.move_to_end(first)
         while len(self._sums) > _SUMS:
@@ -277,11 +277,11 @@ class Reader:
         return self._sums[first][1]
 
     async def _bucket(self, name: str, revision: bytes) -> Rows:
-        """Return one hash's counters, as they were at ``revision`` or later."""
+        """Return one hash's counters at ``revision`` or later."""
         known, rows = self._memo.get(name, (b"", Rows()))
         if known != revision:
             fields = await self._ask(self._redis.hgetall(keys.books(name)))
-            if b"rev" not in fields:  # it ended between two commands
+            if b"rev" not in fields:  # it expired between two commands
                 return Rows()
             rows = self._remember(name, fields)
         return rows
@@ -297,7 +297,7 @@ class Reader:
 
 
 def _part(who: str) -> str:
-    """Return the hash of a bucket that a row's prefix is in."""
+    """Return which hash of a bucket has the rows with this prefix."""
     return ":users" if who.startswith("u") else ""
 
 

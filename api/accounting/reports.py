@@ -20,7 +20,7 @@ MAX_SESSIONS_SHOWN = 500
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a reader of the books wants to see: a stretch of time, of one user or model."""
+    """A query of the ledger: a time range, of everybody or of one user or model."""
 
     window: TimeRange
     user: str | None = None
@@ -33,18 +33,18 @@ class Question:
 
     @property
     def everybody(self) -> bool:
-        """Whether it is about all users and models."""
+        """Whether it covers all users and models."""
         return self.user is None and self.model is None
 
     @property
     def prefix(self) -> str:
-        """Return the prefix of its rows in a bucket."""
+        """The prefix of its rows in a bucket."""
         if self.user is not None:
             return f"u\x1f{self.user}"
         return "t" if self.model is None else f"m\x1f{self.model}"
 
     def holds(self, line: dict[str, Any]) -> bool:
-        """Say whether a line of a ring is about it."""
+        """Return whether a line of a ring belongs to it."""
         return (
             (self.user is None or line["tags"]["user-id"] == self.user)
             and (self.model is None or line["model"] == self.model)
@@ -52,12 +52,12 @@ class Question:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as answers show it."""
+        """Return it as shown in answers."""
         return {**self.window.as_json(), "user": self.user, "model": self.model}
 
 
 class Reports:
-    """Makes answers of counters. Money and percentages become floats here and not before."""
+    """Makes reports from counters. Money and percentages become floats here and not before."""
 
     def __init__(self, settings: Settings, reader: Reader) -> None:
         self._settings = settings
@@ -98,9 +98,9 @@ class Reports:
     async def insights(self, question: Question) -> dict[str, Any]:
         """Return the body of ``GET /stats/insights``.
 
-        Transforms are counted over everybody, so a question about one user or model has none
-        (null); nor has it engines, degraded answers and cache where these are kept no more.
-        Days are a year of buckets to read, so they are there on demand.
+        Transforms are counted only in total, so a query for one user or model has none (null).
+        Engines, degraded answers and cache use are null once their retention has ended. Days
+        need a year of buckets to be read, so they are included only on demand.
         """
         window, everybody = question.window, question.everybody
         rows = await self._rows(question, window)
@@ -124,7 +124,7 @@ class Reports:
         }
 
     async def history(self, question: Question) -> dict[str, Any]:
-        """Return the body of ``GET /stats-history``; ``lifetime`` is all of it, always.
+        """Return the body of ``GET /stats-history``; ``lifetime`` always covers all time.
 
         ``total_tokens_saved`` and ``compression_savings_usd`` of a line of ``history`` are
         the running totals of the ledger, as in headroom's own savings file.
@@ -158,14 +158,14 @@ class Reports:
         }
 
     async def _rows(self, question: Question, window: TimeRange) -> Rows:
-        """Return what ``question`` is about as a total."""
+        """Return the rows of ``question`` as totals."""
         rows = await self._reader.totals(window)
         if question.everybody:
             return rows
         return await self._reader.one(window, question.prefix, rows.total)
 
     async def _daily(self, question: Question) -> list[dict[str, Any]]:
-        """Return a line a day from the first with requests; none where the window is hours."""
+        """Return one line per day from the first with requests; none if the window has hours."""
         days = question.window.days(self._settings.books_days)
         rows = await self._reader.series([day_of(day) for day in days], question.prefix)
         lines = [
@@ -178,7 +178,7 @@ class Reports:
     async def _hourly(
         self, question: Question, shape: Callable[[Row], dict[str, Any]]
     ) -> list[dict[str, Any]]:
-        """Return the window's hours; of a user only those that are kept."""
+        """Return the window's hours; for a user only those within retention."""
         hours = question.window.hours
         if question.user is not None:
             oldest = datetime.now(UTC) - USER_HOURS
@@ -190,7 +190,7 @@ class Reports:
 
 
 def _table(name: str, rows: dict[str, Row]) -> list[dict[str, Any]]:
-    """Return a line for each name, the one that saved most first."""
+    """Return one line per name, sorted by tokens saved, most first."""
     ordered = sorted(rows.items(), key=lambda item: (-item[1].get("saved", 0), item[0]))
     return [
         {
@@ -233,7 +233,7 @@ def _point(row: Row) -> dict[str, Any]:
 
 
 def _measured(row: Row) -> dict[str, Any]:
-    """Return what providers reported: the input's money, the output's, and the tokens."""
+    """Return what providers reported: the cost of input and of output, and the tokens."""
     kinds = ("uncached", "written", "read", "output")
     return {
         "measured_requests": row.get("measured", 0),
@@ -256,7 +256,7 @@ def _cache(total: Row) -> dict[str, int]:
 
 
 def named(row: Mapping[str, float], prefix: str) -> dict[str, int]:
-    """Return the counters under ``prefix`` that are not 0, by the rest of their names."""
+    """Return the counters under ``prefix`` that are not 0, by their names without it."""
     start = len(prefix)
     return {
         name[start:]: int(n) for name, n in sorted(row.items()) if name.startswith(prefix) and n
@@ -264,7 +264,7 @@ def named(row: Mapping[str, float], prefix: str) -> dict[str, int]:
 
 
 def _average(row: Row) -> float:
-    """Return the per cent removed of the compressed requests' tokens, all together."""
+    """Return the percentage of all compressed requests' tokens that was removed."""
     before = row.get("compressed_before", 0)
     return round(100 * row.get("saved", 0) / before, 2) if before else 0.0
 

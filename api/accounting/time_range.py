@@ -1,4 +1,4 @@
-"""Which part of time a question is about, and the buckets that hold it."""
+"""A report's time range, and the buckets of the ledger that it covers."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ RANGES = {
 _HOURLY, _SLACK = timedelta(hours=48), timedelta(minutes=1)
 _MAX_HOURS = 744
 _LONGEST = timedelta(days=4000)
-"""The longest the books can be kept, by their setting."""
+"""Longest retention that the setting allows."""
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
 class TimeRange:
-    """From ``since`` to ``until`` (UTC), widened to whole buckets; without them, everything.
+    """From ``since`` to ``until`` (UTC), widened to whole buckets; without them, all time.
 
-    Up to 48 hours, not longer ago than these, it is hours, beyond that days.
+    Ranges within the last 48 hours consist of hours, all others of days.
     """
 
     since: datetime | None = None
@@ -39,7 +39,7 @@ class TimeRange:
         """Read query parameters: a range's name, or ISO 8601 times or epoch seconds.
 
         Raises:
-            InvalidField: one of them is none, or the end is before the start.
+            InvalidField: a parameter is invalid, or the end is before the start.
         """
         now = datetime.now(UTC)
         if named is not None and named not in RANGES:
@@ -71,14 +71,14 @@ class TimeRange:
 
     @property
     def detailed(self) -> bool:
-        """Whether the detail of users and models is kept for all of it."""
+        """Whether the detail of users and models is kept for the whole range."""
         return self.resolution != "day" or (
             self.since is not None and datetime.now(UTC) - self.since < DETAIL_DAYS
         )
 
     @property
     def hours(self) -> list[datetime]:
-        """The hours to draw: its own, the last 31 days' at most; a day's without a window."""
+        """The hours to draw: its own, at most the last 31 days'; without a range, a day's."""
         until = self.until or datetime.now(UTC)
         since = self.since or until - timedelta(hours=23)
         last = until.replace(minute=0, second=0, microsecond=0)
@@ -86,7 +86,7 @@ class TimeRange:
         return [last - i * _HOUR for i in reversed(range(count))]
 
     def days(self, kept: int) -> list[datetime]:
-        """The days to draw: its own, of those ``kept``; none where it is made of hours."""
+        """The days to draw: its own within the last ``kept``; none if it consists of hours."""
         if self.resolution == "hour":
             return []
         last = (self.until or datetime.now(UTC)).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -94,13 +94,13 @@ class TimeRange:
         return [last - i * _DAY for i in reversed(range(count))]
 
     def holds(self, stamp: str) -> bool:
-        """Say whether an ISO time lies in it."""
+        """Return whether an ISO 8601 time is in the range."""
         if self.since is None or self.until is None:
             return True
         return self.since <= datetime.fromisoformat(stamp) <= self.until
 
     def as_json(self) -> dict[str, str | None]:
-        """Return it as answers show it."""
+        """Return it as shown in answers."""
         return {
             "since": self.since.isoformat() if self.since else None,
             "until": self.until.isoformat() if self.until else None,

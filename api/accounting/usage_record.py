@@ -1,4 +1,4 @@
-"""One line of the ledger: what an answered request changes in the books.
+"""One entry of the ledger: what an answered request adds to the counters.
 
 Money is counted in whole units of 1e-10 USD: tokens times a price of four decimals per
 million tokens is a whole number of them, so sums in Redis are exact.
@@ -24,7 +24,7 @@ from .pricing import Price
 from .provider_usage import ProviderUsage
 
 RINGS = {"recent": 100, "history": 1000}
-"""How many of the last requests each ring shows; Redis may hold a tenth more."""
+"""Number of most recent requests that each ring shows; Redis may hold a tenth more."""
 _NAME_CHARS = 256
 _PROVIDERS = (
     ("claude", "anthropic"),
@@ -39,16 +39,16 @@ _DETAIL = ("hits", "misses", "e:", "d:")
 _OF_ALL_ONLY = ("l:", "x:", "err", "latency_us", "retrievals", "corrected")
 
 Row = list[tuple[str, str]]
-"""TokenCounters and what is added to each, as decimal digits (64 bits, signed)."""
+"""Counters and what is added to each, as decimal digits (64 bits, signed)."""
 
 
 class UsageRecord(msgspec.Struct, frozen=True):
-    """What is added to the books, by the one script that writes them.
+    """An entry, written by the script ``account.lua``.
 
-    ``row`` goes to the totals and to the user's and the model's row, ``detail`` to the
-    totals and to the user's and the model's detail, which is kept for less long, ``more`` to
-    the totals only; ``answer`` names the request (empty: nothing is known twice), ``best``
-    is its saving in hundredths of a per cent, ``at`` the time in epoch seconds.
+    ``row`` is added to the totals and to the user's and the model's row; ``detail`` to the totals
+    and to the user's and the model's detail, which has a shorter retention; ``more`` to the totals
+    only. ``answer`` identifies the request (empty: it cannot be repeated), ``best`` is its saving
+    in hundredths of a per cent, ``at`` the time in epoch seconds.
     """
 
     at: float
@@ -66,7 +66,7 @@ class UsageRecord(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class AnsweredRequest:
-    """What the caller said of a request, and how long its answer took in seconds."""
+    """A request's id and caller, and how many seconds its answer took."""
 
     id: str
     user: str
@@ -118,9 +118,9 @@ def answered(request: AnsweredRequest, answer: CompressionResult, price: Price) 
 def measured(
     user: str, request_id: str, model: str, usage: ProviderUsage, rates: Rates
 ) -> UsageRecord:
-    """Return the entry of what the provider says a request used.
+    """Return the entry of the usage that the provider reported for a request.
 
-    Sent again under the same ``request_id`` it counts once, with the last amounts.
+    A usage sent again with the same ``request_id`` replaces the earlier amounts.
     """
     row = {
         "measured": 1,
@@ -142,24 +142,24 @@ def measured(
 
 
 def answer_key(user: str, request_id: str) -> str:
-    """Return what a user's request is known by while it may come again."""
+    """Return the key that identifies a user's request while it may be repeated."""
     return blake2b(f"{user}\0{request_id}".encode(), digest_size=16).hexdigest()
 
 
 def part_of(counter: str) -> Literal["row", "detail", "more"]:
-    """Return the part of an :class:`UsageRecord` that a counter is in."""
+    """Return which part of a :class:`UsageRecord` has a counter."""
     if counter.startswith(_DETAIL):
         return "detail"
     return "more" if counter.startswith(_OF_ALL_ONLY) else "row"
 
 
 def refused(kind: str) -> UsageRecord:
-    """Return the entry of a request that was answered with an error of type ``kind``."""
+    """Return the entry of a request answered with an error of type ``kind``."""
     return UsageRecord(at=time.time(), row=[], more=[("errors", "1"), (f"err:{kind}", "1")])
 
 
 def retrieved() -> UsageRecord:
-    """Return the entry of an original that was had back."""
+    """Return the entry of a retrieved original."""
     return UsageRecord(at=time.time(), row=[], more=[("retrievals", "1")])
 
 
@@ -169,7 +169,7 @@ def money(units: int) -> Decimal:
 
 
 def provider_of(model: str) -> str:
-    """Return whose model it is, by its name."""
+    """Return the provider of a model, judged by its name."""
     bare = model.rpartition("/")[2].lower()
     return next((name for prefix, name in _PROVIDERS if bare.startswith(prefix)), "unknown")
 
@@ -195,8 +195,8 @@ def _more(request: AnsweredRequest, answer: CompressionResult) -> dict[str, int]
 
 
 def _without_path(transform: str) -> str:
-    """Return the transform as everybody may read it: headroom's name of a stale read ends with
-    the file's path."""
+    """Return the transform's name without a file path, which only its user may see: headroom's
+    name of a stale read ends with one."""
     return ":".join(transform.split(":", 2)[:2]) if transform.startswith("read_") else transform
 
 
@@ -255,6 +255,6 @@ def _json(value: object) -> str:
 
 
 def _name(text: str) -> str:
-    """Return a name as the books write it: of bounded length, without their separator."""
+    """Return a name as written in the ledger: of limited length, without its separator."""
     clean = text.encode("utf-8", "replace").decode()
     return "".join(c if c.isprintable() else " " for c in clean)[:_NAME_CHARS]

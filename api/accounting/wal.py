@@ -1,8 +1,8 @@
 """The ledger's local buffer: entries on disk until Redis has them on its own disk.
 
-A writer has a lock file and numbered segments in one directory. Whoever finds a writer
-whose lock nobody holds takes its entries over: they carry their writer's name and number,
-so what Redis already has is not written again.
+A writer has a lock file and numbered segments in one directory. If nobody holds a writer's lock,
+another process sends its entries: they carry their writer's name and a sequence number, so Redis
+does not count them twice.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from .usage_record import UsageRecord
 
 _log = structlog.get_logger(__name__)
 RETRY_SECONDS = 1.0
-"""How long after the disk refused a line it is asked again."""
+"""Seconds between attempts to write after the disk refused a line."""
 
 
 class Line(msgspec.Struct, frozen=True):
-    """An entry and its number among its writer's."""
+    """An entry and its writer's sequence number for it."""
 
     seq: int
     entry: UsageRecord
@@ -38,10 +38,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 class WriteAheadLog:
-    """This process's own segments. Errors of the disk are logged, never raised.
+    """This process's own segments. Disk errors are logged, never raised.
 
-    Lines that the disk refused stay in memory, within the limit, and are written before the next
-    line once the disk takes them: it is tried again every :data:`RETRY_SECONDS`.
+    Lines that the disk refused stay in memory, within the limit; writing them is tried again
+    before the next line, at most every :data:`RETRY_SECONDS`.
     """
 
     def __init__(self, directory: Path, limit: int) -> None:
@@ -58,7 +58,7 @@ class WriteAheadLog:
         self._retry_at = 0.0
 
     def open(self) -> None:
-        """Take the lock; while the directory cannot be written, entries stay in memory."""
+        """Acquire the lock; while the directory cannot be written, entries stay in memory."""
         try:
             self._take_lock()
         except OSError as error:
@@ -71,7 +71,7 @@ class WriteAheadLog:
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def append(self, line: Line) -> bool:
-        """Write one line; False where the buffer is full and the entry cannot be kept."""
+        """Write one line; return False if the buffer is full and the line is lost."""
         if self.size >= self._limit:
             return False
         data = _encode(line) + b"\n"
@@ -85,10 +85,10 @@ class WriteAheadLog:
         return True
 
     def _write(self) -> None:
-        """Write the lines that wait, in order.
+        """Write the waiting lines, in order.
 
         Raises:
-            OSError: the disk refused; those that it did not take whole wait on.
+            OSError: the disk refused; lines that were not written whole keep waiting.
         """
         if self._lock < 0:
             self._take_lock()
@@ -97,7 +97,7 @@ class WriteAheadLog:
             self._file = os.open(self._segment(self._number), flags, 0o600)
         while self._unwritten:
             _, data = self._unwritten[0]
-            if self._torn:  # a part of a line stands there: it ends here, and is passed over
+            if self._torn:  # end the partly written line here; readers skip it
                 data = b"\n" + data
             self._torn = True
             written = os.write(self._file, data)
@@ -110,7 +110,7 @@ class WriteAheadLog:
             self._broken = False
 
     def rotate(self) -> int:
-        """Begin a new segment; return the number that all older segments are below."""
+        """Start a new segment; return its number, which is above those of all older ones."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -118,7 +118,7 @@ class WriteAheadLog:
         return self._number
 
     def forget(self, below: int) -> None:
-        """Drop the segments below a number: Redis has them."""
+        """Delete the segments below a number: Redis has their entries."""
         for number in [n for n in self._sizes if n < below]:
             del self._sizes[number]
             self._segment(number).unlink(missing_ok=True)
@@ -126,7 +126,7 @@ class WriteAheadLog:
             self._unwritten.popleft()
 
     def close(self, *, clean: bool) -> None:
-        """Give the lock up; with ``clean`` nothing is left to take over."""
+        """Release the lock; with ``clean`` no entries are left, and the files are deleted."""
         if self._unwritten and not clean:
             try:
                 self._write()
@@ -142,7 +142,7 @@ class WriteAheadLog:
 
     @property
     def size(self) -> int:
-        """Bytes that wait."""
+        """Bytes of lines that Redis does not have yet."""
         return sum(self._sizes.values())
 
     def _segment(self, number: int) -> Path:
@@ -157,26 +157,26 @@ class WriteAheadLog:
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """A writer that is gone, its lock now held here, and the lines it left in order."""
+    """An ended writer, whose lock this process holds now, and its remaining lines in order."""
 
     writer: str
     lines: list[Line]
     _lock: int
     _directory: Path
 
-    def bury(self) -> None:
-        """Remove its files: Redis has its entries."""
+    def remove(self) -> None:
+        """Delete its files: Redis has its entries."""
         for path in self._directory.glob(f"{self.writer}.*"):
             path.unlink(missing_ok=True)
         os.close(self._lock)
 
-    def leave(self) -> None:
-        """Let somebody else try."""
+    def release(self) -> None:
+        """Release its lock, so that another process can try."""
         os.close(self._lock)
 
 
 def orphans(directory: Path) -> Iterator[Orphan]:
-    """Yield the writers in ``directory`` that nobody is any more."""
+    """Yield the ended writers in ``directory``."""
     for path in sorted(directory.glob("*.lock")):
         try:
             lock = os.open(path, os.O_RDWR)
@@ -187,7 +187,7 @@ def orphans(directory: Path) -> Iterator[Orphan]:
         except OSError:
             os.close(lock)
             continue
-        if not path.exists():  # buried between the two lines above
+        if not path.exists():  # removed between the two lines above
             os.close(lock)
             continue
         writer = path.name.removesuffix(".lock")
@@ -201,5 +201,5 @@ def _lines(directory: Path, writer: str) -> Iterator[Line]:
                 continue
             try:
                 yield _decode(data)
-            except msgspec.DecodeError:  # cut off in the middle of its last line
+            except msgspec.DecodeError:  # its last line is incomplete
                 _log.warning("ledger_line_unreadable", writer=writer)

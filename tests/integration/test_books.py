@@ -455,7 +455,7 @@ def test_export_restores_only_into_empty_redis(opened: Farm, own_farm: Callable[
         assert {**mine, "hourly": 0, "series": 0} == {**theirs, "hourly": 0, "series": 0}
     again = _cli(farm, "import", "-", stdin=made)
     assert again.returncode != 0
-    assert b"has books already" in again.stderr
+    assert b"has usage records already" in again.stderr
     assert b"not an export" in _cli(other, "import", "-", stdin=b"{}").stderr
     assert _count(farm) == count
 

@@ -50,7 +50,7 @@ def left_by(journal: WriteAheadLog, directory: Path) -> list[Any]:
     """Return what another process finds after this journal's has died."""
     os.close(journal._lock)
     (orphan,) = orphans(directory)
-    orphan.leave()
+    orphan.release()
     return orphan.lines
 
 
