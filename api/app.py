@@ -22,7 +22,10 @@ from .endpoints.playground import PlaygroundResource
 from .endpoints.retrieve import Originals, RetrieveResource
 from .endpoints.stats import FarmResource, MetricsResource, PricingResource, StatsResource
 from .endpoints.tool_call import ToolCallResource
+from .endpoints.turn import TurnResource
 from .endpoints.usage import UsageResource
+from .gateway.request_half import RequestHalf
+from .gateway.response_half import ResponseHalf
 from .http.auth import Authenticator
 from .http.middleware import (
     Lifespan,
@@ -44,6 +47,7 @@ from .runtime.policy import PolicySource
 from .runtime.redis_guard import RedisGuard
 from .runtime.result_inbox import ResultInbox
 from .runtime.session_stats import SessionStats
+from .runtime.turn_store import TurnStore
 from .runtime.user_store import UserStore
 from .runtime.worker_view import WorkerView
 
@@ -105,13 +109,18 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     )
     app.add_error_handler(RequestError, error_response)
     app.set_error_serializer(http_error_serializer)
-    app.add_route("/v1/compress", CompressResource(settings, compressor, ledger, prices))
+    turns = TurnStore(settings, state)
+    opened = RequestHalf(turns)
+    app.add_route("/v1/compress", CompressResource(settings, compressor, opened, ledger, prices))
     app.add_route("/v1/playground", PlaygroundResource(settings, compressor))
     originals = Originals(settings, users, ledger)
     retrieve = RetrieveResource(originals)
     app.add_route("/v1/retrieve", retrieve)
     app.add_route("/v1/retrieve/tool_call", ToolCallResource(originals))
     app.add_route("/v1/retrieve/{digest}", retrieve, suffix="hash")
+    taken_on = ResponseHalf(settings, turns)
+    answered = TurnResource(settings, taken_on, originals, ledger, prices)
+    app.add_route("/v1/compress/response", answered)
     app.add_route("/v1/usage", UsageResource(ledger, prices, reader))
     app.add_route("/health", HealthResource())
     app.add_route("/livez", LiveResource())

@@ -106,6 +106,20 @@ class Expired(NotRetrievable):
     type = "expired"
 
 
+class UnknownTurn(RequestError):
+    """This user has no turn with this id, or it has expired."""
+
+    status = 404
+    type = "unknown_turn"
+
+
+class Conflict(RequestError):
+    """Another answer of the same turn was taken before this one."""
+
+    status = 409
+    type = "already_answered"
+
+
 class Unavailable(RequestError):
     """The answer is temporarily unavailable; only for requests that no model call waits for."""
 

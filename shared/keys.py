@@ -21,6 +21,8 @@ ANSWER_TTL_SECONDS = 900
 
 SENT_MAX = 4096
 """Requests remembered for a conversation; more are more than a provider's cache outlives."""
+TURNS_MAX = 1000
+"""Turns of a user that wait for their second half; the oldest are dropped first."""
 LEFT_MAX = 10_000
 """Messages with a text left verbatim by a fault that are remembered for a user."""
 TOMBSTONE_TTL_SECONDS = 7 * 86_400
@@ -84,6 +86,16 @@ def sent(tag: str, conversation: bytes) -> str:
     ``conversation`` names the conversation by its beginning (16 bytes).
     """
     return f"{PREFIX}:{{u:{tag}}}:sent:{conversation.hex()}"
+
+
+def turn(tag: str, turn_id: str) -> str:
+    """Hash, a gateway's turn between its two halves: version, state, request body."""
+    return f"{PREFIX}:{{u:{tag}}}:turn:{turn_id}"
+
+
+def turns(tag: str) -> str:
+    """Sorted set, this user's turns by the time they were begun: what bounds their number."""
+    return f"{PREFIX}:{{u:{tag}}}:turns"
 
 
 def original(tag: str, digest: str) -> str:

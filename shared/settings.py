@@ -93,6 +93,8 @@ class Settings(BaseSettings):
     stream_drain_seconds: float = Field(300.0, ge=0, le=3600)
     code_aware: bool = False
     ratio: Literal["saved", "kept"] = "saved"
+    turn_ttl_seconds: int = Field(600, ge=1, le=86_400)
+    turn_max_bytes: int = Field(8 * 1024 * 1024, ge=1024)
 
     # State in Redis.
     session_ttl: int = Field(7200, ge=1)

@@ -20,6 +20,8 @@ from shared.tracing import trace_id, tracer
 from ..accounting.ledger import Ledger
 from ..accounting.pricing import Prices
 from ..accounting.usage_record import AnsweredRequest, answered, refused
+from ..gateway.block import gateway_request
+from ..gateway.request_half import FirstHalf, RequestHalf
 from ..http.request import Intake, deadline_of, trace_of, user_of
 from ..pipeline.compressor import Compressor
 from ..pipeline.dispatch import Origin
@@ -33,11 +35,17 @@ class CompressResource:
     """The main endpoint. A well-formed request gets 200, whatever fails behind it."""
 
     def __init__(
-        self, settings: Settings, compressor: Compressor, ledger: Ledger, prices: Prices
+        self,
+        settings: Settings,
+        compressor: Compressor,
+        turns: RequestHalf,
+        ledger: Ledger,
+        prices: Prices,
     ) -> None:
         self._settings = settings
         self._intake = Intake(settings)
         self._compressor = compressor
+        self._turns = turns
         self._ledger = ledger
         self._prices = prices
 
@@ -50,18 +58,19 @@ class CompressResource:
             # A client that disconnects ends its request, not its usage record.
             task = asyncio.create_task(self._answer(req, body, deadline, started), name="answer")
             lease.held_by(task)
-            answer = await asyncio.shield(task)
+            answer, half = await asyncio.shield(task)
         except RequestError as error:
             self._ledger.record(refused(error.type))
             raise
         resp.content_type = falcon.MEDIA_JSON
-        resp.data = write(answer, self._settings)
+        resp.data = write(answer, self._settings, **half.fields)
 
     async def _answer(
         self, req: falcon.asgi.Request, body: bytes, deadline: Deadline, started: float
-    ) -> CompressionResult:
+    ) -> tuple[CompressionResult, FirstHalf]:
         user: str = user_of(req)
         request_id: str = req.context.request_id
+        gateway = gateway_request(body, self._settings.turn_max_bytes)
         parent = trace_of(req)
         with tracer.span("compress", parent, request_id=request_id) as trace:
             answer = await self._compressor.compress(
@@ -70,7 +79,13 @@ class CompressResource:
                 deadline,
                 Origin(request_id, trace, keys.user_tag(keys.tenant_of(user))),
                 bypass=(req.get_header("x-headroom-bypass") or "").lower() == "true",
+                redeems=gateway.redeems if gateway is not None else None,
             )
+            half = FirstHalf({})
+            if gateway is not None:
+                half = await self._turns.open(user, gateway, answer, deadline)
+                answer.transforms += half.transforms
+                answer.degraded += [why for why in half.degraded if why not in answer.degraded]
         seconds = time.perf_counter() - started
         entry = answered(
             AnsweredRequest(request_id, user, seconds), answer, self._prices.price_of(answer.model)
@@ -90,7 +105,7 @@ class CompressResource:
             degraded=answer.degraded,
             ms=round(seconds * 1000, 2),
         )
-        return answer
+        return answer, half
 
 
 def write(answer: CompressionResult, settings: Settings, **more: Any) -> bytes:

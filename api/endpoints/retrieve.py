@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 import falcon.asgi
+import msgspec
 
 from shared import keys
 from shared.deadline import Deadline
@@ -13,6 +14,7 @@ from shared.errors import (
     Degraded,
     Expired,
     InvalidField,
+    NotRetrievable,
     Unavailable,
     UnknownHash,
 )
@@ -21,6 +23,7 @@ from shared.settings import Settings
 from ..accounting.ledger import Ledger
 from ..accounting.usage_record import retrieved
 from ..http.request import read_json, sandbox_of, user_of
+from ..provider.protocol import Retrieval, ToolResult
 from ..runtime.user_store import UserStore
 
 _HASH = re.compile("[a-f0-9]{12,24}")
@@ -45,9 +48,21 @@ class Originals:
         """
         if not isinstance(digest, str) or not digest:
             raise InvalidField("'hash' is required")
-        deadline = Deadline.after(self._settings.deadline_ms / 1000)
         sandbox = sandbox_of(req)
-        user, digest = keys.user_tag(sandbox or user_of(req)), digest.lower()
+        found = await self.of(sandbox or user_of(req), digest)
+        if sandbox is None:
+            self._ledger.record(retrieved())
+        return found
+
+    async def of(self, name: str, digest: str) -> dict[str, Any]:
+        """Return the contract's fields of the original that ``digest`` names for that user.
+
+        Raises:
+            UnknownHash, Expired: there is no original, or it has expired.
+            Unavailable: Redis is unavailable.
+        """
+        deadline = Deadline.after(self._settings.deadline_ms / 1000)
+        user, digest = keys.user_tag(name), digest.lower()
         kept = self._settings.ccr_ttl_seconds
         unknown = f"unknown: this user has no original under this hash (originals live {kept} s)"
         if not _HASH.fullmatch(digest):
@@ -61,8 +76,6 @@ class Originals:
         if found is None:
             raise UnknownHash(unknown)
         original, count = found
-        if sandbox is None:
-            self._ledger.record(retrieved())
         return {
             "hash": original.hash,
             "original_content": original.content,
@@ -72,6 +85,24 @@ class Originals:
             "tool_name": original.tool_name,
             "retrieval_count": count,
         }
+
+    async def answer(self, user: str, call: Retrieval) -> ToolResult:
+        """Return the result of the model's call of the retrieval tool; a miss says why."""
+        try:
+            if not call.hash:
+                raise UnknownHash("the call names no hash")
+            found = await self.of(user, call.hash)
+        except (NotRetrievable, Unavailable) as error:
+            missing = {"error": str(error), "hash": call.hash, "status": error.type}
+            return ToolResult(call.id, msgspec.json.encode(missing).decode(), failed=True)
+        self._ledger.record(retrieved())
+        return ToolResult(call.id, msgspec.json.encode(for_the_model(found)).decode())
+
+
+def for_the_model(found: dict[str, Any]) -> dict[str, Any]:
+    """Return what of an original a model is told, as headroom tells it."""
+    names = ("hash", "original_content", "original_item_count", "compressed_item_count")
+    return {name: found[name] for name in names}
 
 
 class RetrieveResource:

@@ -11,7 +11,7 @@ from shared.errors import InvalidField, NotRetrievable
 from shared.upstream import retrieval_hash
 
 from ..http.request import read_json
-from .retrieve import BODY_BYTES, Originals
+from .retrieve import BODY_BYTES, Originals, for_the_model
 
 _Call = tuple[dict[str, Any], str, str]
 
@@ -35,15 +35,7 @@ class ToolCallResource:
         call, provider, digest = _only_call(body)
         try:
             found = await self._originals.find(req, digest)
-            data = {
-                key: found[key]
-                for key in (
-                    "hash",
-                    "original_content",
-                    "original_item_count",
-                    "compressed_item_count",
-                )
-            }
+            data = for_the_model(found)
         except NotRetrievable as error:
             data = {"error": str(error), "hash": digest, "status": error.type}
         resp.media = _result(call, provider, data, enveloped)

@@ -49,7 +49,8 @@ class CompressionResult:
     met more than one), ``saved_by_cache`` the tokens saved by forms known before, ``cache``
     what of the messages the provider has cached (None: not known, all count as new).
     ``session`` is there where the request named one: how many leading messages leave as they did
-    before, or as they came. ``warnings`` are about the request's options.
+    before, or as they came. ``warnings`` are about the request's options. ``mode`` is the marker
+    mode, empty where nobody was to do anything: the request was empty, or somebody wanted it so.
     """
 
     pieces: list[bytes]
@@ -70,6 +71,7 @@ class CompressionResult:
     array: str = "messages"
     session: SessionState | None = None
     warnings: tuple[str, ...] = ()
+    mode: str = ""
 
     @property
     def tokens_saved(self) -> int:
@@ -106,6 +108,7 @@ def untouched(
         array=taken.envelope.array,
         session=_session(options, 0, len(spans)),
         warnings=options.warnings,
+        mode=options.mode if degraded else "",
     )
 
 
@@ -142,6 +145,7 @@ def result_of(
         array=turn.split.envelope.array,
         session=_session(turn.options, turn.replayed, len(sent)),
         warnings=_warnings(turn.options, left),
+        mode=turn.options.mode,
         cache=CacheShares(
             read_before=sum(before[:known]),
             new_before=sum(before[known:]),

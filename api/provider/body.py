@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 import msgspec
@@ -105,6 +105,12 @@ class Body:
             at = close
         pieces.append(self.raw[at:])
         return b"".join(pieces)
+
+    def without(self, names: Container[str]) -> bytes:
+        """Return the body without these fields."""
+        kept = [name for name in self._spans if name not in names]
+        pairs = [msgspec.json.encode(name) + b":" + self.field(name) for name in kept]
+        return b"{" + b",".join(pairs) + b"}"
 
 
 def array_items(raw: bytes) -> list[bytes]:

@@ -1,0 +1,154 @@
+"""``POST /v1/compress/response``: a provider's answer takes a gateway's turn on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import falcon
+import falcon.asgi
+import msgspec
+
+from shared.deadline import Deadline
+from shared.errors import Degraded, InvalidField, MalformedBody, Unavailable
+from shared.settings import Settings
+
+from ..accounting.cost import rates_of
+from ..accounting.ledger import Ledger
+from ..accounting.pricing import Prices
+from ..accounting.provider_usage import read_usage
+from ..accounting.usage_record import measured
+from ..gateway.response_half import Billed, ProviderAnswer, ResponseHalf
+from ..http.request import Intake, user_of
+from .retrieve import Originals
+
+_ID_CHARS = 128
+_MOST_ROUNDS = 1_000_000
+_MOST_MS = 86_400_000
+_USAGE_BYTES = 65_536
+_encode = msgspec.json.Encoder().encode
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+class _Body(msgspec.Struct):
+    """The request; the provider's answer is not turned into objects here."""
+
+    turn_id: Any = None
+    response: msgspec.Raw = msgspec.Raw(b"null")
+    status: Any = None
+    usage: msgspec.Raw = msgspec.Raw(b"null")
+    latency_ms: Any = None
+    round: Any = None
+
+
+_body = msgspec.json.Decoder(_Body)
+
+
+class TurnResource:
+    """The second half of the turn contract; any front end may take it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        turns: ResponseHalf,
+        originals: Originals,
+        ledger: Ledger,
+        prices: Prices,
+    ) -> None:
+        self._settings = settings
+        self._intake = Intake(settings)
+        self._turns = turns
+        self._originals = originals
+        self._ledger = ledger
+        self._prices = prices
+
+    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Say whether the turn is done, or what the provider is to be asked next.
+
+        Raises:
+            RequestError: the body is not as described, or the turn is not pending.
+            Unavailable: Redis is unavailable: the gateway goes on with the answer that it has.
+        """
+        user = user_of(req)
+        raw, _ = await self._intake.body(req)
+        turn_id, answer = _read(raw)
+        deadline = Deadline.after(self._settings.deadline_ms / 1000)
+        try:
+            half = await self._turns.take(
+                user,
+                turn_id,
+                answer,
+                lambda call: self._originals.answer(user, call),
+                deadline,
+            )
+        except Degraded:
+            raise Unavailable("turns cannot be read at the moment") from None
+        if half.billed is not None:
+            self._book(user, half.billed)
+        resp.content_type = falcon.MEDIA_JSON
+        resp.data = _encode(half.fields)
+
+    def _book(self, user: str, billed: Billed) -> None:
+        try:
+            usage = read_usage(billed.usage)
+        except InvalidField:  # the answer's own, in words that nobody knows
+            return
+        rates = rates_of(billed.model, self._prices.price_of(billed.model))
+        self._ledger.record(measured(user, billed.name, billed.model, usage, rates))
+
+
+def _read(raw: bytes) -> tuple[str, ProviderAnswer]:
+    """Return the turn's id and the provider's answer.
+
+    Raises:
+        MalformedBody: the body is no JSON.
+        InvalidField: a field is not as described.
+    """
+    found = _decoded(raw)
+    turn_id = found.turn_id
+    if not isinstance(turn_id, str) or not turn_id.strip() or len(turn_id) > _ID_CHARS:
+        raise InvalidField(f"'turn_id' must be a string of 1 to {_ID_CHARS} characters")
+    status = 200 if found.status is None else _whole("status", found.status, 100, 599)
+    if found.round is not None:
+        _whole("round", found.round, 0, _MOST_ROUNDS)
+    if found.latency_ms is not None:
+        late = found.latency_ms
+        if isinstance(late, bool) or not isinstance(late, int | float) or not 0 <= late <= _MOST_MS:
+            raise InvalidField("'latency_ms' must be a number of milliseconds")
+    response = bytes(found.response)
+    if response == b"null":
+        response = b""
+    elif not response.startswith(b"{"):
+        raise InvalidField("'response' must be an object")
+    return turn_id, ProviderAnswer(response, status, _usage(bytes(found.usage)), found.round)
+
+
+def _decoded(raw: bytes) -> _Body:
+    try:
+        return _body.decode(raw)
+    except _UNREADABLE:
+        raise MalformedBody("the body is not a JSON object that can be read") from None
+
+
+def _usage(raw: bytes) -> dict[str, Any] | None:
+    """Return the usage that the gateway relays, None where there is none.
+
+    A whole answer of the provider, or Kong's log, has it under ``usage``.
+    """
+    if raw == b"null":
+        return None
+    if len(raw) > _USAGE_BYTES or not raw.startswith(b"{"):
+        raise InvalidField(f"'usage' must be an object of at most {_USAGE_BYTES} bytes")
+    usage = msgspec.json.decode(raw)
+    if isinstance(usage.get("usage"), dict):
+        usage = usage["usage"]
+    if not usage:
+        return None
+    read_usage(usage)
+    return dict(usage)
+
+
+def _whole(name: str, value: object, least: int, most: int) -> int:
+    good = isinstance(value, int) and not isinstance(value, bool)
+    if not isinstance(value, int) or not good or not least <= value <= most:
+        raise InvalidField(f"'{name}' must be a whole number from {least} to {most}")
+    return value

@@ -1,0 +1,163 @@
+"""What a gateway says it can do, and the shape of the request that it sends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from shared.errors import InvalidField
+
+from ..provider.body import Body, Unreadable
+from ..provider.chat import Chat
+from ..provider.messages import Messages
+from ..provider.protocol import Provider
+from ..provider.responses import Responses
+
+CONTROLS = frozenset(
+    {
+        "compress_system_messages",
+        "compress_user_messages",
+        "config",
+        "frozen_message_count",
+        "gateway",
+        "min_tokens_to_compress",
+        "mode",
+        "model_limit",
+        "protect_analysis_context",
+        "protect_recent",
+        "session_id",
+        "target_ratio",
+        "token_budget",
+    }
+)
+"""Fields that are the farm's and never a provider's."""
+SHAPES: dict[str, Provider] = {
+    "anthropic": Messages(),
+    "openai": Chat(),
+    "openai_responses": Responses(),
+}
+"""The providers' shapes by name."""
+_KNOWN_HEADERS = ("anthropic-beta",)
+"""Headers of the client that a gateway may hand over; others are ignored, as upstream does."""
+_MOST_HEADERS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What the gateway can do, in upstream's words.
+
+    ``can_redrive``: it can call the provider again with another body. ``can_relay_response``: it
+    tells what the provider billed. ``session_affinity``: it sends a session to one replica, which
+    is not needed here and is only repeated in the answer.
+    """
+
+    can_redrive: bool = False
+    can_relay_response: bool = False
+    session_affinity: bool = True
+
+    def echo(self) -> dict[str, bool]:
+        """Return them as the answer repeats them."""
+        return {
+            "can_redrive": self.can_redrive,
+            "can_relay_response": self.can_relay_response,
+            "session_affinity": self.session_affinity,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayRequest:
+    """A request of a gateway: its body, what the gateway can do, the provider's shape.
+
+    ``redeems`` says whether what goes behind a marker can be had back: the client retrieves it
+    itself (``offers``: it has the tool), or the farm does in the turn's second half.
+    """
+
+    body: Body
+    capabilities: Capabilities
+    shape: str
+    offers: bool
+    redrives: bool
+
+    @property
+    def provider(self) -> Provider:
+        """The provider's shape itself."""
+        return SHAPES[self.shape]
+
+    @property
+    def redeems(self) -> bool:
+        """Whether the model's retrieval calls are answered by anybody."""
+        return self.offers or self.redrives
+
+    @property
+    def has_tools(self) -> bool:
+        """Whether the request has tools of its own: an agent's."""
+        return self.body.field("tools") not in (b"", b"null", b"[]")
+
+
+def gateway_request(raw: bytes, most_bytes: int) -> GatewayRequest | None:
+    """Return the gateway's request in ``raw``; None where it is none, or cannot be read.
+
+    A turn of a body of more than ``most_bytes`` is not kept, so its retrievals are not answered.
+
+    Raises:
+        InvalidField: the block ``gateway`` is not as described.
+    """
+    if b'"gateway"' not in raw:
+        return None
+    try:
+        body = Body(raw)
+        if "gateway" not in body:
+            return None
+        capabilities = _capabilities(body.get("gateway"))
+        shape = _shape_of(body)
+        provider = SHAPES[shape]
+        offers = provider.offers(raw)
+        redrives = capabilities.can_redrive and len(raw) <= most_bytes and provider.can_offer(raw)
+    except Unreadable:
+        return None
+    return GatewayRequest(body, capabilities, shape, offers, redrives)
+
+
+def _capabilities(given: Any) -> Capabilities:
+    if not isinstance(given, dict):
+        raise InvalidField("'gateway' must be an object")
+    values: dict[str, bool] = {}
+    for name in ("can_redrive", "can_relay_response", "session_affinity"):
+        value = given.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, bool):
+            raise InvalidField(f"'gateway.{name}' must be true or false")
+        values[name] = value
+    headers = given.get("request_headers")
+    if headers is not None:
+        if not isinstance(headers, dict) or len(headers) > _MOST_HEADERS:
+            raise InvalidField("'gateway.request_headers' must be an object of headers")
+        for name, value in headers.items():
+            known = name.strip().lower() in _KNOWN_HEADERS
+            if known and value is not None and not isinstance(value, str):
+                raise InvalidField(f"'gateway.request_headers.{name}' must be a string")
+    return Capabilities(**values)
+
+
+def _shape_of(body: Body) -> str:
+    """Return the provider's shape: by the conversation, its tools, else by the model's name."""
+    if "messages" not in body and "input" in body:
+        return "openai_responses"
+    tools = body.field("tools")
+    if b'"input_schema"' in tools:
+        return "anthropic"
+    if b'"function"' in tools:
+        return "openai"
+    messages = body.field("messages")
+    if b'"tool_calls"' in messages or b'"tool_call_id"' in messages:
+        return "openai"
+    if b'"tool_use_id"' in messages or "system" in body:
+        return "anthropic"
+    return provider_of_model(body.get("model"))
+
+
+def provider_of_model(model: object) -> str:
+    """Return whose API a model is asked by, as upstream tells it by the name."""
+    name = model.lower() if isinstance(model, str) else ""
+    return "anthropic" if "claude" in name or "anthropic" in name else "openai"

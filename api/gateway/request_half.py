@@ -1,0 +1,116 @@
+"""The first half: the provider's body, the turn's id, and what the gateway has to do for it."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from typing import Any, NamedTuple
+
+import msgspec
+
+from shared import keys
+from shared.deadline import Deadline
+from shared.errors import Degraded
+
+from ..pipeline.result import CompressionResult
+from ..runtime.turn_store import Turn, TurnStore
+from .block import CONTROLS, GatewayRequest, provider_of_model
+
+REDRIVE = "redrive"
+RELAY_USAGE = "relay_usage"
+_CLOCK_CHARS = 12
+
+
+class FirstHalf(NamedTuple):
+    """What the answer of a gateway's request has beside that of any other."""
+
+    fields: dict[str, Any]
+    transforms: tuple[str, ...] = ()
+    degraded: tuple[str, ...] = ()
+
+
+class RequestHalf:
+    """Opens turns."""
+
+    def __init__(self, store: TurnStore) -> None:
+        self._store = store
+
+    async def open(
+        self, user: str, request: GatewayRequest, result: CompressionResult, deadline: Deadline
+    ) -> FirstHalf:
+        """Return what the gateway sends to the provider, and keep what the second half needs.
+
+        The tool is offered from an agent's first request on, or where a marker is: it stands
+        before the messages, so offering it later would make the provider read all of them anew.
+        """
+        turn_id = _new_id()
+        sent = _provider_body(request, result)
+        armed = (
+            request.redrives and result.mode == "ccr" and (bool(result.hashes) or request.has_tools)
+        )
+        obligations: tuple[str, ...] = ()
+        transforms: tuple[str, ...] = ()
+        body = sent
+        if armed:
+            obligations = (REDRIVE,)
+            if not request.offers:
+                body = request.provider.offer(sent)
+                transforms = ("ccr_tool_injected",)
+        if request.capabilities.can_relay_response and not _is_left(result):
+            obligations = (*obligations, RELAY_USAGE)
+        if obligations:
+            turn = Turn(request.shape, result.model, obligations, result.messages)
+            kept = body if armed else b""
+            try:
+                await self._store.open(keys.user_tag(user), turn_id, turn, kept, deadline)
+            except Degraded as error:
+                fields = _fields(request, sent, turn_id, ())
+                return FirstHalf(fields, degraded=(error.reason,))
+        return FirstHalf(_fields(request, body, turn_id, obligations), transforms)
+
+
+def age_of(turn_id: str) -> float | None:
+    """Return how many seconds ago a turn of this id was opened; None where it is no such id."""
+    try:
+        return time.time() - int(turn_id[:_CLOCK_CHARS], 16) / 1000
+    except ValueError:
+        return None
+
+
+def _new_id() -> str:
+    """Return an id that tells when it was made, so that one who comes too late can be told so."""
+    return f"{int(time.time() * 1000):0{_CLOCK_CHARS}x}{secrets.token_hex(10)}"
+
+
+def _is_left(result: CompressionResult) -> bool:
+    """Say whether nothing was to be done: the gateway owes nothing then."""
+    return not result.mode
+
+
+def _provider_body(request: GatewayRequest, result: CompressionResult) -> bytes:
+    """Return the request without the farm's fields, with the messages that leave."""
+    shape = request.provider
+    body = request.body
+    if result.changed and result.array == shape.array:
+        body = type(body)(body.replaced({shape.array: b"[" + b",".join(result.pieces) + b"]"}))
+    return body.without(CONTROLS)
+
+
+def _fields(
+    request: GatewayRequest, body: bytes, turn_id: str, obligations: tuple[str, ...]
+) -> dict[str, Any]:
+    model = request.body.get("model")
+    tier = request.body.get("service_tier")
+    return {
+        "body": msgspec.Raw(body),
+        "turn_id": turn_id,
+        "route": {
+            "model": model if isinstance(model, str) else None,
+            "provider": provider_of_model(model),
+            "service_tier": tier if isinstance(tier, str) else None,
+            "reason": "",
+        },
+        "obligations": list(obligations),
+        "gateway": request.capabilities.echo(),
+        "headers": {},
+    }

@@ -1,0 +1,240 @@
+"""The second half: the provider's answer ends the turn, or asks for another request."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any
+
+import msgspec
+
+from shared import keys
+from shared.deadline import Deadline
+from shared.errors import (
+    Conflict,
+    InvalidField,
+    UnknownTurn,
+)
+from shared.settings import Settings
+
+from ..provider.body import Unreadable
+from ..provider.protocol import MAX_ROUNDS, Retrieval, ToolResult
+from ..provider.protocol import Turn as Said
+from ..provider.usage import add_usage
+from ..runtime.turn_store import AnsweredRound, Kept, Turn, TurnStore
+from .block import SHAPES
+from .request_half import REDRIVE, age_of
+
+Retrieve = Callable[[Retrieval], Awaitable[ToolResult]]
+"""Has the result of a retrieval call, or one that says why there is none."""
+_OK = range(200, 300)
+_SAID_BYTES = 4 * 1024 * 1024
+"""Bounds what a turn remembers of the model's words; no model says as much in one answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderAnswer:
+    """What the gateway brings: raw JSON of the answer (empty: none), its HTTP status, its usage.
+
+    ``round`` says which of the turn's requests was answered, from 0 on; None: the last one.
+    """
+
+    response: bytes
+    status: int
+    usage: dict[str, Any] | None
+    round: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Billed:
+    """Usage of one round of a turn, to be booked: it counts once under its ``name``."""
+
+    name: str
+    model: str
+    usage: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SecondHalf:
+    """What the gateway is told, and what goes to the books."""
+
+    fields: dict[str, Any]
+    billed: Billed | None = None
+
+
+class ResponseHalf:
+    """Takes turns on. An answer that comes twice is answered as the first time."""
+
+    def __init__(self, settings: Settings, store: TurnStore) -> None:
+        self._store = store
+        self._ttl = settings.turn_ttl_seconds
+
+    async def take(
+        self,
+        user: str,
+        turn_id: str,
+        answer: ProviderAnswer,
+        retrieve: Retrieve,
+        deadline: Deadline,
+    ) -> SecondHalf:
+        """Return what is to be done with the provider's answer.
+
+        Raises:
+            UnknownTurn: ``user`` has no such turn, or it has expired.
+            InvalidField: the answer is missing, or of a round that has not begun.
+            Conflict: another answer of that round was taken before.
+            Degraded: Redis is unavailable.
+        """
+        tag = keys.user_tag(user)
+        digest = _digest(answer)
+        for _ in range(2):  # the second time another replica was first, and its step is repeated
+            kept = await self._store.load(tag, turn_id, deadline)
+            if kept is None:
+                raise UnknownTurn(self._gone(turn_id))
+            again = _again(turn_id, kept, answer, digest)
+            if again is not None:
+                return again
+            step = await _step(turn_id, kept, answer, digest, retrieve)
+            if await self._store.advance(tag, turn_id, kept, step.turn, step.body, deadline):
+                return SecondHalf(step.fields, _billed(turn_id, step.turn))
+        raise Conflict(f"turn {turn_id} is being taken on by another answer")
+
+    def _gone(self, turn_id: str) -> str:
+        age = age_of(turn_id)
+        if age is not None and age > self._ttl:
+            return f"the turn has expired: it was kept for {self._ttl} s after its last request"
+        return "this user has no pending turn of this id"
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    turn: Turn
+    body: bytes
+    fields: dict[str, Any]
+
+
+def _digest(answer: ProviderAnswer) -> bytes:
+    named = b"%d\0%b" % (answer.status, answer.response)
+    return blake2b(named, digest_size=16).digest()
+
+
+def _again(turn_id: str, kept: Kept, answer: ProviderAnswer, digest: bytes) -> SecondHalf | None:
+    """Return the last step's answer where this is its answer again; None where it is a new one."""
+    turn = kept.turn
+    waits_for = len(turn.rounds)
+    last = turn.rounds[-1] if turn.rounds else None
+    of = waits_for if answer.round is None else answer.round
+    repeats = last is not None and last.digest == digest
+    if repeats and (answer.round is None or of == waits_for - 1):
+        fields = _done(turn_id, turn, answer) if turn.finished else _redrive(turn_id, kept)
+        return SecondHalf(fields, _billed(turn_id, turn))  # it counts once, also from here
+    if turn.finished:
+        raise Conflict(f"turn {turn_id} is finished: its last answer was another one")
+    if of > waits_for:
+        raise InvalidField(f"'round' is {of}, and the turn waits for round {waits_for}")
+    if of < waits_for:
+        if of == waits_for - 1:
+            return SecondHalf(_redrive(turn_id, kept))
+        raise Conflict(f"round {of} was answered before; the turn waits for round {waits_for}")
+    return None
+
+
+async def _step(
+    turn_id: str, kept: Kept, answer: ProviderAnswer, digest: bytes, retrieve: Retrieve
+) -> _Step:
+    """Take the turn one step on: to its end, or to the provider's next request."""
+    turn = kept.turn
+    redrives = REDRIVE in turn.obligations
+    if redrives and not answer.response and answer.status in _OK:
+        raise InvalidField("'response' is required: this turn has the obligation 'redrive'")
+    said = _read(turn, answer) if redrives else None
+    usage = answer.usage or (said.usage if said is not None else None)
+    follows = (
+        said is not None
+        and said.next_step == "follow_up"
+        and len(turn.rounds) < MAX_ROUNDS
+        and len(said.said) <= _SAID_BYTES
+        and bool(kept.body)
+    )
+    taken = AnsweredRound(digest, said.said if said is not None and follows else b"", usage)
+    after = msgspec.structs.replace(turn, rounds=(*turn.rounds, taken), finished=not follows)
+    if said is None or not follows:
+        return _Step(after, b"", _done(turn_id, after, answer))
+    results = [await retrieve(call) for call in said.retrievals]
+    last = len(after.rounds) == MAX_ROUNDS
+    body = SHAPES[turn.shape].follow_up(kept.body, said, results, last=last)
+    return _Step(after, body, _redrive(turn_id, Kept(kept.version, after, body)))
+
+
+def _read(turn: Turn, answer: ProviderAnswer) -> Said | None:
+    """Return what the model said; None where that was an error, or is not to be read."""
+    if answer.status not in _OK:
+        return None
+    try:
+        return SHAPES[turn.shape].read(answer.response)
+    except Unreadable:
+        return None
+
+
+def _redrive(turn_id: str, kept: Kept) -> dict[str, Any]:
+    return {
+        "action": "redrive",
+        "turn_id": turn_id,
+        "request": msgspec.Raw(kept.body),
+        "round": len(kept.turn.rounds),
+    }
+
+
+def _done(turn_id: str, turn: Turn, answer: ProviderAnswer) -> dict[str, Any]:
+    usages = [one.usage for one in turn.rounds if one.usage is not None]
+    return {
+        "action": "done",
+        "turn_id": turn_id,
+        "response": _merged(turn, answer),
+        "frozen_message_count": turn.messages,
+        "usage_applied": bool(usages),
+        "rounds": len(turn.rounds) - 1,
+        "billed_usage": _sum(usages) if usages else None,
+    }
+
+
+def _merged(turn: Turn, answer: ProviderAnswer) -> msgspec.Raw | None:
+    """Return the answer as the client gets it; None where the gateway has it as it is."""
+    said = _read(turn, answer) if REDRIVE in turn.obligations else None
+    if said is None:
+        return None
+    before = [Said(one.said, (), 0, True, one.usage) for one in turn.rounds[:-1]]
+    if not before and not said.retrievals:
+        return None
+    try:
+        return msgspec.Raw(SHAPES[turn.shape].merge(answer.response, before))
+    except Unreadable:
+        return None
+
+
+def _sum(usages: list[dict[str, Any]]) -> dict[str, int]:
+    """Return all rounds' usage in Anthropic's words, as upstream does."""
+    total = add_usage(usages)
+    found: dict[str, int] = {}
+    names = {
+        "input_tokens": ("input_tokens", "prompt_tokens"),
+        "output_tokens": ("output_tokens", "completion_tokens"),
+        "cache_read_input_tokens": ("cache_read_input_tokens", "cached_tokens"),
+        "cache_creation_input_tokens": ("cache_creation_input_tokens",),
+    }
+    details = total.get("prompt_tokens_details") or total.get("input_tokens_details")
+    if isinstance(details, dict):
+        total = {"cached_tokens": details.get("cached_tokens"), **total}
+    for name, given in names.items():
+        value = next((total[one] for one in given if isinstance(total.get(one), int)), None)
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def _billed(turn_id: str, turn: Turn) -> Billed | None:
+    last = turn.rounds[-1]
+    if last.usage is None:
+        return None
+    return Billed(f"{turn_id}:{len(turn.rounds)}", turn.model, last.usage)

@@ -1,0 +1,124 @@
+"""Gateways' turns between their two halves, in Redis: any replica may take the second."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from typing import NamedTuple
+
+import msgspec
+
+from shared import keys
+from shared.clock import seconds
+from shared.deadline import Deadline
+from shared.scripts import script
+from shared.settings import Settings
+
+from .redis_guard import RedisGuard
+
+_ASIDE_BYTES = 128 * 1024
+"""Bodies above it are packed in a thread of their own: 1 ms for every 100 KB."""
+
+
+class AnsweredRound(msgspec.Struct, frozen=True, array_like=True):
+    """An answer of the provider in a turn: what names it, what the model said, what was billed."""
+
+    digest: bytes
+    said: bytes = b""
+    usage: dict[str, object] | None = None
+
+
+class Turn(msgspec.Struct, frozen=True, array_like=True):
+    """What the second half needs of a turn; ``shape`` is the provider's.
+
+    ``rounds`` are the answers so far, ``finished`` says that the last one ended the turn;
+    ``messages`` is how many messages the request had.
+    """
+
+    shape: str
+    model: str
+    obligations: tuple[str, ...]
+    messages: int
+    rounds: tuple[AnsweredRound, ...] = ()
+    finished: bool = False
+
+
+class Kept(NamedTuple):
+    """A turn as it lies in Redis. ``body`` is the provider's next request, empty without one."""
+
+    version: int
+    turn: Turn
+    body: bytes
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(Turn).decode
+
+
+class TurnStore:
+    """Every method raises ``Degraded`` where Redis does not answer in time."""
+
+    def __init__(self, settings: Settings, state: RedisGuard) -> None:
+        self._state = state
+        self._ttl = settings.turn_ttl_seconds
+        self._advance = state.client.register_script(script("advance_turn"))
+
+    async def open(
+        self, user: str, turn_id: str, turn: Turn, body: bytes, deadline: Deadline
+    ) -> None:
+        """Keep a new turn of ``user`` (a tag); the oldest go where there are too many."""
+        redis = self._state.client
+        key, listed = keys.turn(user, turn_id), keys.turns(user)
+        fields = {"version": 0, "state": _encode(turn)}
+        if body:
+            fields["body"] = await _packed(body)
+        now = seconds(await self._state.ask(redis.time(), deadline, user))
+        pipe = redis.pipeline(transaction=False)
+        pipe.hset(key, mapping=fields)
+        pipe.expire(key, self._ttl)
+        pipe.zadd(listed, {turn_id: now})
+        pipe.expire(listed, self._ttl)
+        pipe.zremrangebyscore(listed, "-inf", now - self._ttl)
+        pipe.zrange(listed, 0, -keys.TURNS_MAX - 1)
+        *_, beyond = await self._state.ask(pipe.execute(), deadline, user)
+        if beyond:
+            pipe = redis.pipeline(transaction=False)
+            pipe.zrem(listed, *beyond)
+            for one in beyond:
+                pipe.unlink(keys.turn(user, one.decode()))
+            await self._state.ask(pipe.execute(), deadline, user)
+
+    async def load(self, user: str, turn_id: str, deadline: Deadline) -> Kept | None:
+        """Return the turn, None where ``user`` has none of this id."""
+        asked = self._state.client.hmget(keys.turn(user, turn_id), ["version", "state", "body"])
+        version, state, body = await self._state.ask(asked, deadline, user)
+        if version is None or state is None:
+            return None
+        try:
+            turn = _decode(state)
+        except msgspec.MsgspecError:  # of another version of the farm
+            return None
+        return Kept(int(version), turn, await _unpacked(body) if body else b"")
+
+    async def advance(
+        self, user: str, turn_id: str, kept: Kept, turn: Turn, body: bytes, deadline: Deadline
+    ) -> bool:
+        """Put ``turn`` in the place of what was ``kept``; False where another answer was first."""
+        packed = await _packed(body) if body else b"-"
+        done = self._advance(
+            keys=[keys.turn(user, turn_id)],
+            args=[kept.version, _encode(turn), packed, self._ttl],
+        )
+        return bool(await self._state.ask(done, deadline, user) == 1)
+
+
+async def _packed(body: bytes) -> bytes:
+    if len(body) <= _ASIDE_BYTES:
+        return zlib.compress(body, 1)
+    return await asyncio.to_thread(zlib.compress, body, 1)
+
+
+async def _unpacked(packed: bytes) -> bytes:
+    if len(packed) <= _ASIDE_BYTES:
+        return zlib.decompress(packed)
+    return await asyncio.to_thread(zlib.decompress, packed)

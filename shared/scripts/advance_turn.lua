@@ -1,0 +1,11 @@
+-- Take a gateway's turn one step on, unless another answer did so first.
+-- KEYS: turn    ARGV: version it must have, state, body ('' = as it is, '-' = none), ttl_s
+-- Returns 1; 0 where the turn has another version by now; -1 where it is gone
+local version = redis.call('HGET', KEYS[1], 'version')
+if not version then return -1 end
+if version ~= ARGV[1] then return 0 end
+redis.call('HSET', KEYS[1], 'version', ARGV[1] + 1, 'state', ARGV[2])
+if ARGV[3] == '-' then redis.call('HDEL', KEYS[1], 'body')
+elseif ARGV[3] ~= '' then redis.call('HSET', KEYS[1], 'body', ARGV[3]) end
+redis.call('EXPIRE', KEYS[1], ARGV[4])
+return 1
