@@ -14,56 +14,8 @@ from shared.settings import Settings
 
 from . import report_schemas as reports
 from . import response_schemas as answers
+from .request_schemas import PROVIDER_ANSWER, PROVIDER_USAGE, REQUEST, Schema
 
-Schema = dict[str, Any]
-_COUNT = {"type": ["integer", "null"], "minimum": 0, "maximum": 1_000_000_000}
-_BUDGET = {**_COUNT, "minimum": 1}
-_SWITCH = {"type": ["boolean", "null"]}
-_OPTIONS: dict[str, Any] = {
-    "protect_recent": {**_COUNT, "default": 4},
-    "min_tokens_to_compress": {**_COUNT, "default": 250},
-    "target_ratio": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": 1},
-    "compress_user_messages": {**_SWITCH, "default": False},
-    "compress_system_messages": {**_SWITCH, "default": False},
-    "protect_analysis_context": {**_SWITCH, "default": True},
-    "mode": {
-        "type": ["string", "null"],
-        "enum": ["ccr", "marker-free", "lossy_inline", "lossless_then_lossy", None],
-        "description": "what may be left out: with a marker, nothing, or without a marker",
-    },
-    "session_id": {
-        "type": ["string", "null"],
-        "pattern": "\\S",
-        "maxLength": 256,
-        "description": "the conversation; without it, it is told by its first messages",
-    },
-    "frozen_message_count": {
-        **_COUNT,
-        "default": 0,
-        "description": "so many leading messages leave as they came, or as they last left",
-    },
-    "token_budget": {
-        **_BUDGET,
-        "description": "from half of it on, texts shrink from a smaller size on",
-    },
-    "model_limit": {**_BUDGET, "description": "the same, where there is no token_budget"},
-}
-_MESSAGE = {"type": "object", "additionalProperties": True}
-_REQUEST = {
-    "type": "object",
-    "anyOf": [{"required": ["messages"]}, {"required": ["input"]}],
-    "properties": {
-        "messages": {"type": "array", "items": _MESSAGE},
-        "input": {
-            "type": "array",
-            "items": _MESSAGE,
-            "description": "OpenAI Responses items in place of messages; the answer has them here",
-        },
-        "model": {"type": ["string", "null"]},
-        "config": {"type": ["object", "null"], "properties": _OPTIONS},
-        **_OPTIONS,
-    },
-}
 _named: dict[type[Struct], None] = {}
 """The structs that the document refers to, in order."""
 
@@ -189,7 +141,6 @@ _TOOL_CALL: dict[str, Any] = {
 }
 
 
-_TOKENS = {"type": ["integer", "null"], "minimum": 0, "maximum": 100_000_000}
 _NAME = {"type": "string", "minLength": 1, "maxLength": 256}
 _USAGE: dict[str, Any] = {
     "summary": "A provider's own usage of a request, for the books",
@@ -210,20 +161,7 @@ _USAGE: dict[str, Any] = {
                         "request_id": _NAME,
                         "session_id": _NAME,
                         "model": _NAME,
-                        "usage": {
-                            "type": "object",
-                            "properties": dict.fromkeys(
-                                (
-                                    "input_tokens",
-                                    "cache_creation_input_tokens",
-                                    "cache_read_input_tokens",
-                                    "output_tokens",
-                                    "prompt_tokens",
-                                    "completion_tokens",
-                                ),
-                                _TOKENS,
-                            ),
-                        },
+                        "usage": PROVIDER_USAGE,
                     },
                 }
             }
@@ -235,6 +173,27 @@ _USAGE: dict[str, Any] = {
         **_DENIED,
         **_BODY,
         "503": _json("Redis is unavailable", answers.Error),
+    },
+}
+
+
+_TURN: dict[str, Any] = {
+    "summary": "A provider's answer takes a gateway's turn on, on any replica",
+    "description": (
+        "With 'done' the gateway passes 'response' on, or what it has where that is null; with "
+        "'redrive' it asks the provider 'request' and brings the answer under the next round. "
+        "The same answer sent again gets the same again."
+    ),
+    "parameters": [_header("x-maas-username", "the user whose turn it is")],
+    "requestBody": {"required": True, **_content(PROVIDER_ANSWER)},
+    "responses": {
+        "200": _json("what to do", answers.Done, answers.Redrive),
+        "400": _json("the answer is not as described", answers.Error),
+        **_DENIED,
+        "404": _json("no such turn, or it has expired", answers.Error),
+        "409": _json("another answer was taken before", answers.Error),
+        **_BODY,
+        "503": _json("Redis is unavailable, or memory for bodies", answers.Error),
     },
 }
 
@@ -306,7 +265,7 @@ def document(settings: Settings) -> dict[str, Any]:
         ],
         "requestBody": {
             "required": True,
-            **_content(_REQUEST),
+            **_content(REQUEST),
         },
         "responses": responses,
     }
@@ -326,6 +285,7 @@ def document(settings: Settings) -> dict[str, Any]:
         "paths": {
             "/v1/compress": {"post": compress},
             "/v1/playground": {"post": playground},
+            "/v1/compress/response": {"post": _TURN},
             "/v1/usage": {"post": _USAGE},
             "/v1/retrieve": {"post": _retrieve(None)},
             "/v1/retrieve/tool_call": {"post": _TOOL_CALL},

@@ -37,8 +37,17 @@ class NamedSession(Struct):
     cached_prefix_replayed: bool
 
 
+class Route(Struct):
+    """Where a gateway's request may go: as the request itself says."""
+
+    model: str | None
+    provider: Literal["anthropic", "openai"]
+    service_tier: str | None
+    reason: str
+
+
 class Counts(Struct, kw_only=True):
-    """What compression did to a conversation."""
+    """What compression did to a conversation; from ``turn_id`` on what only gateways are told."""
 
     tokens_before: Count
     tokens_after: Count
@@ -49,6 +58,12 @@ class Counts(Struct, kw_only=True):
     degraded: list[str]
     warnings: list[str] | UnsetType = UNSET
     session: NamedSession | UnsetType = UNSET
+    turn_id: str | UnsetType = UNSET
+    body: dict[str, Any] | UnsetType = UNSET
+    route: Route | UnsetType = UNSET
+    obligations: list[Literal["redrive", "relay_usage"]] | UnsetType = UNSET
+    gateway: dict[str, bool] | UnsetType = UNSET
+    headers: dict[str, str] | UnsetType = UNSET
 
 
 class Compressed(Counts, kw_only=True):
@@ -67,6 +82,27 @@ class Traced(Counts, kw_only=True):
     """The playground's answer: ``messages`` or ``input`` too, and what became of each text."""
 
     trace: dict[str, Any]
+
+
+class Done(Struct, kw_only=True):
+    """A gateway's turn has ended. ``response`` is null where the gateway has it as it is."""
+
+    action: Literal["done"]
+    turn_id: str
+    response: dict[str, Any] | None
+    frozen_message_count: Count
+    usage_applied: bool
+    rounds: Count
+    billed_usage: dict[str, Count] | None
+
+
+class Redrive(Struct, kw_only=True):
+    """The provider is to be asked again: with ``request``."""
+
+    action: Literal["redrive"]
+    turn_id: str
+    request: dict[str, Any]
+    round: Count
 
 
 class Original(Struct):
