@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from . import environment  # noqa: F401 - before headroom
+
+_SERVER = "headroom.ccr.mcp_server"
+if _SERVER not in sys.modules:
+    # headroom's package imports its MCP server where that SDK is installed, and goes without it
+    # where it cannot be: a quarter of the time in which a process starts.
+    sys.modules[_SERVER] = None  # type: ignore[assignment]
 from headroom.ccr.tool_injection import CCR_TOOL_NAME, create_ccr_tool_definition, parse_tool_call
+
+if sys.modules[_SERVER] is None:
+    del sys.modules[_SERVER]
 
 RETRIEVAL_TOOL: str = CCR_TOOL_NAME
 

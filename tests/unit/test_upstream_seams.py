@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import os
+import subprocess
+import sys
 from typing import Any
 
 import headroom
@@ -179,3 +181,12 @@ def test_the_search_for_json_blocks_is_bounded_and_else_as_it_was(
     monkeypatch.setattr(mixed_content, "_extract_json_block", real)
     assert mixed_content.mixed_content_indicators(normal) == indicators
     assert indicators["has_embedded_json_with_text"]
+
+
+def test_processes_start_without_unneeded_packages() -> None:
+    unneeded = ("mcp", "litellm", "transformers", "onnxruntime", "headroom.ccr.mcp_server")
+    shown = f"[n for n in {unneeded} if n in sys.modules]"
+    program = f"import sys, api.app, workers.worker; print({shown})"
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == "[]", done.stderr
