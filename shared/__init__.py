@@ -1,1 +1,1 @@
-"""What front end and workers share: settings, keys, the job's form, headroom's rules."""
+"""Code shared by front ends and workers: settings, Redis keys, jobs, headroom's rules."""

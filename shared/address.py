@@ -42,14 +42,14 @@ class Address:
         """Parse ``url``.
 
         Raises:
-            ValueError: it is none of the above; the message quotes nothing of it.
+            ValueError: ``url`` is none of the above; the message does not quote it.
         """
         scheme, _, rest = url.partition("://")
         base, _, kind = scheme.partition("+")
         if base == "unix" and not kind:
             return cls("server", False, url)
         if base not in ("redis", "rediss") or kind not in ("", "sentinel", "cluster") or not rest:
-            raise ValueError(f"a Redis URL begins with {_SCHEMES}")
+            raise ValueError(f"a Redis URL must begin with {_SCHEMES}")
         tls = base == "rediss"
         if kind == "sentinel":
             return cls._of_many("sentinel", tls, rest)
@@ -58,7 +58,7 @@ class Address:
         try:
             urlsplit(url).port  # noqa: B018 (reading it checks it)
         except ValueError:
-            raise ValueError("a Redis URL's port is a number below 65536") from None
+            raise ValueError("a Redis URL's port must be a number below 65536") from None
         return cls("server", tls, url)
 
     @classmethod
@@ -69,11 +69,11 @@ class Address:
         hosts = tuple(_host(one.strip(), _PORTS[kind]) for one in listed.split(",") if one.strip())
         service, _, db = unquote(path).partition("/")
         if not hosts:
-            raise ValueError(f"a {kind} URL names at least one host")
+            raise ValueError(f"a {kind} URL must name at least one host")
         if kind == "sentinel" and (not service or not (db or "0").isdecimal()):
-            raise ValueError("a sentinel URL ends with /SERVICE or /SERVICE/DB")
+            raise ValueError("a sentinel URL must end with /SERVICE or /SERVICE/DB")
         if kind == "cluster" and path.strip("/") not in ("", "0"):
-            raise ValueError("a cluster has no database but 0")
+            raise ValueError("a cluster has only database 0")
         return cls(
             kind=kind,
             tls=tls,
@@ -91,7 +91,7 @@ def _host(text: str, default: int) -> tuple[str, int]:
         parts = urlsplit(f"//{text}")
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise ValueError("a Redis URL's port is a number below 65536") from None
+        raise ValueError("a Redis URL's port must be a number below 65536") from None
     if not host:
-        raise ValueError("a Redis URL needs a host between two commas")
+        raise ValueError("a Redis URL must have a host between two commas")
     return host, port or default

@@ -138,7 +138,7 @@ class Breaker:
             self._due = self._clock()
         elif self.state == "half_open":
             self._due = self._clock() + self._retry_seconds
-        # A command sent before it opened that fails only now tells nothing new.
+        # A command that was sent before the breaker opened says nothing new by failing now.
         if self.state != "open":
             self.state, self.cause = "open", cause
         return tripped

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 REQUEST = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 8.0, 10.0)
-"""Time to an answer: from a turn with nothing new to past the default deadline."""
+"""Time to an answer: from a request without new messages to beyond the default deadline."""
 ENGINE = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-"""Time in an engine: from a grep fold to the engine timeout."""
+"""Time in an engine: from folding grep output to the engine timeout."""
 BEYOND = "+Inf"
 
 

@@ -1,20 +1,20 @@
-"""The claim protocol: a block of one user is worked on once, whichever front end wants it.
+"""The claim protocol: a block of one user is compressed once, by whichever front end claims it.
 
 A claim is a key of the user's slot, ``farm:{u:TAG}:claim:BLOCK``. Its value names reply lists:
-the claimer's first, then those of the front ends that joined. It lives :data:`LEASE_MS`.
+the claimer's first, then those of the front ends that joined. Its TTL is :data:`LEASE_MS`.
 
-* **claim**: the first who misses a block in the session cache sets the key, and is to enqueue
-  the block. While it does, and while the job exists, it prolongs the claim.
-* **join**: who misses the block while the key is there adds its reply list to it and waits. It
-  is told how long the claim lives, and claims again when that time is over: the claim of a front
-  end that died, or never learned that it had it, is gone by then, and whoever waits takes over.
-* **give up**: a claimer whose job was refused or lost removes the key and tells all who joined
-  (:data:`GIVEN_UP`). They claim again.
-* **deliver**: a worker puts the form into the cache, removes the key and sends the form to every
-  list that it named.
+* **claim**: the first front end that misses a block in the session cache sets the key and
+  enqueues the block. Until the result arrives it renews the claim.
+* **join**: a front end that misses the block while the key exists adds its reply list to the key
+  and waits. It gets the claim's TTL, and claims again after that time: the claim of a front end
+  that died, or never learned that it had the claim, has then expired.
+* **give up**: a claimer whose job was refused or lost deletes the key and notifies all front ends
+  that joined (:data:`GIVEN_UP`). They claim again.
+* **deliver**: a worker stores the form in the cache, deletes the key and sends the form to every
+  list that the key named.
 
-A claim that lapsed while its job was still waiting costs that block a second computation, never
-a second form: the first one in the cache stays. Every key ends by itself.
+If a claim expires while its job still waits, the block is computed twice, but it never gets two
+forms: the first one in the cache stays. Every key has a TTL.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from .jobs import Form, Reply, pack_form, pack_reply
 from .scripts import script
 
 LEASE_MS = 2000
-"""How long a claim outlives the last that was heard of its owner, in milliseconds."""
+"""TTL of a claim after its last renewal, in milliseconds."""
 KEYS_A_CALL = 256
-"""Blocks asked for in one script call: others' commands wait while one runs."""
+"""Most blocks in one script call, because other commands wait while a script runs."""
 ABSENT, CLAIMED = 0, 1
-"""What :meth:`Claiming.claim` says of a block that is not cached; a negative number is the time,
-in milliseconds, for which another has it."""
+"""Answers of :meth:`Claiming.claim` for a block that is not cached. A negative number means that
+another front end has claimed it, and is the claim's remaining time in milliseconds."""
 GIVEN_UP = Form(None, outcome="refused")
-"""The form that tells who joined a claim that no job will serve it."""
+"""The form that tells joined front ends that no job will serve the claim."""
 
 
 class Claiming:
-    """The protocol's commands, on a client of the users' state, asynchronous or not.
+    """The protocol's commands, for a synchronous or asynchronous client of the users' state.
 
-    What a method returns is what redis-py returns for that client: an awaitable or a value.
+    Methods return what redis-py returns for that client: a value or an awaitable.
     """
 
     def __init__(self, state: Any) -> None:
@@ -51,32 +51,32 @@ class Claiming:
         self._prolong_sha: str = state.register_script(script("prolong")).sha
 
     def claim(self, user: str, owner: str, names: Sequence[str]) -> Any:
-        """Look blocks up; claim or join what is absent. Gives a form or a number for each."""
+        """Look up blocks; claim or join those not cached. Gives a form or a number for each."""
         return self._look(user, owner, names, LEASE_MS)
 
     def look_up(self, user: str, names: Sequence[str]) -> Any:
-        """Look blocks up; what is absent is :data:`ABSENT`."""
+        """Look up blocks; gives a form, or :data:`ABSENT` for those not cached."""
         return self._look(user, "", names, 0)
 
     def release(self, user: str, owner: str, names: Iterable[str]) -> Any:
-        """Give up what ``owner`` has claimed; gives the reply lists that wait for each block."""
+        """Give up claims of ``owner``; gives the reply lists that wait for each block."""
         return self._release(keys=[keys.claim(user, name) for name in names], args=[owner])
 
     def prolong(self, pipe: Any, user: str, owner: str, names: Iterable[str]) -> None:
-        """Add to a pipeline what has ``owner``'s claims live :data:`LEASE_MS` from now on.
+        """Add to a pipeline the command that renews ``owner``'s claims for :data:`LEASE_MS`.
 
-        The pipeline fails with ``NoScriptError`` where Redis lost its scripts.
+        The pipeline fails with ``NoScriptError`` if Redis has lost its scripts.
         """
         claims = [keys.claim(user, name) for name in names]
         pipe.evalsha(self._prolong_sha, len(claims), *claims, owner, LEASE_MS)
 
     def forget(self, user: str, forms: Mapping[str, bytes]) -> Any:
-        """Take these packed forms, by block key, out of the session cache."""
+        """Remove these packed forms, by block key, from the session cache."""
         pairs = [item for pair in forms.items() for item in pair]
         return self._forget(keys=[keys.cache(user)], args=pairs)
 
     def finish(self, user: str, name: str, packed: bytes, ttl: int, max_entries: int) -> Any:
-        """End a block's claim and cache its form (empty: none); gives the lists that wait."""
+        """End a block's claim and cache its form (empty: none); gives the waiting reply lists."""
         return self._finish(
             keys=[keys.cache(user), keys.ages(user), keys.claim(user, name)],
             args=[ttl, max_entries, name, packed],
@@ -90,7 +90,7 @@ class Claiming:
 
 
 def tell(pipe: Any, lists: Iterable[bytes | str], user: str, name: str, form: Form) -> None:
-    """Add to a pipeline of the queues' Redis what sends a block's form to reply lists."""
+    """Add to a pipeline of the queues' Redis the commands that send a form to reply lists."""
     reply = pack_reply(Reply(user, name, pack_form(form)))
     for each in lists:
         pipe.rpush(each, reply)

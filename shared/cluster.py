@@ -17,12 +17,12 @@ from redis.commands.policies import StaticPolicyResolver
 from .scripts import text_of
 
 _PATIENCE: dict[str, Any] = {"reinitialize_steps": 0, "require_full_coverage": False}
-"""A moved slot is updated alone: reading the whole map again would close all connections. And a
-Cluster with missing nodes is better than none."""
+"""Only a moved slot is updated, because reading the whole map again would close all connections.
+A Cluster with missing nodes is accepted, because its other nodes still serve their users."""
 
 
 _TRIES = 5000
-"""Keys tried to find one on each node: enough for a node with a thousandth of the slots."""
+"""Keys tried in order to find one on each node: enough for a node with 1/1000 of the slots."""
 
 
 class Cluster(RedisCluster):
@@ -35,7 +35,7 @@ class Cluster(RedisCluster):
     def pipeline(self, transaction: Any = None, shard_hint: Any = None) -> ClusterPipeline:
         """Return a pipeline that accepts scripts."""
         pipe: ClusterPipeline = super().pipeline(transaction, shard_hint)  # type: ignore[no-untyped-call]
-        # Redis-py has no other way to choose either, and does not pass its own policies on.
+        # redis-py has no other way to set either, and does not pass its own policies on.
         pipe.__class__, pipe._policy_resolver = _Pipeline, self._policy_resolver
         return pipe
 
@@ -57,7 +57,7 @@ class _Policies(StaticPolicyResolver):
     """
 
     def resolve(self, command_name: str) -> Any:
-        """Return a command's policy; that of any module's command routed by its key will do."""
+        """Return a policy that routes ``command_name`` by its key, as for commands of modules."""
         return super().resolve("ft.suglen" if command_name == "eval" else command_name)
 
 
@@ -70,12 +70,12 @@ class AsyncCluster(asynchronous.RedisCluster):
         self._keys: dict[str, str] = {}
 
     def node_of(self, key: str) -> str | None:
-        """Return the name of the node where ``key`` lies, None before the map is known."""
+        """Return the name of the node that has ``key``; None until the map is known."""
         owners = self.nodes_manager.slots_cache.get(self.keyslot(key))
         return owners[0].name if owners else None
 
     def key_on_each(self, make: Callable[[int], str]) -> dict[str, str]:
-        """Return a key for each node that has slots: one of those ``make`` gives for a number."""
+        """Return by node name a key on each node with slots; ``make`` makes keys of numbers."""
         nodes = {node.name for node in self.get_primaries()}
         found = {n: key for n, key in self._keys.items() if n in nodes and self.node_of(key) == n}
         for number in range(_TRIES):

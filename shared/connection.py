@@ -57,7 +57,7 @@ _MAX_CONNECTIONS = 1000
 
 
 def connect(settings: Settings, *, blocking_seconds: float = 0.0) -> redis.Redis:
-    """Return a client for queues and books.
+    """Return a client for queues and ledger.
 
     ``blocking_seconds`` is how long its longest blocking command may wait.
     """
@@ -68,7 +68,7 @@ def connect(settings: Settings, *, blocking_seconds: float = 0.0) -> redis.Redis
 
 
 def connect_async(settings: Settings, *, blocking_seconds: float = 0.0) -> redis.asyncio.Redis:
-    """Return a front end's client for queues and books; ``blocking_seconds`` as before."""
+    """Return a front end's client for queues and ledger; ``blocking_seconds`` as before."""
     address, file = settings.redis_address, settings.redis_password_file
     client = _async(address, file, settings, blocking_seconds)
     if not isinstance(client, redis.asyncio.Redis):
@@ -81,7 +81,7 @@ def connect_state(settings: Settings) -> redis.Redis:
 
     A Cluster's client needs the Cluster's map: this returns when one of its nodes has answered.
     """
-    # A Cluster's client is no subclass of Redis but has its commands: this is what callers type.
+    # A Cluster's client has Redis's commands, which callers type, without being a subclass.
     client: Any = _sync(settings.state_address, settings.state_credentials, settings, 0.0)
     return client  # type: ignore[no-any-return]
 
@@ -103,7 +103,7 @@ async def renew_async(client: Any) -> None:
         await client.connection_pool.disconnect(inuse_connections=False)
 
 
-# ── how ─────────────────────────────────────────────────────────────────────────────
+# ── construction ────────────────────────────────────────────────────────────────────
 
 
 def _sync(

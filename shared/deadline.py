@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """A point in time by which an answer leaves, on this process's ``time.monotonic()``.
+    """The time by which an answer must be sent, on this process's ``time.monotonic()``.
 
-    What travels is how much of it is left.
+    Other processes get the seconds that remain.
     """
 
     monotonic: float

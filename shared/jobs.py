@@ -1,8 +1,8 @@
-"""What travels: a block to compress, its form when done, and the RQ job around them.
+"""Messages between front ends and workers: blocks, their forms, and the RQ job around them.
 
-Jobs are RQ's (hash, queue, JSON data), so RQ's own tools show them; they are written by
-one script instead of 60 commands. Data is JSON and never pickle: whoever can write to
-Redis must not be able to run code, and workers take only :data:`FUNCTION`.
+Jobs have RQ's layout (hash, queue, JSON data), so RQ's own tools show them; they are written by
+one script instead of 60 commands. Data is JSON and never pickle: a client that can write to
+Redis must not be able to run code, and workers run only :data:`FUNCTION`.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 FUNCTION = "workers.tasks.compress_blocks"
-"""The one function a worker runs, by the name RQ stores."""
+"""The only function a worker runs, by the name that RQ stores."""
 
 Shape = Literal["string", "tool_result", "text"]
-"""Where a text stood: a message's string content, a tool_result block, a text block."""
+"""Where a text was: a message's string content, a tool_result block, a text block."""
 
 
 def is_tool_output(shape: Shape, role: str) -> bool:
-    """Say whether a text of this shape, in a message of this role, is what a tool printed."""
+    """Return whether a text of this shape, in a message of this role, is a tool's output."""
     return shape == "tool_result" or role in ("tool", "function")
 
 
 def engines_of(transforms: Iterable[str]) -> tuple[str, ...]:
-    """Return the engines that ``transforms`` name, in headroom's words, each once."""
+    """Return the engines that ``transforms`` name, by headroom's names, each once."""
     names: dict[str, None] = {}
     for transform in transforms:
         parts = transform.split(":")
@@ -38,11 +38,11 @@ def engines_of(transforms: Iterable[str]) -> tuple[str, ...]:
 
 
 BlockOutcome = Literal["compressed", "unchanged", "failed", "refused", "unstored", "quarantined"]
-"""What became of a block."""
+"""The outcome of a block."""
 
 
 class ToolCall(msgspec.Struct, frozen=True, array_like=True):
-    """The call that a tool output answers, as headroom's router reads it."""
+    """The call that a tool output answers, in the terms of headroom's router."""
 
     name: str
     args: str = ""
@@ -50,7 +50,7 @@ class ToolCall(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Detection(msgspec.Struct, frozen=True, array_like=True):
-    """What headroom's detector said of a text; computed once, on the front end."""
+    """The result of headroom's detector for a text; computed once, on the front end."""
 
     content_type: str
     confidence: float
@@ -76,9 +76,9 @@ class Block(msgspec.Struct, frozen=True):
 
 
 class Options(msgspec.Struct, frozen=True, array_like=True):
-    """What of the request an engine needs to know.
+    """The request's options that engines need.
 
-    ``press`` says how many times smaller a text may be than usual and still lose lines.
+    ``press`` divides the least size from which a text may lose lines.
     """
 
     marker_mode: str = "ccr"
@@ -91,11 +91,11 @@ class Options(msgspec.Struct, frozen=True, array_like=True):
 class Job(msgspec.Struct, frozen=True):
     """A few blocks of one request for one pool.
 
-    ``user`` is the user's tag; ``context`` is the user's question, which some engines score by;
-    ``trace`` is the request's W3C ``traceparent``, empty where it had none; ``wait_ms`` is how
-    long the job may stand in the queue before its caller has gone, by the clock of the queue's
-    Redis (-1: not known). ``expires`` is for workers of earlier versions, which compared it with
-    their own clock: no time is after it.
+    ``user`` is the user's tag; ``context`` is the user's question, by which some engines score;
+    ``trace`` is the request's W3C ``traceparent``, empty if it had none; ``wait_ms`` is how long
+    the job may wait in the queue before its caller is gone, by the clock of the queues' Redis
+    (-1: not known). ``expires`` is for workers of earlier versions, which compared it with their
+    own clock: it is later than any time.
     """
 
     user: str
@@ -122,14 +122,13 @@ class Original(msgspec.Struct, frozen=True):
 
 
 class Form(msgspec.Struct, frozen=True):
-    """What became of a block. ``text`` is None where the original stays.
+    """The result of a block. ``text`` is None if the original stays.
 
-    ``shown`` are the hashes its text carries, ``stored`` all that lie in Redis for it.
-    ``outcome`` is ``compressed``, ``unchanged``, ``failed``, ``refused`` (its pool had no room),
-    ``unstored`` (its user's state was away) or ``quarantined`` (workers died of it); the last
-    stays in the session cache. ``lossy`` says that its text lacks something of the original.
-    ``unfaithful`` names the engine whose result did not pass the
-    check, the reason and the line, where one did not.
+    ``shown`` are the hashes in its text, ``stored`` all hashes stored in Redis for it.
+    ``outcome`` is ``compressed``, ``unchanged``, ``failed``, ``refused`` (its pool was full),
+    ``unstored`` (the user's state was unavailable) or ``quarantined`` (it killed workers); the
+    last stays in the session cache. ``lossy`` means that its text lacks something of the original.
+    If a result failed the check, ``unfaithful`` names its engine, the reason and the line.
     """
 
     text: str | None
@@ -178,7 +177,7 @@ def read_job(kwargs: dict[str, Any]) -> Job:
 
 
 def pack_form(form: Form) -> bytes:
-    """Return the form as it lies in the session cache (MessagePack)."""
+    """Return the form as stored in the session cache (MessagePack)."""
     return _pack.encode(form)
 
 
@@ -188,7 +187,7 @@ def unpack_form(data: bytes) -> Form:
 
 
 def pack_reply(reply: Reply) -> bytes:
-    """Return the reply as it lies in a front end's list (MessagePack)."""
+    """Return the reply as sent to a front end's list (MessagePack)."""
     return _pack.encode(reply)
 
 
@@ -198,7 +197,7 @@ def unpack_reply(data: bytes) -> Reply:
 
 
 def pack_original(original: Original) -> bytes:
-    """Return the original as it lies under its key (MessagePack)."""
+    """Return the original as stored under its key (MessagePack)."""
     return _pack.encode(original)
 
 

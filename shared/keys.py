@@ -20,11 +20,11 @@ ANSWER_TTL_SECONDS = 900
 """How long a repeated request id counts as the same request."""
 
 SENT_MAX = 4096
-"""Requests remembered for a conversation; more are more than a provider's cache outlives."""
+"""Most requests remembered for a conversation: a provider's cache does not outlive more."""
 TURNS_MAX = 1000
 """Turns of a user that wait for their second half; the oldest are dropped first."""
 LEFT_MAX = 10_000
-"""Messages with a text left verbatim by a fault that are remembered for a user."""
+"""Most messages remembered per user that have a text left verbatim because of a fault."""
 TOMBSTONE_TTL_SECONDS = 7 * 86_400
 """How long after the last original a user's expired hashes are distinguished from unknown ones."""
 TOMBSTONES = 10_000
@@ -48,10 +48,10 @@ def user_tag(user: str) -> str:
 
 
 def tenant_of(user: str) -> str:
-    """Return who answers for a user's name: the tenant in ``tenant/user``, or the user alone.
+    """Return the tenant of a user's name: the part before ``/``, or the whole name without one.
 
-    Names that a tenant makes up are all of that form (:mod:`api.http.auth`). A playground's name
-    ends in the name of whoever opened it.
+    All names that a tenant makes up have that form (:mod:`api.http.auth`). A playground's name
+    ends in the name of the user who opened it.
     """
     name = user.rpartition("\t")[2]
     return name.partition("/")[0] or name
@@ -63,27 +63,27 @@ def cache(tag: str) -> str:
 
 
 def ages(tag: str) -> str:
-    """Sorted set, block key by time of last use: what bounds the session cache."""
+    """Sorted set, block key by time of last use: the order of eviction from the session cache."""
     return f"{PREFIX}:{{u:{tag}}}:ages"
 
 
 def claim(tag: str, block: str) -> str:
-    """String, who works on a block and who waits for it (:mod:`shared.claims`)."""
+    """String, the reply lists of the front ends that claim a block (:mod:`shared.claims`)."""
     return f"{PREFIX}:{{u:{tag}}}:claim:{block}"
 
 
 def left(tag: str) -> str:
-    """Hash, conversation chain -> numbers of the texts that a fault kept from their forms.
+    """Hash, conversation chain -> numbers of the texts left without their form by a fault.
 
-    An empty value says that they were decided anew, with their forms.
+    An empty value means that they were decided again, with their forms.
     """
     return f"{PREFIX}:{{u:{tag}}}:left"
 
 
 def sent(tag: str, conversation: bytes) -> str:
-    """Hash, chain of a request's last message -> under what its messages were decided.
+    """Hash, chain of a request's last message -> the rules by which its messages were decided.
 
-    ``conversation`` names the conversation by its beginning (16 bytes).
+    ``conversation`` identifies the conversation by its beginning (16 bytes).
     """
     return f"{PREFIX}:{{u:{tag}}}:sent:{conversation.hex()}"
 
@@ -114,9 +114,9 @@ def session(tag: str) -> str:
 
 
 def books(name: str) -> str:
-    """A part of the ledger; all of it lies in one slot, so one script writes it.
+    """A part of the ledger; all parts are in one slot, so one script can write them.
 
-    No part has a TTL but ``answer:``, so none is ever evicted.
+    Only ``answer:`` has a TTL; so Redis never evicts the others.
     """
     return f"{PREFIX}:{{books}}:{name}"
 
@@ -127,7 +127,7 @@ def metrics(pool: str) -> str:
 
 
 def tombstones(tag: str) -> str:
-    """Sorted set, hash by time it was last stored or named; it outlives the originals."""
+    """Sorted set, hash by time it was last stored or used; it outlives the originals."""
     return f"{PREFIX}:{{u:{tag}}}:tombstones"
 
 
@@ -152,7 +152,7 @@ def reaped(pool: str) -> str:
 
 
 def replies(front_end: str) -> str:
-    """List, where one front-end process waits for its blocks."""
+    """List, the results for one front-end process."""
     return f"{PREFIX}:replies:{front_end}"
 
 

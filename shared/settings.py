@@ -19,7 +19,7 @@ POOLS: tuple[PoolName, ...] = get_args(PoolName)
 
 _HOST = r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]"
 Origin = Annotated[str, Field(pattern=rf"^https?://({_HOST})(:[0-9]{{1,5}})?$")]
-"""``scheme://host[:port]`` and no more, as browsers write it; no wildcard."""
+"""``scheme://host[:port]`` only, as browsers send it; no wildcard."""
 Ancestor = Annotated[
     str, Field(pattern=rf"^('self'|(https?://)?(\*\.)?({_HOST})(:([0-9]{{1,5}}|\*))?)$")
 ]
@@ -114,7 +114,7 @@ class Settings(BaseSettings):
     worker_heartbeat_seconds: float = Field(0.5, gt=0)
     lease_seconds: float = Field(1.5, ge=0.1)
 
-    # The books.
+    # The ledger.
     books_days: int = Field(400, ge=1, le=4000)
     books_max_users: int = Field(1000, ge=1)
     books_max_models: int = Field(200, ge=1)

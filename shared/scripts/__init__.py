@@ -18,7 +18,7 @@ def text_of(sha: str) -> str:
     """Return the source of the script with this SHA-1, as ``EVALSHA`` names it.
 
     Raises:
-        LookupError: none of these has it.
+        LookupError: no script has this SHA-1.
     """
     for path in files(__name__).iterdir():
         if path.name.endswith(".lua"):

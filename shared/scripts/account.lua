@@ -1,4 +1,4 @@
--- Book one entry: add an answered request to the counters, once, however often it is sent.
+-- Record one entry: add an answered request to the counters, once, however often it is sent.
 -- KEYS: writers, answer, recent, history, buckets, then the last use of user, model and
 --       transform names, then the lifetime's totals and models, users, detail of both
 -- ARGV: writer, seq, entry (MessagePack), limits (MessagePack), 'anyway' or ''
@@ -14,8 +14,8 @@ redis.call('HSET', KEYS[1], writer, ARGV[2])
 local entry, limits = cmsgpack.unpack(ARGV[3]), cmsgpack.unpack(ARGV[4])
 
 -- The entry's time, by Redis's clock. limits.sent is the sender's clock now: if it is off by
--- more than limits.margin seconds, so is the entry's. A time in the future, or before all that
--- is kept, comes from a clock that was set since.
+-- more than limits.margin seconds, so is the entry's. A time in the future, or before the longest
+-- retention, comes from a clock that has been set since.
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1e6
 local at, skew = entry.at, now - limits.sent
@@ -61,7 +61,7 @@ if corrected then
   end
 end
 
--- Add the lifetime counters of a name that gives up its place to those of 'other'.
+-- Add the lifetime counters of a name that is dropped to those of 'other'.
 local function fold(kind, name, fields, keys)
   local from, into = kind .. '\31' .. name .. '\31', kind .. '\31other\31'
   local asked = {}
@@ -99,7 +99,7 @@ local function fold_transform(name)
   end
 end
 
--- Names of counters that a user's or a model's row may have: those of the totals.
+-- Names of counters that a user's or a model's row may have: the same as in the totals.
 local function counters()
   local fields, held = {'best', 'best_detail'}, redis.call('HGETALL', KEYS[9])
   for i = 1, #held, 2 do
@@ -139,8 +139,8 @@ local function negated(amount)
   return '-' .. amount
 end
 
--- What is to be added, by key and field: two commands a key write it, where one a field cost
--- 180 a request. What a double does not hold exactly is left to HINCRBY.
+-- Amounts to add, by key and field. Two commands per key write them; one per field would be 180
+-- per request. Values that a double does not hold exactly are left to HINCRBY.
 local digits, changes = 15, {}
 local exact = 10 ^ digits
 
@@ -174,8 +174,8 @@ local function book(kept, sign)
   end
 end
 
--- Write a key's changes; where the entry is the best of one of its rows yet, that too.
--- Returns the counters as they are now, but for those a double does not hold exactly.
+-- Write a key's changes, and the entry as the best of its rows if it is.
+-- Returns the counters' new values, except those that a double does not hold exactly.
 local function write(key, rows)
   local names, asked, set, now = {}, {}, {}, {}
   for i, row in ipairs(rows) do asked[i] = row .. 'best' end
@@ -210,7 +210,7 @@ end
 local answered = entry.answer ~= ''
 if answered then
   local before = redis.call('GET', KEYS[2])
-  if before then  -- the same request again: its last answer is the one that counts
+  if before then  -- the same request again: only its last answer counts
     local kept = cmsgpack.unpack(before)
     if kept.at > at then return 1 end
     kept.detail = kept.detail or {}  -- an earlier release's
@@ -258,7 +258,7 @@ for i, keys in ipairs(kept.keys) do
 end
 for key in pairs(changes) do write(key, {}) end
 
--- Buckets have no TTL, or Redis might evict them; they end here, when an hour gets its first entry.
+-- Buckets have no TTL, because Redis might evict them; the first entry of each hour deletes old ones.
 if totals[2].rev == '1' then
   for _, old in ipairs(redis.call('ZRANGEBYSCORE', KEYS[5], '-inf', clock[1])) do
     redis.call('UNLINK', old)
@@ -270,7 +270,7 @@ if totals[2].rev == '1' then
   end
 end
 
--- A ring is cut once for every tenth of it that is too much.
+-- A ring is trimmed only once it is a tenth too long.
 local function push(key, line, limit)
   if redis.call('RPUSH', key, line) > limit * 1.1 then redis.call('LTRIM', key, -limit, -1) end
 end

@@ -1,8 +1,8 @@
--- Look blocks up in a user's session cache, and claim those nobody works on (single flight).
+-- Look up blocks in a user's session cache, and claim those in no job (single flight).
 -- KEYS: cache, ages, then a claim for each block    ARGV: reply list, lease_ms (0: look up
 -- only), then block keys
--- Returns one item a block: a form (cached), 0 (absent, not claimed), 1 (claimed for the
--- caller), or a negative number: it is claimed already, for at least so many milliseconds
+-- Returns one item per block: a form (cached), 0 (absent, not claimed), 1 (claimed for the
+-- caller), or a negative number: already claimed, for at least so many milliseconds
 local owner, lease = ARGV[1], tonumber(ARGV[2])
 
 local function take(claim)

@@ -1,4 +1,4 @@
--- Take a job that is through out of everything that knows it.
+-- Remove a finished job from all keys that refer to it.
 -- KEYS: job, taken, leases, load, jobs, metrics    ARGV: job_id, counter
 redis.call('UNLINK', KEYS[1])
 redis.call('LREM', KEYS[2], 1, ARGV[1])
@@ -7,7 +7,7 @@ redis.call('HINCRBY', KEYS[6], ARGV[2], 1)
 local held = redis.call('HGET', KEYS[5], ARGV[1])
 if not held then return end
 redis.call('HDEL', KEYS[5], ARGV[1])
-if redis.call('EXISTS', KEYS[5]) == 0 then -- a pool that holds nothing has no load
+if redis.call('EXISTS', KEYS[5]) == 0 then -- a pool without jobs has no load
   redis.call('DEL', KEYS[4])
   return
 end

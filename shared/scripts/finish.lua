@@ -1,7 +1,7 @@
--- Put a finished block into the session cache, within its bound, and end its claim.
+-- Store a finished block in the session cache, within its limit, and end its claim.
 -- KEYS: cache, ages, claim    ARGV: ttl_s, max_entries, block_key, form ('' = none)
 -- Returns the reply lists that wait for the block
--- A form that is there already stays: a block's form changes once in a session.
+-- A form already in the cache stays: a block's form must not change within a session.
 if ARGV[4] ~= '' and redis.call('HSETNX', KEYS[1], ARGV[3], ARGV[4]) == 1 then
   local clock = redis.call('TIME')
   redis.call('ZADD', KEYS[2], clock[1] * 1000 + math.floor(clock[2] / 1000), ARGV[3])

@@ -1,4 +1,4 @@
--- Prolong claims; one that lapsed stays lapsed, one that another took over is theirs.
+-- Renew claims; those that expired, or that another front end has claimed since, are left alone.
 -- KEYS: the claims    ARGV: the claimer's reply list, lease_ms
 for _, claim in ipairs(KEYS) do
   local waiters = redis.call('GET', claim)

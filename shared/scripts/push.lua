@@ -2,11 +2,11 @@
 -- KEYS: queue, job, load, jobs
 -- ARGV: job_id, user, blocks, bytes, max_blocks, max_bytes, job_ttl_s, timestamp, origin, data,
 --       most_ms, job_prefix, most_bytes (-1: any), tenant (none or the user: the user alone)
--- Returns 1 where it was enqueued, 0 where the pool has no room for it
+-- Returns 1 if it was enqueued, 0 if it was rejected
 --
--- Room is given by dynamic thresholds (Choudhury and Hahne, 1998): one tenant may hold as much
--- as is still free, so a flood takes half of the pool at most and room is left for others. A user
--- of a tenant may hold as much as is still free to that tenant.
+-- Capacity is shared by dynamic thresholds (Choudhury and Hahne, 1998): one tenant may hold as much
+-- as is still free, so a flood takes at most half of the pool and the rest is left for others. A
+-- user of a tenant may hold as much as is still free to that tenant.
 local id, user, tenant = ARGV[1], ARGV[2], ARGV[14] or ''
 if tenant == user then tenant = '' end
 local blocks, bytes = tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -14,22 +14,22 @@ local held = redis.call('HMGET', KEYS[3], 'blocks', 'bytes', 'blocks:' .. user, 
   'tenant_blocks:' .. tenant, 'tenant_bytes:' .. tenant)
 for i = 1, 6 do held[i] = tonumber(held[i] or '0') end
 local free_blocks, free_bytes = ARGV[5] - held[1], ARGV[6] - held[2]
--- What the tenant holds; a user who has none is one of their own.
+-- The tenant's share; a user without a tenant counts as one.
 local all_blocks, all_bytes = held[3], held[4]
 if tenant ~= '' then all_blocks, all_bytes = held[5], held[6] end
--- A pool that holds nothing takes any job, or a block over the bound could never be done.
+-- An empty pool takes any job, because otherwise a block over the limit could never be done.
 if held[1] > 0 then
   if all_blocks + blocks > free_blocks or all_bytes + bytes > free_bytes then return 0 end
   if tenant ~= '' and (held[3] + blocks > free_blocks - all_blocks
       or held[4] + bytes > free_bytes - all_bytes) then return 0 end
 end
--- A tenant with nothing here goes ahead of those who have, behind others like it.
+-- Tenants without queued work are placed first, in order of arrival.
 local ahead = all_blocks == 0 and redis.call('HGET', KEYS[3], 'ahead')
 local at = ahead and redis.call('LPOS', KEYS[1], ahead)
 if not at then ahead = nil end
--- A user with nothing here whose tenant has takes the place of the tenant's first job that is
--- not its user's only one; that one goes to the end, so that no other tenant waits for it. It is
--- looked for in the part of the queue that is worked on next.
+-- A user without queued work whose tenant has some replaces the tenant's first job that is not
+-- its user's only one. The replaced job goes to the end, so that no other tenant waits for it. It
+-- is searched in the part of the queue that is processed next.
 local swapped, swapped_at
 if all_blocks > 0 and held[3] == 0 then
   local first = redis.call('LRANGE', KEYS[1], 0, 127)
@@ -42,8 +42,8 @@ if all_blocks > 0 and held[3] == 0 then
     end
   end
 end
--- Reject the job if the backlog ahead exceeds what the pool can do in its time. Where nobody
--- waits there is room, whatever is known of the pool: so that is learned anew.
+-- Reject the job if the backlog ahead exceeds what the pool can do before its deadline. An empty
+-- queue accepts any job, so that an outdated measurement of the pool's speed is corrected.
 local most_bytes = tonumber(ARGV[13])
 if most_bytes >= 0 then
   local place = at and at + 1 or 0
@@ -51,8 +51,7 @@ if most_bytes >= 0 then
   local mean = held[2] / math.max(1, redis.call('HLEN', KEYS[4]))
   if place * mean > most_bytes then return 0 end
 end
--- A job waits at least as long as the next in line before it has waited: longer than most_ms is
--- no use.
+-- A job waits at least as long as the queue's first job has waited: reject it if that is over most_ms.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local next_id = (all_blocks > 0 or ahead) and redis.call('LINDEX', KEYS[1], 0)

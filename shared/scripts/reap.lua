@@ -1,4 +1,4 @@
--- Find jobs whose worker died: start them again once, hand the twice dead to the caller.
+-- Find jobs whose worker died: queue them again once; return those that died twice.
 -- KEYS: taken, leases, queue, load, jobs, metrics, reaped
 -- ARGV: lease_ms, period_ms, job_key_prefix
 -- Returns the ids of jobs that died twice; they are leased to the caller
@@ -8,14 +8,14 @@ local lease, period = tonumber(ARGV[1]), tonumber(ARGV[2])
 local last = tonumber(redis.call('GET', KEYS[7]) or '0')
 if now - last < period then return {} end
 redis.call('SET', KEYS[7], string.format('%.0f', now))
--- Where nobody was here for a lease (Redis was paused, say), nobody could renew one either.
+-- If nobody called this for a lease's time (Redis was paused, say), nobody could renew leases.
 local fresh = now - last > lease
 local taken = redis.call('LRANGE', KEYS[1], 0, -1)
 local dead = {}
 for _, id in ipairs(taken) do
   local ends = redis.call('ZSCORE', KEYS[2], id)
   if fresh or not ends then
-    -- Popped and not begun: its worker has as long as for a renewal to begin it.
+    -- Popped and not begun: its worker has one lease's time to begin it.
     redis.call('ZADD', KEYS[2], now + lease, id)
   elseif tonumber(ends) < now then
     local job = ARGV[3] .. id
@@ -32,6 +32,6 @@ for _, id in ipairs(taken) do
     end
   end
 end
--- A queue that somebody emptied from outside left its load behind.
+-- If the queue was deleted from outside, its load is still counted.
 if #taken == 0 and redis.call('LLEN', KEYS[3]) == 0 then redis.call('DEL', KEYS[4], KEYS[5]) end
 return dead

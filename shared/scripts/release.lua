@@ -1,6 +1,6 @@
--- Give claims up that no job will serve; one that another took over meanwhile stays.
+-- Give up claims that no job will serve; those that another front end has claimed since stay.
 -- KEYS: the claims    ARGV: the claimer's reply list
--- Returns for each the reply lists that wait for it, the claimer's own first
+-- Returns for each claim the reply lists that wait for it, the claimer's own first
 local waiting = {}
 for i, claim in ipairs(KEYS) do
   local waiters = {}

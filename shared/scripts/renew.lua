@@ -1,4 +1,4 @@
--- Prolong the leases of jobs that are being worked on; one that lapsed stays lapsed.
+-- Renew the leases of jobs in work; those that expired stay expired.
 -- KEYS: leases    ARGV: job_id, lease_ms pairs
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)

@@ -1,7 +1,6 @@
--- Begin a job that was popped: lease it and read it.
+-- Begin a popped job: lease it and read it.
 -- KEYS: job, jobs, leases    ARGV: job_id, lease_ms, ms_a_megabyte, job_ttl_s
--- Returns {lease_ms, data, milliseconds it stood in the queue, starts before this one}; no data
--- where the job is gone
+-- Returns {lease_ms, data, milliseconds in the queue, earlier starts}; no data if the job is gone
 local held = redis.call('HGET', KEYS[2], ARGV[1])
 local bytes = held and cmsgpack.unpack(held)[3] or 0
 local lease = ARGV[2] + math.floor(ARGV[3] * bytes / 1048576)

@@ -1,4 +1,4 @@
-"""Content detection by headroom, once for each text that is at hand."""
+"""Content detection by headroom, once for each text in memory."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _DETECTIONS_KEPT = 64
 _upstream_detect = _router._detect_content
 _upstream_mixed = _router.is_mixed_content
 _SCAN_STEPS = 300_000
-"""Lines that headroom's search for JSON blocks in one text may walk in vain: 0.1 s. Each line
-that opens a block which never closes is followed to the text's end, so 50 KB of ``{`` lines
-took 6 s. Texts met in practice stay far below, and then nothing changes."""
+"""Most lines, about 0.1 s, that headroom's search for JSON blocks in one text may read in vain.
+It follows each line that opens a block to the text's end if the block never closes, so 50 KB of
+``{`` lines took 6 s. Real texts stay far below the limit, and their result does not change."""
 _STEPS_KEY = (-1, False, False)
 _upstream_extract = _mixed._extract_json_block
 
 
 def detect(text: str) -> Detection:
-    """Return headroom's detection of ``text``, computed once while the text is at hand."""
+    """Return headroom's detection of ``text``, computed once while the text is in memory."""
     known = _detections.get(text)
     if known is None:
         found = _upstream_detect(text)
@@ -35,7 +35,7 @@ def detect(text: str) -> Detection:
 
 
 def remember_detection(text: str, detection: Detection) -> None:
-    """Let :func:`detect` answer ``detection`` for ``text`` without looking again."""
+    """Make :func:`detect` return ``detection`` for ``text`` without computing it."""
     if len(_detections) >= _DETECTIONS_KEPT:
         _detections.pop(next(iter(_detections)))
     _detections[text] = detection
@@ -56,9 +56,9 @@ def _mixed_once(content: str) -> bool:
 def _extract_within_bounds(
     lines: list[str], start: int, *, cache: dict[Any, Any] | None = None
 ) -> tuple[str | None, int]:
-    """Find no further blocks in a text whose search has walked :data:`_SCAN_STEPS` in vain.
+    """Find no further blocks in a text once :data:`_SCAN_STEPS` lines were read in vain.
 
-    Headroom hands one ``cache`` through all calls for a text, from the first failure on.
+    After the first failure, headroom passes one ``cache`` through all calls for a text.
     """
     walked = cache.get(_STEPS_KEY, (0,))[0] if cache is not None else 0
     if walked > _SCAN_STEPS:

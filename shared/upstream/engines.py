@@ -25,7 +25,7 @@ _FULL_DIFF = "Retrieve full diff: hash="
 
 
 class TextEngine(Protocol):
-    """What compresses free text. A new one is a file in ``workers/engines``.
+    """An engine that compresses free text. A new one is a file in ``workers/engines``.
 
     ``marks`` says that the engine stores originals and leaves markers itself.
     """
@@ -43,12 +43,12 @@ class TextEngine(Protocol):
         ...
 
     def kept(self, text: str, context: str, target_ratio: float | None) -> list[tuple[int, int]]:
-        """Return where the parts of ``text`` to keep start and end: whole sentences, in order."""
+        """Return the start and end of each part of ``text`` to keep: whole sentences, in order."""
         ...
 
 
 class _EngineAsCrusher:
-    """Gives a :class:`TextEngine` the face of headroom's TextCrusher."""
+    """Gives a :class:`TextEngine` the interface of headroom's TextCrusher."""
 
     def __init__(self, engine: TextEngine, router: EngineRouter) -> None:
         self._engine = engine
@@ -59,7 +59,7 @@ class _EngineAsCrusher:
         ratio = router._runtime_target_ratio
         try:
             compressed = self._engine.compress(content, context, ratio, router._engine_input)
-        except Exception as error:  # headroom passes over it; EngineRouter.run must not
+        except Exception as error:  # headroom ignores it; EngineRouter.run raises it
             router._engine_error = error
             raise
         return RouterCompressionResult(
@@ -68,7 +68,7 @@ class _EngineAsCrusher:
 
 
 class Engined(NamedTuple):
-    """What the engines made of a text: None where it stays as it is."""
+    """The engines' result for a text; its text is None if the original stays."""
 
     text: str | None
     transforms: tuple[str, ...]
@@ -78,9 +78,9 @@ class Engined(NamedTuple):
 class EngineRouter(FarmRouter):
     """Headroom's router with its engines, for one text at a time.
 
-    It goes beyond headroom on tool outputs only, because the original is kept and a marker
-    leads back to it: free text (where a ``text_engine`` is given) and HTML shrink, which
-    upstream leaves verbatim for want of that marker, and diffs are trimmed, not only folded.
+    It compresses more than headroom, but only in tool outputs, because their original is stored
+    and a marker leads to it: free text (if a ``text_engine`` is given) and HTML, which upstream
+    leaves verbatim for lack of that marker; and it trims diffs instead of only folding them.
     """
 
     def __init__(
@@ -95,13 +95,13 @@ class EngineRouter(FarmRouter):
         self._engine_error: Exception | None = None
         self._engine_used = False
         if text_engine is not None:
-            self._kompress_max_tokens = 1  # every text takes the size gate to the engine
-            self._lossless_then_lossy = True  # a blank-line fold must not end the matter
+            self._kompress_max_tokens = 1  # every text passes the size check to the engine
+            self._lossless_then_lossy = True  # continue after folding blank lines
 
     def run(self, block: Block, context: str, options: Options, counter: Counter) -> Engined:
         """Compress one block's text; ``context`` is the user's question.
 
-        Raises what the text engine raised.
+        Raises any exception of the text engine.
         """
         if block.detection is not None:
             remember_detection(block.text, block.detection)
@@ -124,7 +124,7 @@ class EngineRouter(FarmRouter):
                 compress_system_messages=True,
                 compress_assistant_text_blocks=True,
                 target_ratio=options.target_ratio,
-                # A model is the text engine's business. Left alone, headroom imports
+                # Only the text engine may run a model. Otherwise headroom imports
                 # transformers to look for one, runs what it finds in a cache, and posts texts
                 # to HEADROOM_KOMPRESS_ENDPOINT.
                 kompress_model="disabled",
@@ -142,18 +142,18 @@ class EngineRouter(FarmRouter):
         return Engined(text, transforms, store.originals())
 
     def excludes(self, block: Block) -> bool:
-        """Say whether headroom's rules keep the outputs of the block's tool from any loss."""
+        """Return whether headroom's rules exclude outputs of the block's tool from any loss."""
         return block.call is not None and bool(
             _router.is_tool_excluded(block.call.name, _router.DEFAULT_EXCLUDE_TOOLS)
         )
 
     def page_text(self, page: str) -> str:
-        """Return the text of an HTML page as headroom's extractor gives it; empty where none."""
+        """Return the text of an HTML page by headroom's extractor; empty if there is none."""
         extractor = self._get_html_extractor()
         return str(extractor.extract(page).extracted) if extractor is not None else ""
 
     def kept(self, text: str, context: str, target_ratio: float | None) -> list[tuple[int, int]]:
-        """Return where the parts of free ``text`` that the text engine keeps start and end."""
+        """Return the start and end of each part of free ``text`` that the text engine keeps."""
         if self._text_engine is None:
             return [(0, len(text))]
         set_request_compression_store(JobStore())
@@ -181,10 +181,10 @@ class EngineRouter(FarmRouter):
         return compressed, tokens, chain
 
     def _trimmed_diff(self, content: str, folded: str, context: str) -> tuple[str, int, list[str]]:
-        """Return what headroom's DiffCompressor makes of a diff where that beats the fold.
+        """Return the result of headroom's DiffCompressor for a diff, if it is below the fold's.
 
-        Headroom's router ends with the fold (it drops the ``index`` lines, 1-3 %) and so
-        never runs its own compressor on what ``git diff`` prints.
+        Headroom's router stops after the fold (it drops the ``index`` lines, 1-3 %) and so never
+        runs its own compressor on the output of ``git diff``.
         """
         tokens = _router._estimate_tokens(folded)
         compressor = self._get_diff_compressor()
@@ -193,17 +193,17 @@ class EngineRouter(FarmRouter):
             if _FULL_DIFF not in trimmed and trimmed != content:
                 trimmed = self._with_marker(content, trimmed, "Diff trimmed to its changes.")
             fewer = _router._estimate_tokens(trimmed)
-            # Headroom's estimate falls where a text grows past a size: it must be shorter too.
+            # Headroom's estimate drops where a text grows past a size, so compare lengths too.
             shorter = len(trimmed) < len(folded)
             if shorter and fewer <= tokens * (1 - self._lossy_min_extra_savings):
                 return trimmed, fewer, [CompressionStrategy.DIFF.value]
         return folded, tokens, list(_DIFF_FOLD)
 
     def _get_html_extractor(self) -> Any:
-        """Return headroom's extractor without the page's metadata, which nobody reads.
+        """Return headroom's extractor without the search for metadata, which is not used.
 
-        Looking for a page's date costs seconds where no simple pattern matches: dateparser
-        compiles those of every language first.
+        The search for a page's date takes seconds if no simple pattern matches, because
+        dateparser then compiles the patterns of every language.
         """
         extractor = super()._get_html_extractor()
         if extractor is not None:  # trafilatura is installed
@@ -241,7 +241,7 @@ class EngineRouter(FarmRouter):
         return compressed, _router._estimate_tokens(compressed)
 
     def _with_marker(self, original: str, compressed: str, what: str) -> str:
-        """Store ``original`` and say so; the original itself where that is not smaller."""
+        """Store ``original`` and mark ``compressed``; return the original if that is no longer."""
         if not self.config.ccr_inject_marker:
             return original
         key = get_compression_store().store(
@@ -257,7 +257,7 @@ class EngineRouter(FarmRouter):
 
 
 def _message_around(block: Block) -> dict[str, Any]:
-    """Return the smallest message of the block's shape, as headroom's router takes it."""
+    """Return the smallest message of the block's shape that headroom's router accepts."""
     if block.shape == "string":
         return {"role": block.role, "content": block.text, "tool_call_id": "call"}
     if block.shape == "text":

@@ -7,7 +7,7 @@ import os
 _PINNED = {
     # One detector in every process: a farm whose processes disagree misroutes blocks.
     "HEADROOM_DETECT_BACKEND": "python",
-    # Nothing on disk, nothing learnt across users, nothing sent anywhere.
+    # Write nothing to disk, learn nothing across users, send nothing anywhere.
     "HEADROOM_CCR_BACKEND": "memory",
     "HEADROOM_TOIN_BACKEND": "none",
     "HEADROOM_BEACON": "off",
@@ -47,5 +47,5 @@ for _logger in ("headroom", "LiteLLM"):
     logging.getLogger(_logger).setLevel(logging.CRITICAL + 1)  # they quote content
 
 ENGINE_REVISION = 9
-"""Raised whenever this package changes what an engine makes of a text."""
+"""Increased whenever this package changes an engine's result for a text."""
 ENGINE_VERSION = f"headroom-{HEADROOM_VERSION}+farm-{ENGINE_REVISION}"

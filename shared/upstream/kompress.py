@@ -1,10 +1,10 @@
 """Headroom's Kompress rules around a model that the farm runs.
 
-Headroom's ``KompressCompressor.compress`` does all that is not the model: chunks, must-keep
+Headroom's ``KompressCompressor.compress`` does everything except inference: chunks, must-keep
 words, ratio, marker. It takes model and tokenizer from ``_kompress_cache``, which is the seam:
-the model put there asks a :class:`Scorer`. Where a chunk starts hangs on the tokens alone and
-never on scores, so a first pass over the texts (:meth:`KompressEngine.collect`) notes every
-row of tokens they will ask for, one batch scores them, and the real pass finds its scores.
+the model put there asks a :class:`Scorer`. The start of a chunk depends on the tokens only,
+never on scores. So a first pass over the texts (:meth:`KompressEngine.collect`) collects every
+row of tokens that will be needed, one batch scores them, and the second pass uses the scores.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ Row = tuple[int, ...]
 """The token ids of one chunk: at most 512, special tokens included, no padding."""
 
 MAX_TOKENS = 512
-"""What the model reads at once; headroom's own constant (a seam test compares them)."""
+"""Tokens in the model's window; headroom's own constant (a seam test compares them)."""
 
 
 class Scorer(Protocol):
-    """Runs the model. ``broken`` says that it will never score again."""
+    """Runs the model. ``broken`` means that it cannot score any more."""
 
     broken: bool
 
     @property
     def turn_tokens(self) -> int:
-        """How many tokens to bring at once, at the pace it has."""
+        """How many tokens to score at once, by the measured speed."""
         ...
 
     def scores(self, rows: Sequence[Row]) -> list[list[float] | Exception]:
-        """Return for each row one score a token, or why that row has none."""
+        """Return for each row one score per token, or the exception of a row without scores."""
         ...
 
 
 class Encoding(Protocol):
-    """What headroom reads of a tokenized chunk: one row, no padding."""
+    """The fields of a tokenized chunk that headroom reads: one row, no padding."""
 
     def __getitem__(self, name: str) -> list[list[int]]: ...
 
@@ -52,7 +52,7 @@ class Encoding(Protocol):
 
 
 class Encode(Protocol):
-    """A tokenizer, as headroom calls it."""
+    """A tokenizer with the interface that headroom calls."""
 
     def __call__(self, words: list[str], **options: Any) -> Encoding:
         """Tokenize one chunk given as words, cut at :data:`MAX_TOKENS`."""
@@ -82,13 +82,13 @@ class KompressEngine:
     def compress(
         self, text: str, context: str, target_ratio: float | None, original: str | None = None
     ) -> str:
-        """Return what headroom's Kompress makes of ``text``, marker included.
+        """Return the result of headroom's Kompress for ``text``, including its marker.
 
-        ``original`` is stored in place of ``text`` (which may hold placeholders). Raises what
-        the model raised: headroom itself would pass the text through without a word.
+        ``original`` is stored instead of ``text`` (which may hold placeholders). Raises any
+        exception of the model, where headroom itself would silently return the text.
         """
         self._error = None
-        # A new one each time: three failures of other texts would switch an old one off.
+        # A new one each time: three failures of other texts would disable an old one.
         compressor = KompressCompressor(KompressConfig(model_id=self._id))
         result = compressor.compress(
             text,
@@ -100,15 +100,14 @@ class KompressEngine:
         if self._error is not None:
             raise self._error
         if compressor._inference_failures:
-            raise RuntimeError("headroom's Kompress failed around the model")
+            raise RuntimeError("headroom's Kompress failed outside the model")
         compressed: str = result.compressed
         return compressed
 
     def kept(self, text: str, context: str, target_ratio: float | None) -> list[tuple[int, int]]:
-        """Return where the kept parts of ``text`` start and end: whole sentences, as scored.
+        """Return the start and end of each kept part of ``text``: whole sentences, by score.
 
-        Headroom's Kompress would keep single words; a sentence without some of its words is
-        one that nobody wrote.
+        Headroom's Kompress would keep single words, and so produce sentences that nobody wrote.
         """
         self._word_scores = []
         self.compress(text, context, target_ratio)
@@ -116,17 +115,17 @@ class KompressEngine:
 
     @property
     def turn_tokens(self) -> int:
-        """How many tokens of text to :meth:`collect` for one scoring."""
+        """How many tokens of text to :meth:`collect` before scoring them."""
         return self.scorer.turn_tokens
 
     @property
     def broken(self) -> bool:
-        """Whether the model will never score again in this process."""
+        """Whether the model cannot score any more in this process."""
         return self.scorer.broken
 
     @contextmanager
     def collect(self) -> Iterator[None]:
-        """Within it texts are only read: no model runs, and what comes out means nothing."""
+        """Only collect the rows of texts in this context: no model runs, results are invalid."""
         self._noted = {}
         try:
             yield
@@ -134,21 +133,21 @@ class KompressEngine:
             self.rows, self._noted = list(self._noted), None
 
     def score(self) -> list[int]:
-        """Score all rows that :meth:`collect` noted; return their lengths in tokens."""
+        """Score all rows that :meth:`collect` collected; return their lengths in tokens."""
         for row, scores in zip(self.rows, self.scorer.scores(self.rows), strict=True):
             self._known[row] = scores
         return [len(row) for row in self.rows]
 
     def forget(self) -> None:
-        """Drop scores and encodings of the last batch: they are other people's text."""
+        """Drop scores and encodings of the last batch: they are other users' texts."""
         self._known.clear()
         self._encodings.clear()
         self.rows = []
 
-    # ── what headroom calls ─────────────────────────────────────────────────────────
+    # ── called by headroom ──────────────────────────────────────────────────────────
 
     def get_scores(self, input_ids: list[list[int]], attention_mask: Any) -> list[list[float]]:
-        """Return the scores of the one row there is."""
+        """Return the scores of the only row."""
         row = tuple(input_ids[0])
         if self._noted is not None:
             self._noted[row] = None

@@ -1,4 +1,4 @@
-"""Headroom's store of originals, one for each block, on its way to Redis."""
+"""Headroom's store of originals, one per block, for writing them to Redis."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from headroom.cache.compression_store import CompressionStore
 
 
 class JobStore(CompressionStore):
-    """Takes the originals of one block, so that they reach Redis under their user's key."""
+    """Collects the originals of one block, to be stored in Redis under their user's key."""
 
     def __init__(self) -> None:
         super().__init__(max_entries=10_000, default_ttl=3600, enable_feedback=False)
@@ -23,7 +23,7 @@ class JobStore(CompressionStore):
         return digest
 
     def originals(self) -> list[Original]:
-        """Return what was stored, one per hash."""
+        """Return the originals, one per hash."""
         return [
             Original(
                 hash=e["hash"],

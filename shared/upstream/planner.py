@@ -14,19 +14,18 @@ from .counting import NO_COUNT, Counter
 from .routers import NOOP, FarmRouter, router_config
 
 INLINE_FOLD_CHARS = 2048
-"""Excluded tools' outputs below this size are folded on the front end: a fold of 2 KB
-takes about 0.1 ms, a trip through the queue several."""
+"""Outputs of excluded tools below this size, in bytes, are folded on the front end: folding 2 KB
+takes about 0.1 ms, a round trip through the queue several."""
 
 _CODE_PROTECTED = frozenset({"router:protected:recent_code", "router:protected:analysis_context"})
 
 
 class Planned(NamedTuple):
-    """What headroom's rules say of one message (with at most one content block).
+    """The verdict of headroom's rules on one message (with at most one content block).
 
-    ``message`` is the message after what was done on the spot; ``texts`` are the texts
-    that reach an engine; ``fold`` says that a lossless fold is all they may get or get
-    first; ``code`` that the verdict hangs on whether the message is recent or code is
-    being analysed.
+    ``message`` is the message after any changes made here; ``texts`` are the texts for an engine;
+    ``fold`` means that they may only be folded without loss, or are folded first; ``code`` means
+    that the verdict depends on whether the message is recent or the user asks about code.
     """
 
     message: dict[str, Any]
@@ -62,9 +61,9 @@ class Planner(FarmRouter):
     ) -> Planned:
         """Apply headroom's rules to one message.
 
-        ``calls`` are the tool calls its results answer, by id; ``recent`` says that it is
-        among the messages whose code is protected; ``analysis`` that the user's last
-        message asks about code, which ``protect_analysis`` then keeps as it is.
+        ``calls`` are the tool calls that its results answer, by id; ``recent`` means that it is
+        among the messages whose code is protected; ``analysis`` means that the user's last
+        message asks about code, which ``protect_analysis`` then keeps unchanged.
         """
         self._calls = calls
         self._analysis = analysis
@@ -73,7 +72,7 @@ class Planner(FarmRouter):
         self._code = False
         result = self.apply(
             [message],
-            # The router sums up str(content) and decides nothing by it where that is a list.
+            # The router measures str(content), but decides nothing by it if content is a list.
             counter if isinstance(message.get("content"), str) else NO_COUNT,
             model_limit=0,
             context="",
@@ -96,7 +95,7 @@ class Planner(FarmRouter):
         bias: float = 1.0,
         precomputed_detection: Any = None,
     ) -> RouterCompressionResult:
-        """Note the text instead of compressing it."""
+        """Record the text instead of compressing it."""
         self._texts.append(content)
         if precomputed_detection is not None:
             self._code = precomputed_detection.content_type == _router.ContentType.SOURCE_CODE

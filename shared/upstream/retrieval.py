@@ -27,7 +27,7 @@ def retrieval_tool(dialect: str) -> dict[str, Any]:
 
 
 def retrieval_hash(call: dict[str, Any], provider: str) -> str | None:
-    """Return the hash a tool call asks for, or None where it is no call of headroom's tool."""
+    """Return the hash that a tool call asks for; None if it is no call of headroom's tool."""
     try:
         digest: str | None = parse_tool_call(call, provider)
     except (AttributeError, RecursionError):  # a 'function' that is no object

@@ -1,4 +1,4 @@
-"""What the planning and the compressing router have in common."""
+"""Common base of the planning and the compressing router."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def router_config(*, marker_mode: str, code_aware: bool) -> ContentRouterConfig:
     return ContentRouterConfig(
         lossless=marker_mode == "marker-free",
         enable_code_aware=code_aware,
-        # What was sent stays: a read that goes stale is not changed afterwards.
+        # Sent text stays: a read that becomes stale later is not changed.
         read_lifecycle=ReadLifecycleConfig(enabled=False),
         # The hybrid scorer downloads a model; without it headroom stays on BM25 anyway.
         relevance=RelevanceScorerConfig(tier="bm25"),
@@ -48,7 +48,7 @@ def router_config(*, marker_mode: str, code_aware: bool) -> ContentRouterConfig:
 
 
 class FarmRouter(ContentRouter):
-    """Headroom's router, told the tool calls instead of reading them from messages."""
+    """Headroom's router, given the tool calls instead of reading them from messages."""
 
     def __init__(self, config: ContentRouterConfig) -> None:
         super().__init__(config)

@@ -1,4 +1,4 @@
-"""Prose as sentences and what is never cut: headings, items, tables, code, fragile sentences."""
+"""Splits prose into sentences and parts never cut: headings, items, tables, code, fragile ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NO_END = re.compile(
 _WHOLE = re.compile(
     # headings, items, tables
     r"\s*(?:#{1,6}\s|[-*+•]\s|\d+[.)]\s|[a-z][.)]\s|\||>|\[[^\]]+\]:|!\[|<)"
-    r"|\s{4,}\S|\t"  # code, and what goes on an item
+    r"|\s{4,}\S|\t"  # code, and the continuation of an item
     r"|\s*(?:=+|-{3,}|~{3,}|\*{3,}|_{3,})\s*$"  # underlines, rules
     r"|[A-Z][\w ]{0,40}:\s*$"  # a lead-in
 )
@@ -30,11 +30,11 @@ _FRAGILE = re.compile(
     r"|\b\w+_\w+|\b[A-Z][a-z]+[A-Z]\w*|\b[a-z]\w*\.[a-z_]\w*\("  # an identifier
     r"|`[^`]+`|(?<!\w)/\w[\w./-]+"  # code, a path
     r"|(?<!\w)--?[a-z][\w-]+"  # a flag
-    # Headroom's own list of words whose loss turns a sentence round (Kompress keeps them).
+    # Headroom's own list of words whose loss reverses a sentence's meaning (Kompress keeps them).
     r"|(?i:\b(?:not|never|none|cannot|can't|don't|doesn't|didn't|won't|shouldn't|mustn't"
     r"|isn't|aren't|avoid|refuse|prohibited|forbidden|disallow|unless|except|without)\b)"
 )
-"""What a reader cannot guess when it is gone, after headroom's must-keep rule for Kompress."""
+"""Content that a reader cannot guess once it is removed: headroom's must-keep rule for Kompress."""
 
 
 _KEPT_ABOVE = 0.5
@@ -42,7 +42,7 @@ _KEPT_ABOVE = 0.5
 
 
 class Span(NamedTuple):
-    """A sentence, or what is never cut: where it starts and ends, and whether it must stay."""
+    """A sentence or an indivisible part: its start and end, and whether it must stay."""
 
     start: int
     end: int
@@ -50,7 +50,7 @@ class Span(NamedTuple):
 
 
 def sentences(text: str) -> list[Span]:
-    """Return the sentences of ``text`` and what is none, in order; blanks lie between them."""
+    """Return the sentences and other parts of ``text`` in order; only blanks are between them."""
     found: list[Span] = []
     paragraph: tuple[int, int] | None = None
     at, fenced = 0, False
@@ -75,7 +75,7 @@ def sentences(text: str) -> list[Span]:
 
 
 def _in_paragraph(text: str, start: int, end: int) -> list[Span]:
-    """Return the sentences of one paragraph; one that goes on a list's item stays whole."""
+    """Return the sentences of one paragraph; one that continues a list's item stays whole."""
     before = text[:start].rstrip("\n").rsplit("\n", 1)[-1]
     goes_on = (
         bool(before.strip()) and text[start - 1 : start] == "\n" and text[:start][-2:] != "\n\n"
@@ -96,7 +96,7 @@ def _span(text: str, start: int, end: int, goes_on: bool) -> Span:
 
 
 def joined(spans: list[Span], text: str) -> list[tuple[int, int]]:
-    """Return where the spans start and end, those with only blanks between them as one."""
+    """Return the start and end of each span; spans with only blanks between them are joined."""
     out: list[tuple[int, int]] = []
     for span in spans:
         if out and not text[out[-1][1] : span.start].strip():
@@ -109,10 +109,10 @@ def joined(spans: list[Span], text: str) -> list[tuple[int, int]]:
 def best_sentences(
     text: str, scores: Sequence[float], target_ratio: float | None
 ) -> list[tuple[int, int]]:
-    """Return where the parts of ``text`` to keep start and end, chosen by its words' ``scores``.
+    """Return the start and end of each part of ``text`` to keep, chosen by its words' ``scores``.
 
-    A word without a score is one to keep. As many words are kept as score above a half, or
-    ``target_ratio`` of them: in whole sentences, those with the best mean first.
+    A word without a score is kept. The number of words kept is that of scores above a half, or
+    ``target_ratio`` of all words; whole sentences are kept, those with the best mean first.
     """
     words = [found.start() for found in re.finditer(r"\S+", text)]
     known = [*scores, *[1.0] * (len(words) - len(scores))][: len(words)]
