@@ -1,1 +1,1 @@
-"""The worker pools: what runs headroom's engines."""
+"""The worker pools: processes that run headroom's engines."""

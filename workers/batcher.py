@@ -1,8 +1,8 @@
-"""Batching across jobs: what waits is read first, scored in one go, then finished job by job.
+"""Batching across jobs: waiting jobs are read, scored in one batch, then finished one by one.
 
 Only an engine that can score many texts at once (:class:`Batching`) gets more than one job.
-Nothing ever waits for a batch to fill: the first job is taken when it comes, and with it
-what already stands in the queue.
+No job waits for a batch to fill: the first job is taken when it arrives, together with the jobs
+already in the queue.
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from .tasks import Engines
 
 _log = structlog.get_logger(__name__)
 _CHARS_A_TOKEN = 3.0
-"""A low guess, so that a batch ends up under its budget rather than over."""
+"""Characters per token: a low estimate, so that a batch is below its budget rather than above."""
 _CALLS_A_SCORING = 10
-"""How many engine timeouts the scoring of a batch may take before its process is ended."""
+"""Engine timeouts that the scoring of a batch may take before its process is ended."""
 
 
 @runtime_checkable
 class Batching(Protocol):
-    """A text engine that scores the rows of many texts in one go."""
+    """A text engine that scores the rows of many texts in one batch."""
 
     @property
-    def turn_tokens(self) -> int:
-        """How many tokens of text to bring to one scoring."""
+    def scoring_tokens(self) -> int:
+        """How many tokens of text to score in one batch."""
         ...
 
     @property
     def broken(self) -> bool:
-        """Whether the engine will never work again in this process."""
+        """Whether the engine cannot work any more in this process."""
         ...
 
     def collect(self) -> AbstractContextManager[None]:
-        """Within it texts are only read."""
+        """Only collect the rows of texts in this context."""
         ...
 
     def score(self) -> list[int]:
-        """Score what was read; return the rows' lengths in tokens."""
+        """Score the collected rows; return their lengths in tokens."""
         ...
 
     def forget(self) -> None:
@@ -58,9 +58,9 @@ class Batching(Protocol):
 
 @dataclass(slots=True)
 class BatchCount:
-    """What one turn of a worker was: counters that add up. Times are milliseconds.
+    """Counters of one batch, which add up. Times are milliseconds.
 
-    ``tokens`` are without padding; ``wait_ms`` is the jobs' time in the queue, together.
+    ``tokens`` are without padding; ``wait_ms`` is the total time of the jobs in the queue.
     """
 
     batches: int = 0
@@ -70,7 +70,7 @@ class BatchCount:
     inference_ms: float = 0.0
 
     def take(self) -> dict[str, int | float]:
-        """Return the counters that moved, by name, and set all to zero."""
+        """Return the counters that are not zero, by name, and reset them."""
         moved = {name: value for name, value in asdict(self).items() if value}
         for name in moved:
             setattr(self, name, 0)
@@ -78,33 +78,32 @@ class BatchCount:
 
 
 def can_batch(engines: Engines) -> bool:
-    """Say whether this pool's engine gains from more than one job at a time."""
+    """Return whether this pool's engine can process several jobs at a time."""
     return isinstance(engines.text_engine, Batching)
 
 
-def turn_tokens(engines: Engines) -> int:
-    """Return how many tokens' worth of jobs to take at once; 0 where one job is taken."""
+def scoring_tokens(engines: Engines) -> int:
+    """Return how many tokens of jobs to take at once; 0 means one job."""
     engine = engines.text_engine
-    return engine.turn_tokens if isinstance(engine, Batching) else 0
+    return engine.scoring_tokens if isinstance(engine, Batching) else 0
 
 
 def is_broken(engines: Engines) -> bool:
-    """Say whether this process's engine is beyond repair: a new process has to try again."""
+    """Return whether this process's engine cannot work any more, so that a new process must."""
     engine = engines.text_engine
     return isinstance(engine, Batching) and engine.broken
 
 
 def tokens_of(job: Job) -> int:
-    """Estimate how many tokens a job brings to the model."""
+    """Return an estimate of a job's tokens."""
     return int(sum(len(block.text) for block in job.blocks) / _CHARS_A_TOKEN)
 
 
 @contextmanager
 def prepared(jobs: list[Job], engines: Engines, limit: Limit, count: BatchCount) -> Iterator[float]:
-    """Within it the texts of ``jobs`` are scored; gives the milliseconds that cost a block.
+    """Score the texts of ``jobs`` for this context; gives the milliseconds of it per block.
 
-    Adds the batch to ``count``.
-    With an engine that does not batch it does nothing.
+    The batch is added to ``count``. With an engine that does not batch, nothing is done.
     """
     engine = engines.text_engine
     if not isinstance(engine, Batching) or not jobs:
@@ -134,5 +133,5 @@ def _read(jobs: list[Job], engines: Engines, engine: Batching, limit: Limit) -> 
             for block in job.blocks:
                 try:
                     limit(partial(read_free_text, job, block, engines))
-                except Exception as error:  # it fails again, alone, when its turn comes
+                except Exception as error:  # it fails again, alone, when its job is processed
                     _log.debug("unread", error=type(error).__name__, request_id=job.request_id)

@@ -1,6 +1,6 @@
-"""What a job is about: its blocks go through an engine, each on its own.
+"""Processes a job's blocks, each by itself, with an engine.
 
-A block that fails, fails alone.
+A block that fails does not affect the others.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Done(NamedTuple):
-    """A block that is through: its form and the originals its markers lead to."""
+    """A processed block: its form and the originals that its markers lead to."""
 
     block: Block
     form: Form
@@ -32,7 +32,7 @@ class Done(NamedTuple):
 
 
 class Engines:
-    """This process's engines, one router for each marker mode and option, made on demand."""
+    """This process's engines: one router per marker mode and option, made on demand."""
 
     def __init__(self, pool: PoolName, text_engine: TextEngine | None) -> None:
         self.pool = pool

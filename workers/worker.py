@@ -25,7 +25,7 @@ from shared.settings import PoolName, Settings
 from shared.tracing import tracer
 from shared.upstream import ENGINE_VERSION
 
-from .batcher import BatchCount, can_batch, is_broken, prepared, tokens_of, turn_tokens
+from .batcher import BatchCount, can_batch, is_broken, prepared, scoring_tokens, tokens_of
 from .runtime.delivery import Delivery
 from .runtime.heartbeat import Heartbeat
 from .runtime.limits import Limit
@@ -41,9 +41,9 @@ _PACE_KEEPS = 0.9
 
 
 class FarmWorker(SimpleWorker):
-    """Takes jobs of one pool in this process: one at a time, or what waits where that is faster.
+    """Runs jobs of one pool in this process: one at a time, or waiting jobs as a batch.
 
-    ``status`` is what the heartbeat says of the pool's text engine.
+    ``status`` is the text engine's status, published with each heartbeat.
     """
 
     def __init__(
@@ -81,10 +81,10 @@ class FarmWorker(SimpleWorker):
     def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
         """Work until SIGTERM or SIGINT; the current job is finished first.
 
-        ``on_ready`` is called once, when it begins to take jobs.
+        ``on_ready`` is called once, when the worker starts taking jobs.
 
         Raises:
-            ModelError: The model broke while it ran; a new process may do better.
+            ModelError: The model broke while it ran; a new process may be able to run it.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
@@ -112,10 +112,10 @@ class FarmWorker(SimpleWorker):
         if is_broken(self._engines):
             raise ModelError("the model broke; this worker ends so that a new one tries again")
 
-    # ── the jobs of one turn ────────────────────────────────────────────────────────
+    # ── the jobs of one batch ───────────────────────────────────────────────────────
 
     def _take(self, job_id: str) -> None:
-        """Do one job, and what else waits for an engine that batches."""
+        """Do one job, together with waiting jobs if the engine batches."""
         started = time.perf_counter()
         count = BatchCount()
         begun = [self._begin(job_id, count)]
@@ -133,7 +133,7 @@ class FarmWorker(SimpleWorker):
         for one in begun:
             if not isinstance(one.job, Job):
                 self._delivery.end(one.id, one.job)
-        # A job that a worker died of may end this one too: it goes last, and alone.
+        # A job that killed a worker may kill this one too: it runs last and alone.
         for one, job in jobs:
             if one.starts:
                 self._do(one, job, count, 0.0)
@@ -147,8 +147,8 @@ class FarmWorker(SimpleWorker):
         return one
 
     def _begin_more(self, begun: list[Begun], count: BatchCount) -> None:
-        """Begin waiting jobs that the engine can do with; none waiting costs one round trip."""
-        most = turn_tokens(self._engines)
+        """Begin more waiting jobs, as many as the engine can batch."""
+        most = scoring_tokens(self._engines)
         tokens = sum(tokens_of(one.job) for one in begun if isinstance(one.job, Job))
         while tokens < most and len(begun) < self._settings.batch_max_jobs:
             job_id = self._queue.pop_more()
@@ -159,10 +159,10 @@ class FarmWorker(SimpleWorker):
             tokens += tokens_of(one.job) if isinstance(one.job, Job) else 0
 
     def _is_wanted(self, one: Begun, job: Job, count: BatchCount) -> bool:
-        """Say whether a job is to be done; end it where not.
+        """Return whether a job is still wanted; otherwise end it.
 
-        A model's time is for those who wait: the jobs of a caller who has gone are dropped.
-        Whoever joined such a claim later gets his original, as after a failure.
+        A model's time is not spent on jobs whose caller is gone. Requests that joined such a
+        claim later get their original, as after a failure.
         """
         self._pulse.beat()
         if not can_batch(self._engines) or not 0 <= job.wait_ms < one.waited * 1000:
@@ -174,7 +174,7 @@ class FarmWorker(SimpleWorker):
         return False
 
     def _do(self, one: Begun, job: Job, count: BatchCount, share_ms: float) -> None:
-        """Do one job's blocks; one that was begun before says which block it is at."""
+        """Do one job's blocks; if it was started before, record which block is in work."""
         self._pulse.beat()
         known = self._delivery.known(job) if one.starts else {}
         with tracer.span("job", job.trace, pool=self._pool, blocks=len(job.blocks)):
@@ -190,10 +190,10 @@ class FarmWorker(SimpleWorker):
         if not job.blocks:
             self._delivery.end(one.id, "done")
 
-    # ── being alive ─────────────────────────────────────────────────────────────────
+    # ── registration and signals ────────────────────────────────────────────────────
 
     def _register(self) -> None:
-        """Enter this worker in RQ's registry, and take those out that died without a word."""
+        """Add this worker to RQ's registry, and remove workers that died without doing so."""
         self.register_birth()
         clean_worker_registry(self.queues[0])
 

@@ -32,7 +32,7 @@ class Scorer(Protocol):
     broken: bool
 
     @property
-    def turn_tokens(self) -> int:
+    def scoring_tokens(self) -> int:
         """How many tokens to score at once, by the measured speed."""
         ...
 
@@ -114,9 +114,9 @@ class KompressEngine:
         return best_sentences(text, self._word_scores, target_ratio)
 
     @property
-    def turn_tokens(self) -> int:
+    def scoring_tokens(self) -> int:
         """How many tokens of text to :meth:`collect` before scoring them."""
-        return self.scorer.turn_tokens
+        return self.scorer.scoring_tokens
 
     @property
     def broken(self) -> bool:

@@ -221,7 +221,7 @@ def test_batch_size_follows_measured_model_speed(
     model: Path, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = _session(model)
-    assert session.turn_tokens == 16_384  # nothing is known yet
+    assert session.scoring_tokens == 16_384  # nothing is known yet
     seconds_a_row, run = 0.5, session._run
 
     def slowly(ids: Any, mask: Any) -> Any:
@@ -230,11 +230,11 @@ def test_batch_size_follows_measured_model_speed(
 
     monkeypatch.setattr(session, "_run", slowly)
     session.scores([(1, 2, 3, 4) * 50] * 4)
-    assert session.turn_tokens == 100  # 400 tokens a second, for a quarter of one
+    assert session.scoring_tokens == 100  # 400 tokens a second, for a quarter of one
     seconds_a_row = 0.001
     for _ in range(20):
         session.scores([(1, 2, 3, 4) * 50] * 4)
-    assert session.turn_tokens == 16_384
+    assert session.scoring_tokens == 16_384
 
 
 def test_cpu_pass_has_limited_width(model: Path) -> None:

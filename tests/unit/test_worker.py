@@ -42,8 +42,8 @@ class Scoring:
     marks = True
     broken = False
 
-    def __init__(self, turn_tokens: int) -> None:
-        self.turn_tokens = turn_tokens
+    def __init__(self, scoring_tokens: int) -> None:
+        self.scoring_tokens = scoring_tokens
 
     def compress(self, *_: object) -> str:
         raise AssertionError
@@ -51,10 +51,10 @@ class Scoring:
     collect = score = forget = compress
 
 
-def taken(queue: Standing, first: Job, turn_tokens: int = 16_384, **settings: int) -> int:
+def taken(queue: Standing, first: Job, scoring_tokens: int = 16_384, **settings: int) -> int:
     """Return how many jobs go with ``first``, nothing of a worker being there but its queue."""
     worker = FarmWorker.__new__(FarmWorker)
-    worker._engines = Engines("gpu", Scoring(turn_tokens))  # type: ignore[arg-type]
+    worker._engines = Engines("gpu", Scoring(scoring_tokens))  # type: ignore[arg-type]
     worker._queue = queue  # type: ignore[assignment]
     worker._settings = Settings(**settings)  # type: ignore[arg-type]
     worker._pulse = Watchdog(1.0)
@@ -85,19 +85,19 @@ def test_batch_includes_all_queued_jobs() -> None:
 
 def test_unbatched_engine_takes_one_job() -> None:
     queue = Standing([job(10)])
-    assert taken(queue, job(300), turn_tokens=0) == 0
+    assert taken(queue, job(300), scoring_tokens=0) == 0
     assert queue.asked == 0
 
 
 def test_batch_stays_within_token_budget() -> None:
     queue = Standing([job(3000) for _ in range(50)])
-    assert taken(queue, job(3000), turn_tokens=5000) == 4
+    assert taken(queue, job(3000), scoring_tokens=5000) == 4
     assert len(queue.jobs) == 46
 
 
 def test_oversized_job_runs_alone() -> None:
     queue = Standing([job(10)])
-    assert taken(queue, job(60_000), turn_tokens=5000) == 0
+    assert taken(queue, job(60_000), scoring_tokens=5000) == 0
     assert queue.asked == 0
 
 

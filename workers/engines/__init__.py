@@ -1,4 +1,4 @@
-"""The text engines a pool may run, and which is chosen at start.
+"""The text engines that a pool may run, and the choice among them at start.
 
 A new engine is one module that satisfies :class:`shared.upstream.TextEngine` and one line
 in :data:`TEXT_ENGINES`.
@@ -22,14 +22,14 @@ _log = structlog.get_logger(__name__)
 
 
 class Chosen(NamedTuple):
-    """A text engine, ready, and what there is to say about it."""
+    """A text engine, ready to use, and its status."""
 
     engine: TextEngine
     status: EngineStatus
 
 
 def kompress(settings: Settings) -> Chosen:
-    """Open Kompress on the best provider that truly runs.
+    """Open Kompress on the best provider that runs it correctly.
 
     Raises:
         ModelError: There is no model, it is broken, or nothing here can run it.
@@ -62,7 +62,7 @@ TEXT_ENGINES: dict[str, Callable[[Settings], Chosen]] = {
 def text_engine(pool: PoolName, settings: Settings) -> Chosen | None:
     """Return the engine that compresses free text in ``pool``; the cpu pool has none.
 
-    Where the one asked for cannot run, TextCrusher does, and the status says why.
+    If the configured engine cannot run, TextCrusher is used and the status says why.
     """
     if pool != "gpu":
         return None
@@ -76,6 +76,6 @@ def text_engine(pool: PoolName, settings: Settings) -> Chosen | None:
 
 
 def threads(settings: Settings) -> int:
-    """Return how many threads a session uses: its share of the cores, unless set."""
+    """Return how many threads a session uses: the setting, or its share of the cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return settings.engine_threads or max(1, (cores or 1) // max(1, settings.gpu_workers))

@@ -1,4 +1,4 @@
-"""Which graph runs on which provider: tried with a batch at start, never believed."""
+"""Chooses graph and provider by running a batch at start; what a provider claims is not trusted."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _ORDER = {
     CPU: ("kompress-int8-wo.onnx", "kompress-fp32.onnx", "kompress-fp16.onnx"),
 }
 _TOLERANCE = 0.02
-"""How far a score on CUDA may lie from CPU's: half precision, on scores from 0 to 1."""
+"""Most difference of a score (0 to 1) between CUDA and CPU: that of half precision."""
 
 
 def choose(model: Model, *, threads: int, batch_tokens: int) -> tuple[ModelSession, str]:
-    """Return the session to use, warmed up, and why it is not on CUDA ("" where it is).
+    """Return the session to use, warmed up, and why it is not on CUDA ("" if it is).
 
     Raises:
         ModelError: No graph of the model runs anywhere.
@@ -54,13 +54,13 @@ def _present(model: Model, provider: str) -> Iterator[str]:
 
 
 def _on_cuda(model: Model, name: str, threads: int, batch_tokens: int) -> ModelSession:
-    """Open ``name`` on CUDA and hold its scores against the same graph's on CPU."""
+    """Open ``name`` on CUDA and compare its scores with the same graph's on CPU."""
     session = _opened(model, name, CUDA, threads, batch_tokens)
     reference = _opened(model, name, CPU, threads, batch_tokens)
     ours, theirs = session.forward(PROBE), reference.forward(PROBE)
-    apart = max(float(np.abs(np.subtract(a, b)).max()) for a, b in zip(ours, theirs, strict=True))
-    if apart > _TOLERANCE:
-        raise ModelError(f"{name} on CUDA differs from CPU by {apart:.3f}")
+    worst = max(float(np.abs(np.subtract(a, b)).max()) for a, b in zip(ours, theirs, strict=True))
+    if worst > _TOLERANCE:
+        raise ModelError(f"{name} on CUDA differs from CPU by {worst:.3f}")
     return session
 
 
@@ -74,7 +74,7 @@ def _opened(
         for row in PROBE:
             session.forward([row])
         session.forward(PROBE)
-        # The widest pass there will be: a GPU's memory for it is had now, or not at all.
+        # The widest pass: if the GPU's memory is too small for it, that shows now.
         what = f"{name} with {session.pass_tokens} tokens a pass (HEADROOM_BATCH_TOKENS)"
         session.forward(PROBE[-1:] * max(1, session.pass_tokens // MAX_TOKENS - 1))
     except ModelError:

@@ -1,4 +1,4 @@
-"""A Kompress graph in ONNX Runtime: opened on a provider, checked, run in batches."""
+"""A Kompress graph in ONNX Runtime: opened on a provider, checked, and run in batches."""
 
 from __future__ import annotations
 
@@ -21,24 +21,26 @@ CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 OUTPUT = "final_scores"
 _INPUTS = {"input_ids": "tensor(int64)", "attention_mask": "tensor(int64)"}
-# Rows of a real start, some words and the longest: what a provider is tried and warmed up with.
+# Rows to test and warm up a provider with: from a start token and one word to the longest row.
 PROBE: tuple[Row, ...] = tuple(
     tuple(1 + (7 * n + i) % 13 for i in range(length))
     for n, length in enumerate((2, 17, 64, 200, MAX_TOKENS))
 )
 _DEVICE = {CPU: "cpu", CUDA: "cuda"}
 _MOST_TOKENS = {CPU: 1024}
-"""A pass's bound whatever is asked for: on CPU a wider one is slower (docs/performance.md)."""
-_TURN_SECONDS = 0.25
+"""Most tokens of a pass by provider: on CPU a wider pass is slower (docs/performance.md)."""
+_SCORING_SECONDS = 0.25
+"""Seconds that scoring a batch may take, so that no text waits long for the others."""
 _PACE_KEEPS = 0.5
+"""Weight that the measured speed keeps after another batch."""
 _CUDA_OPTIONS = {"arena_extend_strategy": "kSameAsRequested", "cudnn_conv_algo_search": "HEURISTIC"}
 
 
 class ModelSession:
-    """One graph on one provider. Made after any fork; one in a process.
+    """One graph on one provider. There is one per process, made after any fork.
 
-    ``batch_tokens`` bounds a pass's padded cost, ``longest row x (rows + 1)``. ``broken`` says
-    that it scores nothing any more, such as after an error that a GPU does not recover from.
+    ``batch_tokens`` limits a pass's padded cost, ``longest row x (rows + 1)``. ``broken`` means
+    that it cannot score any more, for example after an error from which a GPU does not recover.
     """
 
     def __init__(self, path: Path, provider: str, *, threads: int, batch_tokens: int) -> None:
@@ -52,19 +54,19 @@ class ModelSession:
         self._session = _open(path, provider, threads)
 
     @property
-    def turn_tokens(self) -> int:
+    def scoring_tokens(self) -> int:
         """How many tokens to score before any of their texts is delivered.
 
-        So many as take a quarter of a second at the pace of late, ``batch_tokens`` at most: a
-        text that is scored must not wait for many others where the model is slow.
+        As many as take :data:`_SCORING_SECONDS` at the recent speed, at most ``batch_tokens``: a
+        scored text must not wait for many others if the model is slow.
         """
         tokens = self._pace.a_second
         if tokens is None:
             return self.batch_tokens
-        return min(self.batch_tokens, int(tokens * _TURN_SECONDS))
+        return min(self.batch_tokens, int(tokens * _SCORING_SECONDS))
 
     def scores(self, rows: Sequence[Row]) -> list[list[float] | Exception]:
-        """Return one score a token for each row; an exception for a row that fails alone."""
+        """Return for each row one score per token, or an exception if the row fails alone."""
         started = time.perf_counter()
         done: list[list[float] | Exception] = [[] for _ in rows]
         for part in batches([len(row) for row in rows], self.pass_tokens):
@@ -75,7 +77,7 @@ class ModelSession:
         return done
 
     def _guarded(self, rows: list[Row]) -> Sequence[list[float] | Exception]:
-        """Run one pass; where it fails, run each of its rows alone."""
+        """Run one pass; if it fails, run each of its rows alone."""
         try:
             return self.forward(rows)
         except Exception as error:  # whatever ONNX Runtime raises
@@ -85,7 +87,7 @@ class ModelSession:
             return [self._guarded([row])[0] for row in rows]
 
     def _works(self) -> bool:
-        """Say whether what has always run still does."""
+        """Return whether the shortest row of :data:`PROBE` still runs."""
         try:
             self.forward(PROBE[:1])
         except Exception as error:  # whatever ONNX Runtime raises
@@ -96,7 +98,7 @@ class ModelSession:
     def forward(self, rows: Sequence[Row]) -> list[list[float]]:
         """Run one padded pass and return the scores without the padding.
 
-        Raises ``ModelError`` where the graph's answer is not one finite number a token.
+        Raises ``ModelError`` if the graph does not give one finite number per token.
         """
         longest = max(len(row) for row in rows)
         ids = np.zeros((len(rows), longest), dtype=np.int64)
@@ -125,7 +127,7 @@ class ModelSession:
 def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
     """Yield indices of ``lengths`` in passes, longest first, each within the padded ``budget``.
 
-    A row alone is a pass whatever it costs. The cost is text-embeddings-inference's.
+    A single row is a pass whatever its cost. The cost is that of text-embeddings-inference.
     """
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     part: list[int] = []
@@ -143,7 +145,7 @@ def _open(path: Path, provider: str, threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    # A worker's threads must not spin on cores that its neighbours need.
+    # A worker's threads must not spin on cores that other workers need.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     chosen = [(CUDA, _CUDA_OPTIONS), CPU] if provider == CUDA else [CPU]
     try:

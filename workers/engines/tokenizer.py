@@ -1,4 +1,4 @@
-"""The model's tokenizer, with the face headroom calls: words in, one row of ids out."""
+"""The model's tokenizer with the interface that headroom calls: words in, one row of ids out."""
 
 from __future__ import annotations
 
@@ -38,5 +38,5 @@ class Tokenizer:
         self._tokenizer.enable_truncation(MAX_TOKENS)
 
     def __call__(self, words: list[str], **options: Any) -> OneRow:
-        """Tokenize one chunk; headroom's options are those this class was made for."""
+        """Tokenize one chunk; headroom's options are fixed and need not be read."""
         return OneRow(self._tokenizer.encode(words, is_pretokenized=True))

@@ -1,4 +1,4 @@
-"""What happens with a finished block: it is stored for its user and sent to whoever waits."""
+"""Delivery of a finished block: it is stored for its user and sent to the waiting front ends."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NOT_KEPT = ("failed", "refused")
 class Delivery:
     """Delivers one pool's blocks and ends its jobs.
 
-    ``state`` is where the users' caches and originals are, ``redis`` where the queues are.
+    ``state`` is the Redis with the users' caches and originals, ``redis`` the one with the queues.
     """
 
     def __init__(self, state: Any, redis: Any, queue: PoolQueue, settings: Settings) -> None:
@@ -41,7 +41,7 @@ class Delivery:
         self._clock = RedisClock()
 
     def known(self, job: Job) -> dict[str, Form]:
-        """Return the forms of the job's blocks that the session cache has already."""
+        """Return those forms of the job's blocks that are already in the session cache."""
         names = [block.key for block in job.blocks]
         try:
             found: Any = self._state.hmget(keys.cache(job.user), names) if names else []
@@ -52,15 +52,15 @@ class Delivery:
         forms: dict[str, Form] = {}
         for key, packed in zip(names, found, strict=True):
             if packed:
-                with contextlib.suppress(msgspec.DecodeError, ValueError):  # another version's
+                with contextlib.suppress(msgspec.DecodeError, ValueError):  # other version
                     forms[key] = unpack_form(packed)
         return forms
 
     def deliver(self, job: Job, done: Done, count: BatchCount, ends: str | None = None) -> None:
-        """Store originals and form, end the claim, and answer everybody who waits.
+        """Store originals and form, end the claim, and send the form to all waiting front ends.
 
-        ``count`` goes with it into the pool's counters, and starts again at zero. ``ends``
-        is the id of a job that is done with this block.
+        ``count`` is added to the pool's counters and reset to zero. ``ends`` is the id of the job
+        if this is its last block.
         """
         form = done.form
         waiters = {job.reply.encode()}
@@ -69,7 +69,7 @@ class Delivery:
         except BROKEN as error:
             if self._state is self._redis:
                 raise
-            # The queues may be well: one node without its users must not stop the pool.
+            # The queues may be available: one failed node of users must not stop the pool.
             _log.warning("state_failed", error=type(error).__name__)
             form = Form(None, outcome="unstored")
         pipe = self._redis.pipeline(transaction=False)
@@ -81,18 +81,18 @@ class Delivery:
             self._queue.done_with(pipe, ends)
 
     def end(self, job_id: str, outcome: JobOutcome) -> None:
-        """End a job whose blocks are not to be done."""
+        """End a job without processing its blocks."""
         self._queue.done(job_id, outcome)
 
     def _store(self, user: str, done: Done) -> list[bytes]:
-        """Keep the block in its user's state; return the reply lists that wait for it."""
+        """Store the block in its user's state; return the reply lists that wait for it."""
         settings = self._settings
         if done.originals:
             pipe = self._state.pipeline(transaction=False)
             now = self._clock.fresh or self._clock.note(self._redis.time())
             keep(pipe, user, done.originals, (), settings.original_ttl, now)
             pipe.execute()
-        # Not in the pipeline: there redis-py would first ask whether the script is known.
+        # Not in the pipeline: redis-py would first ask whether Redis has the script.
         waiters: list[bytes] = self._claiming.finish(
             user,
             done.block.key,

@@ -1,7 +1,8 @@
-"""A worker's second thread: says that it lives, renews leases, looks for the dead.
+"""A worker's heartbeat thread: it reports the worker alive, renews leases, and reaps dead jobs.
 
-It speaks for the loop: where that hangs it is silent, and the worker counts as dead. Where it
-goes on hanging the process ends, so that whoever runs it starts a new one.
+It depends on the worker's loop: while the loop hangs there are no heartbeats, and the worker
+counts as dead. If the loop keeps hanging, the process ends, so that its supervisor starts a new
+one.
 """
 
 from __future__ import annotations
@@ -26,17 +27,19 @@ from .watchdog import Watchdog
 
 _log = structlog.get_logger(__name__)
 _BEATS_A_LEASE = 3
+"""Least number of heartbeats in a lease, so that two may fail."""
 _BEATS_TO_HANG = 20
-"""Counted, not timed: a process that was stopped for a while did not hang."""
+"""Missed heartbeats in a row after which a hung process ends. They are counted and not timed,
+because a process that was stopped for a while did not hang."""
 _HUNG = 70
 """The exit status of a worker whose loop hung or whose heartbeat failed (``EX_SOFTWARE``)."""
 
 
 class Heartbeat:
-    """Beats until it is stopped, which is after the last job: a lease is renewed to the end.
+    """Sends heartbeats until it is stopped, after the last job, whose lease it renews to the end.
 
-    ``register`` enters the worker in RQ's registry; ``prolong`` is RQ's key of it, and how
-    many seconds it lives. ``pace`` is how many bytes of jobs a second of work does.
+    ``register`` adds the worker to RQ's registry; ``prolong`` is RQ's key of the worker and its
+    TTL in seconds. ``pace`` is how many bytes of jobs the worker does per second of work.
     """
 
     def __init__(
@@ -73,7 +76,7 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
-        """Begin to beat."""
+        """Start the thread."""
         self._thread.start()
 
     def hold(self, leases: Mapping[str, int]) -> None:
@@ -81,7 +84,7 @@ class Heartbeat:
         self._held = dict(leases)
 
     def stop(self) -> None:
-        """Stop beating."""
+        """Stop the thread."""
         self._stopped.set()
         self._thread.join(2.0)
 
@@ -97,12 +100,12 @@ class Heartbeat:
                 self._failed(error, restarts)
 
     def _beat(self, pause: float) -> None:
-        """Beat until it is stopped."""
+        """Send heartbeats until the thread is stopped."""
         while not self._stopped.is_set():
-            if self._loop_turns():
+            if self._loop_is_alive():
                 try:
                     self._queues[self._pool].renew(self._held)
-                    self._say()
+                    self._report()
                     for reaper in self._reapers:
                         reaper.reap()
                 except BROKEN as error:
@@ -111,7 +114,7 @@ class Heartbeat:
             self._stopped.wait(pause)
 
     def _failed(self, error: Exception, restarts: Restarts) -> None:
-        """Wait until beating is tried again; end the process where that is unlikely to help."""
+        """Wait before the next attempt; end the process if another is unlikely to help."""
         seconds = restarts.failed()
         self._failures += 1
         _log.error(
@@ -128,7 +131,7 @@ class Heartbeat:
             os._exit(_HUNG)
         self._stopped.wait(seconds)
 
-    def _loop_turns(self) -> bool:
+    def _loop_is_alive(self) -> bool:
         if not self._pulse.stopped:
             self._hung = 0
             return True
@@ -140,7 +143,7 @@ class Heartbeat:
             os._exit(_HUNG)
         return False
 
-    def _say(self) -> None:
+    def _report(self) -> None:
         if not self._registered:
             self._register()
             self._registered = True

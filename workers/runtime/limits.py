@@ -1,4 +1,4 @@
-"""How long an engine may take: its block ends where that is possible, its worker where not."""
+"""Time limits of engines: a slow engine's block is ended, or else its worker process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rq.timeouts import UnixSignalDeathPenalty
 from .watchdog import Watchdog
 
 _GRACE_SECONDS = 2.0
-"""What a call gets beyond its timeout before its process is ended."""
+"""Seconds beyond a call's timeout after which its process is ended."""
 T = TypeVar("T")
 
 
@@ -23,10 +23,9 @@ class EngineTimeout(TimeoutError):
 class Limit:
     """Runs engines under a timeout, in the main thread.
 
-    A signal ends Python code. Native code that never comes back to Python is beyond it, and
-    may hold the interpreter's lock, so a thread without Python ends the process then: the
-    job's lease lapses and somebody else starts it again. ``pulse``
-    is told how long each call may take.
+    A signal ends Python code. Native code that does not return to Python cannot be ended so, and
+    may hold the interpreter's lock; then a thread that needs no Python ends the process, the job's
+    lease expires, and another worker starts the job again. ``pulse`` gets each call's time limit.
     """
 
     def __init__(self, seconds: int, pulse: Watchdog | None = None) -> None:
@@ -34,7 +33,7 @@ class Limit:
         self._pulse = pulse or Watchdog(0.0)
 
     def __call__(self, call: Callable[[], T]) -> T:
-        """Return what ``call`` returns.
+        """Return the result of ``call``.
 
         Raises:
             EngineTimeout: it took too long.
@@ -44,7 +43,7 @@ class Limit:
 
     @contextmanager
     def watched(self, calls: int) -> Iterator[None]:
-        """End the process where what is within takes longer than ``calls`` calls may."""
+        """End the process if the context takes longer than ``calls`` calls may take."""
         most = calls * self._seconds + _GRACE_SECONDS
         self._pulse.beat(most)
         faulthandler.dump_traceback_later(most, exit=True)

@@ -1,7 +1,7 @@
 """One pool's queue, as its workers use it: take, begin, finish, reap.
 
-Jobs and queues are RQ's. A job that was popped has a lease, which its worker renews while it
-works; where a worker dies the lease lapses and :meth:`PoolQueue.reap` puts the job back, once.
+Jobs and queues have RQ's layout. A popped job has a lease, which its worker renews while it works.
+If the worker dies, the lease expires and :meth:`PoolQueue.reap` queues the job again, once.
 """
 
 from __future__ import annotations
@@ -22,18 +22,19 @@ from shared.settings import Settings
 
 _log = structlog.get_logger(__name__)
 _MS_A_MEGABYTE = 1000
-"""What a job's size adds to its lease: an engine may keep the heartbeat's thread waiting."""
+"""Milliseconds that a megabyte of a job adds to its lease, because an engine may block the
+heartbeat thread for that long."""
 _REAPS_A_LEASE = 3
+"""Checks for expired leases per lease, over all workers."""
 JobOutcome = Literal["done", "gone", "refused", "expired", "dead"]
-"""What became of a job, as ``/metrics`` counts it."""
+"""The outcome of a job, as counted in ``/metrics``."""
 
 
 class Begun(NamedTuple):
-    """A job that was popped and leased.
+    """A popped and leased job.
 
-    ``job`` is an outcome where there is nothing to run. ``starts`` counts earlier starts,
-    ``lease_ms`` is its lease, ``waited`` the seconds it stood in the queue, ``size`` its bytes
-    there.
+    ``job`` is an outcome if there is nothing to run. ``starts`` counts earlier starts, ``lease_ms``
+    is its lease, ``waited`` its seconds in the queue, ``size`` its bytes there.
     """
 
     id: str
@@ -45,7 +46,7 @@ class Begun(NamedTuple):
 
 
 class PoolQueue:
-    """The queue of ``pool``. Every method may raise what :data:`shared.connection.BROKEN` holds."""
+    """The queue of ``pool``. Methods may raise the errors of :data:`shared.connection.BROKEN`."""
 
     def __init__(self, redis: Any, pool: str, settings: Settings) -> None:
         self.pool = pool
@@ -57,14 +58,14 @@ class PoolQueue:
         self._reap = redis.register_script(script("reap"))
 
     def pop(self, seconds: float) -> str | None:
-        """Wait for a job at most so long; return its id."""
+        """Wait at most ``seconds`` for a job; return its id, or None."""
         popped: Any = self._redis.blmove(
             keys.queue(self.pool), keys.taken(self.pool), seconds, "LEFT", "RIGHT"
         )
         return popped.decode() if popped is not None else None
 
     def pop_more(self) -> str | None:
-        """Return the id of a job that waits already, or None."""
+        """Return the id of a job that is already queued, or None."""
         popped: Any = self._redis.lmove(
             keys.queue(self.pool), keys.taken(self.pool), "LEFT", "RIGHT"
         )
@@ -80,22 +81,22 @@ class PoolQueue:
         return Begun(job_id, job, starts, lease, waited_ms / 1000, len(data or b""))
 
     def renew(self, leases: Mapping[str, int]) -> None:
-        """Prolong the leases (milliseconds by job id) of jobs in work."""
+        """Renew the leases (milliseconds by job id) of jobs in work."""
         if leases:
             pairs = [item for pair in leases.items() for item in pair]
             self._renew(keys=[keys.leases(self.pool)], args=pairs)
 
     def done(self, job_id: str, outcome: JobOutcome) -> None:
-        """Take a job that is through away and count its outcome."""
+        """Remove a finished job and count its outcome."""
         self._done(keys=self._keys_of(job_id), args=[job_id, f"jobs:{outcome}"])
 
     def done_with(self, pipe: Pipeline, job_id: str) -> None:
-        """Send ``pipe``, and in the same round trip take a job away that is done with it."""
+        """Send ``pipe``, and in the same round trip remove a job that is finished by it."""
         names = self._keys_of(job_id)
         pipe.evalsha(self._done.sha, len(names), *names, job_id, "jobs:done")
         try:
             pipe.execute()
-        except NoScriptError:  # this Redis does not know the script yet; all else was done
+        except NoScriptError:  # this Redis lacks the script; all else was done
             self.done(job_id, "done")
 
     def _keys_of(self, job_id: str) -> list[str]:
@@ -109,18 +110,18 @@ class PoolQueue:
         ]
 
     def mark(self, job_id: str, block_key: str) -> None:
-        """Note which block of a job is worked on: should the worker die, this one was it."""
+        """Record which block of a job is in work, in case it kills the worker."""
         self._redis.hset(keys.job(job_id), "current", block_key)
 
     def marked(self, job_id: str) -> str | None:
-        """Return the block that :meth:`mark` noted last."""
+        """Return the block that :meth:`mark` recorded last."""
         found: Any = self._redis.hget(keys.job(job_id), "current")
         return found.decode() if found is not None else None
 
     def reap(self) -> list[str]:
-        """Put jobs back whose lease lapsed; return the ids of those that died twice.
+        """Queue jobs again whose lease expired; return the ids of those that died twice.
 
-        Whoever calls looks for everybody; more calls than a few a lease find nothing to do.
+        One call covers all workers; calls more often than a few per lease find nothing to do.
         """
         dead: Any = self._reap(
             keys=[
@@ -137,7 +138,7 @@ class PoolQueue:
         return [job_id.decode() for job_id in dead]
 
     def _read(self, job_id: str, data: bytes | None) -> Job | JobOutcome:
-        """Return the job, or why there is none: it is gone, or foreign and not for us to run."""
+        """Return the job, or the outcome of one that is gone or not a job of this farm."""
         if data is None:
             return "gone"
         try:

@@ -1,8 +1,8 @@
-"""What becomes of a job whose worker died.
+"""Recovery of jobs whose worker died.
 
-It is started again once, by whoever is there, alone and block by block. Where that worker
-dies too, the block it was at is quarantined: it stays verbatim for its user's session, and
-nobody works on it again. The job's other blocks stay verbatim this once.
+Such a job is started again once, by any worker, alone and block by block. If that worker dies
+too, the block in work is quarantined: it stays verbatim for its user's session and is not tried
+again. The job's other blocks stay verbatim this time.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ QUARANTINED = Form(None, outcome="quarantined")
 
 
 class Reaper:
-    """Looks after one pool's jobs; any worker of any pool may be it."""
+    """Recovers one pool's jobs; it runs in every worker of every pool."""
 
     def __init__(self, queue: PoolQueue, delivery: Delivery) -> None:
         self._queue = queue
         self._delivery = delivery
 
     def reap(self) -> None:
-        """Start the jobs of dead workers again, or answer for those that died twice."""
+        """Queue the jobs of dead workers again, or answer for those that died twice."""
         for job_id in self._queue.reap():
             self._bury(job_id)
 

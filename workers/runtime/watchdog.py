@@ -1,18 +1,18 @@
-"""Whether a worker's loop still turns: its second thread would go on beating without it."""
+"""Detects that a worker's loop hangs, because the heartbeat thread would not notice by itself."""
 
 from __future__ import annotations
 
 import time
 
 _COMMANDS = 10
-"""Redis commands that may each take their whole time between two beats."""
+"""Redis commands between two beats, each of which may take its full timeout."""
 
 
 class Watchdog:
-    """The loop beats, and says how long it may now be silent; the heartbeat's thread looks.
+    """The loop beats and says how long its next step may take; the heartbeat thread checks it.
 
-    ``redis_seconds`` is the most that one command may take, connecting included. Beyond what
-    was asked for the loop may be silent for ten of them: it waits for nothing else.
+    ``redis_seconds`` is the most that one command may take, including connecting. The loop may be
+    silent for ten commands beyond the time it asked for: it waits for nothing else.
     """
 
     def __init__(self, redis_seconds: float) -> None:
@@ -21,10 +21,10 @@ class Watchdog:
         self.beat()
 
     def beat(self, seconds: float = 0.0) -> None:
-        """The loop turns, and what it does next may take so long."""
+        """Report that the loop is alive, and that its next step may take ``seconds``."""
         self._until = time.monotonic() + seconds + self._margin
 
     @property
     def stopped(self) -> bool:
-        """Whether the loop was silent for longer than it said."""
+        """Whether the loop was silent for longer than it asked for."""
         return time.monotonic() > self._until
