@@ -8,6 +8,8 @@ from shared.connection import connect_async, connect_state_async
 from shared.errors import RequestError
 from shared.settings import Settings, load_settings
 
+from .accounting.answer_book import AnswerBook
+from .accounting.comparison import PolicyReport
 from .accounting.ledger import Ledger
 from .accounting.pool_status import FarmReport
 from .accounting.pricing import Prices
@@ -20,7 +22,13 @@ from .endpoints.health import Drain, HealthResource, LiveResource, ReadyResource
 from .endpoints.openapi import OpenApiResource
 from .endpoints.playground import PlaygroundResource
 from .endpoints.retrieve import Originals, RetrieveResource
-from .endpoints.stats import FarmResource, MetricsResource, PricingResource, StatsResource
+from .endpoints.stats import (
+    FarmResource,
+    MetricsResource,
+    PolicyResource,
+    PricingResource,
+    StatsResource,
+)
 from .endpoints.tool_call import ToolCallResource
 from .endpoints.turn import TurnResource
 from .endpoints.usage import UsageResource
@@ -44,6 +52,7 @@ from .proxy.outgoing import Preparation
 from .proxy.resource import Proxy
 from .runtime.bypass import BypassSwitch
 from .runtime.policy import PolicySource
+from .runtime.quotas import Quotas
 from .runtime.redis_guard import RedisGuard
 from .runtime.result_inbox import ResultInbox
 from .runtime.session_stats import SessionStats
@@ -72,10 +81,11 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     activity = SessionStats(settings, users)
     switch = BypassSwitch(settings, queues)
     policies = PolicySource(settings)
-    compressor = Compressor(settings, dispatcher, users, activity, switch, policies)
+    compressor = Compressor(settings, dispatcher, users, activity, switch, policies, Quotas(state))
     started = time.monotonic()
     prices = Prices(settings)
     ledger = Ledger(settings)
+    book = AnswerBook(ledger, prices)
     reader = Reader(settings, queues, state, ledger.settled)
     reports = Reports(settings, reader)
     watched = list(places.values())
@@ -98,6 +108,7 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
                 replies,
                 dispatcher,
                 compressor.offload,
+                compressor.behind,
                 prices,
                 reader,
                 activity,
@@ -111,7 +122,7 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     app.set_error_serializer(http_error_serializer)
     turns = TurnStore(settings, state)
     opened = RequestHalf(turns)
-    app.add_route("/v1/compress", CompressResource(settings, compressor, opened, ledger, prices))
+    app.add_route("/v1/compress", CompressResource(settings, compressor, opened, ledger, book))
     app.add_route("/v1/playground", PlaygroundResource(settings, compressor))
     originals = Originals(settings, users, ledger)
     retrieve = RetrieveResource(originals)
@@ -132,11 +143,13 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     app.add_route("/stats-history", stats, suffix="history")
     farm = FarmReport(settings, reader, metrics.processes, prices)
     app.add_route("/stats/farm", FarmResource(farm, places, pools, started))
+    compared = PolicyReport(reader)
+    app.add_route("/stats/policy", PolicyResource(compared, policies))
     app.add_route("/sessions", stats, suffix="sessions")
     app.add_route("/metrics", MetricsResource(metrics))
     app.add_route("/pricing", PricingResource(prices))
     app.add_route("/openapi.json", OpenApiResource(settings))
-    preparation = Preparation(settings, compressor, ledger, prices)
+    preparation = Preparation(settings, compressor, book)
     proxy = Proxy(settings, client, preparation, ledger, prices)
     app.add_sink(proxy.serve, r"/v1/")
     app.add_sink(proxy.serve, r"/(responses|chat/completions)$")

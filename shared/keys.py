@@ -113,6 +113,16 @@ def session(tag: str) -> str:
     return f"{PREFIX}:{{u:{tag}}}:session"
 
 
+def tenant_quota(tenant: str) -> str:
+    """Hash, what a tenant brought lately, by the tenant's tag; it expires when that has drained."""
+    return f"{PREFIX}:{{u:{tenant}}}:quota"
+
+
+def user_quota(tenant: str, tag: str) -> str:
+    """Hash, what a tenant's user brought lately; beside :func:`tenant_quota`, in one slot."""
+    return f"{PREFIX}:{{u:{tenant}}}:quota:{tag}"
+
+
 def books(name: str) -> str:
     """A part of the ledger; all parts are in one slot, so one script can write them.
 

@@ -129,7 +129,8 @@ class Subject:
         tenant, slash, user = plain.partition("/")
         if not slash:
             return cls(plain, plain, model)
-        return cls(tenant or user, user, model)
+        # A trusted service's user who is called like a tenant is none (api/http/auth.py).
+        return cls(tenant or plain, user, model)
 
 
 @dataclass(frozen=True, slots=True)

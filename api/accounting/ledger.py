@@ -53,6 +53,8 @@ DETAIL_DAYS = timedelta(days=33)
 """Retention of the daily detail of users and models."""
 _TRANSFORMS = 300
 """Most names of transforms that are counted; more are counted as ``other``."""
+MOST_TRIALS = 20_000
+"""Sessions that are compared, the newest: some 6 MB."""
 _CLOCK_MARGIN_SECONDS = 300.0
 """Most deviation of a host's clock; beyond it, entries are recorded at Redis's time."""
 NAME_UNUSED = timedelta(days=30)
@@ -233,7 +235,7 @@ class Ledger:
         settings = self._settings
         names = ("writers", f"answer:{entry.answer}", "recent", "history", "buckets")
         used = ("used:users", "used:models", "used:transforms")
-        life = [f"life{part}" for part in PARTS]
+        life = [*[f"life{part}" for part in PARTS], "trials", "used:trials"]
         kept = timedelta(days=settings.books_days)
         hours, days = min(kept, USER_HOURS), min(kept, DETAIL_DAYS)
         limits = {
@@ -245,6 +247,7 @@ class Ledger:
             "users": settings.books_max_users,
             "models": settings.books_max_models,
             "transforms": _TRANSFORMS,
+            "trials": MOST_TRIALS,
             "unused": NAME_UNUSED.total_seconds(),
             **RINGS,
             "answer_ttl": keys.ANSWER_TTL_SECONDS,

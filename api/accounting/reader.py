@@ -38,6 +38,8 @@ SERIES_FIELDS = (
 _MEMO_ROWS = 40_000
 """Most rows of users and models kept in memory: a month of 1000 users, some 30 MB."""
 _SUMS = 8
+_TRIALS_AT_ONCE = 500
+"""Sessions that are read between two pauses for other requests."""
 _AWAY = "the usage records cannot be read at the moment"
 _SEPARATOR = "\x1f"
 
@@ -65,6 +67,28 @@ class Rows:
                 _add(mine.setdefault(name, {}), row)
         if other.best > self.best:
             self.best, self.best_detail = other.best, other.best_detail
+
+
+class TrialLine(msgspec.Struct, frozen=True):
+    """What a session's requests came to under one rule of the policy and in one of its groups.
+
+    ``first`` and ``last`` are when its first and last request were answered (epoch seconds).
+    """
+
+    rule: str
+    arm: str
+    first: float
+    last: float
+    amounts: Row
+
+
+class _TrialText(msgspec.Struct, frozen=True):
+    first: float
+    last: float
+    n: dict[str, float]
+
+
+_trial = msgspec.json.Decoder(_TrialText).decode
 
 
 class Reader:
@@ -175,6 +199,29 @@ class Reader:
             return None
         model: str = msgspec.msgpack.decode(kept)["model"]
         return model
+
+    async def trials(self, window: TimeRange) -> list[TrialLine]:
+        """Return the lines of the sessions whose last request lies in ``window``.
+
+        Raises:
+            Unavailable: Redis did not answer.
+        """
+        if self._books_at.can_read():
+            await self._settle()
+        found = await self._ask(self._redis.hgetall(keys.books("trials")))
+        since = window.since.timestamp() if window.since is not None else 0.0
+        until = window.until.timestamp() if window.until is not None else float("inf")
+        lines = []
+        for number, (name, packed) in enumerate(found.items()):
+            if number % _TRIALS_AT_ONCE == 0:
+                await asyncio.sleep(0)  # thousands are read: let answers leave in between
+            text = _trial(packed)
+            if not since <= text.last <= until:
+                continue
+            arm, rule, _ = name.decode().split(_SEPARATOR)
+            amounts = {what: int(amount) for what, amount in text.n.items()}
+            lines.append(TrialLine(rule, arm, text.first, text.last, amounts))
+        return lines
 
     async def sessions(self, limit: int) -> tuple[int, list[dict[str, Any]]]:
         """Return how many sessions there are and the ``limit`` most recent of them."""

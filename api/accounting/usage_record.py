@@ -42,6 +42,20 @@ Row = list[tuple[str, str]]
 """Counters and what is added to each, as decimal digits (64 bits, signed)."""
 
 
+class Trial(msgspec.Struct, frozen=True):
+    """What a request adds to its session's line in a comparison of groups (``docs/policy.md``).
+
+    ``session`` and ``chain`` are digests in hex; a request of the same chain again (empty: not
+    known) adds no ``repeats``. ``amounts`` are whole numbers, money in units of 1e-10 USD.
+    """
+
+    rule: str
+    arm: str
+    session: str
+    chain: str
+    amounts: dict[str, int]
+
+
 class UsageRecord(msgspec.Struct, frozen=True):
     """An entry, written by the script ``account.lua``.
 
@@ -62,6 +76,7 @@ class UsageRecord(msgspec.Struct, frozen=True):
     history: str = ""
     best: int = 0
     best_detail: str = ""
+    trial: Trial | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +88,16 @@ class AnsweredRequest:
     seconds: float
 
 
-def answered(request: AnsweredRequest, answer: CompressionResult, price: Price) -> UsageRecord:
-    """Return the entry of an answered request."""
+def answered(
+    request: AnsweredRequest,
+    answer: CompressionResult,
+    price: Price,
+    would: CompressionResult | None = None,
+) -> UsageRecord:
+    """Return the entry of an answered request.
+
+    ``would`` is what its messages would have left as, where they left as they came.
+    """
     now = time.time()
     user, model = _name(request.user), _name(answer.model)
     saved = answer.tokens_saved
@@ -112,7 +135,32 @@ def answered(request: AnsweredRequest, answer: CompressionResult, price: Price) 
         history=_json(_history(recent))[:-1] if saved else "",
         best=percent,
         best_detail=f"{answer.tokens_before} to {answer.tokens_after} tokens ({model})",
+        trial=trial_of(request, would or answer, price) if answer.behind is None else None,
     )
+
+
+def trial_of(request: AnsweredRequest, answer: CompressionResult, price: Price) -> Trial | None:
+    """Return what a request adds to its session's line; None where no policy files it.
+
+    What an audited request would have cost counts, though its messages left as they came.
+    """
+    filed = answer.filed
+    if filed is None:
+        return None
+    cost = cost_of(answer, rates_of(answer.model, price))
+    amounts = {
+        "requests": 1,
+        "before": answer.tokens_before,
+        "after": answer.tokens_after,
+        "without": cost.without,
+        "with": cost.with_farm,
+        "latency_us": round(request.seconds * 1e6),
+        "repeats": filed.repeats,
+        "degraded": int(bool(answer.degraded)),
+    }
+    if not filed.chain:  # nobody read it: its tokens are a guess
+        amounts = {"requests": 1, "unread": 1, "latency_us": amounts["latency_us"]}
+    return Trial(filed.rule, filed.arm, filed.session.hex(), filed.chain.hex(), amounts)
 
 
 def measured(

@@ -17,9 +17,9 @@ from shared.errors import RequestError
 from shared.settings import Settings
 from shared.tracing import trace_id, tracer
 
+from ..accounting.answer_book import AnswerBook
 from ..accounting.ledger import Ledger
-from ..accounting.pricing import Prices
-from ..accounting.usage_record import AnsweredRequest, answered, refused
+from ..accounting.usage_record import AnsweredRequest, refused
 from ..gateway.block import gateway_request
 from ..gateway.request_half import FirstHalf, RequestHalf
 from ..http.request import Intake, deadline_of, trace_of, user_of
@@ -40,14 +40,14 @@ class CompressResource:
         compressor: Compressor,
         turns: RequestHalf,
         ledger: Ledger,
-        prices: Prices,
+        book: AnswerBook,
     ) -> None:
         self._settings = settings
         self._intake = Intake(settings)
         self._compressor = compressor
         self._turns = turns
         self._ledger = ledger
-        self._prices = prices
+        self._book = book
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Compress the body's conversation by the deadline."""
@@ -59,6 +59,8 @@ class CompressResource:
             task = asyncio.create_task(self._answer(req, body, deadline, started), name="answer")
             lease.held_by(task)
             answer, half = await asyncio.shield(task)
+            if answer.behind is not None:
+                lease.held_by(answer.behind)
         except RequestError as error:
             self._ledger.record(refused(error.type))
             raise
@@ -80,6 +82,7 @@ class CompressResource:
                 Origin(request_id, trace, keys.user_tag(keys.tenant_of(user))),
                 bypass=(req.get_header("x-headroom-bypass") or "").lower() == "true",
                 redeems=gateway.redeems if gateway is not None else None,
+                session=req.get_header("x-headroom-session-id") or "",
             )
             half = FirstHalf({})
             if gateway is not None:
@@ -87,10 +90,7 @@ class CompressResource:
                 answer.transforms += half.transforms
                 answer.degraded += [why for why in half.degraded if why not in answer.degraded]
         seconds = time.perf_counter() - started
-        entry = answered(
-            AnsweredRequest(request_id, user, seconds), answer, self._prices.price_of(answer.model)
-        )
-        self._ledger.record(entry)
+        self._book.record(AnsweredRequest(request_id, user, seconds), answer)
         _log.info(
             "compressed",
             request_id=request_id,

@@ -11,12 +11,14 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from shared.errors import InvalidField
 
+from ..accounting.comparison import PolicyReport
 from ..accounting.cost import per_mtok, rates_of
 from ..accounting.pool_status import FarmReport
 from ..accounting.pricing import Prices
 from ..accounting.prometheus import Metrics
 from ..accounting.reports import MAX_SESSIONS_SHOWN, Question, Reports
 from ..accounting.time_range import TimeRange
+from ..runtime.policy import PolicySource
 from ..runtime.redis_guard import RedisGuard
 from ..runtime.worker_view import WorkerView
 
@@ -74,6 +76,19 @@ class FarmResource:
                 for status, count in self._pools.text_engines.items()
             ],
         }
+
+
+class PolicyResource:
+    """The policy's groups side by side."""
+
+    def __init__(self, report: PolicyReport, policies: PolicySource) -> None:
+        self._report = report
+        self._policies = policies
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        """Answer ``/stats/policy``."""
+        body = await self._report.read(_question(req).window)
+        resp.media = {**body, "policy": self._policies.state}
 
 
 class PricingResource:

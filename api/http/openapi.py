@@ -300,6 +300,9 @@ def document(settings: Settings) -> dict[str, Any]:
             "/stats/farm": _books(
                 "State and load of pools and front ends", reports.Farm, "range", "since", "until"
             ),
+            "/stats/policy": _books(
+                "The policy's groups side by side", reports.Policy, "range", "since", "until"
+            ),
             "/stats-history": _books(
                 "Lifetime totals and hourly savings", reports.History, narrowed=True
             ),

@@ -5,7 +5,7 @@ The fields named here are guaranteed. Fields may be added, so no schema forbids 
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 
@@ -242,6 +242,52 @@ class Farm(Struct):
     ledger: LedgerState
     requests: Requests | None
     pools: dict[str, Pool] | None
+
+
+class Interval(Struct):
+    """An estimate and its 95 % interval; null where too little is known."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+
+class Difference(Struct):
+    """How much the compressed sessions differ from the control group's."""
+
+    difference: Interval
+    relative: Interval
+
+
+class Group(Struct):
+    """The sessions of one group under one rule."""
+
+    sessions: Count
+    requests: Count
+    requests_not_read: Count
+    requests_degraded: Count
+    total: dict[str, float]
+    a_session: dict[str, Interval]
+    latency_ms: Interval
+    saved_share_of_bill: Interval
+    saved_share_of_tokens: Interval
+
+
+class PolicyRule(Struct):
+    """The groups of one rule."""
+
+    rule: str
+    groups: dict[str, Group]
+    comparison: dict[str, Difference] | None
+
+
+class Policy(Struct):
+    """``GET /stats/policy``."""
+
+    unit: str
+    confidence: float
+    rules: list[PolicyRule]
+    policy: dict[str, Any] | None
 
 
 class Lifetime(Struct):

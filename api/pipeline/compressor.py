@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import msgspec
@@ -12,18 +13,20 @@ from shared.bypass import REASON as BYPASS_SWITCH
 from shared.deadline import Deadline
 from shared.errors import BodyTooComplex, Degraded, RequestError
 from shared.jobs import Block
-from shared.policy import Arm, Subject
 from shared.settings import Settings
 from shared.upstream import counter_for, detect
 
 from ..runtime.admission import AdmissionControl
 from ..runtime.bypass import BypassSwitch
 from ..runtime.policy import PolicySource
+from ..runtime.quotas import Quotas
 from ..runtime.session_stats import SessionStats
 from ..runtime.user_store import UserStore
+from .behind import WorkBehind
 from .context import RequestContext
 from .dispatch import Dispatcher, Order, Origin
 from .earlier import AS_IT_CAME, EarlierRequests
+from .filing import Filed
 from .left_texts import LeftTexts
 from .message import HEAVY_MESSAGE_BYTES, VERBATIM, Candidate, Plan, Seen, digest, read
 from .message_reader import MessageReader, to_read_here
@@ -33,7 +36,7 @@ from .originals import keep_originals
 from .plan import ConversationContext, ConversationPlanner
 from .render import join, render
 from .result import CompressionResult, result_of, untouched
-from .session_digest import session_digest
+from .ruled import PolicyRules, left_by_policy
 from .session_memory import Sessions
 from .settle import settle
 from .split import Split, leave, split
@@ -61,19 +64,21 @@ class Compressor:
         activity: SessionStats,
         switch: BypassSwitch,
         policies: PolicySource,
+        quotas: Quotas,
     ) -> None:
         self._settings = settings
-        self._policies = policies
         self._switch = switch
         self._dispatcher = dispatcher
         self._state = state
         self._activity = activity
         self.offload = Offload()
+        self.behind = WorkBehind()
         self._reading = MessageReader(self.offload)
         self.admission = AdmissionControl()
         self._planner = ConversationPlanner()
         self._left_texts = LeftTexts(state, settings)
         self._earlier = EarlierRequests(state, settings)
+        self._policy = PolicyRules(policies, quotas, self._earlier)
         self.sessions = Sessions(settings.max_user_sessions, settings.memo_bytes)
 
     async def compress(
@@ -86,20 +91,21 @@ class Compressor:
         bypass: bool = False,
         trace: Trace | None = None,
         redeems: bool | None = None,
+        session: str = "",
     ) -> CompressionResult:
         """Compress the conversation in ``body`` for ``user`` by the deadline.
 
         ``trace`` is filled with the request's way. ``redeems`` says whether the model can
         retrieve originals, where that does not depend on the request's own tools alone.
+        ``session`` is what the client calls its session outside of the body, if it does.
 
         Raises:
             RequestError: the body is the caller's mistake. Nothing was enqueued.
         """
         if bypass or self._switch.bypass:
             return self._bypassed(body, bypass)
-        session = self.sessions.of(user)
         try:
-            taken = await self._reading.split(session, body, deadline)
+            taken = await self._reading.split(self.sessions.of(user), body, deadline)
         except RequestError:
             raise
         except Degraded as error:
@@ -109,12 +115,41 @@ class Compressor:
         if redeems is not None:
             taken.envelope.redeems = redeems
         options = RequestOptions.read(taken.envelope, self._settings)
-        if self._policies.policy is not None:
-            ruling = self._policies.policy.ruling(Subject.of(user, options.model))
-            arm = ruling.arm(session_digest(user, options.session_id, taken))
-            if arm != "on":
-                return _left_by_policy(taken, options, arm)
-            options = options.under(ruling, taken.envelope)
+        ruled = self._policy.apply(user, session, taken, options) if trace is None else None
+        if ruled is None:
+            return await self._answered(user, taken, options, deadline, origin, trace)
+        options, filed = ruled
+        if filed.arm == "on":
+            answer = await self._answered(user, taken, options, deadline, origin)
+            answer.filed = answer.filed or filed
+            return answer
+        answer = left_by_policy(taken, options, _guessed(taken), filed.arm)
+        if filed.arm != "off":
+            answer.filed = filed
+            answer.behind = self._go_on_behind(user, taken, options, origin, filed)
+        return answer
+
+    def _go_on_behind(
+        self, user: str, taken: Split, options: RequestOptions, origin: Origin, filed: Filed
+    ) -> asyncio.Task[CompressionResult | None] | None:
+        """Find out what a conversation that left as it came would have left as, or comes to."""
+
+        async def work() -> CompressionResult:
+            deadline = Deadline.after(self._settings.deadline_ms / 1000)
+            return await self._answered(user, taken, options, deadline, origin)
+
+        return self.behind.begin(filed.session, len(taken.body), work)
+
+    async def _answered(
+        self,
+        user: str,
+        taken: Split,
+        options: RequestOptions,
+        deadline: Deadline,
+        origin: Origin,
+        trace: Trace | None = None,
+    ) -> CompressionResult:
+        session = self.sessions.of(user)
         admission = self.admission.admit(user, to_read_here(taken.rest), deadline)
         try:
             turn = await self._reading.turn(session, taken, options, deadline, admission)
@@ -139,7 +174,8 @@ class Compressor:
             seen = zip(turn.messages, turn.chains, turn.marks, strict=True)
             session.remember_trail(taken, [Seen(*one) for one in seen])
             self.sessions.settle(session)
-        self._activity.note(user, answer.cache_hits, answer.cache_misses, answer.saved_by_cache)
+        saved = 0 if options.arm == "audit" else answer.saved_by_cache
+        self._activity.note(user, answer.cache_hits, answer.cache_misses, saved)
         return answer
 
     def _bypassed(self, body: bytes, asked: bool) -> CompressionResult:
@@ -185,6 +221,9 @@ class Compressor:
         self._planner.plan(around.of(0), facts, message)
 
     async def _shrink(self, turn: RequestContext, origin: Origin) -> CompressionResult:
+        if turn.options.arm == "control":
+            await self._policy.leave_as_came(turn)
+            return await self._assemble(turn)
         await self._left_texts.revise(turn)
         await self._plan(turn)
         turn.mark("plan")
@@ -192,6 +231,8 @@ class Compressor:
         turn.mark("wait")
         answer = await self._assemble(turn)
         turn.mark("assemble")
+        if turn.options.arm == "audit":
+            await self._earlier.note_as_came(turn)
         return answer
 
     def _tokens_before(self, turn: RequestContext) -> int:
@@ -278,6 +319,7 @@ class Compressor:
         await self._earlier.recall(turn)
         if turn.earlier or turn.as_came:
             await self._plan(turn)
+        await self._policy.keep_to_quota(turn, origin)
         await settle(turn, final=False)
         session = turn.session
         wanted = {
@@ -395,13 +437,6 @@ def _by_pressure(
 def _guessed(taken: Split) -> int:
     """Return the tokens of messages that nobody counts, by their size."""
     return sum(end - start for start, end in taken.spans) // 4
-
-
-def _left_by_policy(taken: Split, options: RequestOptions, arm: Arm) -> CompressionResult:
-    """Leave the messages as they came because the policy wants it so."""
-    answer = untouched(taken, options, _guessed(taken), f"policy_{arm}")
-    answer.transforms = [f"farm:policy:{arm}"]
-    return answer
 
 
 def _switched(taken: Split, options: RequestOptions, tokens: int) -> CompressionResult:

@@ -19,9 +19,9 @@ from shared.settings import Settings
 
 from ..runtime.user_store import UserStore
 from .context import RequestContext
+from .filing import session_digest
 from .message import Plan
 from .plan import MIN_CHARS, PlanOptions
-from .session_digest import session_digest
 
 AS_IT_CAME = Plan()
 """The plan of a message that the caller vouches for: the provider has it as it came."""
@@ -56,7 +56,7 @@ class EarlierRequests:
             with contextlib.suppress(Degraded):  # unknown, and at worst an earlier text changes
                 noted, turn.left = await self._state.recall(
                     turn.session.tag,
-                    _conversation(turn),
+                    _conversation(turn, audit=options.arm == "audit"),
                     (turn.chains[-1], _pack(options.frozen_message_count, current)),
                     turn.chains[first:],
                     [
@@ -69,6 +69,17 @@ class EarlierRequests:
                 _take(turn, noted)
         vouched = min(options.frozen_message_count, len(turn.messages))
         turn.as_came.update(range(turn.replayed, vouched))
+
+    async def note_as_came(self, turn: RequestContext) -> None:
+        """Note that all messages of a conversation left as they came.
+
+        So they stay when it is compressed from here on, wherever that is.
+        """
+        options = turn.options.plan_options(self._settings)
+        own = (turn.chains[-1], _pack(len(turn.messages), options))
+        name, tag = _conversation(turn, audit=False), turn.session.tag
+        with contextlib.suppress(Degraded):  # at worst an earlier text changes once
+            await self._state.recall(tag, name, own, turn.chains[-1:], [], turn.deadline)
 
 
 def _take(turn: RequestContext, noted: list[bytes | None]) -> None:
@@ -91,10 +102,14 @@ def _is_worth(turn: RequestContext) -> bool:
     return bool(varies) or any(m.size >= MIN_CHARS for m in turn.messages[turn.known :])
 
 
-def _conversation(turn: RequestContext) -> bytes:
-    """Return what names the conversation under this marker mode in all its requests."""
+def _conversation(turn: RequestContext, *, audit: bool) -> bytes:
+    """Return what names the conversation under this marker mode in all its requests.
+
+    What an ``audit`` would have sent has a name of its own.
+    """
     name = session_digest(turn.session.user, turn.options.session_id, turn.split)
-    return blake2b(name + turn.options.mode.encode(), digest_size=16).digest()
+    kind = turn.options.mode + ("\0audit" if audit else "")
+    return blake2b(name + kind.encode(), digest_size=16).digest()
 
 
 def _pack(frozen: int, options: PlanOptions) -> bytes:

@@ -11,9 +11,10 @@ import msgspec
 
 from shared.errors import InvalidField
 from shared.jobs import Options
-from shared.policy import Ruling
+from shared.policy import Arm, Quota, Ruling
 from shared.settings import Settings
 
+from .filing import Filed
 from .plan import PlanOptions
 from .split import Envelope
 
@@ -39,7 +40,8 @@ class RequestOptions:
     ``target_ratio`` is the share of a text to keep, 0 < ratio <= 1. ``session_id`` names the
     conversation (empty: its first messages do), ``frozen_message_count`` says how many leading
     messages leave as they came or as they last left, ``limit`` how many tokens the conversation
-    should fit in. ``warnings`` are for the caller.
+    should fit in. ``warnings`` are for the caller. The policy's are ``tools``, its rules over
+    them, ``quota``, and ``filed``, what the request is filed as (None: no policy is in force).
     """
 
     model: str
@@ -56,6 +58,8 @@ class RequestOptions:
     fold: bool = True
     tools: str = ""
     warnings: tuple[str, ...] = ()
+    quota: Quota | None = None
+    filed: Filed | None = None
 
     @classmethod
     def read(cls, envelope: Envelope, settings: Settings) -> RequestOptions:
@@ -93,7 +97,7 @@ class RequestOptions:
         mode = settings.marker_mode if envelope.redeems is not False else "marker-free"
         return replace(options, mode=mode)
 
-    def under(self, ruling: Ruling, envelope: Envelope) -> RequestOptions:
+    def under(self, ruling: Ruling, envelope: Envelope, filed: Filed) -> RequestOptions:
         """Return these options within what the policy allows: a caller may ask for less only."""
         mode = self.mode
         config = envelope.config if isinstance(envelope.config, dict) else {}
@@ -105,12 +109,26 @@ class RequestOptions:
         )
         if mode == "ccr" and no_markers:
             mode = "marker-free"
-        return replace(self, mode=mode, tools=ruling.tools)
+        return replace(
+            self,
+            mode=mode,
+            tools=ruling.tools,
+            quota=ruling.quota,
+            filed=filed,
+        )
+
+    @property
+    def arm(self) -> Arm:
+        """What becomes of the conversation under the policy."""
+        return "on" if self.filed is None else self.filed.arm
 
     @property
     def seed(self) -> object:
-        """What makes a conversation another one although its messages are the same."""
-        return (self.mode, self.fold)
+        """What makes a conversation another one although its messages are the same.
+
+        What an audit would have sent is nothing that was sent.
+        """
+        return (self.mode, self.fold, self.arm == "audit")
 
     def plan_options(self, settings: Settings) -> PlanOptions:
         """Return what planning needs of these options."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .context import RequestContext
 from .conversation import Sent
+from .filing import Filed
 from .options import RequestOptions, as_text
+from .repeats import repeated_calls
 from .revise import is_cold, ttl_seconds
 from .split import Split
 
@@ -51,6 +54,9 @@ class CompressionResult:
     ``session`` is there where the request named one: how many leading messages leave as they did
     before, or as they came. ``warnings`` are about the request's options. ``mode`` is the marker
     mode, empty where nobody was to do anything: the request was empty, or somebody wanted it so.
+    ``filed`` is there where a policy is in force. ``behind`` is there where the messages left as
+    they came and work goes on: it gives what they would have left as (``audit``) or what they
+    come to (``control``), None where that failed.
     """
 
     pieces: list[bytes]
@@ -72,6 +78,8 @@ class CompressionResult:
     session: SessionState | None = None
     warnings: tuple[str, ...] = ()
     mode: str = ""
+    filed: Filed | None = None
+    behind: asyncio.Task[CompressionResult | None] | None = None
 
     @property
     def tokens_saved(self) -> int:
@@ -154,6 +162,7 @@ def result_of(
             marked=any(turn.marks),
             ttl_seconds=int(ttl_seconds(turn.marks)),
         ),
+        filed=_filed(turn),
     )
 
 
@@ -168,6 +177,14 @@ def _warnings(options: RequestOptions, tokens: int) -> tuple[str, ...]:
     if options.limit is None or tokens <= options.limit:
         return options.warnings
     return (*options.warnings, f"over the budget: {tokens} tokens of {options.limit}")
+
+
+def _filed(turn: RequestContext) -> Filed | None:
+    """Return what the policy files the request as, with what reading it has shown."""
+    filed = turn.options.filed
+    if filed is None:
+        return None
+    return replace(filed, chain=turn.chains[-1], repeats=len(repeated_calls(turn.messages)))
 
 
 def _is_cached(turn: RequestContext) -> bool:

@@ -14,9 +14,8 @@ from shared.errors import RequestError
 from shared.settings import Settings
 from shared.tracing import tracer
 
-from ..accounting.ledger import Ledger
-from ..accounting.pricing import Prices
-from ..accounting.usage_record import AnsweredRequest, answered
+from ..accounting.answer_book import AnswerBook
+from ..accounting.usage_record import AnsweredRequest
 from ..http.request import deadline_of, trace_of, user_of
 from ..pipeline.compressor import Compressor
 from ..pipeline.dispatch import Origin
@@ -52,13 +51,10 @@ class Outgoing:
 class Preparation:
     """Compresses what clients send, by the same pipeline as ``/v1/compress``."""
 
-    def __init__(
-        self, settings: Settings, compressor: Compressor, ledger: Ledger, prices: Prices
-    ) -> None:
+    def __init__(self, settings: Settings, compressor: Compressor, book: AnswerBook) -> None:
         self._settings = settings
         self._compressor = compressor
-        self._ledger = ledger
-        self._prices = prices
+        self._book = book
 
     async def prepare(
         self, req: falcon.asgi.Request, shape: Provider, raw: bytes, *, counted: bool
@@ -76,7 +72,7 @@ class Preparation:
         session = session_of(req.get_header, body)
         # A client that leaves ends its request, not its usage record.
         task = asyncio.create_task(
-            self._compress(req, raw, redeems, counted=counted), name="prepare"
+            self._compress(req, raw, redeems, session, counted=counted), name="prepare"
         )
         try:
             result = await asyncio.shield(task)
@@ -93,7 +89,13 @@ class Preparation:
         return Outgoing(sent, stream, result, session)
 
     async def _compress(
-        self, req: falcon.asgi.Request, raw: bytes, redeems: bool, *, counted: bool
+        self,
+        req: falcon.asgi.Request,
+        raw: bytes,
+        redeems: bool,
+        session: str,
+        *,
+        counted: bool,
     ) -> CompressionResult:
         started = time.perf_counter()
         user, request_id = user_of(req), req.context.request_id
@@ -105,9 +107,9 @@ class Preparation:
                 Origin(request_id, trace, keys.user_tag(keys.tenant_of(user))),
                 bypass=(req.get_header("x-headroom-bypass") or "").lower() == "true",
                 redeems=redeems,
+                session=session,
             )
         if counted:
             request = AnsweredRequest(request_id, user, time.perf_counter() - started)
-            entry = answered(request, result, self._prices.price_of(result.model))
-            self._ledger.record(entry)
+            self._book.record(request, result)
         return result

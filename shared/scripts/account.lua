@@ -1,6 +1,7 @@
 -- Record one entry: add an answered request to the counters, once, however often it is sent.
 -- KEYS: writers, answer, recent, history, buckets, then the last use of user, model and
---       transform names, then the lifetime's totals and models, users, detail of both
+--       transform names, then the lifetime's totals and models, users, detail of both, then
+--       the sessions of the policy's groups and the last use of each
 -- ARGV: writer, seq, entry (MessagePack), limits (MessagePack), 'anyway' or ''
 -- An entry's amounts are strings: 64-bit integers that Lua's numbers would round.
 -- Hour and day keys are not in KEYS: the clock that names them is Redis's, known only here.
@@ -207,6 +208,36 @@ local function write(key, rows)
   return now
 end
 
+-- A session's line in the comparison of the policy's groups: what its requests came to, together.
+-- It is written as JSON here, for cjson writes a number with 14 digits only.
+local function compare(trial, sign)
+  if not trial or trial.arm == nil then return end
+  local id = trial.arm .. '\31' .. trial.rule .. '\31' .. trial.session
+  local held = redis.call('HGET', KEYS[12], id)
+  if not held and sign < 0 then return end
+  local line = held and cjson.decode(held) or {first = at, last = at, chain = '', n = {}}
+  if sign < 0 then
+    if line.chain == trial.chain then line.chain = '' end
+  elseif trial.chain ~= '' then
+    if line.chain == trial.chain then trial.amounts.repeats = 0 end  -- the same request again
+    line.chain = trial.chain
+  end
+  local numbers = {}
+  for name, amount in pairs(trial.amounts) do line.n[name] = (line.n[name] or 0) + sign * amount end
+  for name, amount in pairs(line.n) do
+    if amount ~= 0 then numbers[#numbers + 1] = string.format('"%s":%.0f', name, amount) end
+  end
+  redis.call('HSET', KEYS[12], id, string.format(
+    '{"first":%.3f,"last":%.3f,"chain":"%s","n":{%s}}', math.min(line.first, at),
+    math.max(line.last, at), line.chain, table.concat(numbers, ',')
+  ))
+  local new = redis.call('ZADD', KEYS[13], string.format('%.3f', at), id)
+  if new == 1 and redis.call('ZCARD', KEYS[13]) > limits.trials then
+    local gone = redis.call('ZPOPMIN', KEYS[13], math.ceil(limits.trials / 100))
+    for i = 1, #gone, 2 do redis.call('HDEL', KEYS[12], gone[i]) end
+  end
+end
+
 local answered = entry.answer ~= ''
 if answered then
   local before = redis.call('GET', KEYS[2])
@@ -215,6 +246,7 @@ if answered then
     if kept.at > at then return 1 end
     kept.detail = kept.detail or {}  -- an earlier release's
     book(kept, -1)
+    compare(kept.trial, -1)
     redis.call('LREM', KEYS[3], -1, kept.recent)
     if kept.history ~= '' then redis.call('LREM', KEYS[4], -1, kept.history) end
   end
@@ -244,6 +276,8 @@ if #transforms > 0 then
     end
   end
 end
+compare(entry.trial, 1)
+kept.trial = entry.trial
 if corrected then add(KEYS[9], 't\31', {{'corrected', '1'}}, 1) end
 book(kept, 1)
 

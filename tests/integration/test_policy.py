@@ -124,3 +124,107 @@ def test_command_line_checks_and_explains(ruled: Farm, tmp_path: Path) -> None:
         "left as it is",
     ):
         assert words in done.stdout
+
+
+def _trial(farm: Farm, rule: str) -> Any:
+    found = farm.get("/stats/policy").json["rules"]
+    return next((one for one in found if one["rule"] == rule), None)
+
+
+def _session(number: int) -> list[Any]:
+    """Return the growing bodies of a session that is told from others by its first message."""
+    parts = [ran(events(f"s{number}a"), "a"), ran(rows(f"s{number}b"), "b"), ran("short", "c")]
+    whole = conversation(*parts)
+    whole["messages"][0]["content"] = f"question {number} of the trial"
+    return [{**whole, "messages": whole["messages"][:end]} for end in (3, 5, 7)]
+
+
+def test_audit_books_what_on_really_saves(ruled: Farm) -> None:
+    """The same sessions under both, over two processes: the sums are equal, to the token."""
+    _applied(
+        ruled,
+        "[[rule]]\nname = 'looked at'\nuser = 'audited-*'\nmode = 'audit'\n"
+        "[[rule]]\nname = 'real'\nuser = 'real-*'\n",
+    )
+    names = {"audit": f"audited-{user()}", "on": f"real-{user()}"}
+    for number in range(6):
+        for arm, name in names.items():
+            for body in _session(number):
+                answer = ruled.post(body, name).json
+                if arm == "audit":
+                    assert answer["messages"] == body["messages"]
+                    assert answer["tokens_saved"] == 0
+
+    def groups() -> Any:
+        audit, real = _trial(ruled, "looked at"), _trial(ruled, "real")
+        if not audit or not real:
+            return None
+        found = audit["groups"]["audit"], real["groups"]["on"]
+        whole = all(one["requests"] == 18 and not one["requests_not_read"] for one in found)
+        return found if whole else None
+
+    audit, real = until("all is booked", groups)
+    assert audit["sessions"] == real["sessions"] == 6
+    for name in ("tokens_came", "tokens_left"):
+        assert audit["total"][name] == real["total"][name]
+    assert audit["total"]["tokens_left"] < audit["total"]["tokens_came"]
+    assert audit["saved_share_of_tokens"] == real["saved_share_of_tokens"]
+    assert audit["saved_share_of_tokens"]["low"] > 0
+    insights = ruled.get(f"/stats/insights?user={names['audit']}").json
+    assert insights["by_user"][0]["tokens_saved"] == 0
+    assert insights["total_requests"] == 18
+    counted = insights["by_user"][0]["total_input"]
+    assert counted == audit["total"]["tokens_came"]  # the guess by size was replaced
+
+
+def test_share_splits_sessions_and_both_groups_are_compared(ruled: Farm) -> None:
+    _applied(ruled, "[[rule]]\nname = 'half'\nshare = 50\n")
+    name = user()
+    came: dict[int, set[bool]] = {}
+    for number in range(100, 124):
+        for body in _session(number):
+            answer = ruled.post(body, name).json
+            left = "farm:policy:control" in answer["transforms_applied"]
+            came.setdefault(number, set()).add(left)
+            if left:
+                assert answer["messages"] == body["messages"]
+    assert all(len(one) == 1 for one in came.values())  # a session is never split
+    control = sum(True in one for one in came.values())
+    assert 5 <= control <= 19
+
+    def compared() -> Any:
+        found = _trial(ruled, "half")
+        groups = found["groups"] if found else {}
+        booked = sum(group["requests"] for group in groups.values())
+        unread = sum(group["requests_not_read"] for group in groups.values())
+        return found if booked == 72 and not unread else None
+
+    found = until("all is booked", compared)
+    assert found["groups"]["control"]["sessions"] == control
+    assert found["groups"]["on"]["sessions"] == 24 - control
+    assert found["groups"]["control"]["saved_share_of_bill"]["value"] == 0
+    tokens = found["comparison"]["tokens_left"]["relative"]
+    assert tokens["high"] < 0  # fewer, beyond doubt
+    assert tokens["low"] <= tokens["value"] <= tokens["high"]
+
+
+def test_quota_lets_conversations_through_and_names_it(ruled: Farm) -> None:
+    _applied(
+        ruled,
+        "[[rule]]\nname = 'bounded'\nquota.user = { requests = 2 }\n"
+        "quota.tenant = { requests = 3 }\n",
+    )
+    tenant = user()
+
+    def degraded(name: str, number: int) -> list[str]:
+        return list(ruled.post(_session(number)[0], f"{tenant}/{name}").json["degraded"])
+
+    asked = [degraded("ada", 200), degraded("ada", 201), degraded("ada", 202)]
+    assert asked == [[], [], ["quota"]]
+    assert [degraded("bob", 203), degraded("bob", 204)] == [[], ["quota"]]
+    body = _session(205)[0]
+    answer = ruled.post(body, f"{tenant}/bob").json
+    assert answer["messages"] == body["messages"]
+    assert "farm:verbatim:quota" in answer["transforms_applied"]
+    assert degraded("ada", 200) in ([], ["quota"])  # nothing new of it, and still a request
+    until("it is counted", lambda: 'reason="quota"' in ruled.get("/metrics").body.decode())

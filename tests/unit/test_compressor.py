@@ -21,6 +21,7 @@ from api.runtime.policy import PolicySource
 from shared.deadline import Deadline
 from shared.errors import Degraded, InvalidField
 from shared.jobs import Form, Original, pack_form
+from shared.policy import Quota
 from shared.settings import Settings
 from shared.upstream import counter_for
 
@@ -58,6 +59,8 @@ class Elsewhere:
         self.done: list[str] = []
         self.finished: dict[str, Form] = {}
         self.originals: dict[str, Original] = {}
+        self.over_quota = ""
+        self.charged: list[int] = []
         self.noted: dict[bytes, frozenset[int]] = {}
         self.requests: dict[tuple[bytes, bytes], bytes] = {}
 
@@ -115,6 +118,10 @@ class Elsewhere:
     ) -> None:
         self.noted.update({chain: frozenset(numbers) for chain, numbers in left.items()})
 
+    async def over(self, user: str, quota: Quota, tokens: int, deadline: Deadline) -> str:
+        self.charged.append(tokens)
+        return self.over_quota
+
     def note(self, *arguments: Any) -> None:
         return None
 
@@ -122,7 +129,7 @@ class Elsewhere:
 def _compressor(elsewhere: Elsewhere) -> Compressor:
     switch = BypassSwitch(Settings(), elsewhere)  # type: ignore[arg-type, unused-ignore]
     policies = PolicySource(Settings())
-    return Compressor(Settings(), elsewhere, elsewhere, elsewhere, switch, policies)  # type: ignore[arg-type, call-arg, unused-ignore]
+    return Compressor(Settings(), elsewhere, elsewhere, elsewhere, switch, policies, elsewhere)  # type: ignore[arg-type, call-arg, unused-ignore]
 
 
 def _compress(

@@ -46,7 +46,7 @@ def test_policy_knows_every_engine_there_is() -> None:
         ("acme/ada", "acme", "ada"),
         ("ada", "ada", "ada"),
         ("acme/team/ada", "acme", "team/ada"),
-        ("/acme", "acme", "acme"),
+        ("/acme", "/acme", "acme"),
         ("playground\tpage\tacme/ada", "acme", "ada"),
         ("", "", ""),
     ],

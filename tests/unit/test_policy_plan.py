@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from api.pipeline.filing import Filed
 from api.pipeline.options import RequestOptions
 from api.pipeline.split import Envelope
 from shared.jobs import Block, Job, Options, ToolCall
@@ -17,6 +18,8 @@ from workers.tasks import Engines
 
 from ..texts import events, prose, rows
 from .test_plan import OPTIONS, RUN, Talk, _result
+
+FILED = Filed("r", "on", b"session")
 
 
 def _under(*rules: Rule) -> Any:
@@ -100,4 +103,4 @@ def test_caller_may_ask_for_less_than_policy_never_more() -> None:
                 envelope.mode = msgspec.UNSET if asked is None else asked
             options = RequestOptions.read(envelope, Settings())
             ruling = Ruling(markers=markers)  # type: ignore[arg-type, unused-ignore]
-            assert options.under(ruling, envelope).mode == mode, (asked, markers, redeems)
+            assert options.under(ruling, envelope, FILED).mode == mode, (asked, markers, redeems)

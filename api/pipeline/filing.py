@@ -1,15 +1,18 @@
-"""What names a session, the same in each of its requests and on every front end.
+"""What a request is filed under: its session, and what the policy makes of that.
 
-A client's own session id is best. Without one, a conversation is told from the user's others by
-its first message that is not a system's or developer's: an agent's instructions are the same in
-all its sessions. Only raw bytes are looked at, so the name does not depend on what a process has
-read or had time for.
+A session has one name in each of its requests and on every front end: the client's own session id,
+or else its conversation's first message that is not a system's or developer's, for an agent's
+instructions are the same in all its sessions. Only raw bytes are looked at, so the name does not
+depend on what a process has read or had time for.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from hashlib import blake2b
+
+from shared.policy import Arm
 
 from .message import without_marks
 from .split import Split
@@ -17,6 +20,22 @@ from .split import Split
 _INSTRUCTIONS = re.compile(rb'"role"\s*:\s*"(?:system|developer)"')
 _LOOKED_AT = 16
 """Leading messages that may be instructions; more are not searched through."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """Under what the policy files a request: its rule, what became of it, and its session.
+
+    ``chain`` names the conversation up to its last message (empty: nobody read it), so that a
+    request sent again is told from the next turn. ``repeats`` are the tool calls that its newest
+    messages made a second time.
+    """
+
+    rule: str
+    arm: Arm
+    session: bytes
+    chain: bytes = b""
+    repeats: int = 0
 
 
 def session_digest(user: str, session_id: str, taken: Split) -> bytes:

@@ -1,0 +1,57 @@
+"""Books answers: at once, and again when what goes on behind them has come to an end."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+from ..pipeline.result import CacheShares, CompressionResult
+from .ledger import Ledger
+from .pricing import Prices
+from .usage_record import AnsweredRequest, answered
+
+
+class AnswerBook:
+    """Writes the usage records of answers to the ledger."""
+
+    def __init__(self, ledger: Ledger, prices: Prices) -> None:
+        self._ledger = ledger
+        self._prices = prices
+        self._following: set[asyncio.Task[None]] = set()
+
+    def record(self, request: AnsweredRequest, answer: CompressionResult) -> None:
+        """Book an answer before it leaves.
+
+        Where its messages left as they came and work goes on behind it, the record is replaced
+        when that is done: the tokens are then counted, and what would have been is known.
+        """
+        price = self._prices.price_of(answer.model)
+        self._ledger.record(answered(request, answer, price))
+        if answer.behind is not None:
+            task = asyncio.create_task(self._follow(request, answer), name="follow")
+            self._following.add(task)
+            task.add_done_callback(self._following.discard)
+
+    async def _follow(self, request: AnsweredRequest, answer: CompressionResult) -> None:
+        if answer.behind is None:
+            return
+        would = await answer.behind
+        price = self._prices.price_of(answer.model)
+        counted = as_it_came(would, answer) if would is not None else replace(answer, behind=None)
+        self._ledger.record(answered(request, counted, price, would))
+
+
+def as_it_came(would: CompressionResult, sent: CompressionResult) -> CompressionResult:
+    """Return what was ``sent``, messages as they came, with the tokens that were counted since."""
+    cache = would.cache
+    if cache is not None:
+        cache = CacheShares(
+            cache.read_before,
+            cache.new_before,
+            cache.read_before,
+            cache.new_before,
+            cache.marked,
+            cache.ttl_seconds,
+        )
+    counted = would.tokens_before
+    return replace(sent, tokens_before=counted, tokens_after=counted, cache=cache, behind=None)

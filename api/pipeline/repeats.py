@@ -1,0 +1,64 @@
+"""Calls that a conversation makes a second time: the sign that their output lacked something.
+
+A call is made again where an earlier one asked for the same: the same command, the same arguments,
+or for a tool that reads a file the same file, whatever part of it. Where something was edited in
+between, there is another reason to look again, and it does not count. Only the newest calls are
+looked at, those whose outputs the request brings: each was the newest once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from shared.jobs import ToolCall
+
+from .message import Message
+
+_EDITS = ("edit", "write", "patch", "replace", "insert", "create", "delete", "move")
+_READS = ("read", "view", "open_file", "cat")
+
+
+def repeated_calls(messages: Sequence[Message]) -> dict[str, str]:
+    """Return the newest calls that were made before: their ids, each with the earlier call's."""
+    first = newest_calls(messages)
+    made: dict[str, str] = {}
+    found: dict[str, str] = {}
+    for index, message in enumerate(messages):
+        for call_id, call in message.calls.items():
+            if _edits(call):
+                made.clear()
+                continue
+            asked = _asked(call)
+            if index >= first and asked in made and made[asked] != call_id:
+                found[call_id] = made[asked]
+            made[asked] = call_id
+    return found
+
+
+def newest_calls(messages: Sequence[Message]) -> int:
+    """Return the index from which on the newest calls, and their outputs, stand.
+
+    They are those after the last answer before them: an assistant may say several things in a row,
+    and in OpenAI's Responses each call is an item of its own.
+    """
+    index = len(messages)
+    while index and messages[index - 1].role != "assistant":
+        index -= 1
+    while index and messages[index - 1].role in ("assistant", ""):
+        index -= 1
+    return index
+
+
+def _asked(call: ToolCall) -> str:
+    """Return what a call asks for, as text."""
+    if call.command:
+        return f"{call.name}\0{' '.join(call.command.split())}"
+    name = call.name.lower()
+    if any(word in name for word in _READS):
+        return f"{call.name}\0{call.args.split(' ', 1)[0]}"
+    return f"{call.name}\0{call.args}"
+
+
+def _edits(call: ToolCall) -> bool:
+    name = call.name.lower()
+    return any(word in name for word in _EDITS)

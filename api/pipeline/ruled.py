@@ -1,0 +1,82 @@
+"""What the policy does to a request: its options, its group, its quota."""
+
+from __future__ import annotations
+
+import structlog
+
+from shared.policy import Arm, Subject
+
+from ..runtime.policy import PolicySource
+from ..runtime.quotas import Quotas
+from .context import RequestContext
+from .dispatch import Origin
+from .earlier import AS_IT_CAME, EarlierRequests
+from .filing import Filed, session_digest
+from .message import VERBATIM
+from .options import RequestOptions
+from .result import CompressionResult, untouched
+from .split import Split
+
+_log = structlog.get_logger(__name__)
+
+
+class PolicyRules:
+    """Applies the policy in force to requests."""
+
+    def __init__(self, source: PolicySource, quotas: Quotas, earlier: EarlierRequests) -> None:
+        self.source = source
+        self._quotas = quotas
+        self._earlier = earlier
+
+    def apply(
+        self, user: str, session: str, taken: Split, options: RequestOptions
+    ) -> tuple[RequestOptions, Filed] | None:
+        """Return a request's options under the policy and what it is filed as; None without one.
+
+        ``session`` is what the client calls its session outside of the body, empty if it does not.
+        """
+        policy = self.source.policy
+        if policy is None:
+            return None
+        ruling = policy.ruling(Subject.of(user, options.model))
+        named = session_digest(user, options.session_id or session, taken)
+        filed = Filed(ruling.rule, ruling.arm(named), named)
+        return options.under(ruling, taken.envelope, filed), filed
+
+    async def leave_as_came(self, turn: RequestContext) -> None:
+        """Decide that all messages leave as they came, also those that once left otherwise."""
+        turn.admission.release_thread()
+        async with turn.conversation.lock:
+            sent = turn.conversation.sent[: turn.known]
+            first = next((i for i, item in enumerate(sent) if item.changes), turn.known)
+            turn.conversation.cut(first)
+        turn.known = first
+        turn.plans = [AS_IT_CAME] * len(turn.messages)
+        await self._earlier.note_as_came(turn)
+
+    async def keep_to_quota(self, turn: RequestContext, origin: Origin) -> None:
+        """Leave what is new as it came where the request is over its quota.
+
+        What was sent before stays as it was sent: to send it as it came would be billed as new.
+        """
+        quota = turn.options.quota
+        if quota is None:
+            return
+        name = turn.counter.id
+        tokens = sum([m.tokens[name] for m in turn.messages[turn.replayed :]])
+        over = await self._quotas.over(turn.session.user, quota, tokens, turn.deadline)
+        if over:
+            turn.degraded.add("quota")
+            _log.info("over_quota", request_id=origin.request_id, quota=over, new_tokens=tokens)
+            for index in range(turn.replayed, len(turn.messages)):
+                turn.plans[index] = VERBATIM
+                turn.unplanned.add(index)
+
+
+def left_by_policy(
+    taken: Split, options: RequestOptions, tokens: int, arm: Arm
+) -> CompressionResult:
+    """Leave the messages as they came because the policy wants it so; ``tokens`` is a guess."""
+    answer = untouched(taken, options, tokens, f"policy_{arm}")
+    answer.transforms = [f"farm:policy:{arm}"]
+    return answer

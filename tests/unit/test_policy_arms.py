@@ -1,0 +1,318 @@
+"""Audited and control conversations: the bytes that came, at once, and the same sums as on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from api.accounting.answer_book import AnswerBook
+from api.accounting.usage_record import AnsweredRequest, UsageRecord
+from api.pipeline import behind
+from api.pipeline.compressor import Compressor
+from api.pipeline.dispatch import Fetched, Origin
+from api.pipeline.result import CompressionResult
+from shared.deadline import Deadline
+from shared.errors import InvalidField
+from shared.policy import Policy, Rule
+
+from ..texts import conversation, events, ran, rows
+from .test_compressor import MARK, Elsewhere, _body, _compressor
+from .test_cost import OPUS
+
+TURNS = 6
+
+
+class Held(Elsewhere):
+    """Pools that begin only when they are let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let = asyncio.Event()
+
+    async def fetch(self, *given: Any) -> Fetched:
+        await self.let.wait()
+        return await super().fetch(*given)
+
+
+class Book:
+    """A ledger that keeps what it is given, and prices."""
+
+    def __init__(self) -> None:
+        self.entries: list[UsageRecord] = []
+
+    def record(self, entry: UsageRecord) -> None:
+        self.entries.append(entry)
+
+    def price_of(self, model: str) -> Any:
+        return OPUS
+
+
+def _bodies() -> list[bytes]:
+    """Return a growing session's requests: outputs of several kinds, one of them twice."""
+    texts = [events("a"), rows("b"), events("a"), rows("c"), events("d"), rows("b")]
+    body = conversation(*[ran(text, f"c{i}") for i, text in enumerate(texts)])
+    bodies = []
+    for turn in range(TURNS):
+        messages = json.loads(json.dumps(body["messages"][: 3 + 2 * turn]))
+        messages[-1]["content"][-1] |= MARK  # on the newest, as Claude Code does
+        bodies.append(_body(messages))
+    return bodies
+
+
+def _under(elsewhere: Elsewhere, *rules: Rule) -> Compressor:
+    compressor = _compressor(elsewhere)
+    compressor._policy.source.policy = Policy(rules)
+    return compressor
+
+
+async def _played(
+    compressor: Compressor, bodies: Sequence[bytes]
+) -> tuple[list[CompressionResult], list[CompressionResult | None]]:
+    """Send requests in turn; return the answers and what came of the work behind them."""
+    answers = []
+    for body in bodies:
+        answers.append(await compressor.compress("u", body, Deadline.after(20), Origin("id")))
+    return answers, [await a.behind if a.behind is not None else None for a in answers]
+
+
+def _sums(answer: CompressionResult | None) -> Any:
+    assert answer is not None
+    parts = (answer.tokens_before, answer.tokens_after, answer.cache, answer.transforms)
+    return (*parts, answer.engines, answer.hashes, b"".join(answer.pieces))
+
+
+def test_audit_comes_to_what_on_comes_to() -> None:
+    async def play() -> None:
+        real, _ = await _played(_under(Elsewhere(), Rule("r")), _bodies())
+        answers, would = await _played(_under(Elsewhere(), Rule("r", mode="audit")), _bodies())
+        assert [_sums(one) for one in would] == [_sums(one) for one in real]
+        assert real[-1].tokens_saved > 0
+        for body, answer in zip(_bodies(), answers, strict=True):
+            assert (
+                json.loads(b"[" + b",".join(answer.pieces) + b"]") == json.loads(body)["messages"]
+            )
+            assert (answer.tokens_saved, answer.hashes, answer.degraded) == (0, [], [])
+            assert answer.transforms == ["farm:policy:audit"]
+
+    asyncio.run(play())
+
+
+def test_answer_never_waits_for_pools_and_turns_keep_their_order() -> None:
+    """Every request is answered while no pool has begun, and the sums are those of on."""
+
+    async def play() -> None:
+        real, _ = await _played(_under(Elsewhere(), Rule("r")), _bodies())
+        held = Held()
+        compressor = _under(held, Rule("r", mode="audit"))
+        answers = [
+            await compressor.compress("u", body, Deadline.after(20), Origin("id"))
+            for body in _bodies()
+        ]
+        assert all(a.behind is not None and not a.behind.done() for a in answers)
+        held.let.set()
+        would = [await a.behind if a.behind is not None else None for a in answers]
+        assert [_sums(one) for one in would] == [_sums(one) for one in real]
+        assert not compressor.behind.waiting
+
+    asyncio.run(play())
+
+
+def test_control_leaves_as_it_came_and_is_counted() -> None:
+    async def play() -> None:
+        bodies = _bodies()
+        real, _ = await _played(_under(Elsewhere(), Rule("r")), bodies)
+        elsewhere = Elsewhere()
+        answers, counted = await _played(_under(elsewhere, Rule("r", share=0.0)), bodies)
+        assert elsewhere.done == []
+        for body, answer, found, on in zip(bodies, answers, counted, real, strict=True):
+            assert b"".join(answer.pieces) in body
+            assert found is not None
+            assert found.filed is not None
+            assert found.filed.arm == "control"
+            assert found.tokens_before == found.tokens_after == on.tokens_before
+            assert found.cache is not None
+            assert on.cache is not None
+            assert found.cache.read_after == found.cache.read_before == on.cache.read_before
+            assert found.cache.new_after == found.cache.new_before == on.cache.new_before
+
+    asyncio.run(play())
+
+
+def test_session_of_control_stays_there_in_every_process() -> None:
+    async def play() -> None:
+        rule = Rule("r", share=50.0)
+        arms = set()
+        for question in range(12):
+            seen = set()
+            for _ in range(2):
+                compressor = _under(Elsewhere(), rule)
+                for length in (1, 3):
+                    messages = [
+                        {"role": "system", "content": "the same for all"},
+                        {"role": "user", "content": f"question {question}", **MARK},
+                        *ran("x"),
+                    ][:length]
+                    answer = await compressor.compress(
+                        "u", _body(messages), Deadline.after(20), Origin("id")
+                    )
+                    assert answer.filed is not None
+                    if length > 1:
+                        seen.add(answer.filed.arm)
+            assert len(seen) == 1
+            arms |= seen
+        assert arms == {"on", "control"}
+
+    asyncio.run(play())
+
+
+def test_off_is_neither_read_nor_filed() -> None:
+    async def play() -> None:
+        (answer,), _ = await _played(_under(Elsewhere(), Rule("r", mode="off")), _bodies()[-1:])
+        assert answer.transforms == ["farm:policy:off"]
+        assert answer.filed is None
+        assert answer.behind is None
+
+    asyncio.run(play())
+
+
+def test_invalid_option_is_refused_in_every_mode() -> None:
+    body = _body([], mode="nonsense")
+
+    async def play() -> None:
+        for rule in (Rule("r", mode="audit"), Rule("r", share=0.0), Rule("r", mode="off")):
+            asked = _under(Elsewhere(), rule).compress("u", body, Deadline.after(20), Origin("id"))
+            with pytest.raises(InvalidField):
+                await asked
+
+    asyncio.run(play())
+
+
+def _recorded(answers: Sequence[CompressionResult]) -> list[UsageRecord]:
+    """Book answers; return the records in order, when all is done behind them."""
+    book = Book()
+    books = AnswerBook(book, book)  # type: ignore[arg-type, unused-ignore]
+    for number, answer in enumerate(answers):
+        books.record(AnsweredRequest(str(number), "u", 0.001), answer)
+    return book.entries
+
+
+async def _trials(rule: Rule) -> tuple[list[UsageRecord], dict[str, int]]:
+    compressor = _under(Elsewhere(), rule)
+    book = Book()
+    books = AnswerBook(book, book)  # type: ignore[arg-type, unused-ignore]
+    for number, body in enumerate(_bodies()):
+        answer = await compressor.compress("u", body, Deadline.after(20), Origin("id"))
+        books.record(AnsweredRequest(str(number), "u", 0.001), answer)
+        await asyncio.gather(*books._following)
+    total: dict[str, int] = {}
+    for entry in book.entries:
+        for name, amount in (entry.trial.amounts if entry.trial else {}).items():
+            total[name] = total.get(name, 0) + amount
+    return book.entries, total
+
+
+def test_books_have_would_be_money_apart_and_real_money_as_it_was() -> None:
+    async def play() -> None:
+        _, on = await _trials(Rule("r"))
+        entries, audit = await _trials(Rule("r", mode="audit"))
+        assert audit == on
+        assert on["with"] < on["without"]
+        _, control = await _trials(Rule("r", share=0.0))
+        assert control["with"] == control["without"] == on["without"]
+        last = {entry.answer: entry for entry in entries}  # the later replaces the earlier
+        assert len(last) == TURNS
+        for entry in last.values():
+            row = dict(entry.row)
+            assert row["before"] == row["after"]
+            assert "saved" not in row
+            assert row["n:policy_audit"] == "1"
+            assert dict(entry.detail) == {}
+        assert sum(int(dict(e.row)["before"]) for e in last.values()) == on["before"]
+
+    asyncio.run(play())
+
+
+def test_full_backlog_answers_all_the_same_and_counts_as_unread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(behind, "MOST_REQUESTS", 0)
+
+    async def play() -> None:
+        entries, total = await _trials(Rule("r", mode="audit"))
+        assert len(entries) == TURNS
+        assert (total["requests"], total["unread"]) == (TURNS, TURNS)
+        assert "with" not in total
+
+    asyncio.run(play())
+
+
+def test_defect_behind_an_answer_costs_its_user_nothing() -> None:
+    class Defective(Elsewhere):
+        async def fetch(self, *given: Any) -> Fetched:
+            raise RuntimeError("a defect")
+
+    async def play() -> None:
+        compressor = _under(Defective(), Rule("r", mode="audit"))
+        answers, would = await _played(compressor, _bodies())
+        assert all(answer.degraded == [] for answer in answers)
+        for one in would:  # as on would have been answered
+            assert one is not None
+            assert one.degraded == ["internal"]
+
+    asyncio.run(play())
+
+
+def test_cancelled_work_leaves_the_first_record() -> None:
+    async def play() -> None:
+        held = Held()
+        compressor = _under(held, Rule("r", mode="audit"))
+        answer = await compressor.compress("u", _bodies()[0], Deadline.after(20), Origin("id"))
+        (entry,) = _recorded([answer])
+        assert dict(entry.row)["requests"] == "1"
+        behind_it = answer.behind
+        assert behind_it is not None
+        behind_it.cancel()
+        await asyncio.gather(behind_it, return_exceptions=True)
+        assert not compressor.behind.waiting
+
+    asyncio.run(play())
+
+
+@pytest.mark.parametrize("before", [Rule("r", mode="audit"), Rule("r", share=0.0)])
+@pytest.mark.parametrize("same", [True, False], ids=["process", "replica"])
+def test_running_conversation_that_joins_keeps_what_was_sent(before: Rule, same: bool) -> None:
+    """It left as it came, so to compress it now would have all of it billed as new."""
+
+    async def play() -> None:
+        elsewhere, bodies = Elsewhere(), _bodies()
+        compressor = _under(elsewhere, before)
+        await _played(compressor, bodies[:3])
+        if not same:
+            compressor = _under(elsewhere, before)
+        compressor._policy.source.policy = Policy([Rule("r")])
+        (answer,), _ = await _played(compressor, bodies[3:4])
+        sent, came = json.loads(b"[" + b",".join(answer.pieces) + b"]"), json.loads(bodies[3])
+        assert sent[:7] == came["messages"][:7]
+        assert sent[7:] != came["messages"][7:]
+
+    asyncio.run(play())
+
+
+def test_conversation_taken_out_goes_through_as_it_came_at_once() -> None:
+    async def play() -> None:
+        bodies = _bodies()
+        compressor = _under(Elsewhere(), Rule("r"))
+        await _played(compressor, bodies[:3])
+        compressor._policy.source.policy = Policy([Rule("r", share=0.0)])
+        answers, counted = await _played(compressor, bodies[3:5])
+        for body, answer in zip(bodies[3:5], answers, strict=True):
+            assert b"".join(answer.pieces) in body
+        for one in counted:
+            assert one is not None
+            assert one.tokens_after == one.tokens_before
+
+    asyncio.run(play())
