@@ -1,4 +1,4 @@
-"""A request's whole way: split, plan, look up, enqueue, wait, assemble."""
+"""The steps of a compression request: split, plan, look up, enqueue, wait, assemble."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _LEFT = {
     "quarantined": "quarantine",
     "unstored": "redis",
 }
-"""The reason that an answer gives for a block of such an outcome."""
+"""The reason in an answer's ``degraded`` list for a block's outcome."""
 
 
 class Compressor:
@@ -95,8 +95,8 @@ class Compressor:
     ) -> CompressionResult:
         """Compress the conversation in ``body`` for ``user`` by the deadline.
 
-        ``trace`` is filled with the request's way. ``redeems`` says whether the model can
-        retrieve originals, where that does not depend on the request's own tools alone.
+        ``trace`` is filled with the request's steps. ``redeems`` says whether the model can
+        retrieve originals; None means that this depends on the request's own tools.
         ``session`` is what the client calls its session outside of the body, if it does.
 
         Raises:
@@ -159,13 +159,13 @@ class Compressor:
             if not turn.messages:
                 return untouched(taken, options, tokens, "empty")
             answer = await self._shrink(turn, origin)
-            if self._switch.bypass:  # turned while this request waited
+            if self._switch.bypass:  # switched on while this request waited
                 return _switched(taken, options, tokens)
         except RequestError:
             raise
         except Degraded as error:
             return self._left(taken, error.reason)
-        except Exception as error:  # a defect of ours must not cost a user his request
+        except Exception as error:  # a defect of the farm must not fail the request
             return self._broken(error, origin, taken)
         finally:
             admission.finish()
@@ -179,14 +179,14 @@ class Compressor:
         return answer
 
     def _bypassed(self, body: bytes, asked: bool) -> CompressionResult:
-        """Leave the messages as they came, unread: the caller or an operator wants it so.
+        """Return the messages unchanged and unread, because the caller or an operator wants it.
 
         Raises:
             RequestError: the body is the caller's mistake.
         """
         try:
             taken = leave(body)
-        except BodyTooComplex:  # or it is no JSON at all, which reading it tells
+        except BodyTooComplex:  # or no JSON at all: reading it shows which
             if len(body) > HEAVY_BODY_BYTES:
                 raise
             taken = split(body, ())
@@ -196,7 +196,7 @@ class Compressor:
         return _switched(taken, options, _guessed(taken))
 
     def _broken(self, error: Exception, origin: Origin, taken: Split) -> CompressionResult:
-        """Leave the messages as they came because of a defect of ours."""
+        """Return the messages unchanged because of a defect of the farm."""
         _log.error(
             "compress_failed",
             request_id=origin.request_id,
@@ -206,7 +206,7 @@ class Compressor:
         return self._left(taken, "internal")
 
     def _left(self, taken: Split, reason: str) -> CompressionResult:
-        """Leave the messages as they came; their tokens are a guess by size."""
+        """Return the messages unchanged; their tokens are estimated by size."""
         options = RequestOptions.read(taken.envelope, self._settings)
         return untouched(taken, options, _guessed(taken), reason, degraded=[reason])
 
@@ -244,7 +244,7 @@ class Compressor:
     # ── 2: plan ─────────────────────────────────────────────────────────────────────
 
     async def _plan(self, turn: RequestContext) -> None:
-        """Plan the messages that are new to the conversation; past the deadline they stay."""
+        """Plan the messages that are new to the conversation; after the deadline they stay."""
         turn.plans = [VERBATIM] * len(turn.messages)
         if turn.admission.refused:
             turn.unplanned.update(range(turn.known, len(turn.messages)))
@@ -273,7 +273,7 @@ class Compressor:
             if turn.admission.ends.remaining > 0:
                 await turn.admission.acquire_thread()
                 return await self._plan_one(turn, index, around)
-        except Degraded:  # others had the thread until the deadline
+        except Degraded:  # other requests used the thread until the deadline
             pass
         turn.degraded.add("deadline")
         turn.unplanned.add(index)
@@ -312,7 +312,7 @@ class Compressor:
     # ── 3, 4, 5: look up, enqueue, wait ─────────────────────────────────────────────
 
     async def _fill(self, turn: RequestContext, origin: Origin) -> None:
-        """Get the forms this session does not know yet, as far as the deadline allows."""
+        """Get the forms that this session does not have yet, as far as the deadline allows."""
         if turn.admission.refused:
             return
         turn.admission.release_thread()  # other requests run meanwhile
@@ -363,13 +363,13 @@ class Compressor:
             if form.outcome in ("failed", "refused", "unstored"):
                 continue
             session.remember_form(key, form)
-            if key in turn.fresh:  # stored by the worker a moment ago
+            if key in turn.fresh:  # the worker has just stored it
                 session.refreshed.update(dict.fromkeys(form.stored, now))
 
     async def _reread_heavy(
         self, turn: RequestContext, unknown: dict[str, tuple[int, Candidate]]
     ) -> None:
-        """Have the texts of heavy messages that an earlier turn planned, or do without."""
+        """Read the texts of heavy messages that an earlier turn planned; leave out failed ones."""
         wanted = {i for key, (i, _) in unknown.items() if key not in turn.texts}
         heavy = [i for i in wanted if turn.messages[i].size > HEAVY_MESSAGE_BYTES]
         if not heavy or turn.context is None:
@@ -382,7 +382,7 @@ class Compressor:
     async def _blocks(
         self, turn: RequestContext, wanted: list[tuple[int, Candidate]]
     ) -> list[Block]:
-        """Make blocks of texts that nobody works on yet; then this request has done its reading."""
+        """Make blocks of the texts that are in no job; then this request has finished reading."""
         blocks = []
         for index, candidate in wanted:
             await turn.admission.acquire_thread()
@@ -409,7 +409,7 @@ class Compressor:
         turn.admission.finish()
         await settle(turn, final=True)
         sent = turn.conversation.sent[: len(turn.messages)]
-        # Without a pause: another request of this conversation may write other cache marks.
+        # Without an await: another request of this conversation may write other cache marks.
         for index, (message, item) in enumerate(zip(turn.messages, sent, strict=True)):
             raw = turn.raw(index) if item.changes else b""
             render(message, item, raw, turn.marks[index], turn.counter)
@@ -426,7 +426,7 @@ class Compressor:
 def _by_pressure(
     turn: RequestContext, unknown: dict[str, tuple[int, Candidate]]
 ) -> list[dict[str, tuple[int, Candidate]]]:
-    """Return the texts in groups that an engine shortens to the same share."""
+    """Return the texts in groups that engines shorten with the same pressure."""
     groups: dict[object, dict[str, tuple[int, Candidate]]] = {}
     for key, (index, candidate) in unknown.items():
         pressure = turn.context.pressure(index) if turn.context is not None else None
@@ -435,12 +435,12 @@ def _by_pressure(
 
 
 def _guessed(taken: Split) -> int:
-    """Return the tokens of messages that nobody counts, by their size."""
+    """Return an estimate of the messages' tokens by their size."""
     return sum(end - start for start, end in taken.spans) // 4
 
 
 def _switched(taken: Split, options: RequestOptions, tokens: int) -> CompressionResult:
-    """Leave the messages as they came because an operator wants it so."""
+    """Return the messages unchanged because an operator switched compression off."""
     answer = untouched(taken, options, tokens, BYPASS_SWITCH)
     answer.transforms = [f"farm:verbatim:{BYPASS_SWITCH}"]
     return answer

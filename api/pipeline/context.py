@@ -1,4 +1,4 @@
-"""One request while it is worked on."""
+"""The state of one request while it is processed."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from .trace import Trace
 
 @dataclass(slots=True)
 class RequestContext:
-    """One request while it is worked on. ``trace`` is there where somebody asked to see it.
+    """The state of one request; a request is one turn of its conversation.
 
-    ``chains`` name the conversation up to each message, ``marks`` each message's cache marks.
-    ``known`` is how many leading messages leave as they were sent before, and ``before`` what
-    they left as: another request may take messages back meanwhile. ``revised`` says why an
-    earlier decision changed (``cold``, ``pays``; empty: none did), ``unplanned`` which there was
-    no time for, ``left`` which texts an earlier answer left without their form, by chain and
-    number. ``earlier`` are the options of the requests before, each with the number of messages up
-    to its end, ``as_came`` the messages that leave as they came because the caller vouches for
-    them, ``replayed`` how many leading messages were sent before.
+    ``chains`` identify the conversation up to each message, ``marks`` are each message's cache
+    marks. ``known`` leading messages are sent as before, namely as ``before`` says, because another
+    request may take messages back meanwhile. ``revised`` says why an earlier decision changed
+    (``cold``, ``pays``; empty: none did). ``unplanned`` are messages that there was no time to
+    plan; ``left`` are texts that an earlier answer left without their form, by chain and number.
+    ``earlier`` are the options of earlier requests, each with the number of messages up to its
+    end; ``as_came`` are messages sent unchanged because the caller vouches for them; ``replayed``
+    is the number of leading messages sent before. ``trace`` is None unless it was asked for.
     """
 
     session: Session
@@ -62,7 +62,7 @@ class RequestContext:
     trace: Trace | None = None
 
     def raw(self, index: int) -> bytes:
-        """Return message ``index`` as it came."""
+        """Return message ``index`` as received."""
         start, end = self.split.spans[index]
         return self.split.body[start:end]
 
@@ -78,18 +78,18 @@ class RequestContext:
         return text if text is not None else text_at(self.message(index), candidate.place)
 
     def is_left(self, index: int, number: int) -> bool:
-        """Say whether an earlier answer left text ``number`` of a message without its form."""
+        """Return whether an earlier answer left text ``number`` of a message without its form."""
         left = self.left.get(self.chains[index], frozenset())
         return number in left or ALL_LEFT in left
 
     def mark(self, stage: str, ended: float | None = None) -> None:
-        """Note that ``stage`` ends here, or ended at that ``time.perf_counter()``."""
+        """Record that ``stage`` ends now, or ended at ``ended`` (``time.perf_counter()``)."""
         if self.trace is not None:
             self.trace.mark(stage, ended)
 
 
 def text_at(message: dict[str, Any], place: Place) -> str:
-    """Return the text that stands at ``place``."""
+    """Return the text at ``place``."""
     content = message["content"]
     if place.block is None:
         return str(content)

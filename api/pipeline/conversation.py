@@ -1,7 +1,7 @@
-"""What a conversation was sent as: the decisions of earlier turns, and what the model sees.
+"""A conversation as it was sent: the decisions of earlier turns, and the text the model sees.
 
-Every message is decided once, in order, and what was decided stays. So a turn's answer begins
-with the last turn's answer, and folding may point at anything before.
+Every message is decided once, in order, and the decision stays. So a turn's answer begins with
+the previous turn's answer, and folding may refer to anything earlier.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from .message import Place
 from .plan import texts_of
 
 _SENT_BYTES = 400
-"""Measured cost of a remembered message beside its new text and its lines in the index."""
+"""Measured bytes of a remembered message, besides its new text and its lines in the index."""
 
 
 ALL_LEFT = -1
-"""Stands for all candidates of a message that nobody had time to look at."""
+"""Stands for all candidates of a message that there was no time to read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A new text for a place of a message. ``folded`` is there where it refers to earlier ones."""
+    """A new text for a place of a message. ``folded`` is set if it refers to earlier texts."""
 
     place: Place
     shape: Shape
@@ -106,22 +106,22 @@ class Conversation:
         return other
 
     def cut(self, length: int) -> None:
-        """Forget all messages from ``length`` on: the caller took them back."""
+        """Forget all messages from ``length`` on, which the caller has taken back."""
         del self.chains[length:], self.sent[length:]
         if self.shown > length:
             kept = self.index.rollback(self._marks[length])
             del self._marks[length:]
             self.shown = length
-            if not kept:  # the index was bounded meanwhile: it is made again from what was sent
+            if not kept:  # the index has dropped lines since: rebuild it from what was sent
                 self.index, self._marks, self.shown = FoldIndex(), [], 0
 
     def append(self, chain: bytes, sent: Sent) -> None:
-        """Note what the next message leaves as."""
+        """Record what the next message is sent as."""
         self.chains.append(chain)
         self.sent.append(sent)
 
     def show(self, message: dict[str, Any] | None) -> None:
-        """Let later messages refer to the next one not shown yet; None: nothing of it."""
+        """Let later messages refer to the next message not shown yet; None: to nothing of it."""
         self._marks.append(self.index.mark())
         sent = self.sent[self.shown]
         self.shown += 1
@@ -142,19 +142,19 @@ class Conversation:
                 self.index.add(self.source(call_id, place), shown)
 
     def source(self, call_id: str, place: Place) -> Source:
-        """Return how the output of a call is named; each part of it is a text of its own."""
+        """Return the source that names the output of a call; each part is a separate text."""
         kind = "output" if not place.part else f"output, part {place.part + 1}"
         return Source(call_id, self._descriptions.get(call_id, ""), kind)
 
     @property
     def cost(self) -> int:
-        """Bytes this conversation is charged with."""
+        """Bytes that this conversation counts for in the memory limit."""
         texts = sum([len(s.data) for s in self.sent if s.data is not None])
         return self.index.cost + 2 * texts + _SENT_BYTES * len(self.sent)
 
 
 def _calls(message: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
-    """Return id, tool and arguments of the calls that an assistant's message makes."""
+    """Return id, tool and arguments of the calls in an assistant's message."""
     found: list[tuple[str, str, dict[str, Any]]] = []
     content = message.get("content")
     for block in content if isinstance(content, list) else []:
@@ -181,7 +181,7 @@ def _arguments(given: object) -> dict[str, Any]:
 
 
 def _output(place: Place, part: dict[str, Any], role: str) -> tuple[str, str]:
-    """Return the call that a part answers, and its text; empty where it is no tool's output."""
+    """Return the call that a part answers, and its text; empty if it is no tool output."""
     if place.block is None:
         call_id = part.get("tool_call_id") or part.get("tool_use_id")
         text = part.get("content")

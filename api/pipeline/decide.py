@@ -1,4 +1,4 @@
-"""Choose what a new text leaves as: itself, an engine's form, or references to earlier text."""
+"""Chooses what a new text is sent as: itself, an engine's form, or references to earlier text."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from .fold import Folded
 from .message import Candidate
 
 FOLD_SETTLES = 0.5
-"""A fold that leaves out this share of a text is taken without asking an engine."""
+"""A fold that saves this share of a text is used without asking an engine."""
 _LOSSY_PENALTY = 1.4
 """How much shorter a form that lacks something must be than a fold, which loses nothing: a reader
 who misses something asks back, and that costs a turn."""
 
 
 class Decision(NamedTuple):
-    """What a text leaves as. ``text`` is None where it stays; ``form`` and ``folded`` made it."""
+    """What a text is sent as: ``text``, made by ``form`` or ``folded``; None if it stays."""
 
     text: str | None
     form: Form | None = None
@@ -28,7 +28,7 @@ STAYS = Decision(None)
 
 
 def settles(text: str, folded: Folded | None) -> bool:
-    """Say whether a fold is so good that no engine needs to see the text."""
+    """Return whether a fold saves so much that no engine needs to see the text."""
     return folded is not None and folded.saved >= FOLD_SETTLES * len(text)
 
 
@@ -39,10 +39,10 @@ def decide(
     folded: Folded | None,
     refolded: Folded | None = None,
 ) -> Decision:
-    """Return the decision for ``text``; ``form`` is None where an engine's is not to be had.
+    """Return the decision for ``text``; ``form`` is None if there is no engine's form.
 
-    ``folded`` is the text with references to what stands before it, ``refolded`` is its form
-    with such references: the output of a command that ran before has the form that stands there.
+    ``folded`` is the text with references to earlier text, ``refolded`` its form with such
+    references: a command that runs again has output whose form was sent before.
     """
     options: list[tuple[float, Decision]] = []
     if folded is not None:

@@ -1,4 +1,4 @@
-"""Steps 3 to 5: look blocks up and claim the misses, enqueue them, wait for their forms."""
+"""Steps 3 to 5: look up blocks and claim the misses, enqueue them, wait for their forms."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from ..runtime.result_inbox import Awaited, ResultInbox
 from ..runtime.worker_view import WorkerView
 
 _LAPSE_SECONDS = 0.02
-"""How long after its end another's claim is asked for again."""
+"""Seconds after the end of another request's claim until this one claims the block itself."""
 _WAITING_SHARE = 0.4
-"""How much of its time a request's job may spend in the queue, or it is not enqueued."""
+"""Share of its remaining time that a request's job may wait in the queue, or it is rejected."""
 _PATIENCE_MS = 500
-"""A job that waits no longer than this is enqueued even where its request has less time: done
-late, it is there in the next turn."""
+"""Seconds of waiting up to which a job is enqueued even if its request has less time: a late
+result is used in the next turn."""
 Make = Callable[[list[str]], Awaitable[list[Block]]]
-"""Makes the blocks of these keys, in their order."""
+"""Makes the blocks of the given keys, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What all jobs of one request have in common. ``user`` is the tag."""
+    """The properties that all jobs of one request share. ``user`` is the user tag."""
 
     user: str
     options: Options
@@ -62,9 +62,10 @@ class Order:
 
 @dataclass(slots=True)
 class Fetched:
-    """The forms had by the deadline, which of them the session cache held, why others lack.
+    """The forms available by the deadline, those of them from the session cache, and why others
+    are missing.
 
-    ``looked_up`` is when the cache had answered (``time.perf_counter()``), None where it did not.
+    ``looked_up`` is when the cache answered (``time.perf_counter()``), None if it did not.
     """
 
     forms: dict[str, Form] = field(default_factory=dict)
@@ -75,10 +76,10 @@ class Fetched:
 
 @dataclass(slots=True)
 class _Request:
-    """One request's blocks: what it was asked for, and what it waits for.
+    """One request's blocks: those asked for, and those it waits for.
 
-    ``joined`` says when the claim of a block that another works on must be asked for again
-    (``time.monotonic()``); ``again`` are the blocks whose claim was given up once already.
+    ``joined`` is when a block claimed by another request must be claimed again
+    (``time.monotonic()``); ``again`` are the blocks whose claim has been given up once.
     """
 
     order: Order
@@ -93,7 +94,7 @@ class _Request:
 
 
 class Dispatcher:
-    """This process's way to the session caches, the queues and the pools behind them."""
+    """Gets forms of blocks for this process: from the session caches, or from the pools."""
 
     def __init__(
         self,
@@ -111,23 +112,23 @@ class Dispatcher:
         self._push = queues.client.register_script(script("push"))
 
     async def start(self) -> None:
-        """Begin to prolong this process's claims."""
+        """Start renewing this process's claims."""
         await self._claims.start()
 
     async def stop(self) -> None:
-        """Stop prolonging them."""
+        """Stop renewing them."""
         await self._claims.stop()
 
     async def fetch(
         self, order: Order, wanted: Mapping[str, str], make: Make, deadline: Deadline
     ) -> Fetched:
-        """Return the forms of ``wanted`` blocks: cached ones, and others when they are done.
+        """Return the forms of ``wanted`` blocks: cached ones, and others once they are done.
 
-        ``wanted`` names each block's pool by the block's key; ``make`` is
-        called once the cache has answered, and gives the blocks of the keys that nobody works
-        on yet (perhaps none), in their order. A block that somebody already works on for this
-        user is waited for, not enqueued; where that one gives up or dies, ``make`` is called
-        again for it. Late blocks go on and fill the session cache.
+        ``wanted`` maps block keys to pools. ``make`` is called once the cache has answered, with
+        the keys of blocks that are in no job (perhaps none), and returns their blocks in order. A
+        block of this user that is already in work is waited for, not enqueued; if its claim is
+        given up or expires, ``make`` is called again for it. Blocks that are late still fill the
+        session cache.
         """
         found = Fetched()
         with self._replies.awaited(order.user, wanted) as awaited:
@@ -140,7 +141,7 @@ class Dispatcher:
         return found
 
     async def _obtain(self, request: _Request, names: list[str]) -> None:
-        """Look ``names`` up, join what is in work, and enqueue the rest.
+        """Look up ``names``, join those in work, and enqueue the rest.
 
         Raises:
             Degraded: Redis did not answer in time.
@@ -167,9 +168,9 @@ class Dispatcher:
             self._claims.give_up(user, sorted(claimed))
 
     def _expect(self, request: _Request, key: str, seconds: float | None = None) -> None:
-        """Wait for a block in work, unless nobody is there to work.
+        """Wait for a block in work, unless its pool has no worker.
 
-        ``seconds`` is how long another's claim lives, None where it is this request's.
+        ``seconds`` is the TTL of another request's claim, None if the claim is this request's.
         """
         if not self._pools.alive[request.wanted[key]]:
             request.found.reasons.add("no_workers")
@@ -179,7 +180,7 @@ class Dispatcher:
             request.joined[key] = time.monotonic() + seconds + _LAPSE_SECONDS
 
     async def _wait(self, request: _Request) -> None:
-        """Wait until all is there or the deadline is; take over what others leave undone."""
+        """Wait for all forms until the deadline; take over blocks that others did not finish."""
         waiting, joined, awaited = request.waiting, request.joined, request.awaited
         while waiting:
             due = min(joined.values(), default=float("inf")) - time.monotonic()
@@ -192,7 +193,7 @@ class Dispatcher:
             awaited.given_up.clear()
             if request.deadline.remaining <= 0:
                 break
-            for key in given_up & request.again:  # twice is enough: its pool has no room
+            for key in given_up & request.again:  # not a third time: its pool is full
                 request.found.reasons.add("overload")
                 waiting.discard(key)
                 joined.pop(key, None)
@@ -205,7 +206,7 @@ class Dispatcher:
             request.found.reasons.add("deadline")
 
     async def _take_over(self, request: _Request, left: set[str]) -> None:
-        """Claim blocks again whose claims were given up or lapsed."""
+        """Claim blocks again whose claims were given up or have expired."""
         request.waiting -= left
         for key in left:
             request.joined.pop(key, None)
@@ -215,14 +216,14 @@ class Dispatcher:
             if request.deadline.remaining <= 0:
                 request.found.reasons.add(error.reason)
                 return
-            # Its result may come all the same.
+            # Its result may still arrive.
             for key in left - request.found.forms.keys() - request.waiting:
                 self._expect(request, key, LEASE_MS / 1000)
 
     # ── enqueueing ──────────────────────────────────────────────────────────────────
 
     def _batches(self, made: Sequence[tuple[str, Block]]) -> Iterable[tuple[str, list[Block]]]:
-        """Group blocks, each beside its pool, into few jobs within the job's bounds."""
+        """Group blocks by pool into few jobs, within the limits of a job."""
         settings = self._settings
         for pool in POOLS:
             batch: list[Block] = []
@@ -256,7 +257,7 @@ class Dispatcher:
     async def _enqueue(
         self, pool: str, job_id: str, order: Order, blocks: list[Block], deadline: Deadline
     ) -> bool:
-        """Enqueue one job; False where the pool has no room for it."""
+        """Enqueue one job; return False if the pool rejects it."""
         settings = self._settings
         most_ms = max(_PATIENCE_MS, round(deadline.remaining * 1000 * _WAITING_SHARE))
         data = job_data(

@@ -1,8 +1,7 @@
-"""When an earlier decision may change: on a cold prompt cache, or where the change pays.
+"""When an earlier decision may change: if the prompt cache is cold, or if the change pays.
 
-What was sent stays as it was sent, or the provider bills all that stands behind the change as
-new. The one thing that may change is a text that a fault (a deadline, an overload) kept from
-its form.
+Sent messages stay as they were sent, because the provider bills everything after a change as
+new. Only a text that a fault (a deadline, an overload) left without its form may change.
 """
 
 from __future__ import annotations
@@ -13,19 +12,19 @@ from typing import Literal, NamedTuple
 from .context import RequestContext
 
 READ, WRITE = 0.1, 1.25
-"""What a token costs that is read from the provider's cache, and one that is written to it, in
-input tokens. Anthropic's; where writing costs less, a change pays sooner than is said here."""
+"""Cost of a token read from the provider's cache, and of one written to it, in input tokens.
+These are Anthropic's; with a provider whose writes cost less, a change pays earlier."""
 COLD_MARGIN = 1.2
 """A provider's cache counts as cold after its lifetime times this: its clock is not ours."""
 FEWEST_TURNS = 5
-"""Turns that a conversation is expected to go on for, at least. An older one is expected to go on
-for as long again as it has: nothing better is known of it."""
+"""Least number of further turns expected of a conversation. A longer one is expected to have as
+many further turns as it has had, for lack of a better estimate."""
 UNMARKED_TTL_SECONDS = 3600.0
 """OpenAI keeps a prefix for 5 to 10 minutes without use, and for an hour at most."""
 
 
 class Revision(NamedTuple):
-    """The first message that is to be decided anew, and why."""
+    """The first message to be decided again, and why."""
 
     first: int
     reason: Literal["cold", "pays"]
@@ -40,31 +39,31 @@ def ttl_seconds(marks: list[bytes]) -> float:
 
 
 def is_cold(turn: RequestContext) -> bool:
-    """Say whether the provider has forgotten the conversation since its last request."""
+    """Return whether the provider's cache has lost the conversation since its last request."""
     idle = time.monotonic() - turn.conversation.used
     return idle > COLD_MARGIN * ttl_seconds(turn.marks)
 
 
 def pays(before: float, after: float, behind: float, turns: int) -> bool:
-    """Say whether writing a text of ``before`` tokens anew as ``after`` costs less in the end.
+    """Return whether replacing a text of ``before`` tokens by one of ``after`` pays in the end.
 
     Now the text and the ``behind`` tokens after it are written instead of read; in each of
-    the ``turns`` expected afterwards, the tokens saved are not read.
+    the ``turns`` expected afterwards, the saved tokens are not read.
     """
     now = WRITE * (after + behind) - READ * (before + behind)
     return now < READ * (before - after) * turns
 
 
 def unfinished(turn: RequestContext) -> list[int]:
-    """Return the messages sent before whose texts a fault kept from their forms."""
+    """Return the sent messages whose texts were left without their form by a fault."""
     sent = turn.conversation.sent[: turn.known]
     return [index for index, item in enumerate(sent) if item.left]
 
 
 def revision(turn: RequestContext, waiting: list[int], forms: dict[int, int]) -> Revision | None:
-    """Return what of the unfinished messages, ``waiting`` (not empty), to decide anew, if any.
+    """Return from which of the unfinished messages ``waiting`` (not empty) to decide again.
 
-    ``forms`` are the characters that their finished forms take, by message.
+    ``forms`` are the lengths of their finished forms in characters, by message. None: from none.
     """
     if is_cold(turn):
         return Revision(waiting[0], "cold")

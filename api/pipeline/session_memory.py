@@ -1,7 +1,7 @@
-"""What this front end remembers of each user, bounded in bytes over all of them.
+"""This front end's memory of each user, limited in bytes over all users.
 
-Everything a request may find without asking Redis hangs off its user's :class:`Session`:
-nothing is shared between users, not even facts of equal messages.
+Everything that a request may use without asking Redis is in its user's :class:`Session`:
+nothing is shared between users, not even what was read of equal messages.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from .message import Message, Seen
 from .split import Split, Trail
 
 _MESSAGE_BYTES = 1200
-"""Measured cost of a remembered message without its texts (facts, plan, dict entries)."""
+"""Measured bytes of a remembered message without its texts (its fields, plan, dict entries)."""
 _TRAILS = 16
-"""Conversations remembered per user: an agent's sub-agents run side by side."""
+"""Conversations remembered per user: several, because an agent's sub-agents run in parallel."""
 
 _TAKEN_BACK = 8
 """Messages that a caller may take back before it counts as another conversation."""
@@ -46,14 +46,14 @@ class Session:
         self.forms[key] = form
 
     def remember_message(self, message: Message) -> None:
-        """Keep a message's facts."""
+        """Keep what was read of a message."""
         self.messages[message.digest] = message
         self.size += _MESSAGE_BYTES
 
     def remember_trail(self, split: Split, seen: list[Seen]) -> None:
         """Keep the body as the newest of its conversation.
 
-        It takes the place of a body whose conversation it goes on with, marks left out.
+        It replaces a body whose conversation it continues, disregarding cache marks.
         """
         if not split.head or not seen:
             return
@@ -65,7 +65,7 @@ class Session:
     def conversation(self, seed: object, chains: list[bytes]) -> Conversation:
         """Return the conversation under ``seed`` that shares most with ``chains``, or a new one.
 
-        It is the newest of this user's from now on; the oldest ones are forgotten.
+        It becomes the most recent of this user's conversations; the oldest are forgotten.
         """
         same = [one for one in self.conversations if one.seed == seed]
         best = max(same, key=lambda one: one.shared_with(chains), default=None)
@@ -73,14 +73,14 @@ class Session:
         if best is None or not shared:
             best = Conversation(seed)
         elif shared < len(chains) and len(best.chains) - shared > min(_TAKEN_BACK, shared):
-            best = best.branch(shared)  # two that only begin alike do not take turns in one place
+            best = best.branch(shared)  # two that only begin alike must not replace each other
         rest = [one for one in self.conversations if one is not best]
         self.conversations = [*rest[-_TRAILS + 1 :], best]
         return best
 
     @property
     def cost(self) -> int:
-        """Bytes this session is charged with."""
+        """Bytes that this session counts for in the memory limit."""
         bodies = sum(len(t.prefix) for t in self.trails)
         return self.size + bodies + sum(one.cost for one in self.conversations)
 
@@ -111,7 +111,7 @@ class Sessions:
         self._total = 0
 
     def of(self, user: str) -> Session:
-        """Return ``user``'s session, the most recently used from now on."""
+        """Return ``user``'s session and make it the most recently used."""
         session = self._sessions.get(user)
         if session is None:
             session = self._sessions[user] = Session(user)
@@ -120,7 +120,7 @@ class Sessions:
         return session
 
     def settle(self, session: Session) -> None:
-        """Account for what ``session`` grew by, and forget where the bound is passed."""
+        """Account for the growth of ``session``; forget sessions beyond the memory limit."""
         self._charge(session)
         while self._total > self._max_bytes and len(self._sessions) > 1:
             self._drop(next(iter(self._sessions)))
@@ -143,7 +143,7 @@ class Sessions:
 
     @property
     def total_bytes(self) -> int:
-        """Bytes all sessions are charged with."""
+        """Bytes that all sessions count for in the memory limit."""
         return self._total
 
     def __len__(self) -> int:

@@ -1,4 +1,4 @@
-"""Step 6, first half: decide what each new message leaves as, in the conversation's order."""
+"""Step 6, first half: decide what each new message is sent as, in the conversation's order."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from .render import render
 _ALL = frozenset({ALL_LEFT})
 _MARKER = "\n[Retrieve original: hash={}]"
 _MARKED_CHARS = 600
-"""Characters that references leave out from which on a marker, of 50, goes with them."""
+"""Characters left out by references from which a marker, of 50 characters, is added to them."""
 _SLICE_SECONDS = 0.005
-"""How long the event loop waits for this before others may go on."""
+"""Seconds of this work after which other requests may run."""
 
 
 async def settle(turn: RequestContext, *, final: bool) -> None:
-    """Decide the messages that the conversation does not know yet.
+    """Decide the messages that the conversation does not have yet.
 
-    Before the forms are there (not ``final``) it ends at the first message that needs one:
-    what folds, and what stays, needs none. ``final`` decides all with the forms there are.
+    Before the forms have arrived (not ``final``) it ends at the first message that needs one;
+    messages that are folded or stay need none. ``final`` decides all with the available forms.
     """
     conversation = turn.conversation
     async with conversation.lock:
@@ -52,7 +52,7 @@ async def settle(turn: RequestContext, *, final: bool) -> None:
 def _decided(
     turn: RequestContext, conversation: Conversation, index: int, final: bool
 ) -> Sent | None:
-    """Return what message ``index`` leaves as; None where a form has to be waited for."""
+    """Return what message ``index`` is sent as; None if it must wait for a form."""
     plan = turn.plans[index]
     unread = bool(turn.messages[index].unread)
     if not plan.candidates:
@@ -83,12 +83,12 @@ def _decided(
 
 
 def _is_marked(turn: RequestContext, folded: Folded) -> bool:
-    """Say whether a marker goes with references: what they leave out can then be had apart, too."""
+    """Return whether references get a marker, by which the text they replace can be retrieved."""
     return turn.options.mode == "ccr" and folded.saved >= _MARKED_CHARS
 
 
 def _foldable(turn: RequestContext, index: int, candidate: Candidate) -> bool:
-    """Say whether a text may refer to earlier ones; a heavy one is not looked into here."""
+    """Return whether a text may refer to earlier ones; heavy texts are not read here."""
     return (
         turn.options.fold
         and candidate.fold
@@ -98,7 +98,7 @@ def _foldable(turn: RequestContext, index: int, candidate: Candidate) -> bool:
 
 
 def _show(turn: RequestContext, conversation: Conversation, index: int) -> None:
-    """Let message ``index`` refer to all that stands before it."""
+    """Let message ``index`` refer to all earlier messages."""
     while conversation.shown < index:
         at = conversation.shown
         facts = turn.messages[at]

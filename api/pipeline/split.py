@@ -1,9 +1,9 @@
 """Step 1: split a request body into raw message slices.
 
-A conversation grows turn by turn, and nearly all of a body was here before. So the last
-bodies of a user are remembered (:class:`Trail`): where a new body starts with the very
-bytes of an old one up to its last message, only what follows is parsed. Either way a
-message is a slice of the body and leaves as the bytes it came in.
+A conversation grows turn by turn, and nearly all of a body was received before. So the last
+bodies of a user are remembered (:class:`Trail`): if a new body starts with the bytes of an old
+one up to its last message, only the rest is parsed. Either way a message is a slice of the body
+and is sent as the same bytes.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from shared.errors import BodyTooComplex, Degraded, InvalidField, MalformedBody
 from .message import Seen
 
 _TOKEN = b'"' + secrets.token_hex(16).encode() + b'"'
-"""Stands for the remembered messages while the rest is parsed; no caller can guess it."""
+"""Replaces the remembered messages while the rest is parsed; no caller can guess it."""
 
 MAX_MESSAGES = 20_000
-"""More are not looked at: no model reads a conversation of as many, and each is remembered."""
+"""Most messages that are read: each is remembered, and no model reads that many."""
 _FIELD_BYTES = 64 * 1024
-"""What an option or the model's name may take; none needs a hundredth of it."""
+"""Most bytes of an option or the model's name; none needs a hundredth of it."""
 _PLACES_TRIED = 4
 _RETRIEVAL_TOOL = b'headroom_retrieve"'
-"""How the name of headroom's tool ends, also where an MCP client put its server before it."""
+"""The end of the name of headroom's tool, before which an MCP client may put its server's name."""
 _SPACE = b" \t\r\n,"
 
 
 class _Unopened(msgspec.Struct, forbid_unknown_fields=False):
-    """A request body with nothing of it turned into objects yet: that may cost a lot."""
+    """A request body whose values are not decoded yet, because decoding may be expensive."""
 
     messages: msgspec.Raw = msgspec.Raw(b"")
     input: msgspec.Raw = msgspec.Raw(b"")
@@ -60,16 +60,16 @@ class _Unopened(msgspec.Struct, forbid_unknown_fields=False):
 
     @property
     def items(self) -> bytes:
-        """The conversation's array, as it came."""
+        """The conversation's array as received."""
         return bytes(self.input if self.array == "input" else self.messages)
 
 
 @dataclass(slots=True)
 class Envelope:
-    """What stands beside the messages. Absent options are ``UNSET``.
+    """The fields besides the messages. Absent options are ``UNSET``.
 
-    ``array`` is the field that held the conversation. ``redeems`` says whether a tool that
-    retrieves originals is among the request's, None where it names no tools.
+    ``array`` is the field with the conversation. ``redeems`` says whether one of the request's
+    tools retrieves originals; None if the request has no tools.
     """
 
     model: Any = None
@@ -94,7 +94,7 @@ _FIELDS = tuple(f.name for f in fields(Envelope) if f.name not in ("array", "red
 
 @dataclass(slots=True)
 class Trail:
-    """One conversation's last body: its bytes up to the last message's end, and what was seen.
+    """One conversation's last body: its bytes up to the last message's end, and what was read.
 
     ``head`` is the length up to and including the array's ``[``.
     """
@@ -107,8 +107,8 @@ class Trail:
     def shared_with(self, body: bytes) -> Trail | None:
         """Return the part of this trail that ``body`` starts with, in whole messages.
 
-        A client that marks its newest message for the provider's cache takes that mark off in
-        the next turn, so a body rarely starts with the whole of the last one.
+        A client that marks its newest message for the provider's cache removes that mark in the
+        next turn, so a body rarely starts with all of the previous one.
         """
         if body.startswith(self.prefix):
             return self
@@ -131,10 +131,10 @@ class Trail:
 
 @dataclass(slots=True)
 class Split:
-    """A body taken apart. ``spans[i]`` are message i's offsets into ``body``.
+    """A split body. ``spans[i]`` are message i's offsets into ``body``.
 
-    ``known`` is what was seen of the first messages, from the trail that matched. ``rest``
-    are the raw bytes of the others. ``head`` is 0 where the body cannot start a trail.
+    ``known`` is what was read of the first messages, from the trail that matched. ``rest`` are the
+    raw bytes of the others. ``head`` is 0 if the body cannot start a trail.
     """
 
     body: bytes
@@ -147,7 +147,7 @@ class Split:
 
 _unopened = msgspec.json.Decoder(_Unopened)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises on bytes it cannot read; the standard library may still read them."""
+"""Errors of msgspec on bytes that it cannot read; the standard library may still read them."""
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -171,9 +171,9 @@ def split(body: bytes, trails: Sequence[Trail]) -> Split:
 
 
 def follow(body: bytes, trails: Sequence[Trail], news: int | None = None) -> Split | None:
-    """Split a body that goes on where a trail ended; None where none does.
+    """Split a body that continues a trail; None if it continues none.
 
-    With ``news``, only where at most that many bytes follow the trail.
+    With ``news``, only if at most that many bytes follow the trail.
     """
     shared = [found for trail in trails if (found := trail.shared_with(body)) is not None]
     for trail in sorted(shared, key=lambda t: len(t.prefix), reverse=True):
@@ -186,12 +186,12 @@ def follow(body: bytes, trails: Sequence[Trail], news: int | None = None) -> Spl
 
 
 def leave(body: bytes) -> Split:
-    """Take ``body`` as it is, for an answer that changes nothing: its messages as one slice.
+    """Split ``body`` into one slice with all its messages, for an answer that changes nothing.
 
-    The cost is one look at each byte, whatever the body holds.
+    Each byte is read once, whatever the body contains.
 
     Raises:
-        BodyTooComplex: not even that can be had.
+        BodyTooComplex: the body is too complex even for that.
         InvalidField: ``messages`` is missing or not a list.
     """
     try:
@@ -208,7 +208,7 @@ def leave(body: bytes) -> Split:
 
 
 def _open(unopened: _Unopened) -> Envelope:
-    """Decode what stands beside the messages."""
+    """Decode the fields besides the messages."""
     found = Envelope(array=unopened.array)
     if unopened.tools:
         found.redeems = _RETRIEVAL_TOOL in bytes(unopened.tools)
@@ -234,7 +234,7 @@ def _bounded(count: int) -> None:
 
 
 def _continue(body: bytes, trail: Trail) -> Split | None:
-    """Parse only what follows the trail; None where the rest does not fit it."""
+    """Parse only the bytes after the trail; None if they do not continue it."""
     end = len(trail.prefix)
     short = body[: trail.head] + _TOKEN + body[end:]
     try:
@@ -261,9 +261,10 @@ def _whole(body: bytes, messages: bytes, envelope: Envelope) -> Split:
 
 
 def _place(body: bytes, raw: bytes) -> int:
-    """Return where the messages' array stands; another field may hold the same bytes.
+    """Return the offset of the messages' array; another field may hold the same bytes.
 
-    A wrong place holds the same bytes and only costs the next turn its trail, so few are tried.
+    A wrong offset has the same bytes and only prevents a trail for the next turn, so few are
+    tried.
     """
     start = body.find(raw)
     for _ in range(_PLACES_TRIED):
@@ -292,9 +293,9 @@ def _walk(body: bytes, position: int, items: list[bytes]) -> list[tuple[int, int
 
 
 def _lenient(body: bytes) -> Split:
-    """Take a body that only the standard library reads: lone surrogates, NaN, 1e400.
+    """Split a body that only the standard library reads: lone surrogates, NaN, 1e400.
 
-    It is rare, so its messages are simply written again, value for value.
+    Such bodies are rare, so their messages are written again, value for value.
     """
     try:
         parsed = json.loads(body)

@@ -1,4 +1,4 @@
-"""The way one request took, for whoever asks to see it: stage by stage, text by text."""
+"""The trace of one request, made on demand: its stages, and what happened to each text."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 @dataclass(slots=True)
 class Trace:
-    """What is noted of a request while it is worked on; without one nothing is noted.
+    """The record of a request while it is processed.
 
-    ``stages`` are milliseconds, ``unknown`` the block keys this process had no form of,
-    ``messages`` what :func:`api.pipeline.trace_report.observe` saw of each message.
+    ``stages`` are milliseconds, ``unknown`` the block keys without a form in this process,
+    ``messages`` the reports of :func:`api.pipeline.trace_report.observe` on each message.
     """
 
     stages: dict[str, float] = field(default_factory=dict)
@@ -21,7 +21,7 @@ class Trace:
     _since: float = field(default_factory=time.perf_counter)
 
     def mark(self, stage: str, ended: float | None = None) -> None:
-        """Note that ``stage`` ended, now if not said: it took the time since the last one did."""
+        """Record that ``stage`` ended, by default now; it took the time since the last stage."""
         now = time.perf_counter() if ended is None else ended
         self.stages[stage] = (now - self._since) * 1000
         self._since = now

@@ -1,4 +1,4 @@
-"""What became of each text of a traced request, and why: detector, pool, cache, engine."""
+"""Reports the result of each text of a traced request, and why: detector, pool, cache, engine."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _KEPT = ("protected", "excluded", "verbatim")
 
 
 def observe(trace: Trace, turn: RequestContext, sent: Sequence[Sent]) -> None:
-    """Write into ``trace`` what the request's messages leave as.
+    """Write into ``trace`` what the request's messages are sent as.
 
-    A block's ``source`` says where its form is from: ``front_end`` (known to this process),
-    ``session_cache`` (Redis), ``engine`` (made now), ``conversation`` (it refers to earlier
-    text), or None: it stayed as it came.
+    A block's ``source`` says where its form is from: ``front_end`` (this process's memory),
+    ``session_cache`` (Redis), ``engine`` (computed now), ``conversation`` (it refers to earlier
+    text), or None if the text is unchanged.
     """
     name = turn.counter.id
     trace.messages = [
@@ -49,7 +49,7 @@ def _plan(turn: RequestContext, index: int) -> Plan:
 
 
 def _kept_because(item: Sent) -> list[str]:
-    """Return the rules that kept parts of a message as they came, in headroom's words."""
+    """Return the rules that kept parts of a message unchanged, by headroom's names."""
     return [t for t in item.transforms if any(word in t for word in _KEPT)]
 
 
@@ -89,7 +89,7 @@ def _reading(
     form: Form | None,
     change: Change | None,
 ) -> dict[str, Any]:
-    """Return what the text was taken for and its tokens; a heavy text is not looked at again."""
+    """Return the text's detected kind and its tokens; a heavy text is not read again."""
     found = turn.detections.get(candidate.key)
     before = after = content = None
     if turn.messages[index].size <= HEAVY_MESSAGE_BYTES:
