@@ -4,7 +4,7 @@ VENV ?= .venv
 PORT ?= 8788
 BIN := $(VENV)/bin
 
-.PHONY: run test coverage lint audit changelog bench bill chaos clean
+.PHONY: run test coverage lint audit changelog bench bill fidelity chaos clean
 
 run: $(VENV)/.run
 	$(BIN)/python -P -m deploy.run $(if $(ONCE),--once --port 0,--port $(PORT))
@@ -49,6 +49,11 @@ bench: $(VENV)/.bench
 # where npm is at hand. ARGS="--generated --no-peers" is the short way.
 bill: $(VENV)/.bench
 	$(BIN)/python -P -m loadtest.bill $(ARGS)
+
+# What a reader still has of tool results, and what a check of each costs: docs/fidelity.md. Fails
+# where something that must be seen is hidden, lost or made up. ARGS=--no-page leaves the page.
+fidelity: $(VENV)/.bench
+	$(BIN)/python -P -m loadtest.fidelity $(ARGS)
 
 # Every fault it promises to stand, under load: about eight minutes. ARGS="--list" names them.
 chaos: $(VENV)/.test

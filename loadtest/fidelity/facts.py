@@ -1,0 +1,60 @@
+"""What a text says that a reader may be asked for, and whether another text still says it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+KINDS = ("identifiers", "numbers", "paths", "error lines", "headings", "negations")
+_MOST = 150
+"""Facts of one kind taken from one text: the first ones, then evenly spread."""
+_PATTERNS = {
+    "identifiers": re.compile(r"\b(?:[A-Za-z]+_\w+|[a-z]+[A-Z]\w+)"),
+    "numbers": re.compile(r"(?<![\w.])\d[\d.:,]*\d\b|(?<![\w.])\d\b"),
+    "paths": re.compile(r"(?<![\w.])(?:[\w.-]*/)+[\w.-]*\w"),
+    "error lines": re.compile(
+        r"(?im)^.*\b(?:error|failed|fatal|panic\w*|refused|denied|killed|\w+(?:Error|Exception))\b.*$"
+    ),
+    "headings": re.compile(r"(?m)^#{1,6} .+$"),
+    "negations": re.compile(
+        r"\b(?:not|never|cannot|unless|nobody|without)[ \t]+(?:\w+[ \t]+){0,2}\w+", re.I
+    ),
+}
+_MEMBER = re.compile(r'("[^"]+") ?: ?(.+?),?')
+"""A member of an object, on a line of its own: a table has its key above and its value below."""
+ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+
+
+def facts_of(text: str) -> dict[str, list[str]]:
+    """Return the facts of ``text`` by kind, each once."""
+    plain = ANSI.sub("", text)
+    found = {}
+    for kind, pattern in _PATTERNS.items():
+        every = list(dict.fromkeys(match[0].strip() for match in pattern.finditer(plain)))
+        step = max(1, len(every) // _MOST)
+        found[kind] = every[::step][:_MOST]
+    return found
+
+
+class Shown:
+    """A text as a reader has it, ready to be asked for facts."""
+
+    def __init__(self, text: str) -> None:
+        self.text = ANSI.sub("", text)
+        self._spaced = " ".join(self.text.split())
+
+    def says(self, fact: str) -> bool:
+        """Say whether ``fact`` is there, whole or with its beginning said once above it."""
+        fact = fact.rstrip()
+        if fact in self.text or " ".join(fact.split()) in self._spaced:
+            return True
+        member = _MEMBER.fullmatch(fact)
+        if member is not None and member[1] in self.text and member[2] in self.text:
+            return True
+        return any(tail in self.text and head in self.text for head, tail in _cuts(fact))
+
+
+def _cuts(fact: str) -> Iterator[tuple[str, str]]:
+    for place, sign in enumerate(fact):
+        if sign in ":/\\-" and 0 < place < len(fact) - 1:
+            yield fact[:place], fact[place + 1 :]
