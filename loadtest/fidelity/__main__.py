@@ -23,6 +23,7 @@ from loadtest.bench.servers import Servers
 # The page's place for what was measured is written as the bill's is.
 from loadtest.bill.report import write
 
+from .harness import HARNESSES
 from .judge import Judged, judge
 from .logs import LOGS
 from .programs import PROGRAMS
@@ -37,7 +38,7 @@ _DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE, PLOT = _DOCS / "fidelity.md", _DOCS / "fidelity" / "facts.svg"
 _SIZES = (60, 400, 1500)
 """Lines of a sample, about."""
-MAKERS = (*LOGS, *TABLES, *RUNS, *PROGRAMS)
+MAKERS = (*LOGS, *HARNESSES, *TABLES, *RUNS, *PROGRAMS)
 
 
 def samples(seeds: int) -> list[Sample]:

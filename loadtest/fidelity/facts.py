@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 KINDS = ("identifiers", "numbers", "paths", "error lines", "headings", "negations")
-_MOST = 150
+_MOST = 60
 """Facts of one kind taken from one text: the first ones, then evenly spread."""
 _PATTERNS = {
     "identifiers": re.compile(r"\b(?:[A-Za-z]+_\w+|[a-z]+[A-Z]\w+)"),

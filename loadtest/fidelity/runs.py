@@ -1,4 +1,4 @@
-"""Test runs, linters, traces, JSON and what harnesses wrap around them."""
+"""Test runs, linters, traces, JSON and data."""
 
 from __future__ import annotations
 
@@ -139,16 +139,6 @@ def nested(pick: random.Random, size: int) -> Sample:
     return Sample("JSON with equal keys", "json", "http --json GET http://api/x", text, ("1e400",))
 
 
-def envelope(pick: random.Random, size: int) -> Sample:
-    """Return what Codex wraps around a failed command's log."""
-    lines = [f"2026-05-04 {clock(n)} INFO copied {name(pick)} {n}" for n in range(size)]
-    head = (
-        f"Exit code: {pick.randrange(1, 99)}\nWall time: {pick.randrange(90)}.4 seconds\nOutput:\n"
-    )
-    return Sample("harness envelope", "log", "./copy.sh", head + "\n".join(lines),
-                  (*head.strip().split("\n"), *ends(lines)))  # fmt: skip
-
-
 def data(pick: random.Random, size: int) -> Sample:
     """Return base64 in lines."""
     raw = base64.encodebytes(pick.randbytes(size * 57)).decode().rstrip()
@@ -163,5 +153,5 @@ def unicode(pick: random.Random, size: int) -> Sample:
 
 
 RUNS: tuple[Maker, ...] = (
-    pytest, vitest, gotest, cargotest, tsc, eslint, traces, rows, nested, envelope, data, unicode,
+    pytest, vitest, gotest, cargotest, tsc, eslint, traces, rows, nested, data, unicode,
 )  # fmt: skip
