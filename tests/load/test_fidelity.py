@@ -39,7 +39,7 @@ def test_judge_finds_facts_in_sight_behind_marker_and_lost() -> None:
     [
         (SAMPLE.text.replace(SAMPLE.must[0], ""), "what must be seen"),
         (_shown(LINES[3].replace("INFO", "WARN")), "no line is made up"),
-        (SAMPLE.text.replace(LINES[40] + "\n", ""), "no fact is lost"),
+        ("\n".join(x for n, x in enumerate(LINES) if n % 2 or x in SAMPLE.must), "no fact is lost"),
     ],
 )
 def test_each_damage_breaks_its_promise(result: str, promise: str) -> None:
