@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import time
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,7 +17,6 @@ from .block import CONTROLS, GatewayRequest, provider_of_model
 
 REDRIVE = "redrive"
 RELAY_USAGE = "relay_usage"
-_CLOCK_CHARS = 12
 
 
 class FirstHalf(NamedTuple):
@@ -43,7 +41,7 @@ class RequestHalf:
         The tool is offered from an agent's first request on, or where a marker is: it stands
         before the messages, so offering it later would make the provider read all of them anew.
         """
-        turn_id = _new_id()
+        turn_id = secrets.token_hex(16)
         sent = _provider_body(request, result)
         armed = (
             request.redrives and result.mode == "ccr" and (bool(result.hashes) or request.has_tools)
@@ -67,19 +65,6 @@ class RequestHalf:
                 fields = _fields(request, sent, turn_id, ())
                 return FirstHalf(fields, degraded=(error.reason,))
         return FirstHalf(_fields(request, body, turn_id, obligations), transforms)
-
-
-def age_of(turn_id: str) -> float | None:
-    """Return how many seconds ago a turn of this id was opened; None where it is no such id."""
-    try:
-        return time.time() - int(turn_id[:_CLOCK_CHARS], 16) / 1000
-    except ValueError:
-        return None
-
-
-def _new_id() -> str:
-    """Return an id that tells when it was made, so that one who comes too late can be told so."""
-    return f"{int(time.time() * 1000):0{_CLOCK_CHARS}x}{secrets.token_hex(10)}"
 
 
 def _is_left(result: CompressionResult) -> bool:

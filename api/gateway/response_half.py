@@ -24,7 +24,7 @@ from ..provider.protocol import Turn as Said
 from ..provider.usage import add_usage
 from ..runtime.turn_store import AnsweredRound, Kept, Turn, TurnStore
 from .block import SHAPES
-from .request_half import REDRIVE, age_of
+from .request_half import REDRIVE
 
 Retrieve = Callable[[Retrieval], Awaitable[ToolResult]]
 """Has the result of a retrieval call, or one that says why there is none."""
@@ -101,10 +101,10 @@ class ResponseHalf:
         raise Conflict(f"turn {turn_id} is being taken on by another answer")
 
     def _gone(self, turn_id: str) -> str:
-        age = age_of(turn_id)
-        if age is not None and age > self._ttl:
-            return f"the turn has expired: it was kept for {self._ttl} s after its last request"
-        return "this user has no pending turn of this id"
+        return (
+            f"this user has no turn {turn_id}, or it expired: a turn is kept for {self._ttl} s "
+            "after its last request"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from pydantic import AliasChoices
+from setuptools import find_packages
 
 from deploy.check import check_farm
 from deploy.cli import parse
@@ -241,10 +242,11 @@ def test_readme_lists_exactly_the_settings() -> None:
 
 
 def test_wheel_holds_every_package() -> None:
-    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    packed = find_packages(str(ROOT), include=project["packages"]["find"]["include"])
     found = {
         ".".join(path.parent.relative_to(ROOT).parts)
         for top in ("api", "workers", "shared", "deploy", "loadtest")
         for path in (ROOT / top).rglob("*.py")
     }
-    assert set(listed) == found
+    assert set(packed) == found

@@ -9,6 +9,7 @@ SOURCES = Path(__file__).parents[2]
 SHOWN = {
     "api/accounting": "when a request was, as its report shows it",
     "api/pipeline/dispatch.py": "when a job was made, as RQ's tools show it",
+    "api/runtime/policy.py": "since when a policy is in force, as /readyz shows it",
     "shared/bypass.py": "since when the switch is on, as its message shows it",
 }
 """Who may: what they read is shown, and never compared with what another machine wrote."""
