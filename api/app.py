@@ -50,7 +50,9 @@ from .pipeline.dispatch import Dispatcher
 from .proxy.client import UpstreamClient
 from .proxy.outgoing import Preparation
 from .proxy.resource import Proxy
+from .proxy.retrieval import Retrievals
 from .runtime.bypass import BypassSwitch
+from .runtime.exchange_store import ExchangeStore
 from .runtime.policy import PolicySource
 from .runtime.quotas import Quotas
 from .runtime.redis_guard import RedisGuard
@@ -149,8 +151,10 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     app.add_route("/metrics", MetricsResource(metrics))
     app.add_route("/pricing", PricingResource(prices))
     app.add_route("/openapi.json", OpenApiResource(settings))
-    preparation = Preparation(settings, compressor, book)
-    proxy = Proxy(settings, client, preparation, ledger, prices)
+    exchanges = ExchangeStore(settings, state)
+    preparation = Preparation(settings, compressor, exchanges, book)
+    retrievals = Retrievals(settings, users, exchanges, ledger)
+    proxy = Proxy(settings, client, preparation, retrievals, ledger, prices)
     app.add_sink(proxy.serve, r"/v1/")
     app.add_sink(proxy.serve, r"/(responses|chat/completions)$")
     dashboard = DashboardResource(settings)

@@ -23,6 +23,8 @@ SENT_MAX = 4096
 """Most requests remembered for a conversation: a provider's cache does not outlive more."""
 TURNS_MAX = 1000
 """Turns of a user that wait for their second half; the oldest are dropped first."""
+EXCHANGES = 32
+"""Exchanges kept of a session; the oldest are dropped first."""
 LEFT_MAX = 10_000
 """Most messages remembered per user that have a text left verbatim because of a fault."""
 TOMBSTONE_TTL_SECONDS = 7 * 86_400
@@ -106,6 +108,15 @@ def original(tag: str, digest: str) -> str:
 def reads(tag: str, digest: str) -> str:
     """String, how often that original was retrieved."""
     return f"{PREFIX}:{{u:{tag}}}:reads:{digest}"
+
+
+def exchanges(tag: str, session: str) -> str:
+    """List, what was retrieved inside the turns of one session that passes the proxy.
+
+    An empty item says only that the session was offered the retrieval tool.
+    """
+    name = blake2b(session.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+    return f"{PREFIX}:{{u:{tag}}}:exchanges:{name}"
 
 
 def session(tag: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import falcon.asgi
@@ -10,23 +9,16 @@ import msgspec
 
 from shared import keys
 from shared.deadline import Deadline
-from shared.errors import (
-    Degraded,
-    Expired,
-    InvalidField,
-    NotRetrievable,
-    Unavailable,
-    UnknownHash,
-)
+from shared.errors import InvalidField, NotRetrievable, Unavailable, UnknownHash
 from shared.settings import Settings
 
 from ..accounting.ledger import Ledger
 from ..accounting.usage_record import retrieved
 from ..http.request import read_json, sandbox_of, user_of
 from ..provider.protocol import Retrieval, ToolResult
+from ..runtime.retrieve import find_original
 from ..runtime.user_store import UserStore
 
-_HASH = re.compile("[a-f0-9]{12,24}")
 BODY_BYTES = 65_536
 
 
@@ -62,20 +54,8 @@ class Originals:
             Unavailable: Redis is unavailable.
         """
         deadline = Deadline.after(self._settings.deadline_ms / 1000)
-        user, digest = keys.user_tag(name), digest.lower()
-        kept = self._settings.ccr_ttl_seconds
-        unknown = f"unknown: this user has no original under this hash (originals live {kept} s)"
-        if not _HASH.fullmatch(digest):
-            raise UnknownHash(unknown)
-        try:
-            found = await self._state.retrieve(user, digest, deadline)
-            if found is None and await self._state.was_kept(user, digest, deadline):
-                raise Expired(f"expired: kept {kept} s after the last answer that named it")
-        except Degraded:
-            raise Unavailable("originals cannot be read at the moment") from None
-        if found is None:
-            raise UnknownHash(unknown)
-        original, count = found
+        tag = keys.user_tag(name)
+        original, count = await find_original(self._state, self._settings, tag, digest, deadline)
         return {
             "hash": original.hash,
             "original_content": original.content,

@@ -73,7 +73,8 @@ class Exchange(msgspec.Struct, frozen=True):
     ``at`` is how many items the client's request had, which is where its later requests have the
     answer; one that has moved is found if it has a unique mark. ``mixed`` says that the last round
     also has calls of the client. ``answer`` are the marks of the turn's last answer
-    (:meth:`Provider.marks`), ``id`` is that answer's.
+    (:meth:`Provider.marks`). ``id`` is the first answer's, which the client knows the turn by, and
+    ``last_id`` the last one's, which the provider knows its end by.
     """
 
     at: int
@@ -81,6 +82,7 @@ class Exchange(msgspec.Struct, frozen=True):
     mixed: bool
     answer: tuple[str, ...]
     id: str = ""
+    last_id: str = ""
 
     def places(self, count: int) -> list[int]:
         """Return where to look for the answer among ``count`` items: its own place first."""

@@ -107,10 +107,12 @@ class Responses:
         return request.replaced(fields)
 
     def merge(self, answer: bytes, turns: Sequence[Turn]) -> bytes:
-        """Return the last ``answer`` as the client gets it."""
+        """Return the last ``answer`` as the client gets it, under the first one's id."""
         turn = self.read(answer)
         shown = [raw for said in [*turns, turn] for raw in _shown(said.said)]
         fields = {"output": b"[" + b",".join(shown) + b"]"}
+        if turns:
+            fields["id"] = _encode(turns[0].id)
         if turn.usage is not None and turns:
             fields["usage"] = _encode(add_usage([t.usage for t in [*turns, turn]]))
         return Body(answer).replaced(fields)
@@ -126,17 +128,20 @@ class Responses:
             return body
         items = request.items("input")
         before = request.get("previous_response_id")
+        fields: dict[str, bytes] = {}
         changed = False
         for exchange in in_place_order(exchanges):
-            if exchange.mixed and before is not None and exchange.id == before:
-                items, changed = [*_results(exchange.rounds[-1].results), *items], True
+            if before is not None and exchange.id == before:
+                fields["previous_response_id"] = _encode(exchange.last_id)
+                if exchange.mixed:
+                    items, changed = [*_results(exchange.rounds[-1].results), *items], True
                 continue
             put = _put_back(items, exchange, request)
             if put is not None:
                 items, changed = put, True
-        if not changed:
-            return body
-        return request.replaced({"input": b"[" + b",".join(items) + b"]"})
+        if changed:
+            fields["input"] = b"[" + b",".join(items) + b"]"
+        return request.replaced(fields) if fields else body
 
 
 def _read_item(raw: bytes) -> _Item:

@@ -7,7 +7,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from .body import Body
+from .body import Body, Unreadable
 
 HEADERS = ("x-headroom-session-id", "x-claude-code-session-id", "session-id")
 _NAME_CHARS = 256
@@ -30,6 +30,22 @@ def session_of(header: Callable[[str], str | None], body: Body) -> str:
     metadata = body.get("metadata")
     user = metadata.get("user_id") if isinstance(metadata, dict) else None
     return _bounded(_session_in(user)) if isinstance(user, str) else ""
+
+
+def first_words(body: Body, array: str) -> str:
+    """Return what tells a conversation whose client names no session: its first item's text.
+
+    Cache marks, which move from turn to turn, are left out.
+    """
+    try:
+        items = body.items(array)
+        first = msgspec.json.decode(items[0]) if items else None
+    except (Unreadable, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    content = first.get("content") if isinstance(first, dict) else None
+    if isinstance(content, list):
+        content = [part.get("text") if isinstance(part, dict) else part for part in content]
+    return "first:" + blake2b(msgspec.json.encode(content), digest_size=16).hexdigest()
 
 
 def _session_in(user: str) -> str:

@@ -8,6 +8,7 @@ is read from the environment: only the configured addresses are asked.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import AsyncIterator
 
@@ -20,6 +21,8 @@ from .errors import UpstreamFailed
 from .headers import Headers
 
 _KEEPALIVE_SECONDS = 30.0
+_END_SECONDS = 0.5
+"""For the end of an answer whose last event has come."""
 _HEADER_BYTES = 64 * 1024
 _SKIPPED = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 """Headers that aiohttp would add where the client sent none."""
@@ -38,6 +41,11 @@ class UpstreamAnswer:
         """Return a header's value, empty where it is absent."""
         return self._response.headers.get(name, "")
 
+    @property
+    def is_stream(self) -> bool:
+        """Whether the body is server-sent events."""
+        return self.header("content-type").startswith("text/event-stream")
+
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body as it comes.
 
@@ -52,21 +60,12 @@ class UpstreamAnswer:
         except (aiohttp.ClientError, OSError):
             raise UpstreamFailed(502, "upstream_cut", "the provider's answer broke off") from None
 
-    async def read(self, limit: int) -> bytes:
-        """Return the whole body.
-
-        Raises:
-            UpstreamFailed: as :meth:`chunks`, or it is over ``limit`` bytes.
-        """
-        pieces, size = [], 0
-        async for chunk in self.chunks():
-            size += len(chunk)
-            if size > limit:
-                raise UpstreamFailed(
-                    502, "upstream_too_large", "the provider's answer is too large"
-                )
-            pieces.append(chunk)
-        return b"".join(pieces)
+    async def finish(self) -> None:
+        """Give the connection back for other requests, where the end of the answer is near."""
+        with contextlib.suppress(TimeoutError, aiohttp.ClientError):
+            async with asyncio.timeout(_END_SECONDS):
+                await self._response.content.wait_eof()
+        self._response.release()
 
     def close(self) -> None:
         """End the answer; a connection whose answer was not read to its end is closed."""

@@ -10,31 +10,44 @@ import falcon.asgi
 import structlog
 
 from shared import keys, logs
+from shared.deadline import Deadline
 from shared.errors import RequestError
 from shared.settings import Settings
 from shared.tracing import tracer
 
 from ..accounting.answer_book import AnswerBook
 from ..accounting.usage_record import AnsweredRequest
-from ..http.request import deadline_of, trace_of, user_of
+from ..http.request import BodyLease, deadline_of, trace_of, user_of
 from ..pipeline.compressor import Compressor
 from ..pipeline.dispatch import Origin
 from ..pipeline.result import CompressionResult
 from ..provider.body import Body, Unreadable
+from ..provider.exchange import unpack
 from ..provider.protocol import Provider
-from ..provider.session import session_of
+from ..provider.session import first_words, session_of
+from ..runtime.exchange_store import ExchangeStore
 
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """What goes to the provider. ``result`` is None where the body could not be read."""
+    """What goes to the provider.
+
+    ``result`` is None where the body could not be read. ``serves`` says whether the request offers
+    the farm's retrieval tool, so that its calls are answered here; ``session`` and ``items`` (the
+    client's own messages or items) tell where what was retrieved belongs.
+    """
 
     body: bytes
-    stream: bool
     result: CompressionResult | None = None
+    serves: bool = False
     session: str = ""
+
+    @property
+    def items(self) -> int:
+        """How many messages or items the client sent."""
+        return self.result.messages if self.result is not None else 0
 
     @property
     def headers(self) -> list[tuple[str, str]]:
@@ -51,65 +64,108 @@ class Outgoing:
 class Preparation:
     """Compresses what clients send, by the same pipeline as ``/v1/compress``."""
 
-    def __init__(self, settings: Settings, compressor: Compressor, book: AnswerBook) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        compressor: Compressor,
+        exchanges: ExchangeStore,
+        book: AnswerBook,
+    ) -> None:
         self._settings = settings
         self._compressor = compressor
+        self._exchanges = exchanges
         self._book = book
 
     async def prepare(
-        self, req: falcon.asgi.Request, shape: Provider, raw: bytes, *, counted: bool
+        self,
+        req: falcon.asgi.Request,
+        shape: Provider,
+        raw: bytes,
+        lease: BodyLease,
+        *,
+        counted: bool,
     ) -> Outgoing:
         """Return the request for the provider; whatever fails, that is the original.
 
-        ``counted``: the request goes to the books.
+        ``lease`` is the body's; ``counted``: the request goes to the books.
         """
+        deadline = deadline_of(req, self._settings)
+        bypass = (req.get_header("x-headroom-bypass") or "").lower() == "true"
         try:
             body = Body(raw)
-            redeems = shape.offers(raw)
+            offers = shape.offers(raw)
+            serves = not (offers or bypass) and shape.can_offer(raw)
         except Unreadable:
-            return Outgoing(raw, stream=b'"stream"' in raw)
-        stream = body.field("stream") == b"true"
+            return Outgoing(raw)
         session = session_of(req.get_header, body)
+        conversation = session or first_words(body, shape.array)
+        tag = keys.user_tag(user_of(req))
+        recalled = asyncio.create_task(
+            self._exchanges.recall(tag, conversation, deadline) if serves else _nothing()
+        )
         # A client that leaves ends its request, not its usage record.
         task = asyncio.create_task(
-            self._compress(req, raw, redeems, session, counted=counted), name="prepare"
+            self._compress(
+                req,
+                raw,
+                deadline,
+                session,
+                counted=counted,
+                bypass=bypass,
+                redeems=offers or serves,
+            ),
+            name="prepare",
         )
+        lease.held_by(task)
         try:
             result = await asyncio.shield(task)
-        except RequestError:  # the provider says what is wrong with it
-            return Outgoing(raw, stream)
+            if result.behind is not None:
+                lease.held_by(result.behind)
+            known = await recalled
+            if result.array != shape.array:
+                return Outgoing(raw)
+            sent = raw
+            if result.changed:
+                sent = body.replaced({shape.array: b"[" + b",".join(result.pieces) + b"]"})
+            if serves and known:
+                sent = shape.put_back(sent, unpack(known))
+            serves = serves and bool(result.hashes or known)
+            if serves:
+                sent = shape.offer(sent)
+                if not known:
+                    self._exchanges.note_offered(tag, conversation)
+        except (RequestError, Unreadable):  # the provider says what is wrong with it
+            return Outgoing(raw)
         except Exception as error:  # a defect of ours must not cost a user the answer
             _log.error("prepare_failed", error=type(error).__name__, at=logs.frames(error))
-            return Outgoing(raw, stream)
-        if result.array != shape.array:
-            return Outgoing(raw, stream)
-        sent = raw
-        if result.changed:
-            sent = body.replaced({shape.array: b"[" + b",".join(result.pieces) + b"]"})
-        return Outgoing(sent, stream, result, session)
+            return Outgoing(raw)
+        finally:
+            recalled.cancel()
+        return Outgoing(sent, result, serves, conversation)
 
     async def _compress(
         self,
         req: falcon.asgi.Request,
         raw: bytes,
-        redeems: bool,
+        deadline: Deadline,
         session: str,
         *,
         counted: bool,
+        bypass: bool,
+        redeems: bool,
     ) -> CompressionResult:
         started = time.perf_counter()
         user, request_id = user_of(req), req.context.request_id
         with tracer.span("proxy", trace_of(req), request_id=request_id) as trace:
+            origin = Origin(request_id, trace, keys.user_tag(keys.tenant_of(user)))
             result = await self._compressor.compress(
-                user,
-                raw,
-                deadline_of(req, self._settings),
-                Origin(request_id, trace, keys.user_tag(keys.tenant_of(user))),
-                bypass=(req.get_header("x-headroom-bypass") or "").lower() == "true",
-                redeems=redeems,
-                session=session,
+                user, raw, deadline, origin, bypass=bypass, redeems=redeems, session=session
             )
         if counted:
             request = AnsweredRequest(request_id, user, time.perf_counter() - started)
             self._book.record(request, result)
         return result
+
+
+async def _nothing() -> list[bytes]:
+    return []

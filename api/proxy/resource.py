@@ -21,13 +21,14 @@ from ..accounting.usage_record import measured
 from ..http.auth import TOKEN_PATH
 from ..http.content_encoding import decoder_for
 from ..http.request import AnswerCut, Intake, at_end, user_of
-from ..provider.protocol import Provider
-from ..provider.tap import UsageTap
 from .client import UpstreamAnswer, UpstreamClient
 from .errors import ProviderName, UpstreamFailed, error_body
 from .headers import Headers, to_client, to_upstream
 from .outgoing import Outgoing, Preparation
 from .presence import Presence
+from .relay import Relay
+from .retrieval import Retrievals
+from .shapes import Shape
 from .targets import COUNT_TOKENS, Route, Routes, is_ours
 
 _log = structlog.get_logger(__name__)
@@ -41,6 +42,7 @@ class Proxy:
         settings: Settings,
         client: UpstreamClient,
         preparation: Preparation,
+        retrievals: Retrievals,
         ledger: Ledger,
         prices: Prices,
     ) -> None:
@@ -48,6 +50,7 @@ class Proxy:
         self._intake = Intake(settings)
         self._client = client
         self._preparation = preparation
+        self._retrievals = retrievals
         self._ledger = ledger
         self._prices = prices
 
@@ -88,42 +91,54 @@ class Proxy:
         answer = await self._client.send(req.method, route.url, headers, body)
         at_end(req, answer.close)
         presence = Presence(req) if req.context.arrival.whole or body is None else None
-        _answer(resp, answer, [], _relay(answer, presence, None))
+        _answer(resp, answer, [], _passed(answer, presence))
 
     async def _call_model(
-        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, route: Route, shape: Provider
+        self, req: falcon.asgi.Request, resp: falcon.asgi.Response, route: Route, shape: Shape
     ) -> None:
         started = time.perf_counter()
-        raw, _ = await self._intake.body(req)
+        raw, lease = await self._intake.body(req)
         presence = Presence(req)
         counts = route.path == COUNT_TOKENS
         outgoing = await presence.unless_gone(
-            self._preparation.prepare(req, shape, raw, counted=not counts)
+            self._preparation.prepare(req, shape.requests, raw, lease, counted=not counts)
         )
         spent = (*_spent(req), "content-encoding", "accept-encoding")
-        headers = [*to_upstream(req.scope["headers"], without=spent)]
+        headers = to_upstream(req.scope["headers"], without=spent)
         headers.append(("accept-encoding", "identity"))
+
+        async def send(body: bytes) -> UpstreamAnswer:
+            answer = await self._client.send("POST", route.url, headers, body)
+            at_end(req, answer.close)
+            return answer
+
         added = time.perf_counter() - started
-        answer = await presence.unless_gone(
-            self._client.send("POST", route.url, headers, outgoing.body)
+        answer = await presence.unless_gone(send(outgoing.body))
+        relay = Relay(
+            presence, outgoing, self._retrievals, user_of(req), route.provider, shape, send
         )
-        at_end(req, answer.close)
-        tap = UsageTap(stream=answer.header("content-type").startswith("text/event-stream"))
         if answer.status == 200 and not counts:
-            at_end(req, lambda: self._book(req, outgoing, tap))
-        _answer(resp, answer, outgoing.headers, _relay(answer, presence, tap))
+            at_end(req, lambda: self._book(req, outgoing, relay))
+        if not outgoing.serves or answer.status != 200 or counts:
+            _answer(resp, answer, outgoing.headers, relay.pass_on(answer))
+        elif answer.is_stream:
+            _answer(resp, answer, outgoing.headers, relay.stream(answer), changed=True)
+        else:
+            answer, body = await relay.whole(answer)
+            _answer(resp, answer, outgoing.headers, None, changed=True)
+            resp.data = body
         _log.info(
             "proxied",
             request_id=req.context.request_id,
             path=route.path,
             status=answer.status,
-            stream=outgoing.stream,
+            stream=answer.is_stream,
             added_ms=round(added * 1000, 2),
         )
 
-    def _book(self, req: falcon.asgi.Request, outgoing: Outgoing, tap: UsageTap) -> None:
+    def _book(self, req: falcon.asgi.Request, outgoing: Outgoing, relay: Relay) -> None:
         """Note the provider's own account of the request."""
-        usage = tap.close()
+        usage = relay.usage()
         if not usage or outgoing.result is None:
             return
         model = outgoing.result.model
@@ -136,9 +151,7 @@ class Proxy:
         self._ledger.record(measured(user_of(req), req.context.request_id, model, read, rates))
 
 
-async def _relay(
-    answer: UpstreamAnswer, presence: Presence | None, tap: UsageTap | None
-) -> AsyncIterator[bytes]:
+async def _passed(answer: UpstreamAnswer, presence: Presence | None) -> AsyncIterator[bytes]:
     """Yield the answer's bytes as they come.
 
     Raises:
@@ -148,12 +161,8 @@ async def _relay(
         presence.when_gone(answer.close)
     try:
         async for chunk in answer.chunks():
-            if tap is not None:
-                tap.feed(chunk)
             yield chunk
-    except UpstreamFailed as error:
-        if presence is None or not presence.gone:
-            _log.warning("upstream_failed", kind=error.kind)
+    except UpstreamFailed:
         raise AnswerCut from None
 
 
@@ -166,12 +175,15 @@ def _answer(
     resp: falcon.asgi.Response,
     answer: UpstreamAnswer,
     more: Headers,
-    stream: AsyncIterator[bytes],
+    stream: AsyncIterator[bytes] | None,
+    *,
+    changed: bool = False,
 ) -> None:
     resp.status = str(answer.status)
-    for name, value in [*to_client(answer.headers, changed=False), *more]:
+    for name, value in [*to_client(answer.headers, changed=changed), *more]:
         resp.append_header(name, value)
-    resp.stream = stream
+    if stream is not None:
+        resp.stream = stream
 
 
 def _fail(

@@ -6,11 +6,8 @@ from dataclasses import dataclass
 
 from shared.settings import Settings
 
-from ..provider.chat import Chat
-from ..provider.messages import Messages
-from ..provider.protocol import Provider
-from ..provider.responses import Responses
 from .errors import ProviderName
+from .shapes import CHAT, MESSAGES, RESPONSES, Shape
 
 _OURS = ("compress", "playground", "retrieve", "usage", "policy")
 """First parts of the paths under ``/v1/`` that are the farm's own."""
@@ -18,11 +15,11 @@ _VARIABLES: dict[ProviderName, str] = {
     "anthropic": "ANTHROPIC_TARGET_API_URL",
     "openai": "OPENAI_TARGET_API_URL",
 }
-_MODEL_CALLS: dict[str, Provider] = {
-    "/v1/messages": Messages(),
-    "/v1/messages/count_tokens": Messages(),
-    "/v1/chat/completions": Chat(),
-    "/v1/responses": Responses(),
+_MODEL_CALLS: dict[str, Shape] = {
+    "/v1/messages": MESSAGES,
+    "/v1/messages/count_tokens": MESSAGES,
+    "/v1/chat/completions": CHAT,
+    "/v1/responses": RESPONSES,
 }
 COUNT_TOKENS = "/v1/messages/count_tokens"
 
@@ -38,7 +35,7 @@ class Route:
     path: str
     url: str
     variable: str
-    shape: Provider | None
+    shape: Shape | None
 
 
 def is_ours(path: str) -> bool:

@@ -61,7 +61,7 @@ class ScriptedProvider:
         self.asked: list[Asked] = []
         self.broken: list[str] = []
         self.gone = threading.Event()
-        self._answers: deque[Said] = deque()
+        self._answers: deque[Said | Callable[[Asked], Said]] = deque()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -80,8 +80,8 @@ class ScriptedProvider:
         self._server.server_close()
         self._thread.join()
 
-    def will_say(self, *answers: Said) -> None:
-        """Add answers to the script, and forget what was asked before."""
+    def will_say(self, *answers: Said | Callable[[Asked], Said]) -> None:
+        """Take a script of answers, or of what makes one of a request; forget what was asked."""
         self.asked.clear()
         self.gone.clear()
         self._answers.clear()
@@ -97,7 +97,8 @@ class ScriptedProvider:
             return whole({"type": "error", "error": error}, 400)
         if not self._answers:
             return whole({"asked": len(asked.body)})
-        return self._answers.popleft()
+        answer = self._answers.popleft()
+        return answer if isinstance(answer, Said) else answer(asked)
 
 
 def _handler(provider: ScriptedProvider) -> type[BaseHTTPRequestHandler]:

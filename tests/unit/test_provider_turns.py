@@ -160,6 +160,7 @@ def exchange_of(api: Any, turns: list[Turn], last: Turn, at: int = 1) -> Exchang
         mixed=mixed,
         answer=api.provider.marks(last.said),
         id=last.id,
+        last_id="msg_9",
     )
 
 
@@ -420,6 +421,8 @@ def test_mixed_results_follow_a_response_by_its_id() -> None:
     body = {"previous_response_id": "msg_1", "input": OpenAIResponses.heard("c1")}
     put = sent(OpenAIResponses, Responses().put_back(json.dumps(body).encode(), [exchange]))
     assert [item["call_id"] for item in put] == ["r1", "c1"]
+    sent_after = Responses().put_back(json.dumps(body).encode(), [exchange])
+    assert json.loads(sent_after)["previous_response_id"] == "msg_9"
     other = json.dumps({**body, "previous_response_id": "msg_2"}).encode()
     assert Responses().put_back(other, [exchange]) == other
 

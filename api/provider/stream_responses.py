@@ -1,0 +1,118 @@
+"""OpenAI's Responses streams: https://platform.openai.com/docs/api-reference/responses-streaming."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from shared.upstream import RETRIEVAL_TOOL
+
+from .body import Unreadable
+from .protocol import Turn
+from .responses import Responses
+from .sse import data_of, with_data
+from .stream import StreamState, decoded, whole_number
+
+_encode = msgspec.json.Encoder().encode
+_responses = Responses()
+_STARTS = ("response.created", "response.in_progress", "response.queued")
+_ENDS = ("response.completed", "response.incomplete", "response.failed")
+
+
+class ResponsesStream:
+    """Holds back the events of retrieval calls and numbers items and events anew."""
+
+    def __init__(self) -> None:
+        self.state: StreamState = "open"
+        self.turns: list[Turn] = []
+        self._shown = 0
+        self._number = -1
+        self._last = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._places: dict[int, int | None] = {}
+        self._done: dict[int, Any] = {}
+
+    def next_round(self, *, last: bool) -> None:
+        """Go on with the provider's answer to the follow-up request."""
+        self.state = "open"
+        self._last = last
+        self._begin()
+
+    def end(self) -> None:
+        """Note that the provider's stream has ended: without its last event it was cut off."""
+
+    def feed(self, event: bytes) -> bytes:
+        """Return what the client gets for an event of the provider."""
+        data = decoded(data_of(event))
+        if data is None:
+            return event
+        kind = data.get("type")
+        if kind == "error":
+            self.state = "over"
+        if kind in _STARTS and self.turns:
+            return b""
+        if kind in _ENDS:
+            return self._end(event, data)
+        changed = data
+        if "output_index" in data:
+            index = whole_number(data["output_index"])
+            place = self._place(index, kind, data.get("item"))
+            if place is None:
+                return b""
+            changed = data if place == index else {**data, "output_index": place}
+        return self._numbered(event, data, changed)
+
+    def _place(self, index: int, kind: object, item: object) -> int | None:
+        """Return an item's number for the client, None where it is a retrieval call."""
+        if kind == "response.output_item.done":
+            self._done[index] = item
+        if index not in self._places:
+            called = item if isinstance(item, dict) else {}
+            ours = called.get("type") == "function_call" and called.get("name") == RETRIEVAL_TOOL
+            self._places[index] = None if ours else self._shown
+            self._shown += not ours
+        return self._places[index]
+
+    def _numbered(self, event: bytes, data: dict[str, Any], changed: dict[str, Any]) -> bytes:
+        """Return the event with the number that follows the last one the client got."""
+        given = data.get("sequence_number")
+        if isinstance(given, int):
+            self._number = self._number + 1 if self._hides else given
+            if self._number != given:
+                changed = {**changed, "sequence_number": self._number}
+        return event if changed is data else with_data(event, changed)
+
+    @property
+    def _hides(self) -> bool:
+        """Whether the client did not get all events so far."""
+        return bool(self.turns) or None in self._places.values()
+
+    def _end(self, event: bytes, data: dict[str, Any]) -> bytes:
+        self.state = "over"
+        response = data.get("response")
+        if not isinstance(response, dict):
+            return event
+        if not response.get("output"):
+            # Some servers leave the items to the events before.
+            response = {**response, "output": [self._done[index] for index in sorted(self._done)]}
+        before = [*self.turns]
+        try:
+            raw = _encode(response)
+            turn = _responses.read(raw)
+            if turn.next_step == "follow_up" and not self._last:
+                self.turns.append(turn)
+                self.state = "follow_up"
+                return b""
+            hidden = bool(before or turn.retrievals)
+            changed = data
+            if hidden:
+                merged = msgspec.json.decode(_responses.merge(raw, before))
+                changed = {**data, "response": merged}
+        except (Unreadable, TypeError, UnicodeEncodeError):
+            return event
+        sent = self._numbered(event, data, changed)
+        self.turns.append(turn)
+        return sent

@@ -1,0 +1,211 @@
+"""Passing an answer on to its client, and going on with it where the model retrieves something."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from contextlib import aclosing
+from typing import Any
+
+import structlog
+
+from ..http.request import AnswerCut
+from ..provider.body import Unreadable
+from ..provider.protocol import MAX_ROUNDS, ToolResult, Turn
+from ..provider.sse import Framer
+from ..provider.stream import AnswerStream
+from ..provider.tap import UsageTap
+from ..provider.usage import add_usage
+from .client import UpstreamAnswer
+from .errors import ProviderName, UpstreamFailed, error_event
+from .outgoing import Outgoing
+from .presence import Presence
+from .retrieval import Retrievals
+from .shapes import Shape
+
+_log = structlog.get_logger(__name__)
+_ANSWER_BYTES = 64 * 1024 * 1024
+Send = Callable[[bytes], Coroutine[Any, Any, UpstreamAnswer]]
+
+
+class Relay:
+    """One client's answer. ``send`` makes a follow-up request with the client's own headers."""
+
+    def __init__(
+        self,
+        presence: Presence,
+        outgoing: Outgoing,
+        retrievals: Retrievals,
+        user: str,
+        provider: ProviderName,
+        shape: Shape,
+        send: Send,
+    ) -> None:
+        self._presence = presence
+        self._outgoing = outgoing
+        self._retrievals = retrievals
+        self._user = user
+        self._provider = provider
+        self._shape = shape
+        self._send = send
+        self._results: list[tuple[ToolResult, ...]] = []
+        self._taps: list[UsageTap] = []
+        self._open: UpstreamAnswer | None = None
+
+    @property
+    def rounds(self) -> int:
+        """How many follow-up requests were made."""
+        return max(0, len(self._taps) - 1)
+
+    def usage(self) -> dict[str, Any]:
+        """Return what the provider reported of all rounds, at the end."""
+        return add_usage([tap.close() for tap in self._taps])
+
+    def close(self) -> None:
+        """End what is still open at the provider."""
+        if self._open is not None:
+            self._open.close()
+
+    # ── as it comes ─────────────────────────────────────────────────────────────────
+
+    async def pass_on(self, answer: UpstreamAnswer) -> AsyncIterator[bytes]:
+        """Yield the answer's bytes.
+
+        Raises:
+            AnswerCut: the provider's answer broke off, or the client has gone.
+        """
+        try:
+            async for chunk in self._chunks(answer):
+                yield chunk
+        except UpstreamFailed as error:
+            raise self._cut(error) from None
+
+    # ── with retrievals: a whole answer ─────────────────────────────────────────────
+
+    async def whole(self, answer: UpstreamAnswer) -> tuple[UpstreamAnswer, bytes]:
+        """Return the last answer of a turn that is no stream, and the body for the client.
+
+        Raises:
+            UpstreamFailed: an answer broke off, or the provider gave none.
+            AnswerCut: the client has gone.
+        """
+        body = self._outgoing.body
+        turns: list[Turn] = []
+        while True:
+            raw = await self._presence.unless_gone(self._read(answer))
+            if answer.status != 200:
+                return answer, raw
+            try:
+                turn = self._shape.requests.read(raw)
+                body = await self._next(body, turn, len(turns))
+                turns.append(turn)
+                if not body:
+                    merged = len(turns) > 1 or turn.retrievals
+                    shown = self._shape.requests.merge(raw, turns[:-1]) if merged else raw
+                    await self._keep(turns)
+                    return answer, shown
+            except Unreadable:
+                return answer, raw
+            answer = await self._presence.unless_gone(self._send(body))
+
+    async def _read(self, answer: UpstreamAnswer) -> bytes:
+        pieces, size = [], 0
+        async for chunk in self._chunks(answer):
+            pieces.append(chunk)
+            size += len(chunk)
+            if size > _ANSWER_BYTES:
+                message = "the provider's answer is too large"
+                raise UpstreamFailed(502, "upstream_too_large", message)
+        return b"".join(pieces)
+
+    # ── with retrievals: a stream ───────────────────────────────────────────────────
+
+    async def stream(self, answer: UpstreamAnswer) -> AsyncIterator[bytes]:
+        """Yield the events of a turn, but for those of retrieval calls.
+
+        Raises:
+            AnswerCut: a provider's answer broke off, or the client has gone.
+        """
+        body = self._outgoing.body
+        view = self._shape.stream()
+        kept = False
+        try:
+            while True:
+                async for events in self._events(view, answer):
+                    if view.state == "over" and not kept:
+                        kept = True  # before the client knows that it may send the next request
+                        await self._mixed(view.turns)
+                        await self._keep(view.turns)
+                    yield events
+                if view.state != "follow_up":
+                    return
+                await answer.finish()
+                body = await self._next(body, view.turns[-1], len(view.turns) - 1)
+                answer = await self._presence.unless_gone(self._send(body))
+                if answer.status != 200:
+                    yield await self._refused(answer)
+                    return
+                view.next_round(last=len(view.turns) == MAX_ROUNDS)
+        except UpstreamFailed as error:
+            if not self.rounds or self._presence.gone:
+                raise self._cut(error) from None
+            yield error_event(self._provider, error.kind, str(error))
+        except Unreadable:
+            yield error_event(self._provider, "retrieval_failed", "the answer cannot be continued")
+
+    async def _events(self, view: AnswerStream, answer: UpstreamAnswer) -> AsyncIterator[bytes]:
+        framer = Framer()
+        async with aclosing(self._chunks(answer)) as chunks:
+            async for chunk in chunks:
+                shown = b"".join([view.feed(event) for event in framer.feed(chunk)])
+                if shown:
+                    yield shown
+                if view.state == "follow_up":
+                    return
+        view.end()
+        if framer.rest:
+            yield framer.rest
+
+    async def _refused(self, answer: UpstreamAnswer) -> bytes:
+        """Return the provider's refusal of a follow-up request as an event."""
+        raw = await self._presence.unless_gone(self._read(answer))
+        line = b"".join(raw.splitlines())
+        if line.startswith(b"{"):
+            return b"event: error\ndata: " + line + b"\n\n"
+        message = f"the provider answered {answer.status}"
+        return error_event(self._provider, "upstream_refused", message)
+
+    # ── both ────────────────────────────────────────────────────────────────────────
+
+    async def _next(self, body: bytes, turn: Turn, number: int) -> bytes:
+        """Return the follow-up request to a turn's answer, empty where there is none."""
+        await self._mixed([turn])
+        if turn.next_step != "follow_up" or number == MAX_ROUNDS:
+            return b""
+        self._results.append(await self._retrievals.answer(self._user, turn))
+        last = number == MAX_ROUNDS - 1
+        return self._shape.requests.follow_up(body, turn, self._results[-1], last=last)
+
+    async def _mixed(self, turns: list[Turn]) -> None:
+        """Have the results that go into the client's next request."""
+        if turns and turns[-1].next_step == "mixed":
+            self._results.append(await self._retrievals.answer(self._user, turns[-1]))
+
+    async def _keep(self, turns: list[Turn]) -> None:
+        outgoing = self._outgoing
+        await self._retrievals.keep(
+            self._user, outgoing.session, self._shape.requests, outgoing.items, turns, self._results
+        )
+
+    async def _chunks(self, answer: UpstreamAnswer) -> AsyncGenerator[bytes]:
+        self._open = answer
+        self._presence.when_gone(answer.close)
+        tap = UsageTap(stream=answer.is_stream)
+        self._taps.append(tap)
+        async for chunk in answer.chunks():
+            tap.feed(chunk)
+            yield chunk
+
+    def _cut(self, error: UpstreamFailed) -> AnswerCut:
+        if not self._presence.gone:
+            _log.warning("upstream_failed", provider=self._provider, kind=error.kind)
+        return AnswerCut()

@@ -1,0 +1,70 @@
+"""Answering the model's retrieval calls inside a client's turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from shared import keys
+from shared.deadline import Deadline
+from shared.errors import NotRetrievable, Unavailable
+from shared.settings import Settings
+
+from ..accounting.ledger import Ledger
+from ..accounting.usage_record import retrieved
+from ..provider.exchange import exchange_of, pack
+from ..provider.protocol import Provider, Retrieval, ToolResult, Turn
+from ..runtime.exchange_store import ExchangeStore
+from ..runtime.retrieve import find_original
+from ..runtime.user_store import UserStore
+
+_NO_HASH = (
+    "This call names no hash. Call headroom_retrieve with the hash of a marker, for example "
+    '{"hash": "1e47cda5ca78d9727954608c"}.'
+)
+
+
+class Retrievals:
+    """Finds originals for the model, and keeps what was retrieved for the session's next turn."""
+
+    def __init__(
+        self, settings: Settings, store: UserStore, exchanges: ExchangeStore, ledger: Ledger
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._exchanges = exchanges
+        self._ledger = ledger
+
+    async def answer(self, user: str, turn: Turn) -> tuple[ToolResult, ...]:
+        """Return the results of an answer's retrieval calls; a failed one tells the model why."""
+        deadline = Deadline.after(self._settings.deadline_ms / 1000)
+        tag = keys.user_tag(user)
+        found = [self._result(tag, one, deadline) for one in turn.retrievals]
+        return tuple(await asyncio.gather(*found))
+
+    async def keep(
+        self,
+        user: str,
+        session: str,
+        shape: Provider,
+        at: int,
+        turns: Sequence[Turn],
+        results: Sequence[tuple[ToolResult, ...]],
+    ) -> None:
+        """Keep the exchange of a turn for the session's later requests."""
+        if not turns or not results:
+            return
+        exchange = exchange_of(at, turns, results, shape.marks(turns[-1].said))
+        if exchange is not None:
+            await self._exchanges.remember(keys.user_tag(user), session, [pack(exchange)])
+
+    async def _result(self, tag: str, call: Retrieval, deadline: Deadline) -> ToolResult:
+        if not call.hash:
+            return ToolResult(call.id, _NO_HASH, failed=True)
+        try:
+            original, _ = await find_original(self._store, self._settings, tag, call.hash, deadline)
+        except (NotRetrievable, Unavailable) as error:
+            said = f"The original of {call.hash} cannot be had: {error}."
+            return ToolResult(call.id, said, failed=True)
+        self._ledger.record(retrieved())
+        return ToolResult(call.id, original.content)

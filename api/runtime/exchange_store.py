@@ -1,0 +1,65 @@
+"""What was retrieved inside the turns of a session, in Redis: any replica serves the next turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import structlog
+
+from shared import keys
+from shared.deadline import Deadline
+from shared.errors import Degraded
+from shared.settings import Settings
+
+from .redis_guard import RedisGuard
+
+_log = structlog.get_logger(__name__)
+MOST_BYTES = 1024 * 1024
+"""Of one exchange; a larger one is not kept, and later requests go without it."""
+
+
+class ExchangeStore:
+    """Keeps packed exchanges by user and session, for ``HEADROOM_SESSION_TTL`` after the last use.
+
+    Nothing fails where Redis is away: a session then goes on without its exchanges.
+    """
+
+    def __init__(self, settings: Settings, state: RedisGuard) -> None:
+        self._settings = settings
+        self._state = state
+        self._writes: set[asyncio.Task[None]] = set()
+
+    async def recall(self, user: str, session: str, deadline: Deadline) -> list[bytes]:
+        """Return the session's exchanges, oldest first, and prolong their life."""
+        key = keys.exchanges(user, session)
+        pipe = self._state.client.pipeline(transaction=False)
+        pipe.lrange(key, 0, -1)
+        pipe.expire(key, self._settings.session_ttl)
+        try:
+            found, _ = await self._state.ask(pipe.execute(), deadline, user)
+        except Degraded:
+            return []
+        return [bytes(one) for one in found]
+
+    async def remember(self, user: str, session: str, exchanges: Sequence[bytes]) -> None:
+        """Add exchanges to the session's; an empty one notes that the tool was offered."""
+        kept = [one for one in exchanges if len(one) <= MOST_BYTES]
+        if not kept:
+            return
+        key = keys.exchanges(user, session)
+        pipe = self._state.client.pipeline(transaction=False)
+        pipe.rpush(key, *kept)
+        pipe.ltrim(key, -keys.EXCHANGES, -1)
+        pipe.expire(key, self._settings.session_ttl)
+        try:
+            deadline = Deadline.after(self._settings.redis_timeout)
+            await self._state.ask(pipe.execute(), deadline, user)
+        except Degraded as error:
+            _log.warning("exchange_not_kept", reason=error.reason)
+
+    def note_offered(self, user: str, session: str) -> None:
+        """Note in the background that the session was offered the tool."""
+        task = asyncio.create_task(self.remember(user, session, [b""]), name="offered")
+        self._writes.add(task)
+        task.add_done_callback(self._writes.discard)
