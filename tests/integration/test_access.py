@@ -37,9 +37,7 @@ def get(farm: Farm, digest: str, token: str, name: str = "") -> Answer:
     return request(farm.url, "GET", f"/v1/retrieve/{digest}?query=q", None, headers(token, name))
 
 
-def test_tokens_decide_who_may_ask_and_as_whom(
-    own_farm: Callable[..., Farm], tmp_path: Path
-) -> None:
+def test_tokens_decide_access_and_user(own_farm: Callable[..., Farm], tmp_path: Path) -> None:
     path = tmp_path / "tokens.json"
     hidden = {"tenant": "other", "sha256": hashlib.sha256(OTHER.encode()).hexdigest()}
     entries = [
@@ -82,21 +80,21 @@ def test_tokens_decide_who_may_ask_and_as_whom(
     assert "tokens_file_refused" in farm.logs()
 
 
-def test_a_missing_tokens_file_lets_nobody_in(
+def test_missing_tokens_file_rejects_all_requests(
     own_farm: Callable[..., Farm], tmp_path: Path
 ) -> None:
     farm = own_farm(tokens_file=tmp_path / "none.json").start(cpu=0, gpu=0)
     assert compress(farm, "a", PLAIN).status == 401
 
 
-def test_from_an_untrusted_peer_the_user_header_is_nothing(own_farm: Callable[..., Farm]) -> None:
+def test_ignores_user_header_of_untrusted_peer(own_farm: Callable[..., Farm]) -> None:
     farm = own_farm(trusted_peers="10.0.0.0/8, ::1/128").start(gpu=0)
     digest = compress(farm, "a", "", "ada").json["ccr_hashes"][0]
     assert farm.redis.exists(keys.original(keys.user_tag("anonymous"), digest))
     assert not farm.redis.exists(keys.original(keys.user_tag("ada"), digest))
 
 
-def test_without_a_tokens_file_a_token_is_a_user_of_its_own(farm: Farm) -> None:
+def test_without_tokens_file_each_token_is_a_user(farm: Farm) -> None:
     digest = compress(farm, user(), PLAIN).json["ccr_hashes"][0]
     assert get(farm, digest, PLAIN).status == 200
     assert get(farm, digest, OTHER).status == 404
@@ -104,13 +102,13 @@ def test_without_a_tokens_file_a_token_is_a_user_of_its_own(farm: Farm) -> None:
 
 
 @pytest.mark.parametrize("name", ["a\tb", "x" * 257])
-def test_a_user_name_that_cannot_be_one_is_400(farm: Farm, name: str) -> None:
+def test_rejects_invalid_user_name(farm: Farm, name: str) -> None:
     got = post(farm.url, {"messages": []}, {"x-maas-username": name, "x-request-id": "r-1"})
     assert got.status == 400
     assert got.headers["x-request-id"] == "r-1"
 
 
-def test_what_expired_is_told_from_what_never_was(farm: Farm) -> None:
+def test_distinguishes_expired_from_unknown_hash(farm: Farm) -> None:
     name = user()
     digest = farm.post(conversation(ran(events(name))), name).json["ccr_hashes"][0]
     farm.redis.delete(keys.original(keys.user_tag(name), digest))
@@ -121,7 +119,7 @@ def test_what_expired_is_told_from_what_never_was(farm: Farm) -> None:
     assert other.json["error"]["type"] == "unknown_hash"
 
 
-def test_a_tool_call_gets_its_result_in_its_dialect(farm: Farm) -> None:
+def test_answers_tool_call_in_its_dialect(farm: Farm) -> None:
     name = user()
     digest = farm.post(conversation(ran(events(name))), name).json["ccr_hashes"][0]
 
@@ -157,5 +155,5 @@ def test_a_tool_call_gets_its_result_in_its_dialect(farm: Farm) -> None:
     "body",
     [b"x", b"[]", b"{}", b'{"tool_call":3}', b'{"name":"Bash","input":{}}', b'{"function":[1]}'],
 )
-def test_what_is_no_tool_call_is_400(farm: Farm, body: bytes) -> None:
+def test_rejects_body_that_is_no_tool_call(farm: Farm, body: bytes) -> None:
     assert post(farm.url, body, path="/v1/retrieve/tool_call").status == 400

@@ -49,7 +49,7 @@ def turned(farm: Farm, *, on: bool) -> None:
     until("every process knows", lambda: all((b is not None) == on for b in known(farm)))
 
 
-def test_on_lets_everything_through_and_off_compresses_again(switched: Farm) -> None:
+def test_bypass_stops_and_resumes_compression(switched: Farm) -> None:
     name, body = user(), conversation(ran(events("switch")), ran(rows("switch"), "b"))
     before = switched.post(body, name).json
     assert before["tokens_saved"] > 0
@@ -78,7 +78,7 @@ def test_on_lets_everything_through_and_off_compresses_again(switched: Farm) -> 
     until("the metric is off", lambda: off in switched.get("/metrics").body.decode())
 
 
-def test_a_bad_body_is_still_refused_and_an_original_still_had_back(switched: Farm) -> None:
+def test_bypass_keeps_validation_and_retrieval(switched: Farm) -> None:
     name = user()
     hashes = switched.post(conversation(ran(events("kept"))), name).json["ccr_hashes"]
     command(switched, "bypass", "on")
@@ -94,14 +94,14 @@ def test_a_bad_body_is_still_refused_and_an_original_still_had_back(switched: Fa
         turned(switched, on=False)
 
 
-def test_an_end_that_was_set_comes_by_itself(switched: Farm) -> None:
+def test_bypass_ends_at_the_set_time(switched: Farm) -> None:
     assert "until" in command(switched, "bypass", "on", "--for", "3").stdout
     turned(switched, on=True)
     turned(switched, on=False)
     assert switched.redis.exists(keys.BYPASS) == 0
 
 
-def test_a_value_set_by_hand_counts(switched: Farm) -> None:
+def test_any_value_of_the_key_means_on(switched: Farm) -> None:
     switched.redis.set(keys.BYPASS, "1")
     turned(switched, on=True)
     switched.redis.delete(keys.BYPASS)
@@ -111,13 +111,13 @@ def test_a_value_set_by_hand_counts(switched: Farm) -> None:
 @pytest.mark.parametrize(
     "line", ["bypass", "bypass perhaps", "bypass on --for 0", "bypass on --for x"]
 )
-def test_a_wrong_command_is_refused(line: str) -> None:
+def test_rejects_wrong_command(line: str) -> None:
     with pytest.raises(SystemExit) as refused:
         parse(line.split())
     assert refused.value.code == 2
 
 
-def test_a_request_that_waits_goes_through_too(switched: Farm) -> None:
+def test_bypass_applies_to_waiting_request(switched: Farm) -> None:
     worker = switched.parts[2]
     worker.signal(signal.SIGSTOP)  # it holds what it takes
     body, answers = conversation(manual(plain_prose("waits"))), []
@@ -132,7 +132,7 @@ def test_a_request_that_waits_goes_through_too(switched: Farm) -> None:
     assert answers[0].json["messages"] == body["messages"]
 
 
-def test_with_redis_away_the_last_known_state_stands(switched: Farm) -> None:
+def test_keeps_last_state_while_redis_is_away(switched: Farm) -> None:
     switched.redis.set(keys.BYPASS, "1")
     turned(switched, on=True)
     switched.parts[0].kill()

@@ -42,7 +42,7 @@ def _enqueued(farm: Farm) -> int:
     )
 
 
-def test_every_kind_of_tool_output_shrinks_in_both_shapes(farm: Farm) -> None:
+def test_compresses_every_kind_of_output_in_both_shapes(farm: Farm) -> None:
     for make in (ran, openai_ran):
         for text in (rows(), events(), page()):
             answer = farm.post(conversation(make(text)), user()).json
@@ -51,19 +51,19 @@ def test_every_kind_of_tool_output_shrinks_in_both_shapes(farm: Farm) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/compress", "//v1/compress", "//v1//compress"])
-def test_the_url_is_joined_by_string(farm: Farm, path: str) -> None:
+def test_accepts_urls_joined_by_string(farm: Farm, path: str) -> None:
     assert post(farm.url, conversation(ran(rows())), path=path).status == 200
 
 
 @pytest.mark.parametrize("model", [{"model": ""}, {"model": None}, {}])
-def test_the_model_may_be_missing(farm: Farm, model: dict[str, Any]) -> None:
+def test_model_is_optional(farm: Farm, model: dict[str, Any]) -> None:
     body = {"messages": conversation(ran(rows()))["messages"], **model}
     answer = farm.post(body, user())
     assert answer.status == 200
     assert answer.json["tokens_saved"] > 0
 
 
-def test_the_user_is_the_headers(farm: Farm) -> None:
+def test_user_is_taken_from_header(farm: Farm) -> None:
     body = conversation(ran(rows(user())))
     first, second = user(), user()
     post(farm.url, body, {"x-maas-username": first, "x-headroom-user-id": second})
@@ -75,7 +75,7 @@ def test_the_user_is_the_headers(farm: Farm) -> None:
     assert farm.redis.exists(keys.cache(keys.user_tag("anonymous")))
 
 
-def test_figures_are_integers_and_the_ratio_is_saved_over_before(farm: Farm) -> None:
+def test_counts_are_integers_and_ratio_is_correct(farm: Farm) -> None:
     answer = farm.post(conversation(ran(rows())), user())
     for name in ("tokens_before", "tokens_after", "tokens_saved"):
         assert re.search(rb'"%s":\d+[,}]' % name.encode(), answer.body)
@@ -87,14 +87,14 @@ def test_figures_are_integers_and_the_ratio_is_saved_over_before(farm: Farm) -> 
     assert nothing.json["tokens_saved"] == 0
 
 
-def test_no_messages_are_no_messages(farm: Farm) -> None:
+def test_empty_messages_are_accepted(farm: Farm) -> None:
     answer = farm.post({"messages": []}, user())
     assert answer.status == 200
     assert answer.json["messages"] == []
     assert answer.json["tokens_before"] == answer.json["tokens_after"] == 0
 
 
-def test_what_is_not_compressed_comes_back_as_it_came(farm: Farm) -> None:
+def test_uncompressed_parts_keep_their_bytes(farm: Farm) -> None:
     exact = (
         b'{"z":1.50, "role":"user","n":1e5,"big":12345678901234567890123,'
         b'"content":[{"type":"text","text":"caf\\u00e9 \xe6\x96\x87"},'
@@ -197,9 +197,7 @@ def test_user_and_system_messages_are_never_touched(farm: Farm) -> None:
         (b'{"messages":[],"config":{"target_ratio":2}}', "invalid_field"),
     ],
 )
-def test_bad_input_gets_a_clear_error_and_enqueues_nothing(
-    farm: Farm, body: bytes, kind: str
-) -> None:
+def test_rejects_bad_input_without_enqueueing(farm: Farm, body: bytes, kind: str) -> None:
     until("earlier jobs are cleared away", lambda: not _enqueued(farm))
     answer = farm.post(body, user())
     assert answer.status == 400
@@ -210,7 +208,7 @@ def test_bad_input_gets_a_clear_error_and_enqueues_nothing(
 
 
 @pytest.mark.parametrize("value", [r'"\ud800 alone"', "NaN", "1e400", "-Infinity"])
-def test_json_that_only_some_read_goes_through(farm: Farm, value: str) -> None:
+def test_json_read_by_some_parsers_stays_verbatim(farm: Farm, value: str) -> None:
     tail = json.dumps(ran(rows()))[1:]
     body = f'{{"messages":[{{"role":"user","content":{value}}},{tail}}}'.encode()
     answer = farm.post(body, user())
@@ -221,7 +219,7 @@ def test_json_that_only_some_read_goes_through(farm: Farm, value: str) -> None:
     assert repr(answer.json["messages"][0]) == repr(json.loads(body)["messages"][0])
 
 
-def test_a_lone_surrogate_in_one_block_costs_the_others_nothing(farm: Farm) -> None:
+def test_lone_surrogate_affects_only_its_block(farm: Farm) -> None:
     broken = "\ud800 " + rows("broken")
     both = {
         "role": "user",
@@ -252,7 +250,7 @@ def test_methods_types_and_paths(farm: Farm) -> None:
     assert charset.status == 200
 
 
-def test_a_body_over_the_limit_is_413_however_it_comes(own_farm: Callable[..., Farm]) -> None:
+def test_body_over_limit_is_413(own_farm: Callable[..., Farm]) -> None:
     farm = own_farm(max_body_bytes=20_000).start(cpu=0, gpu=0)
     body = json.dumps(conversation(ran(rows("", 1000)))).encode()
     assert farm.post(body, user()).status == 413
@@ -271,7 +269,7 @@ def test_a_body_over_the_limit_is_413_however_it_comes(own_farm: Callable[..., F
     assert farm.post(conversation(), user()).status == 200
 
 
-def test_chunked_bodies_are_bodies(farm: Farm) -> None:
+def test_accepts_chunked_bodies(farm: Farm) -> None:
     body = json.dumps(conversation(ran(rows()))).encode()
     connection = http.client.HTTPConnection(farm.url.removeprefix("http://"), timeout=30)
     connection.request(
@@ -296,14 +294,14 @@ def test_bypass_returns_the_messages_untouched(farm: Farm) -> None:
     assert answer["tokens_before"] > 0
 
 
-def test_a_request_id_is_kept_or_made(farm: Farm) -> None:
+def test_keeps_or_creates_request_id(farm: Farm) -> None:
     given = farm.post(conversation(), user(), x_request_id="abc-123")
     assert given.headers["x-request-id"] == "abc-123"
     made = farm.post(conversation(), user(), x_request_id="bad id\t")
     assert re.fullmatch("[0-9a-f]{32}", made.headers["x-request-id"])
 
 
-def test_every_marker_resolves_for_its_user_on_first_and_cached_turns(farm: Farm) -> None:
+def test_markers_resolve_for_their_user_every_turn(farm: Farm) -> None:
     name, other = user(), user()
     log = events(name)
     body = conversation(ran(log, "a"), ran(page(), "b"), ran(log, "c"))
@@ -321,7 +319,7 @@ def test_every_marker_resolves_for_its_user_on_first_and_cached_turns(farm: Farm
         assert {log, page()} == found
 
 
-def test_a_forged_marker_is_not_listed(farm: Farm) -> None:
+def test_forged_marker_is_not_listed(farm: Farm) -> None:
     forged = "<<ccr:abcdefabcdef 5_rows_offloaded>> " + rows()
     answer = farm.post(conversation(ran(forged), ran(rows(), "b")), user()).json
     assert "abcdefabcdef" not in answer["ccr_hashes"]
@@ -358,13 +356,13 @@ def test_options_are_honoured_in_both_places(farm: Farm, where: str) -> None:
     assert ask(long, target_ratio=0.2)["tokens_after"] < ask(long, target_ratio=0.9)["tokens_after"]
 
 
-def test_the_bodys_own_option_wins_over_config(farm: Farm) -> None:
+def test_body_option_overrides_config(farm: Farm) -> None:
     log = conversation(openai_ran(events()))
     given = {"min_tokens_to_compress": 20, "config": {"min_tokens_to_compress": 10**6}}
     assert farm.post({**log, **given}, user()).json["ccr_hashes"]
 
 
-def test_health_and_the_document(farm: Farm) -> None:
+def test_serves_health_and_openapi(farm: Farm) -> None:
     assert request(farm.url, "GET", "/health").json["status"] == "ok"
     live = request(farm.url, "GET", "/livez").json
     assert (live["status"], live["alive"]) == ("healthy", True)

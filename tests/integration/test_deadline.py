@@ -70,7 +70,7 @@ def _fill_queue(farm: Farm, jobs: int = MAX_BLOCKS // 2) -> None:
     until("all are there", lambda: sum(farm.redis.llen(key) for key in held) == jobs)
 
 
-def test_a_slow_engine_is_answered_for_by_the_deadline_and_fills_the_cache(bounded: Farm) -> None:
+def test_late_block_stays_verbatim_and_fills_cache(bounded: Farm) -> None:
     farm = bounded
     name, body = user(), conversation(ran(rows("slow")))
     _worker(farm, "cpu").signal(signal.SIGSTOP)
@@ -84,7 +84,7 @@ def test_a_slow_engine_is_answered_for_by_the_deadline_and_fills_the_cache(bound
     assert later["degraded"] == []
 
 
-def test_what_is_done_by_the_deadline_goes_in_compressed(bounded: Farm) -> None:
+def test_blocks_done_by_deadline_are_compressed(bounded: Farm) -> None:
     farm = bounded
     slow = farm.start_worker("gpu")
     farm.until_ready()
@@ -99,9 +99,7 @@ def test_what_is_done_by_the_deadline_goes_in_compressed(bounded: Farm) -> None:
 
 
 @pytest.mark.parametrize(("header", "seconds"), [("900", 0.9), ("60000", DEADLINE)])
-def test_the_header_shortens_the_deadline_and_never_lengthens_it(
-    bounded: Farm, header: str, seconds: float
-) -> None:
+def test_header_can_only_shorten_the_deadline(bounded: Farm, header: str, seconds: float) -> None:
     farm = bounded
     _worker(farm, "cpu").signal(signal.SIGSTOP)
     body = conversation(ran(rows(user())))
@@ -114,7 +112,7 @@ def test_the_header_shortens_the_deadline_and_never_lengthens_it(
     assert 0 < given["wait_ms"] <= 1000 * seconds
 
 
-def test_a_pool_at_zero_costs_no_time(bounded: Farm) -> None:
+def test_empty_pool_is_answered_at_once(bounded: Farm) -> None:
     farm = bounded
     farm.redis.delete(keys.queue("gpu"))
     body = conversation(manual(plain_prose(user())))
@@ -123,7 +121,7 @@ def test_a_pool_at_zero_costs_no_time(bounded: Farm) -> None:
     assert farm.redis.llen(keys.queue("gpu")) == 1  # there to scale by, and for who comes
 
 
-def test_a_full_queue_leaves_new_blocks_verbatim_at_once(bounded: Farm) -> None:
+def test_full_queue_leaves_new_blocks_verbatim(bounded: Farm) -> None:
     farm = bounded
     _worker(farm, "cpu").signal(signal.SIGSTOP)
     _fill_queue(farm)
@@ -135,7 +133,7 @@ def test_a_full_queue_leaves_new_blocks_verbatim_at_once(bounded: Farm) -> None:
     assert farm.post(body, user()).json["tokens_saved"] > 0
 
 
-def test_redis_away_and_back(bounded: Farm) -> None:
+def test_recovers_after_redis_restart(bounded: Farm) -> None:
     farm = bounded
     name, known = user(), conversation(ran(rows("known")))
     assert farm.post(known, name).json["tokens_saved"] > 0
@@ -154,7 +152,7 @@ def test_redis_away_and_back(bounded: Farm) -> None:
     until("ready", lambda: request(farm.url, "GET", "/readyz").status == 200)
 
 
-def test_a_paused_redis_is_answered_for_by_the_deadline(bounded: Farm) -> None:
+def test_paused_redis_is_answered_by_deadline(bounded: Farm) -> None:
     farm = bounded
     valkey = _part(farm, "valkey")
     valkey.signal(signal.SIGSTOP)
@@ -177,14 +175,14 @@ def test_a_paused_redis_is_answered_for_by_the_deadline(bounded: Farm) -> None:
         json.dumps(["workers.tasks.compress_blocks", "x", [], {"a": 1}]).encode(),
     ],
 )
-def test_a_worker_takes_only_the_farms_own_jobs(farm: Farm, data: bytes) -> None:
+def test_worker_runs_only_jobs_of_the_farm(farm: Farm, data: bytes) -> None:
     farm.redis.hset(keys.job("foreign"), mapping={"data": data, "origin": "cpu"})
     farm.redis.rpush(keys.queue("cpu"), "foreign")
     until("the job is gone", lambda: not farm.redis.exists(keys.job("foreign")))
     assert farm.post(conversation(ran(rows(user()))), user()).json["tokens_saved"] > 0
 
 
-def test_a_job_for_another_function_is_not_run_however_well_it_is_made(farm: Farm) -> None:
+def test_worker_rejects_job_of_another_function(farm: Farm) -> None:
     name = user()
     block = Block("key", rows(name), "tool_result", "user")
     job = Job(keys.user_tag(name), "farm:replies:nobody", Options(), "", "id", [block])
@@ -196,7 +194,7 @@ def test_a_job_for_another_function_is_not_run_however_well_it_is_made(farm: Far
         assert bool(farm.redis.hexists(keys.cache(keys.user_tag(name)), "key")) is runs
 
 
-def test_rqs_own_tools_see_queue_workers_and_jobs(bounded: Farm) -> None:
+def test_rq_tools_show_queue_workers_and_jobs(bounded: Farm) -> None:
     farm = bounded
     workers = until(
         "the worker is registered",
@@ -212,7 +210,7 @@ def test_rqs_own_tools_see_queue_workers_and_jobs(bounded: Farm) -> None:
     assert len(job.args[0]["blocks"]) == 2  # a request's blocks travel in few jobs
 
 
-def test_sigterm_lets_a_worker_finish_and_leave(bounded: Farm) -> None:
+def test_sigterm_lets_worker_finish_its_job(bounded: Farm) -> None:
     farm = bounded
     worker = _worker(farm, "cpu")
     worker.signal(signal.SIGTERM)

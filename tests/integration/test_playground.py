@@ -29,7 +29,7 @@ def retrieve(farm: Farm, digest: str, page: str | None, name: str) -> Answer:
     return request(farm.url, "GET", f"/v1/retrieve/{digest}", None, headers)
 
 
-def test_it_answers_as_compress_does_and_says_how(farm: Farm) -> None:
+def test_answers_like_compress_with_a_trace(farm: Farm) -> None:
     body = conversation(ran(rows("playground")), ran(events("playground"), "b"))
     found, real = play(farm, body).json, farm.post(body, user()).json
     assert {name: found[name] for name in real} == real
@@ -59,7 +59,7 @@ def test_it_answers_as_compress_does_and_says_how(farm: Farm) -> None:
     assert "lookup" not in again["trace"]["stages_ms"]
 
 
-def test_nothing_of_it_is_in_the_books(farm: Farm) -> None:
+def test_playground_adds_no_usage_records(farm: Farm) -> None:
     before = farm.get("/stats").json, farm.get("/stats/farm").json["requests"]
     found = play(farm, conversation(ran(events("books")))).json
     assert found["tokens_saved"] > 0
@@ -70,7 +70,7 @@ def test_nothing_of_it_is_in_the_books(farm: Farm) -> None:
     assert {**after[1], "window": 0} == {**before[1], "window": 0}
 
 
-def test_an_original_comes_back_to_its_own_page_and_user_only(farm: Farm) -> None:
+def test_original_opens_only_for_its_page_and_user(farm: Farm) -> None:
     digest = play(farm, conversation(ran(events("mine"))), "mine").json["ccr_hashes"][0]
     assert retrieve(farm, digest, "mine", "ada").json["original_content"] == events("mine")
     for page, name in ((None, "ada"), ("other", "ada"), ("mine", "bob"), (None, "mine\tada")):
@@ -88,13 +88,13 @@ def test_an_original_comes_back_to_its_own_page_and_user_only(farm: Farm) -> Non
 
 
 @pytest.mark.parametrize("page", [None, "", "a b", "x" * 65, "ä"])
-def test_a_page_without_a_name_is_refused(farm: Farm, page: str | None) -> None:
+def test_rejects_page_without_a_name(farm: Farm, page: str | None) -> None:
     headers = {} if page is None else {"x-headroom-playground": page.encode().decode("latin-1")}
     answer = post(farm.url, conversation(ran(rows())), headers, "/v1/playground")
     assert (answer.status, answer.json["error"]["type"]) == (400, "invalid_field")
 
 
-def test_bad_bodies_are_refused_as_compress_refuses_them(farm: Farm) -> None:
+def test_rejects_bad_bodies_like_compress(farm: Farm) -> None:
     for body, status in ((b"{", 400), (b"[]", 400), (b'{"messages": 1}', 400)):
         assert play(farm, body).status == post(farm.url, body).status == status
     large = json.dumps({"messages": [{"role": "user", "content": "x" * (1 << 20)}]}).encode()
@@ -102,7 +102,7 @@ def test_bad_bodies_are_refused_as_compress_refuses_them(farm: Farm) -> None:
     assert request(farm.url, "GET", "/v1/playground").status == 405
 
 
-def test_a_text_too_heavy_to_look_at_again_has_no_counts(farm: Farm) -> None:
+def test_heavy_cached_text_has_no_counts(farm: Farm) -> None:
     body = conversation(ran(events("heavy", 3000)))
     first, second = play(farm, body, "heavy").json, play(farm, body, "heavy").json
     assert first["tokens_saved"] == second["tokens_saved"] > 0

@@ -81,9 +81,7 @@ def _counted(farm: Farm, name: str) -> int:
     return int(farm.redis.hget(keys.metrics("cpu"), name) or 0)  # type: ignore[arg-type]
 
 
-def test_what_kills_two_workers_is_quarantined_and_the_rest_is_not(
-    farm: Farm, queue: PoolQueue
-) -> None:
+def test_block_that_kills_two_workers_is_quarantined(farm: Farm, queue: PoolQueue) -> None:
     name = user()
     body = conversation(ran(rows("first")), ran(rows("second"), "b"))
     again, dead = _counted(farm, "jobs:again"), _counted(farm, "jobs:dead")
@@ -117,7 +115,7 @@ def test_what_kills_two_workers_is_quarantined_and_the_rest_is_not(
         answer.result()
 
 
-def test_a_job_popped_and_not_begun_is_put_back(farm: Farm, queue: PoolQueue) -> None:
+def test_popped_job_without_start_is_queued_again(farm: Farm, queue: PoolQueue) -> None:
     with _posted(farm, conversation(ran(rows(user()))), user(), **_SOON) as answer:
         popped = queue.pop(5)
         begun, _ = _begun(queue)
@@ -127,7 +125,7 @@ def test_a_job_popped_and_not_begun_is_put_back(farm: Farm, queue: PoolQueue) ->
         assert answer.result().status == 200
 
 
-def test_a_worker_that_renews_its_lease_keeps_its_job(farm: Farm, queue: PoolQueue) -> None:
+def test_worker_that_renews_lease_keeps_job(farm: Farm, queue: PoolQueue) -> None:
     with _posted(farm, conversation(ran(rows(user()))), user(), **_SOON) as answer:
         begun, _ = _begun(queue)
         end = time.time() + 3 * 0.5
@@ -143,7 +141,7 @@ def test_a_worker_that_renews_its_lease_keeps_its_job(farm: Farm, queue: PoolQue
         assert answer.result().status == 200
 
 
-def test_a_lost_job_leaves_nothing_and_is_enqueued_again(farm: Farm, queue: PoolQueue) -> None:
+def test_lost_job_is_enqueued_again(farm: Farm, queue: PoolQueue) -> None:
     with _posted(farm, conversation(ran(rows(user()))), user(), **_SOON) as answer:
         lost, _ = _begun(queue)
         farm.redis.unlink(keys.job(lost.id))
@@ -156,7 +154,7 @@ def test_a_lost_job_leaves_nothing_and_is_enqueued_again(farm: Farm, queue: Pool
         assert answer.result().json["degraded"] == []
 
 
-def test_a_queue_emptied_from_outside_has_room_again(farm: Farm, queue: PoolQueue) -> None:
+def test_deleted_queue_accepts_jobs_again(farm: Farm, queue: PoolQueue) -> None:
     with _posted(farm, conversation(ran(rows(user()))), user(), **_SOON) as answer:
         until("it waits", lambda: farm.redis.llen(keys.queue("cpu")))
         assert int(farm.redis.hget(keys.load("cpu"), "blocks") or 0) == 1  # type: ignore[arg-type]
@@ -173,7 +171,7 @@ PoolQueue.begin = lambda *given: threading.Event().wait()
 """A worker that takes a job and never begins it."""
 
 
-def test_a_killed_workers_job_is_done_by_another_within_the_deadline(
+def test_killed_workers_job_is_done_within_deadline(
     own_farm: Callable[..., Farm],
 ) -> None:
     farm = own_farm(deadline_ms=5000).start(gpu=0)
@@ -199,7 +197,7 @@ def test_a_killed_workers_job_is_done_by_another_within_the_deadline(
     assert _counted(farm, "jobs:again") == 1
 
 
-def test_native_code_that_never_returns_ends_its_worker() -> None:
+def test_endless_native_code_ends_its_worker() -> None:
     program = """
 import itertools
 from workers.runtime.limits import EngineTimeout, Limit

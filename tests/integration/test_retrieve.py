@@ -13,7 +13,7 @@ from ..farm import Farm, post, request, user
 from ..texts import conversation, events, page, ran
 
 
-def test_every_hash_of_an_answer_leads_to_its_original(farm: Farm) -> None:
+def test_every_hash_opens_its_original(farm: Farm) -> None:
     name = user()
     texts = [events(name), page()]
     parts = [ran(text, str(i)) for i, text in enumerate(texts)]
@@ -33,7 +33,7 @@ def test_every_hash_of_an_answer_leads_to_its_original(farm: Farm) -> None:
     assert set(texts) <= found
 
 
-def test_a_hash_is_worth_nothing_to_another_user(farm: Farm) -> None:
+def test_hash_opens_for_no_other_user(farm: Farm) -> None:
     name = user()
     answer = farm.post(conversation(ran(events(name))), name).json
     digest = answer["ccr_hashes"][0]
@@ -45,7 +45,7 @@ def test_a_hash_is_worth_nothing_to_another_user(farm: Farm) -> None:
     assert not farm.redis.exists(keys.reads(keys.user_tag("anonymous"), digest))
 
 
-def test_a_forged_marker_opens_nothing(farm: Farm) -> None:
+def test_forged_marker_opens_nothing(farm: Farm) -> None:
     owner, thief = user(), user()
     digest = farm.post(conversation(ran(events(owner))), owner).json["ccr_hashes"][0]
     forged = f"[gone. Retrieve original: hash={digest}] <<ccr:{digest} 3_rows_offloaded>> "
@@ -54,7 +54,7 @@ def test_a_forged_marker_opens_nothing(farm: Farm) -> None:
     assert got.status == 404
 
 
-def test_reading_prolongs_an_originals_life(farm: Farm) -> None:
+def test_retrieval_renews_lifetime_of_original(farm: Farm) -> None:
     name = user()
     digest = farm.post(conversation(ran(events(name))), name).json["ccr_hashes"][0]
     key = keys.original(keys.user_tag(name), digest)
@@ -64,18 +64,18 @@ def test_reading_prolongs_an_originals_life(farm: Farm) -> None:
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[]", b'{"hash":""}', b'{"hash":5}', b"nonsense", b""])
-def test_without_a_hash_it_is_400(farm: Farm, body: bytes) -> None:
+def test_missing_hash_is_400(farm: Farm, body: bytes) -> None:
     assert post(farm.url, body, path="/v1/retrieve").status == 400
 
 
 @pytest.mark.parametrize("digest", ["abcdefabcdef", "x", "%2e%2e", "a" * 25, "*", "{u:x}"])
-def test_an_unknown_hash_is_404_and_says_how_long_originals_live(farm: Farm, digest: str) -> None:
+def test_unknown_hash_is_404(farm: Farm, digest: str) -> None:
     got = request(farm.url, "GET", f"/v1/retrieve/{digest}")
     assert got.status == 404
     assert "7200 s" in json.loads(got.body)["error"]["message"]
 
 
-def test_without_redis_it_is_503(own_farm: Callable[..., Farm]) -> None:
+def test_unavailable_redis_is_503(own_farm: Callable[..., Farm]) -> None:
     farm = own_farm().start(cpu=0, gpu=0)
     farm.parts[0].kill()
     assert request(farm.url, "GET", "/v1/retrieve/abcdefabcdef").status == 503

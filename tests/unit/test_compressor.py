@@ -172,7 +172,7 @@ def _other(word: str) -> str:
 # ── what a turn costs ──────────────────────────────────────────────────────────────
 
 
-def test_turn_with_nothing_new_asks_nobody() -> None:
+def test_turn_without_new_texts_asks_no_service() -> None:
     elsewhere = Elsewhere()
     compressor = _compressor(elsewhere)
     first = _compress(compressor)
@@ -233,7 +233,7 @@ def test_late_text_stays_on_every_replica() -> None:
         assert _messages(_compress(replica, _body(longer)))[:4] == first
 
 
-def test_late_text_is_not_waited_for_again() -> None:
+def test_does_not_wait_for_late_text_again() -> None:
     elsewhere = Elsewhere()
     elsewhere.late = ("late",)
     turns = _ran(_other("quick")) + _ran(_other("late"), identity="b")
@@ -266,7 +266,7 @@ def test_late_text_that_pays_changes_on_every_replica() -> None:
         assert not [t for t in answer.transforms if t.startswith("farm:revised")]
 
 
-def test_text_decided_anew_elsewhere_changes_here() -> None:
+def test_text_revised_by_another_replica_changes_here() -> None:
     elsewhere = Elsewhere()
     elsewhere.late = ("late",)
     one, two = _compressor(elsewhere), _compressor(elsewhere)
@@ -339,7 +339,7 @@ def test_nothing_refers_to_a_form_that_grew() -> None:
     assert _messages(_compress(compressor, _body(turns))) == turns
 
 
-def test_message_taken_back_meanwhile_stays_as_sent() -> None:
+def test_message_removed_meanwhile_stays_as_sent() -> None:
     elsewhere = Elsewhere()
     compressor = _compressor(elsewhere)
     turns = [m for n in range(6) for m in _ran(_other(f"t{n}"), identity=f"t{n}-")]
@@ -380,7 +380,7 @@ def _log_turn() -> tuple[list[dict[str, Any]], str]:
     return _ran(lines), lines
 
 
-def test_original_that_is_gone_is_stored_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expired_original_is_stored_again(monkeypatch: pytest.MonkeyPatch) -> None:
     elsewhere = Elsewhere()
     elsewhere.hashes = ("ab" * 6,)
     compressor = _compressor(elsewhere)
@@ -458,7 +458,7 @@ def loading(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     loaded.set()
 
 
-def test_nobody_waits_for_another_models_library(loading: threading.Event) -> None:
+def test_loading_one_models_library_delays_no_other(loading: threading.Event) -> None:
     compressor = _compressor(Elsewhere())
     counter_for("claude-x")
 
@@ -479,7 +479,7 @@ def test_nobody_waits_for_another_models_library(loading: threading.Event) -> No
 
 
 @pytest.mark.parametrize(("refused", "reason"), [(False, "deadline"), (True, "overload")])
-def test_library_loading_too_long_costs_savings_alone(
+def test_slow_library_loading_only_prevents_savings(
     monkeypatch: pytest.MonkeyPatch, loading: threading.Event, refused: bool, reason: str
 ) -> None:
     compressor = _compressor(Elsewhere())
@@ -492,7 +492,7 @@ def test_library_loading_too_long_costs_savings_alone(
     assert _messages(answer) == MESSAGES
 
 
-def test_heavy_message_takes_no_room_from_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_heavy_message_blocks_no_admission_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
     compressor = _compressor(Elsewhere())
     heavy = [{"role": "tool", "tool_call_id": "a", "content": f"{n} {ROWS * 150}"} for n in "abc"]
     attack = _body(heavy)
@@ -525,7 +525,7 @@ def test_heavy_message_takes_no_room_from_others(monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize(
     "step", ["_reading.turn", "_plan", "_fill", "_assemble", "_left_texts.revise"]
 )
-def test_defect_in_a_step_costs_savings_alone(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+def test_defect_in_a_step_only_prevents_savings(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     compressor = _compressor(Elsewhere())
 
     def broken(*arguments: Any) -> None:
@@ -545,7 +545,7 @@ def test_callers_mistake_is_raised_as_such() -> None:
         _compress(compressor, b'{"messages":[5]}')
 
 
-def test_redis_away_costs_savings_and_no_request() -> None:
+def test_unavailable_redis_fails_no_request() -> None:
     elsewhere = Elsewhere(broken=True)
     compressor = _compressor(elsewhere)
     answer = _compress(compressor)
@@ -559,7 +559,7 @@ def test_redis_away_costs_savings_and_no_request() -> None:
     assert answer.tokens_saved > 0
 
 
-def test_state_that_fails_costs_no_request() -> None:
+def test_failing_user_state_fails_no_request() -> None:
     class Away(Elsewhere):
         async def keep(self, *arguments: Any) -> list[str]:
             raise Degraded("redis")
@@ -606,7 +606,7 @@ def test_overload_keeps_known_forms_and_new_texts() -> None:
     assert again.changed == 2
 
 
-def test_new_conversation_under_overload_goes_through() -> None:
+def test_new_conversation_under_overload_stays_verbatim() -> None:
     compressor = _compressor(Elsewhere())
     _compress(compressor)
     other = BODY.replace(b"claude-x", b"gpt-4o")  # the tokens of known messages are not known

@@ -340,7 +340,7 @@ def test_folds_only_what_saves_enough() -> None:
     assert indexed("\n".join(FILE)).fold("\n".join(FILE[:12])) is not None
 
 
-def test_keeps_text_that_differs_by_indentation_or_line_end() -> None:
+def test_keeps_text_with_different_indentation_or_line_end() -> None:
     index = indexed("\n".join(FILE))
     assert index.fold("\n".join(f"  {line}" for line in FILE)) is None
     assert index.fold("\r\n".join(FILE) + "\r\n") is None

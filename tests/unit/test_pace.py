@@ -13,11 +13,11 @@ from shared.settings import Settings
 from workers.runtime.pace import Pace
 
 
-def test_nothing_is_known_before_the_first_turn() -> None:
+def test_has_no_rate_before_first_measurement() -> None:
     assert Pace(0.9).a_second is None
 
 
-def test_late_turns_weigh_most_and_large_ones_more_than_small_ones() -> None:
+def test_recent_and_large_measurements_weigh_most() -> None:
     pace = Pace(0.5)
     pace.note(100, 1)
     assert pace.a_second == 100
@@ -67,18 +67,18 @@ def _looked(paces: dict[str, bytes | None]) -> WorkerView:
     return asyncio.run(look())
 
 
-def test_a_pool_is_as_fast_as_its_workers_together() -> None:
+def test_pool_pace_is_sum_of_its_workers() -> None:
     pools = _looked({"cpu-a": b"1000", "cpu-b": b"3000", "gpu-a": b"50"})
     assert pools.alive == {"cpu": 2, "gpu": 1}
     assert pools.bytes_in("cpu", 2.0) == 8000
     assert pools.bytes_in("gpu", 0.5) == 25
 
 
-def test_a_worker_that_has_done_nothing_yet_counts_as_the_others() -> None:
+def test_new_worker_counts_as_the_average() -> None:
     pools = _looked({"cpu-a": b"1000", "cpu-b": None, "gpu-a": None})
     assert pools.bytes_in("cpu", 1.0) == 2000
     assert pools.bytes_in("gpu", 1.0) == -1
 
 
-def test_a_pool_without_workers_has_no_pace() -> None:
+def test_pool_without_workers_has_no_pace() -> None:
     assert _looked({}).bytes_in("cpu", 1.0) == -1

@@ -144,7 +144,7 @@ def test_call_that_comes_later_names_nothing() -> None:
     assert [c.call for c in talk.candidates(0)] == [None]
 
 
-def test_parts_of_a_result_are_texts_of_their_own() -> None:
+def test_parts_of_a_result_are_separate_texts() -> None:
     parts = [
         {"type": "text", "text": ROWS},
         {"type": "image", "source": {}},

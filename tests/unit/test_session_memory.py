@@ -115,14 +115,14 @@ def test_mode_makes_another_conversation() -> None:
     )
 
 
-def test_newest_message_taken_back_stays_one_conversation() -> None:
+def test_removing_newest_message_keeps_the_conversation() -> None:
     session = Session("a")
     first = _send(session, _chains("a", "b", "c", "d"))
     assert _send(session, _chains("a", "b", "x")) is first
     assert first.chains == _chains("a", "b", "x")
 
 
-def test_conversations_that_begin_alike_stay_apart() -> None:
+def test_conversations_that_begin_alike_stay_separate() -> None:
     session = Session("a")
     names = [str(n) for n in range(20)]
     main = _send(session, _chains(*names))

@@ -115,7 +115,7 @@ def test_longest_trail_is_followed_first() -> None:
         b"} ]}",
     ],
 )
-def test_broken_rest_after_known_start_is_malformed(rest: bytes) -> None:
+def test_rejects_broken_rest_after_known_start(rest: bytes) -> None:
     trail = _trail(split(b'{"messages":[{"a":1}]}', []))
     with pytest.raises(MalformedBody):
         split(b'{"messages":[{"a":1}' + rest, [trail])
@@ -129,27 +129,27 @@ def test_last_of_two_messages_arrays_counts() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"nonsense", b'"text"', b"[]", b"1", b"\xff{}"])
-def test_body_that_is_no_object_is_malformed(body: bytes) -> None:
+def test_rejects_body_that_is_no_object(body: bytes) -> None:
     with pytest.raises(MalformedBody):
         split(body, [])
 
 
 @pytest.mark.parametrize("messages", ["null", "{}", '"x"', "1"])
-def test_messages_that_are_no_list_are_invalid(messages: str) -> None:
+def test_rejects_messages_that_are_no_list(messages: str) -> None:
     with pytest.raises(InvalidField):
         split(f'{{"messages":{messages}}}'.encode(), [])
     with pytest.raises(InvalidField):
         split(b'{"model":"x"}', [])
 
 
-def test_body_nested_too_deeply_is_malformed() -> None:
+def test_rejects_body_nested_too_deeply() -> None:
     deep = b"[" * 200_000 + b"]" * 200_000
     with pytest.raises(MalformedBody):
         split(b'{"messages":' + deep + b"}", [])
 
 
 @pytest.mark.parametrize("value", [r'"\ud800"', "NaN", "1e400"])
-def test_value_only_the_standard_library_reads_stays(value: str) -> None:
+def test_keeps_values_only_standard_library_reads(value: str) -> None:
     body = f'{{"messages":[{{"role":"user","content":{value}}}],"model":{value}}}'.encode()
     taken = split(body, [])
     assert len(taken.spans) == 1
