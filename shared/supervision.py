@@ -1,4 +1,4 @@
-"""When a background task that failed runs again, and when its process cannot go on.
+"""When a failed background task is restarted, and when its process must give up.
 
 Used by the front end's asyncio tasks (``api/runtime/tasks.py``) and by the worker's heartbeat
 thread (``workers/runtime/heartbeat.py``).

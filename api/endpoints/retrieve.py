@@ -80,7 +80,7 @@ class Originals:
 
 
 def for_the_model(found: dict[str, Any]) -> dict[str, Any]:
-    """Return what of an original a model is told, as headroom tells it."""
+    """Return the fields of an original that a model gets, as in headroom."""
     names = ("hash", "original_content", "original_item_count", "compressed_item_count")
     return {name: found[name] for name in names}
 

@@ -1,4 +1,4 @@
-"""``POST /v1/usage``: a provider's own usage of a request goes to the books."""
+"""``POST /v1/usage``: records the usage that a provider reported for a request."""
 
 from __future__ import annotations
 
@@ -22,12 +22,11 @@ _DEFAULT_MODEL = "default"
 
 
 class UsageResource:
-    """Takes what the provider billed: money that was measured, beside the estimate.
+    """Records billed usage as measured cost, beside the estimate.
 
-    The body is ``{"request_id", "usage", "model"?}``, or upstream's
-    ``{"session_id", "usage"}``, which names no request: there the request's own
-    ``x-request-id`` makes it count once. Without a ``model`` it is that of the answered
-    request, which is known for 15 minutes.
+    The body is ``{"request_id", "usage", "model"?}``, or upstream's ``{"session_id", "usage"}``.
+    The latter has no request id, so this request's own ``x-request-id`` is used to count it once.
+    The default of ``model`` is that of the answered request, which is known for 15 minutes.
     """
 
     def __init__(self, ledger: Ledger, prices: Prices, reader: Reader) -> None:
@@ -40,7 +39,7 @@ class UsageResource:
 
         Raises:
             InvalidField: the body is not as described.
-            Unavailable: the model has to be looked up and Redis is away.
+            Unavailable: the model must be looked up and Redis is unavailable.
         """
         body = await read_json(req, _BODY_BYTES)
         if not isinstance(body, dict):

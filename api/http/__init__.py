@@ -1,1 +1,1 @@
-"""What all requests have in common: authentication, headers, encodings, the OpenAPI document."""
+"""Handling of all requests: authentication, headers, encodings, the OpenAPI document."""

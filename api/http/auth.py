@@ -94,8 +94,8 @@ class Tokens:
                 return
             tenants = _read(self._path)
         except OSError as error:
-            # Tokens may have been withdrawn by deleting the file: nobody is let in, and it is
-            # looked for again with the next request.
+            # Tokens may have been revoked by deleting the file: every token is rejected, and the
+            # next request looks for the file again.
             if self._seen is not None or self._tenants is None:
                 _log.error("tokens_file_missing", error=type(error).__name__)
             self._seen, self._tenants = None, ()
@@ -157,13 +157,13 @@ class Authenticator:
         if scope not in tenant.scopes:
             raise Forbidden(f"this token does not have the scope '{scope}'")
         if tenant.user is not None:
-            req.context.user = self._apart(tenant.user)
+            req.context.user = self._separate(tenant.user)
         elif tenant.trusted and named:
-            req.context.user = self._apart(named)
+            req.context.user = self._separate(named)
         else:
             req.context.user = f"{tenant.name}/{named}" if named else tenant.name
 
-    def _apart(self, named: str) -> str:
+    def _separate(self, named: str) -> str:
         """Return a trusted service's user, changed if it could be taken for another tenant's."""
         known = self._tokens is not None and self._tokens.knows(named)
         return f"/{named}" if known or "/" in named else named

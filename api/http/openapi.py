@@ -143,7 +143,7 @@ _TOOL_CALL: dict[str, Any] = {
 
 _NAME = {"type": "string", "minLength": 1, "maxLength": 256}
 _USAGE: dict[str, Any] = {
-    "summary": "A provider's own usage of a request, for the books",
+    "summary": "Record the usage that a provider reported for a request",
     "description": (
         "Counts once for each user and request_id. Anthropic's and OpenAI's usage objects are "
         "taken as they are; without a model it is the one of the answered request."
@@ -168,7 +168,7 @@ _USAGE: dict[str, Any] = {
         },
     },
     "responses": {
-        "200": _json("what was booked", answers.Usage),
+        "200": _json("the recorded usage", answers.Usage),
         "400": _json("the usage is not as described", answers.Error),
         **_DENIED,
         **_BODY,
@@ -326,7 +326,7 @@ def document(settings: Settings) -> dict[str, Any]:
                 "Whether the process is running", _200=("it is running", answers.Health)
             ),
             "/livez": _probe(
-                "Whether the process can go on",
+                "Whether the process can continue",
                 _200=("it can", answers.Live),
                 _503=("a background task fails again and again; the process ends", answers.NotLive),
             ),

@@ -137,7 +137,7 @@ class Health(Struct):
 
 
 class Live(Struct):
-    """The process can go on."""
+    """The process can continue."""
 
     status: Literal["healthy"]
     alive: bool

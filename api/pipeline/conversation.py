@@ -44,7 +44,7 @@ class Sent:
 
     ``shown`` are the CCR hashes its text carries, each with the place of its original; ``engines``
     what made its new texts; ``left`` are the numbers of its candidates
-    that a fault kept from their forms (:data:`ALL_LEFT`: nobody even looked at it).
+    that a fault left without their forms (:data:`ALL_LEFT`: the message was not read).
     ``unstored`` are hashes of ``shown`` whose original no worker has stored.
     ``data`` is the message as written for ``marks``; None where its own bytes leave.
     """

@@ -6,16 +6,16 @@ reference and its exact inverse (:func:`unfold`); :mod:`api.pipeline.fold_index`
 headroom has ``headroom.transforms.cross_turn_dedup.dedup_blocks`` (``HEADROOM_DEDUPE``) for the
 same purpose. It is not called here, for these reasons:
 
-* it takes all blocks of a conversation at once and has no state that a next turn could continue
-  from, so a conversation of n turns would be read n times;
-* it keeps the first 16 places of each line, in the whole conversation and for common lines
-  alike, so a later copy of a file is not found once its lines have been seen often;
+* it processes all blocks of a conversation at once and keeps no state for the next turn, so a
+  conversation of n turns would be read n times;
+* it keeps the first 16 places of each line in the whole conversation, also of common lines, so a
+  later copy of a file is not found once its lines have been seen often;
 * its pointer (``[↑146L same as msg 7: 'import json'...]``) names a message's ordinal, which no
   provider shows to a model, and neither the range here nor the range there;
 * ``cat -n`` and older Read output (padded numbers), and numbered against unnumbered text, do not
   match; a tool call's input is no source; a block that was folded loses its line numbers.
 
-What it does well is kept: only what stands verbatim in the text as sent is referred to, and a
+Two of its rules apply here too: references are made only to text that was sent verbatim, and a
 block is compared with earlier blocks only, so a later turn never changes an earlier one.
 """
 
@@ -28,11 +28,11 @@ from typing import Any, NamedTuple
 
 _DESCRIPTION_CHARS = 60
 _LONG_RUN = 1000
-"""Characters from which on the longer quotes are worth their price."""
+"""Length of a run, in characters, from which longer quotes are worth their tokens."""
 _NUMBER = re.compile(r"( *)([1-9][0-9]{0,8})([\t→])")
 """Claude Code's Read prints ``N<tab>line`` (once ``     N→line``), ``cat -n`` pads to six."""
 _HEAD = re.compile(r"Chunk ID: [^\n]*\n(?:[A-Z][^\n]*\n){0,8}?Output:\n")
-"""What Codex puts before a command's output; it differs from call to call."""
+"""The lines that Codex prints before a command's output; they differ from call to call."""
 _SAYS_SOMETHING = re.compile(r"\w\W*\w\W*\w")
 
 
@@ -41,7 +41,7 @@ class Source:
     """A text of the conversation that later texts may refer to.
 
     ``call`` is the tool call's id, ``description`` what it did (:func:`describe`), ``kind``
-    is ``output`` or ``input:FIELD``. ``call`` and ``kind`` together name the text.
+    is ``output`` or ``input:FIELD``. ``call`` and ``kind`` together identify the text.
     """
 
     call: str
@@ -66,9 +66,9 @@ class Reference:
 
     ``line`` is the index of the reference's line in the folded text (from 0); ``first`` and
     ``source_first`` are line numbers in the two texts as they were before folding (from 1).
-    ``strip`` says that the source's lines carry numbers which are to be taken off;
-    ``numbering`` and ``number`` (that of the first line) say which to put on. Both None: the
-    lines are equal as they stand.
+    ``strip`` says that the source's lines have printed numbers, which must be removed;
+    ``numbering`` and ``number`` (that of the first line) say which to add. Both None: the lines
+    are equal without changes.
     """
 
     line: int
@@ -91,7 +91,7 @@ class Folded:
 
 
 def unfold(folded: Folded, sources: Mapping[Source, str]) -> str:
-    """The text that was folded, character for character.
+    """Return the text that was folded, character for character.
 
     ``sources`` has each source's text as it was before folding. References are found by their
     positions, so text that looks like a reference is never taken for one.
@@ -146,20 +146,20 @@ def split_numbers(lines: list[str], text: str) -> tuple[list[str], list[int], Nu
             contents.append(line[found.end() :] if found and number else line)
             numbers.append(number)
         if numbering is not None and number:
-            # The next line mostly has the next number: one comparison then.
+            # Usually the next line has the next number, which takes one comparison.
             number += 1
             expected = numbering.print(number)
     return contents, numbers, numbering
 
 
 def head_lines(text: str) -> int:
-    """How many lines a harness has put before the output proper. They are never folded."""
+    """Return how many lines a harness put before the actual output. They are never folded."""
     head = _HEAD.match(text)
     return text.count("\n", 0, head.end()) if head else 0
 
 
 def describe(tool: str, arguments: Mapping[str, Any] | None) -> str:
-    """What a tool call did, in at most 60 characters: the tool and its command or path."""
+    """Return what a tool call did, in at most 60 characters: the tool and its command or path."""
     arguments = arguments or {}
     for name in ("command", "cmd", "file_path", "path", "pattern", "query", "url"):
         value = arguments.get(name)
@@ -170,7 +170,7 @@ def describe(tool: str, arguments: Mapping[str, Any] | None) -> str:
         line, more, _ = value.strip().partition("\n")
         room = _DESCRIPTION_CHARS - len(tool) - 2
         if name.endswith("path") and len(line) > room:
-            # A path tells most at its end, a command at its beginning.
+            # The end of a path is most specific, and the beginning of a command.
             line = "…" + line[1 - room :]
         elif more or len(line) > room:
             line = line[: room - 1].rstrip() + "…"
@@ -180,7 +180,7 @@ def describe(tool: str, arguments: Mapping[str, Any] | None) -> str:
 
 
 def input_texts(arguments: object, field: str = "") -> Iterator[tuple[str, str]]:
-    """The string values of a tool call's input that have several lines, as (FIELD, text)."""
+    """Yield the string values of a tool call's input that have several lines, as (FIELD, text)."""
     if isinstance(arguments, str):
         if "\n" in arguments:
             yield field or "input", arguments
@@ -194,7 +194,7 @@ def input_texts(arguments: object, field: str = "") -> Iterator[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What the wording needs: ``lines`` are the omitted lines without their numbers.
+    """The input of :func:`word`: ``lines`` are the omitted lines without their numbers.
 
     ``number`` and ``source_number`` are the printed numbers of the first line here and
     there, 0 where none is printed. ``total`` and ``source_total`` count all lines of the two.
@@ -213,10 +213,10 @@ class Run:
 
 
 def word(run: Run, known: bool, own: str) -> str:
-    """The reference's line.
+    """Return the reference's line.
 
-    ``known`` says that this text has referred to the same source before, so it need not be
-    described again; ``own`` is the id of the call whose output this is.
+    ``known`` says that this text has referred to the same source before, so it is not described
+    again; ``own`` is the id of the call whose output this is.
     """
     count = len(run.lines)
     lines = f"{count} line" if count == 1 else f"{count} lines"
@@ -245,7 +245,7 @@ def word(run: Run, known: bool, own: str) -> str:
 
 
 def _numbers(run: Run, count: int) -> str:
-    """What the reader is told of line numbers, empty where neither text prints any."""
+    """Return the words about line numbers; empty if neither text prints any."""
     if not run.number and not run.source_number:
         return ""
     here = f"{run.number}-{run.number + count - 1}"
@@ -260,7 +260,7 @@ def _numbers(run: Run, count: int) -> str:
 
 
 def _edges(run: Run) -> str:
-    """Quotes of the first and the last line that say something as far as they are quoted."""
+    """Return quotes of the first and the last line whose quoted part is informative."""
     most = 60 if run.chars >= _LONG_RUN else 36
     first = next((i for i, line in enumerate(run.lines) if _says(line, most)), None)
     if first is None:
@@ -276,14 +276,14 @@ def _says(line: str, most: int) -> bool:
 
 
 def _quote(line: str, most: int) -> str:
-    """A line's beginning with its indentation; a deep indentation leaves room for words."""
+    """Return a line's beginning with its indentation, which is shortened if it is deep."""
     line = line.rstrip()
     most += min(len(line) - len(line.lstrip()), most)
     return _printable(line if len(line) <= most else line[: most - 1] + "…")
 
 
 def _printable(text: str) -> str:
-    """Without line ends, control characters and lone surrogates, which a quote must not carry."""
+    """Return ``text`` without line ends, control characters and lone surrogates."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in text)

@@ -1,8 +1,8 @@
-"""The lines that a conversation shows, and where: finds what a new text repeats.
+"""Index of the lines that a conversation shows, to find runs that a new text repeats.
 
-Matching goes by whole lines without their printed line numbers. A line of the new text that is
-not trivial is looked up (a seed); the newest of its places are extended in both directions, and
-the longest run is folded if it pays. The cost is linear in the text's length.
+Whole lines are compared, without their printed line numbers. Each line of the new text that is not
+trivial is looked up (a seed); the newest of its places are extended in both directions, and the
+longest run is folded if it pays. The cost is linear in the text's length.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from .fold import Folded, Numbering, Reference, Run, Source, head_lines, split_n
 _MAX_LINES = 200_000
 _MAX_CHARS = 16 * 1024 * 1024
 _LEAST_SAVED = 160
-"""Characters. Below that a reader's effort to follow a reference is not repaid."""
+"""Least saving of a reference, in characters: less is not worth following it."""
 _PLACES = 8
-"""Places of a seed that are tried, the newest first."""
+"""Most places of a seed that are tried, the newest first."""
 _PLACES_OF_A_SOURCE = 2
-"""Places kept of one line in one source: runs are found by their rarer lines and extended."""
+"""Most places kept of one line in one source: runs are found by their rarer lines."""
 _SHORTEST_REFERENCE = 90
-"""Characters; a run that does not save enough against it is not put into words."""
+"""Least length of a reference, in characters: a run that saves too little against it is skipped."""
 _NOTE = re.compile(
     r"<<ccr:|hash=[0-9a-f]{12}|; omitted here\]|^\[\.\.\. .* \.\.\.\]$", re.MULTILINE
 )
 _SIGNS = ("<<ccr:", "hash=", "; omitted", "[... ")
-"""A line with this may be a marker or a reference of ours, which is no content to point at."""
+"""A line with this may be a marker or a reference of the farm, to which no reference is made."""
 _NO_LINE = "\n"
 """Equals no line."""
 
@@ -37,9 +37,9 @@ _NO_LINE = "\n"
 class _Text(NamedTuple):
     """A text in lines, for comparison.
 
-    ``keys`` are the lines without numbers, None where no literal line stands, ``numbers`` 0 for a
-    line without; ``origin`` maps an index to the line's number before folding, from 1; ``head``
-    counts the lines of a harness's head, ``total`` all lines before folding.
+    ``keys`` are the lines without numbers (None for a line that is not literal), ``numbers`` their
+    printed numbers (0 for none); ``origin`` maps an index to the line's number before folding,
+    from 1; ``head`` counts the lines of a harness's head, ``total`` all lines before folding.
     """
 
     keys: list[str | None]
@@ -52,7 +52,7 @@ class _Text(NamedTuple):
 
 
 class _Held(NamedTuple):
-    """A source in the index: its lines are the positions from ``start`` on, then one of none."""
+    """A source in the index: its lines have the positions from ``start`` on, then one separator."""
 
     source: Source
     start: int
@@ -76,18 +76,18 @@ class _Found(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """A state of an index: how many sources it had been given, and how many it had dropped."""
+    """A state of an index: the number of sources added, and of sources dropped."""
 
     added: int
     dropped: int
 
 
 class FoldIndex:
-    """What one conversation shows, in its order. Bounded; the oldest sources are dropped.
+    """The texts that one conversation shows, in order. Bounded; the oldest sources are dropped.
 
-    The state is a function of the sources added, in order, and of the limits. Limits:
-    ``max_lines`` and ``max_chars`` of all sources together; a text above them on its own is not
-    indexed. ``least_saved`` is the number of characters that a reference must save.
+    The state depends only on the sources added, in order, and on the limits. ``max_lines`` and
+    ``max_chars`` limit all sources together; a text above them by itself is not indexed.
+    ``least_saved`` is the number of characters that a reference must save.
     ``compared`` counts the pairs of lines compared so far.
     """
 
@@ -117,12 +117,12 @@ class FoldIndex:
 
     @property
     def lines(self) -> int:
-        """Lines held."""
+        """Number of lines in the index."""
         return self._lines
 
     @property
     def chars(self) -> int:
-        """Characters held."""
+        """Number of characters in the index."""
         return self._chars
 
     @property
@@ -131,10 +131,10 @@ class FoldIndex:
         return self._chars + 190 * self._lines
 
     def add(self, source: Source, shown: str | Folded) -> None:
-        """Add what the model sees of a source, after all that stands before it.
+        """Add a source as the model sees it, after all earlier sources.
 
-        A text that was folded is given as its :class:`Folded`: only its literal lines can be
-        referred to, by their numbers in the original.
+        A folded text is given as its :class:`Folded`: only its literal lines can be referred to,
+        by their numbers in the original.
         """
         text = self._split(shown) if isinstance(shown, str) else _literal(shown)
         count = len(text.keys)
@@ -156,7 +156,7 @@ class FoldIndex:
             self._drop_oldest()
 
     def _split(self, text: str) -> _Text:
-        """The text's lines; that of the last call is kept, for what is not folded is added."""
+        """Return the text's lines; the last result is kept, as unfolded texts are added next."""
         if self._last[0] is not text:
             self._last = (text, _read(text))
         return self._last[1]
@@ -176,14 +176,14 @@ class FoldIndex:
                 known.append(position)
 
     def mark(self) -> Mark:
-        """The present state, for :meth:`rollback`."""
+        """Return the present state, for :meth:`rollback`."""
         return Mark(self._dropped + len(self._held), self._dropped)
 
     def rollback(self, mark: Mark) -> bool:
-        """Go back to a state, at a cost by what was added since.
+        """Go back to a state; the cost depends on what was added since.
 
-        False, and nothing changed, if sources of that state have been dropped since: the index
-        has to be built anew then.
+        Returns False, without any change, if sources of that state have been dropped since: the
+        index must then be rebuilt.
         """
         keep = mark.added - mark.dropped
         if mark.dropped != self._dropped or keep > len(self._held):
@@ -203,7 +203,7 @@ class FoldIndex:
         self._dropped += 1
 
     def _forget(self, at: int, keys: list[str | None]) -> None:
-        """Take the oldest (0) or the newest (-1) source, whose lines are ``keys``, out."""
+        """Remove the oldest (0) or the newest (-1) source, whose lines are ``keys``."""
         held = self._held.pop(at)
         self._starts.pop(at)
         name = held.source.call, held.source.kind
@@ -226,7 +226,7 @@ class FoldIndex:
                 self._places[key] = rest[0]
 
     def fold(self, text: str, own: str = "") -> Folded | None:
-        """``text`` with references for what the sources show, None where nothing pays.
+        """Return ``text`` with references to equal runs in the sources; None if none pays.
 
         ``own`` is the id of the call whose output the text is.
         """
@@ -263,9 +263,9 @@ class FoldIndex:
     def _longest(
         self, here: _Text, ends: list[int], i: int, floor: int, known: int | list[int]
     ) -> tuple[_Found | None, int]:
-        """The longest run through own line ``i``, and the first line beyond all runs through it.
+        """Return the longest run through own line ``i``, and the first line after all runs.
 
-        The longest counts in characters; equal ones rank by equality of numbers, then nearness.
+        Length is in characters; among equal ones, equal numbers are preferred, then nearness.
         """
         best: _Found | None = None
         reached = i + 1
@@ -292,11 +292,11 @@ class FoldIndex:
     def _extend(
         self, here: _Text, i: int, floor: int, at: int, numbering: Numbering | None
     ) -> tuple[int, int, bool]:
-        """The run through own line ``i`` and the line ``at`` positions from the base.
+        """Return the run through own line ``i`` and the line ``at`` positions from the base.
 
-        Returns the lines before ``i``, those from ``i`` on, and whether they are equal as they
-        stand. Otherwise their numbers are consecutive on the side or sides that print any, so
-        that the inverse is exact.
+        It is the number of lines before ``i`` and from ``i`` on, and whether they are equal
+        without changes. If not, printed numbers are consecutive on either side, so that the
+        inverse is exact.
         """
         own, own_numbers = here.keys, here.numbers
         keys, numbers = self._keys, self._numbers
@@ -335,7 +335,7 @@ class FoldIndex:
     def _refer(
         self, here: _Text, found: _Found, line: int, before: list[Reference], own: str
     ) -> tuple[Reference, str]:
-        """The reference that stands at ``line`` of the folded text, and its words."""
+        """Return the reference at ``line`` of the folded text, and its line."""
         first, end, held = found.first, found.end, found.held
         source = held.source
         number = here.numbers[first]
@@ -383,7 +383,7 @@ def _read(text: str) -> _Text:
 
 
 def _literal(folded: Folded) -> _Text:
-    """A folded text's lines, without the references, and their numbers in the original."""
+    """Return a folded text's lines without the references, with their original numbers."""
     read = _read(folded.text)
     origin: list[int] = []
     skipped = 0
@@ -396,22 +396,22 @@ def _literal(folded: Folded) -> _Text:
 
 
 def _without_notes(text: _Text, shown: str) -> list[str | None]:
-    """The lines that may be referred to: no harness's head, no marker, no reference."""
+    """Return the lines that may be referred to: no harness's head, no marker, no reference."""
     keys: list[str | None] = [None] * text.head
     keys += text.keys[text.head :]
-    # Three searches for fixed strings take a tenth of the pattern's time.
+    # Searching three fixed strings takes a tenth of the pattern's time.
     if any(sign in shown for sign in _SIGNS) and _NOTE.search(shown):
         return [None if key is None or _NOTE.search(key) else key for key in keys]
     return keys
 
 
 def _step(number: int, other: int, lines: int) -> bool:
-    """Whether ``other`` is the number of a line so many lines from one with ``number``."""
+    """Return whether ``other`` is the number of the line ``lines`` after ``number``."""
     return other == number + lines and other > 0 if number else other == 0
 
 
 def _trivial(line: str) -> bool:
-    """Whether a line is too common to look a run up by: blank, a bracket, a rule."""
+    """Return whether a line is too common to be a seed: blank, a bracket, a rule."""
     content = line.strip()
     return len(content) < 4 or (
         content[0] == content[1] == content[2] and content == content[0] * len(content)

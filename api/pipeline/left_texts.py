@@ -1,4 +1,4 @@
-"""Texts that a fault kept from their forms: they stay so, on every replica, until a change pays."""
+"""Texts left without their form by a fault: they stay so on every replica until a change pays."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .revise import revision, unfinished
 
 
 class LeftTexts:
-    """Remembers in Redis which texts left without their form, by the conversation up to them."""
+    """Remembers in Redis which texts were sent without their form, by the conversation so far."""
 
     def __init__(self, store: UserStore, settings: Settings) -> None:
         self._state = store
@@ -26,7 +26,7 @@ class LeftTexts:
         self._noting: set[asyncio.Task[None]] = set()
 
     async def revise(self, turn: RequestContext) -> None:
-        """Decide texts anew that a fault kept from their forms, where that costs no money."""
+        """Decide texts again that a fault left without their form, if that costs no money."""
         waiting = [i for i in unfinished(turn) if i >= turn.options.frozen_message_count]
         if turn.admission.refused or not waiting:
             return
@@ -36,9 +36,9 @@ class LeftTexts:
         lengths: dict[int, int] = {}
         try:
             noted = await self._state.left(tag, [turn.chains[i] for i in waiting], turn.deadline)
-            anew = [i for i in waiting if noted.get(turn.chains[i]) == frozenset()]
-            if anew:  # by another replica, and so here
-                await _take_back(turn, anew[0])
+            again = [i for i in waiting if noted.get(turn.chains[i]) == frozenset()]
+            if again:  # another replica has decided them again
+                await _take_back(turn, again[0])
                 return
             found = await self._state.forms(tag, list(by_key), turn.deadline) if by_key else {}
             for key, packed in found.items():
@@ -57,7 +57,7 @@ class LeftTexts:
         await _take_back(turn, revised.first)
 
     def note(self, turn: RequestContext, sent: list[Sent]) -> None:
-        """Have other replicas know which texts left without their form, after the answer."""
+        """Record for other replicas, after the answer, which texts were sent without their form."""
         left = {
             turn.chains[index]: sent[index].left
             for index in range(turn.known, len(sent))
@@ -75,12 +75,12 @@ class LeftTexts:
     ) -> None:
         try:
             await self._state.leave(user, left, deadline)
-        except Degraded:  # this process knows it
+        except Degraded:  # this process remembers it
             return
 
 
 async def _take_back(turn: RequestContext, first: int) -> None:
-    """Have the messages from ``first`` on decided anew."""
+    """Forget the decisions on the messages from ``first`` on, so that they are made again."""
     async with turn.conversation.lock:
         turn.conversation.cut(first)
     turn.known = min(turn.known, first)

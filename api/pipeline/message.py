@@ -1,4 +1,4 @@
-"""What is remembered of a message, so that no turn looks at it twice."""
+"""The data kept of a message, so that it is read only once."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from shared.jobs import Shape, ToolCall
 from shared.upstream import Counter, analysis_intent, tool_calls, user_query
 
 HEAVY_MESSAGE_BYTES = 64 * 1024
-"""Above it a message is no longer looked into on the event loop (:mod:`api.pipeline.offload`): the
-worst texts found cost 1 to 2.5 µs a character, so what is below costs a tenth of a second."""
+"""Larger messages, in bytes, are read in a child process (:mod:`api.pipeline.offload`): the worst
+texts found take 1 to 2.5 µs per character, so smaller ones take at most a tenth of a second."""
 
 
 class Place(NamedTuple):
-    """Where a text stands in a message: its content block, and its part of a tool result.
+    """The position of a text in a message: its content block, and its part of a tool result.
 
-    ``block`` is None for a string content, ``part`` None where a block's text is a string.
+    ``block`` is None for a string content, ``part`` None if a block's text is a string.
     """
 
     block: int | None
@@ -30,8 +30,8 @@ class Place(NamedTuple):
 
 
 Allowed = Literal["stay", "fold", "reversible", "engine"]
-"""What may happen to a text, from least to most: nothing; references to the same lines before it;
-an engine's form that can be reversed; any of an engine's forms."""
+"""The changes allowed to a text, from least to most: none; references to equal earlier lines; a
+reversible form of an engine; any form of an engine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,14 +57,14 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What may happen to a message: the texts that may shrink, and why others stay."""
+    """The plan of a message: the texts that may be compressed, and why others stay."""
 
     candidates: tuple[Candidate, ...] = ()
     transforms: tuple[str, ...] = ()
 
 
 VERBATIM = Plan()
-"""The plan of a message that leaves as it came."""
+"""The plan of a message that is sent unchanged."""
 
 
 @dataclass(slots=True)
@@ -91,7 +91,7 @@ class Message:
 
 
 def unread(name: bytes, size: int, counter: Counter, why: Literal["time", "refused"]) -> Message:
-    """Return the facts of a message that nobody looks into: it leaves as it came."""
+    """Return the data of a message that is not read: it is sent unchanged."""
     return Message(name, size, "", {}, (), "", None, {counter.id: size // 4}, unread=why)
 
 
@@ -129,7 +129,7 @@ def started(session_id: str) -> bytes:
 
 
 def chained(chain: bytes, name: bytes) -> bytes:
-    """Return the chain that goes on with the message of digest ``name`` (16 bytes)."""
+    """Return the chain extended by the message of digest ``name`` (16 bytes)."""
     return blake2b(chain + name, digest_size=16).digest()
 
 
@@ -235,7 +235,7 @@ def count_message(message: dict[str, Any], counter: Counter, size: int) -> int:
 
 
 def _well_formed_calls(message: dict[str, Any]) -> bool:
-    """Say whether headroom can read the message's calls (it trusts their types)."""
+    """Return whether headroom can read the message's calls (it trusts their types)."""
     calls = message.get("tool_calls") or []
     if not isinstance(calls, list):
         return False

@@ -35,7 +35,7 @@ def to_read_here(messages: Sequence[bytes]) -> int:
 
 
 class MessageReader:
-    """Reads requests into turns."""
+    """Reads requests into :class:`RequestContext` objects."""
 
     def __init__(self, offload: Offload) -> None:
         self._offload = offload
@@ -63,9 +63,9 @@ class MessageReader:
         deadline: Deadline,
         admission: Admission,
     ) -> RequestContext:
-        """Read the messages that are new to the session, and count the others' tokens anew
-        where they were counted for another model. Without an admission only what the session
-        knows is looked up, and the next turn reads the rest.
+        """Read the messages that are new to the session, and count the others' tokens again if
+        they were counted for another model. Without an admission only messages known to the
+        session are used, and the next turn reads the rest.
 
         Raises:
             RequestError: a message is no object.
@@ -116,7 +116,7 @@ class MessageReader:
         return turn
 
     async def _counted(self, turn: RequestContext, index: int, counter: Counter) -> Message:
-        """Return a message's facts with its tokens, which it may not have been read for yet."""
+        """Return a message's data with its tokens, reading it if it was not read yet."""
         facts = turn.messages[index]
         if facts.unread == "refused":
             facts.tokens[counter.id] = facts.size // 4
@@ -159,7 +159,7 @@ def _name(raw: bytes, start: bytes, chains: list[bytes], marks: list[bytes]) -> 
 
 
 def _known(session: Session, taken: Split, names: list[bytes], counter: Counter) -> list[Message]:
-    """Return the messages' facts without reading any: what is new stays unread."""
+    """Return the messages' data without reading any: new messages stay unread."""
     found: list[tuple[bytes, int, Message | None]]
     found = [(seen.facts.digest, seen.facts.size, seen.facts) for seen in taken.known]
     for raw, name in zip(taken.rest, names, strict=True):

@@ -1,4 +1,4 @@
-"""Step 6, second half: whatever an answer's markers lead to is there for a while longer."""
+"""Step 6, second half: renew or store the originals of the answer's markers."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from .message import Place
 async def keep_originals(
     store: UserStore, settings: Settings, turn: RequestContext, sent: Sequence[Sent]
 ) -> None:
-    """Have the originals that this answer's markers lead to in Redis for a while longer.
+    """Renew the TTLs of the originals of this answer's markers in Redis.
 
-    One that has gone is stored again: its text is in the very request.
+    An expired original is stored again, because its text is in the request.
     """
     session = turn.session
     now = time.monotonic()
@@ -43,6 +43,6 @@ async def keep_originals(
 
 
 def _original(digest: str, turn: RequestContext, index: int, place: Place) -> Original:
-    """Return the original of a text in this very request, as it was stored before."""
+    """Return the original of a text in this request, equal to the one stored before."""
     text = text_at(turn.message(index), place)
     return Original(digest, text, turn.counter.count_text(text))

@@ -1,8 +1,8 @@
 """Step 2: decide which texts of a conversation may shrink, by headroom's rules.
 
-A message is planned once, when it is first sent, from what stands before it and from nothing
-after it: the tool calls that its results answer, and the question that stood then. So what a
-conversation's messages leave as never changes with what is said later, on any replica.
+A message is planned once, when it is first sent, depending only on earlier messages: the tool calls
+that its results answer, and the user's question at that time. So the plan of a message never
+changes with later messages, on any replica.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _REPETITIVE = ("log", "test_run", "search", "listing", "table")
 _MIN_BLOCK_CHARS = 500
 """Headroom's own least size of a content block."""
 MIN_CHARS = 200
-"""Below it not even a form without loss can pay: its note is as long as what it saves."""
+"""Least size of a text, in characters, for a lossless form: below it, the note outweighs it."""
 
 
 _PRESSURE = ((0.8, 4, 0.5), (0.5, 2, 0.75))
@@ -68,9 +68,9 @@ class PlanOptions:
 
 @dataclass(frozen=True, slots=True)
 class MessageContext:
-    """What one message is planned in: of the conversation before it, what it has to do with.
+    """The parts of the earlier conversation on which a message's plan depends.
 
-    ``query`` is the user's question that stood then, ``analysis`` says that it asks about code.
+    ``query`` is the user's question at that time, ``analysis`` says that it asks about code.
     """
 
     options: PlanOptions
@@ -81,7 +81,7 @@ class MessageContext:
 
 
 class ConversationContext:
-    """What a conversation's messages are planned in: options, and for each the calls before it.
+    """The context of all messages' plans: options, and for each message the calls before it.
 
     ``earlier`` are the options under which its first messages were decided: those up to each of
     the numbers, in order.
@@ -107,16 +107,16 @@ class ConversationContext:
             if message.answers:
                 self._calls[index] = {i: calls[i] for i in message.answers if i in calls}
             if message.calls:
-                calls.update(message.calls)  # an id used again names the later call from here on
+                calls.update(message.calls)  # a repeated id means the later call from here on
 
     def key(self, index: int) -> object:
-        """Return what the plan of message ``index`` depends on; it holds while this is equal."""
+        """Return all that the plan of message ``index`` depends on: equal keys, equal plans."""
         calls = self._calls.get(index)
         base = _intern((self._options[index], self.counter.id))
         return (base, tuple(calls.items()) if calls else None, self._asked[index])
 
     def of(self, index: int) -> MessageContext:
-        """Return what message ``index`` is planned in."""
+        """Return the context of message ``index``."""
         analysis, query = self._asked[index]
         calls = self._calls.get(index, {})
         return MessageContext(self._options[index], self.counter, calls, analysis, query)
@@ -153,7 +153,7 @@ def _intern(base: tuple[PlanOptions, str]) -> tuple[PlanOptions, str]:
 
 
 class ConversationPlanner:
-    """Plans messages; the plans are kept in the messages' facts."""
+    """Plans messages; the plans are kept with the messages."""
 
     def __init__(self) -> None:
         self._rules: dict[tuple[str, bool], Rules] = {}
@@ -168,7 +168,7 @@ class ConversationPlanner:
         """
         try:
             return self._plan(context, message, decoded)
-        except Exception as error:  # whatever shape a client sends, it goes through
+        except Exception as error:  # unusual shapes are sent unchanged
             _log.warning("plan_failed", role=message.role, error=type(error).__name__)
             return Plan(transforms=("farm:verbatim:unplanned",)), {}
 
@@ -183,7 +183,7 @@ class ConversationPlanner:
                 part,
                 calls=context.calls,
                 counter=context.counter,
-                # What is new is recent, and what was decided stays: age never changes a form.
+                # New messages count as recent, and decisions stay: age never changes a form.
                 recent=options.protect_recent > 0,
                 analysis=context.analysis,
                 min_tokens=options.min_tokens // options.press,
@@ -203,7 +203,7 @@ class ConversationPlanner:
 
 
 class _Draft:
-    """A plan while its message's parts are gone through."""
+    """A plan under construction, to which a message's parts are added."""
 
     def __init__(self, message: Message, context: MessageContext) -> None:
         self._message = message
@@ -213,9 +213,9 @@ class _Draft:
         self.texts: dict[str, str] = {}
 
     def add(self, place: Place, part: dict[str, Any], planned: Planned) -> None:
-        """Take headroom's verdict on one part: a candidate, or why it stays as it is.
+        """Add headroom's verdict on one part: a candidate, or why it stays unchanged.
 
-        A text that headroom leaves for its size may still be written shorter without loss.
+        A text that is too small for headroom may still get a lossless form.
         """
         shape, call_id, text = _shape(place, part)
         role = self._message.role
@@ -300,10 +300,10 @@ def _ruled(may: Allowed, ruling: ToolRuling) -> Allowed:
 
 
 def _allowed(part: dict[str, Any], planned: Planned, content: Content) -> Allowed:
-    """Say what may happen to a tool's output, by headroom's verdict and by what the text is.
+    """Return which changes a tool's output allows, by headroom's verdict and the kind of text.
 
-    Headroom protects code and errors from losing lines. A reference to the same lines above loses
-    none, so they may still fold: a failing test that is run again says much the same again.
+    Headroom protects code and errors from losing lines. A reference to equal earlier lines loses
+    none, so they may still be folded: a failing test prints much the same when it is run again.
     """
     verdict = frozenset(planned.transforms)
     if planned.texts:
@@ -318,10 +318,10 @@ def _allowed(part: dict[str, Any], planned: Planned, content: Content) -> Allowe
 
 
 def texts_of(message: dict[str, Any]) -> list[tuple[Place, dict[str, Any]]]:
-    """Return a message's texts with their places, each as headroom's rules take it.
+    """Return a message's texts with their places, each in the shape that headroom's rules accept.
 
     A part is a message with one content block, and a tool result in it has one text: parts are
-    never joined. Cache marks are left out, for they protect nothing.
+    never joined. Cache marks are left out, because they protect no text.
     """
     content = message.get("content")
     if not isinstance(content, list):

@@ -1,7 +1,7 @@
-"""Step 6: put the new texts in their places and leave every other byte as it came.
+"""Step 6: insert the new texts and leave every other byte unchanged.
 
-A changed message is opened only as far as the text that changes: every other value in it
-is copied raw, so numbers, unknown fields and their order stay as the caller wrote them.
+A changed message is parsed only down to the changed text: every other value is copied as raw bytes,
+so numbers, unknown fields and their order stay as the caller wrote them.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _blocks = msgspec.json.Decoder(list[msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
 _COUNTED_BYTES = 4 * HEAVY_MESSAGE_BYTES
-"""A new message above this is not counted on the event loop but taken in proportion."""
+"""The tokens of a larger new message, in bytes, are estimated in proportion to its size."""
 
 
 def render(message: Message, sent: Sent, raw: bytes, marks: bytes, counter: Counter) -> None:
-    """Write ``message`` as it leaves into ``sent``, from its bytes ``raw``, which carry ``marks``.
+    """Write ``message`` as sent into ``sent``, from its bytes ``raw`` with cache marks ``marks``.
 
-    A message that would cost more tokens than its original leaves as the original, for good.
+    A message that would cost more tokens than its original is sent as the original from then on.
     """
     before = message.tokens[counter.id]
     if not sent.changes:
@@ -37,7 +37,7 @@ def render(message: Message, sent: Sent, raw: bytes, marks: bytes, counter: Coun
         return
     try:
         data = _write(raw, sent.changes)
-    except msgspec.DecodeError:  # only the standard library reads it: a lone surrogate, say
+    except msgspec.DecodeError:  # only the standard library reads it, for example a lone surrogate
         _leave(sent, before, "farm:verbatim:unreadable")
         return
     if sent.tokens is None:
@@ -85,7 +85,7 @@ def _write(raw: bytes, changes: tuple[Change, ...]) -> bytes:
 def join(
     body: bytes, spans: list[tuple[int, int]], sent: Sequence[Sent]
 ) -> tuple[list[bytes], int]:
-    """Return the pieces of the ``messages`` array's inside, and how many messages changed.
+    """Return the pieces of the content of the ``messages`` array, and how many messages changed.
 
     Runs of unchanged messages are one slice of the body, separators included.
     """

@@ -1,4 +1,4 @@
-"""What a request comes to: the answer, and what the books want to know of it."""
+"""The result of a request: the answer, and the figures for its usage record."""
 
 from __future__ import annotations
 
@@ -93,14 +93,14 @@ class CompressionResult:
 
     @property
     def kept(self) -> float:
-        """After over before, as upstream has it: 1.0 nothing saved."""
+        """After over before, as upstream defines it: 1.0 nothing saved."""
         return self.tokens_after / self.tokens_before if self.tokens_before else 1.0
 
 
 def untouched(
     taken: Split, options: RequestOptions, tokens: int, reason: str, degraded: Sequence[str] = ()
 ) -> CompressionResult:
-    """Return the messages as they came and the ``reason``; ``degraded`` where it is a failure."""
+    """Return the messages unchanged, and the ``reason``; ``degraded`` if it is a failure."""
     spans = taken.spans
     return CompressionResult(
         pieces=[taken.body[spans[0][0] : spans[-1][1]]] if spans else [],
@@ -123,7 +123,7 @@ def untouched(
 def result_of(
     turn: RequestContext, sent: Sequence[Sent], pieces: list[bytes], changed: int
 ) -> CompressionResult:
-    """Return what a request whose messages leave as ``sent`` comes to."""
+    """Return the result of a request whose messages are sent as ``sent``."""
     name = turn.counter.id
     before = [message.tokens[name] for message in turn.messages]
     after = [item.tokens or 0 for item in sent]
@@ -188,9 +188,9 @@ def _filed(turn: RequestContext) -> Filed | None:
 
 
 def _is_cached(turn: RequestContext) -> bool:
-    """Say whether the provider has the messages sent before in its cache.
+    """Return whether the provider has cached the messages sent before.
 
-    Anthropic caches up to a mark only, the others by themselves.
+    Anthropic caches only up to a mark; others cache without marks.
     """
     unmarked = "claude" in turn.options.model.lower() and not any(turn.marks)
     return not (unmarked or is_cold(turn))
@@ -199,7 +199,7 @@ def _is_cached(turn: RequestContext) -> bool:
 def _saved_by_engine(
     turn: RequestContext, sent: Sequence[Sent]
 ) -> tuple[dict[str, tuple[int, int]], int]:
-    """Return what each engine saved, and what of it was known before this request."""
+    """Return what each engine saved, and how much of it by forms known before this request."""
     engines: dict[str, tuple[int, int]] = {}
     by_cache = 0
     name = turn.counter.id
@@ -216,7 +216,7 @@ def _saved_by_engine(
 
 
 def _reason_for_nothing(turn: RequestContext, transforms: Iterable[str]) -> str:
-    """Say why nothing was saved."""
+    """Return why nothing was saved."""
     if turn.degraded:
         return min(turn.degraded)
     if any(plan.candidates for plan in turn.plans):

@@ -50,7 +50,7 @@ class Counter:
 
 
 class NoCount:
-    """Counts nothing, for calls whose counts nobody reads."""
+    """Counts nothing, for calls whose counts are not used."""
 
     def count_text(self, text: str) -> int:
         return 0
