@@ -25,7 +25,14 @@ Markers = Literal["ccr", "none", "if_redeemable"]
 Arm = Literal["on", "audit", "control", "off"]
 """What becomes of a conversation. ``control``: its rule's ``share`` left it out, for comparison."""
 
-REVERSIBLE = ("farm_json", "farm_plain", "farm_prefix", "farm_repeats", "farm_search")
+REVERSIBLE = (
+    "farm_json",
+    "farm_plain",
+    "farm_prefix",
+    "farm_records",
+    "farm_repeats",
+    "farm_search",
+)
 """Engines whose result gives the exact text back; a policy may name all of them at once."""
 ENGINES = (
     "code_aware",
@@ -52,6 +59,7 @@ EngineName = Literal[
     "farm_json",
     "farm_plain",
     "farm_prefix",
+    "farm_records",
     "farm_repeats",
     "farm_search",
 ]

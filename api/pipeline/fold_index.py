@@ -26,10 +26,13 @@ _PLACES_OF_A_SOURCE = 2
 _SHORTEST_REFERENCE = 90
 """Least length of a reference, in characters: a run that saves too little against it is skipped."""
 _NOTE = re.compile(
-    r"<<ccr:|hash=[0-9a-f]{12}|; omitted here\]|^\[\.\.\. .* \.\.\.\]$", re.MULTILINE
+    r"<<ccr:|hash=[0-9a-f]{12}|; omitted here\]"
+    r"|^\[\.\.\. \d+ (?:lines?|rows?|words?|of the) .* \.\.\.\]$",
+    re.MULTILINE,
 )
 _SIGNS = ("<<ccr:", "hash=", "; omitted", "[... ")
-"""A line with this may be a marker or a reference of the farm, to which no reference is made."""
+"""A line with this may be a marker, a reference or a note of something omitted: no reference is made
+to it. References to notes of reversible forms are allowed."""
 _NO_LINE = "\n"
 """Equals no line."""
 

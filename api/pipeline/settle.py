@@ -11,14 +11,14 @@ from shared.originals import digest_of
 from .context import RequestContext
 from .conversation import ALL_LEFT, Change, Conversation, Sent
 from .decide import Decision, decide, settles
-from .fold import Folded
 from .message import HEAVY_MESSAGE_BYTES, VERBATIM, Candidate, Place
 from .render import render
 
 _ALL = frozenset({ALL_LEFT})
 _MARKER = "\n[Retrieve original: hash={}]"
 _MARKED_CHARS = 600
-"""Characters left out by references from which a marker, of 50 characters, is added to them."""
+"""Characters left out by references or rows from which a marker, of 50 characters, is added."""
+_ROWS = "farm_records"
 _SLICE_SECONDS = 0.005
 """Seconds of this work after which other requests may run."""
 
@@ -82,9 +82,21 @@ def _decided(
     return _sent(turn, index, decisions, frozenset(left))
 
 
-def _is_marked(turn: RequestContext, folded: Folded) -> bool:
-    """Return whether references get a marker, by which the text they replace can be retrieved."""
-    return turn.options.mode == "ccr" and folded.saved >= _MARKED_CHARS
+def _marked(turn: RequestContext, index: int, candidate: Candidate, decision: Decision) -> str:
+    """Return the hash of the original if its references or rows get a marker, else an empty string.
+
+    Neither loses anything; with the marker the text can also be retrieved unchanged.
+    """
+    form = decision.form
+    if form is None:
+        apart = decision.folded is not None
+    else:
+        apart = not form.shown and any(_ROWS in name for name in form.transforms)
+    light = turn.messages[index].size <= HEAVY_MESSAGE_BYTES
+    if not apart or turn.options.mode != "ccr" or not light or decision.text is None:
+        return ""
+    text = turn.text(index, candidate)
+    return digest_of(text) if len(text) - len(decision.text) >= _MARKED_CHARS else ""
 
 
 def _foldable(turn: RequestContext, index: int, candidate: Candidate) -> bool:
@@ -122,8 +134,8 @@ def _sent(
             transforms += (form.transforms if form is not None else ()) or candidate.transforms
             continue
         text, folded = decision.text, decision.folded
-        if folded is not None and decision.form is None and _is_marked(turn, folded):
-            digest = digest_of(turn.text(index, candidate))
+        digest = _marked(turn, index, candidate, decision)
+        if digest:
             text += _MARKER.format(digest)
             shown[digest] = candidate.place
             unstored.add(digest)

@@ -21,7 +21,7 @@ NOTES = {
     "text": re.compile(r"\[Text shortened to its key words\. Retrieve original: hash="),
     "reversible": re.compile(
         r"\[\.\.\. (?:each of the next \d+ lines begins|the line above|each path is said once"
-        r"|JSON in fewer)"
+        r"|JSON in fewer|rows 1: )"
     ),
     "reference": re.compile(r"omitted here\]"),
 }

@@ -339,6 +339,26 @@ def test_nothing_refers_to_a_form_that_grew() -> None:
     assert _messages(_compress(compressor, _body(turns))) == turns
 
 
+@pytest.mark.parametrize("mode", ["ccr", "marker-free"])
+def test_rows_carry_a_marker_where_it_can_be_redeemed(mode: str) -> None:
+    elsewhere = Elsewhere()
+
+    async def fetch(order: Order, wanted: Any, make: Any, deadline: Deadline) -> Fetched:
+        form = Form("...1\n...2", ("router:tool_result:farm_records",), outcome="compressed")
+        return Fetched({block.key: form for block in await make(list(wanted))})
+
+    elsewhere.fetch = fetch  # type: ignore[method-assign]
+    answer = _compress(_compressor(elsewhere), _body(_ran(LINES), config={"mode": mode}))
+    shown = _messages(answer)[1]["content"][0]["content"]
+    if mode == "ccr":
+        (original,) = elsewhere.originals.values()
+        assert original.content == LINES
+        assert shown == f"...1\n...2\n[Retrieve original: hash={original.hash}]"
+    else:
+        assert shown == "...1\n...2"
+        assert not elsewhere.originals
+
+
 def test_message_removed_meanwhile_stays_as_sent() -> None:
     elsewhere = Elsewhere()
     compressor = _compressor(elsewhere)

@@ -299,6 +299,24 @@ def test_folds_around_a_marker_line() -> None:
     assert [(r.first, r.count) for r in folded.references] == [(1, 21), (23, 21)]
 
 
+def test_folds_over_notes_of_what_is_all_there() -> None:
+    note = (
+        "[... rows 1: 40 lines are like the next one, each row is its values, the rest omitted ...]"
+    )
+    lines = [*FILE[:20], note, *FILE[20:]]
+    folded = indexed("\n".join(lines)).fold("\n".join(lines))
+    assert folded is not None
+    assert [(r.first, r.count) for r in folded.references] == [(1, len(lines))]
+
+
+@pytest.mark.parametrize("what", ["37 lines", "1 line", "9 rows", "120 words"])
+def test_never_points_at_notes_of_what_is_gone(what: str) -> None:
+    lines = [*FILE[:20], f"[... {what} omitted ...]", *FILE[20:]]
+    folded = indexed("\n".join(lines)).fold("\n".join(lines))
+    assert folded is not None
+    assert [(r.first, r.count) for r in folded.references] == [(1, 20), (22, len(FILE) - 20)]
+
+
 def test_keeps_a_head_that_a_source_shows_too() -> None:
     text = "Chunk ID: 1\nWall time: 0.0 seconds\nOutput:\n" + "\n".join(FILE)
     folded = indexed("cat transcript\n" + text).fold(text)

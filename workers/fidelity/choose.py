@@ -10,9 +10,11 @@ from shared.content import Kind
 from . import notes
 from .check import Verdict, check, plain
 from .extract import extract, lines_in
+from .json_cut import shortened_cut
 from .json_form import parsed, shortened
 from .json_lines import holds_lines, shortened_lines
 from .must_see import must_see
+from .records import ROWS, rows_of_records
 from .reversible import Form, folded_prefixes, folded_repeats, grouped_matches
 from .rows import shortened_rows
 
@@ -21,6 +23,8 @@ _LEAST_LOST = 0.2
 """What an extract must save of a body: less is not worth a marker."""
 _ENOUGH = 0.6
 """A reversible form is taken where it saves this share of what the best lossy one saves."""
+_ENOUGH_ROWS = 0.75
+"""The same for rows: who reads them has to look at the lines above them, too."""
 _SMALLEST = 300
 _REVERSIBLE: frozenset[Kind] = frozenset(
     {"log", "test_run", "search", "listing", "table", "json", "error", "other"}
@@ -92,7 +96,8 @@ def _best(passed: list[_Candidate], size: int) -> _Candidate | None:
         short = None
     if exact is None or short is None:
         return exact or short
-    return exact if size - len(exact.text) >= _ENOUGH * (size - len(short.text)) else short
+    enough = _ENOUGH_ROWS if exact.name == ROWS else _ENOUGH
+    return exact if size - len(exact.text) >= enough * (size - len(short.text)) else short
 
 
 def _candidates(
@@ -123,26 +128,38 @@ def _of_json(body: str, lossy: Lossy | None) -> Iterable[_Candidate]:
     text = plain(body)
     tree = parsed(text)
     lines = tree is None and holds_lines(text)
-    yield from _exact(body, text, [shortened_lines(text) if lines else shortened(text, tree)])
+    if lines:
+        yield from _exact(body, text, [shortened_lines(text)])
+    else:
+        yield from _exact(
+            body, text, [shortened_cut(text) if tree is None else shortened(text, tree)]
+        )
     if lossy is None:
         return
     if lines:
-        made = _extracted(body, "log", None, lossy.digest)
-        if made is not None:
-            yield _Candidate(made, "farm_extract", True, check(body, made, digest=lossy.digest))
+        shown = _extracted(body, "log", None, lossy.digest)
+        if shown is not None:
+            yield _Candidate(shown, "farm_extract", True, check(body, shown, digest=lossy.digest))
         return
-    made = shortened_rows(tree, lossy.digest)
-    if made is not None:
-        verdict = check(body, made, digest=lossy.digest, rendered="free")
-        yield _Candidate(made, "farm_rows", True, verdict)
+    rows = shortened_rows(tree, lossy.digest)
+    if rows is not None:
+        verdict = check(body, rows, digest=lossy.digest, rendered="free")
+        yield _Candidate(rows, "farm_rows", True, verdict)
 
 
 def _reversible(body: str, kind: Kind) -> Iterable[_Candidate]:
     text = plain(body)
     repeats = folded_repeats(text)
-    prefixes = folded_prefixes(repeats.text if repeats else text)
+    once = repeats.text if repeats else text
+    forms = [
+        repeats,
+        _both(repeats, folded_prefixes(once)),
+        _both(repeats, rows_of_records(once, kind)),
+    ]
     grouped = grouped_matches(text) if kind == "search" else None
-    yield from _exact(body, text, [grouped, repeats, _both(repeats, prefixes)])
+    if grouped is not None:
+        forms.append(grouped)
+    yield from _exact(body, text, forms)
 
 
 def _exact(body: str, text: str, forms: list[Form | None]) -> Iterable[_Candidate]:

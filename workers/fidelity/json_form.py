@@ -2,7 +2,8 @@
 
 The text is read as tokens, never as values: numbers, strings, the order of keys and keys that come
 twice keep their spelling. A list of objects with the same keys becomes a table, ``[3]{"a","b"}``
-and a line of values for each.
+and a line of values for each. Objects in a column of it that are alike are values too:
+``[3]{"a","b":[{"c","d"}]}`` has rows like ``1,[[2,3],[4,5]]``.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from .reversible import Form
 
 _ONE = r'"(?:[^"\\\x00-\x1f]|\\.)*"|-?\d[\d.eE+-]*|true|false|null|NaN|-?Infinity|[\[\]{}:,]'
 _HEADER = re.compile(r"\[\d+\]\{")
-_TOKEN = re.compile(rf"{_HEADER.pattern}|{_ONE}")
+TOKEN = re.compile(rf"{_HEADER.pattern}|{_ONE}")
 """A table's header begins without a blank: a row that ends in ``[5]`` may stand above ``{``."""
-_ONLY_TOKENS = re.compile(rf"(?>\s*(?>{_ONE}))*+\s*")
+TOKENS = re.compile(rf"(?>\s*(?>{_ONE}))*+\s*")
 """Atomic: a text that is no JSON is left at once, whatever it is."""
 _KEY_SIGN = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"(: ?)')
 _DEEPEST = 60
@@ -27,6 +28,29 @@ class Object(NamedTuple):
     """Pairs of a key's and a value's spelling."""
 
     pairs: list[tuple[str, Any]]
+
+
+class Key(NamedTuple):
+    """A column of a table: its key, and the keys of the objects in it.
+
+    ``many`` says that each of its values is a list of such objects. ``inner`` is None where the
+    values are any.
+    """
+
+    name: str
+    inner: Keys | None = None
+    many: bool = False
+
+    @property
+    def shown(self) -> str:
+        """Return the key as a header shows it."""
+        if self.inner is None:
+            return self.name
+        inner = f"{{{','.join(key.shown for key in self.inner)}}}"
+        return f"{self.name}:[{inner}]" if self.many else f"{self.name}:{inner}"
+
+
+Keys = list[Key]
 
 
 class Style(NamedTuple):
@@ -48,11 +72,13 @@ class Style(NamedTuple):
 FLAT = Style(None, ", ", ": ", "")
 
 
-class _Reader:
+class Reader:
+    """Reads the text of a value, also where tables stand in it."""
+
     def __init__(self, text: str) -> None:
-        if _ONLY_TOKENS.fullmatch(text) is None:
+        if TOKENS.fullmatch(text) is None:
             raise ValueError("not JSON")
-        self._tokens: list[str] = _TOKEN.findall(text)
+        self._tokens: list[str] = TOKEN.findall(text)
         self._at = 0
 
     def read(self) -> Any:
@@ -114,26 +140,64 @@ class _Reader:
                 raise ValueError("no comma")
 
     def _table(self, count: int, depth: int) -> list[Any]:
-        keys = []
-        while True:
-            keys.append(self._next())
-            if self._next() == "}":
-                break
-        rows = []
-        for _ in range(count):
-            pairs = []
-            for place, key in enumerate(keys):
-                if place:
-                    self._expect(",")
-                pairs.append((key, self._value(depth + 1)))
-            rows.append(Object(pairs))
+        keys = self._keys()
+        return [self._row(keys, depth) for _ in range(count)]
+
+    def _keys(self) -> Keys:
+        """Read the keys of a table's header, behind its ``{``."""
+        keys: Keys = []
+        mark = ","
+        while mark == ",":
+            key = self._next()
+            mark = self._next()
+            inner, many = None, False
+            if mark == ":":
+                many = self._next() == "["
+                if many:
+                    self._expect("{")
+                inner = self._keys()
+                if many:
+                    self._expect("]")
+                mark = self._next()
+            keys.append(Key(key, inner, many))
+        if mark != "}":
+            raise ValueError("no end of keys")
+        return keys
+
+    def _row(self, keys: Keys, depth: int) -> Object:
+        pairs = []
+        for place, key in enumerate(keys):
+            if place:
+                self._expect(",")
+            pairs.append((key.name, self._cell(key, depth + 1)))
+        return Object(pairs)
+
+    def _cell(self, key: Key, depth: int) -> Any:
+        if key.inner is None:
+            return self._value(depth)
+        self._expect("[")
+        if not key.many:
+            found: Any = self._row(key.inner, depth)
+            self._expect("]")
+            return found
+        if self._tokens[self._at] == "]":
+            self._at += 1
+            return []
+        rows, mark = [], ","
+        while mark == ",":
+            self._expect("[")
+            rows.append(self._row(key.inner, depth))
+            self._expect("]")
+            mark = self._next()
+        if mark != "]":
+            raise ValueError("no end of rows")
         return rows
 
 
 def parsed(text: str) -> Any:
     """Return JSON ``text`` as a tree of spellings; None where it is not one JSON value."""
     try:
-        return _Reader(text).read()
+        return Reader(text).read()
     except (ValueError, IndexError):
         return None
 
@@ -146,34 +210,42 @@ def shortened(text: str, tree: Any) -> Form | None:
     style = _style_of(text, tree)
     if style is None:
         return None
-    out: list[str] = []
-    _write_short(tree, out)
     note = f"[... JSON in fewer characters: {style.named()} omitted ...]"
-    made = f"{note}\n{''.join(out).strip()}"
+    made = f"{note}\n{short(tree)}"
 
     def inverse(result: str) -> str:
         head, body = result.split("\n", 1)
         if head != note:
             raise ValueError("no note")
-        return written(_Reader(body).read(), style) + style.end
+        return written(Reader(body).read(), style) + style.end
 
     return Form(made, inverse, "farm_json") if len(made) < len(text) else None
 
 
+def short(tree: Any) -> str:
+    """Return the tree in fewer characters, as :class:`Reader` reads it."""
+    out: list[str] = []
+    _write_short(tree, out)
+    return "".join(out).strip()
+
+
+def styles_of(text: str) -> list[Style]:
+    """Return the styles in which ``text`` may have been written."""
+    if text[:1] not in "[{":
+        return []
+    end = text[len(text.rstrip()) :]
+    line = re.search(r"\n([ \t]+)\S", text)
+    indent = line[1] if line else None
+    items = (",",) if line else (", ", ",")
+    sign = _KEY_SIGN.search(text)
+    styles = [Style(indent, item, key, end) for item in items for key in (": ", ":")]
+    return [style for style in styles if sign is None or sign[1] == style.key]
+
+
 def _style_of(text: str, tree: Any) -> Style | None:
     """Return the style that gives exactly ``text`` again; None where none does."""
-    end = text[len(text.rstrip()) :]
-    if text[:1] not in "[{":
-        return None
-    line = re.search(r"\n([ \t]+)\S", text)
-    tries = (
-        [Style(line[1], ",", ": ", end), Style(line[1], ",", ":", end)]
-        if line
-        else [Style(None, ", ", ": ", end), Style(None, ",", ":", end), Style(None, ",", ": ", end)]
-    )
-    sign = _KEY_SIGN.search(text)
-    for style in tries:
-        if (sign is None or sign[1] == style.key) and written(tree, style) + end == text:
+    for style in styles_of(text):
+        if written(tree, style) + style.end == text:
             return style
     return None
 
@@ -223,12 +295,9 @@ def _write_short(tree: Any, out: list[str], depth: int = 0) -> None:
     if isinstance(tree, str):
         out.append(tree)
         return
-    keys = keys_of_rows(tree)
-    if keys is not None:
-        out.append(f"\n{header(len(tree), keys)}\n")
-        for row in tree:
-            out.append(row_of(row))
-            out.append("\n")
+    table = table_of(tree)
+    if table is not None:
+        out.append("\n" + "\n".join(table) + "\n")
         return
     is_object = isinstance(tree, Object)
     items = tree.pairs if is_object else tree
@@ -250,9 +319,38 @@ def header(count: int, keys: list[str]) -> str:
     return f"[{count}]{{{','.join(keys)}}}"
 
 
-def row_of(row: Object) -> str:
-    """Return an object's values as a table's row."""
-    return ",".join([flat(value) for _, value in row.pairs])
+def table_of(tree: Any) -> list[str] | None:
+    """Return the header and the rows of a list of like objects; None where it is none."""
+    names = keys_of_rows(tree)
+    if names is None:
+        return None
+    keys = _keys_of(names, tree)
+    return [header(len(tree), [key.shown for key in keys]), *(_row_of(keys, row) for row in tree)]
+
+
+def _keys_of(names: list[str], rows: list[Object]) -> Keys:
+    columns = zip(*([value for _, value in row.pairs] for row in rows), strict=True)
+    return [_key_of(name, list(column)) for name, column in zip(names, columns, strict=True)]
+
+
+def _key_of(name: str, values: list[Any]) -> Key:
+    """Return the column of these values, with the keys of objects that are alike in all of it."""
+    many = all(isinstance(value, list) for value in values)
+    rows = [row for value in values for row in value] if many else values
+    names = keys_of_rows(rows)
+    return Key(name) if names is None else Key(name, _keys_of(names, rows), many)
+
+
+def _row_of(keys: Keys, row: Object) -> str:
+    return ",".join([_cell_of(k, value) for k, (_, value) in zip(keys, row.pairs, strict=True)])
+
+
+def _cell_of(key: Key, value: Any) -> str:
+    if key.inner is None:
+        return flat(value)
+    if key.many:
+        return "[" + ",".join([f"[{_row_of(key.inner, row)}]" for row in value]) + "]"
+    return f"[{_row_of(key.inner, value)}]"
 
 
 def flat(value: Any) -> str:

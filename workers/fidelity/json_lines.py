@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .json_form import FLAT, Object, Style, header, keys_of_rows, parsed, row_of, written
+from .json_form import FLAT, Object, Style, parsed, table_of, written
 from .reversible import Form
 
 _HEADER = re.compile(r"\[(\d+)\]\{.*\}")
@@ -33,14 +33,9 @@ def shortened_lines(text: str) -> Form | None:
         end = at
         while end < len(lines) and _like(trees[at], trees[end]):
             end += 1
-        keys = keys_of_rows(trees[at:end])
-        if keys is None:
-            out.append(lines[at])
-            at += 1
-            continue
-        out.append(header(end - at, keys))
-        out += [row_of(tree) for tree in trees[at:end]]
-        at = end
+        table = table_of(trees[at:end])
+        out += table if table is not None else [lines[at]]
+        at = end if table is not None else at + 1
     made = "\n".join(out)
     return Form(made, _inverse(style), "farm_json") if len(made) < len(text) else None
 

@@ -1,0 +1,48 @@
+"""Reads rows back by their notes alone: what a reader does, and no code of the farm's."""
+
+from __future__ import annotations
+
+import re
+
+FIRST = re.compile(r"\[\.\.\. rows (\d+): (\d+) (?:lines|blocks).*\.\.\.\]")
+HIGH = re.compile(r"blocks are like the next (\d+) lines")
+PARTED = re.compile(r'parted by "(.)"')
+AGAIN = re.compile(r"\[\.\.\. rows (\d+) again: (\d+), .*\.\.\.\]")
+PLACE = re.compile(r"\{([<>=]?)(\d*)\}")
+
+
+def expanded(text: str) -> str:
+    """Return ``text`` with the lines that its rows stand for in their place."""
+    lines = iter(text.split("\n"))
+    frames: dict[str, tuple[str, str]] = {}
+    out: list[str] = []
+    for line in lines:
+        first, again = FIRST.fullmatch(line), AGAIN.fullmatch(line)
+        if first:
+            high, parted = HIGH.search(line), PARTED.search(line)
+            frame = [next(lines)[3:] for _ in range(int(high[1]) if high else 1)]
+            frames[first[1]] = ("\n".join(frame), parted[1] if parted else "")
+        found = first or again
+        if not found:
+            out.append(line)
+            continue
+        frame_text, sign = frames[found[1]]
+        out += [_filled(frame_text, sign, next(lines)[3:]) for _ in range(int(found[2]))]
+    return "\n".join(out)
+
+
+def _filled(frame: str, sign: str, row: str) -> str:
+    count = sum(1 for kind, _ in PLACE.findall(frame) if kind != "=")
+    values = row.split(sign, count - 1) if sign else [row]
+    fresh = iter(values)
+
+    def fill(place: re.Match[str]) -> str:
+        kind, number = place[1], place[2]
+        if kind == "=":
+            return values[int(number) - 1]
+        value = next(fresh)
+        if kind == ">":
+            return " " * (int(number) - len(value)) + value
+        return value + " " * (int(number) - len(value)) if kind == "<" else value
+
+    return PLACE.sub(fill, frame)

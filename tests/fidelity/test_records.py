@@ -1,0 +1,217 @@
+"""Lines and blocks of one make as rows: exact both ways, and readable by their notes alone."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.content import Kind
+from workers.fidelity.alignment import Budget, common, literals, matched, tokens
+from workers.fidelity.json_cut import shortened_cut
+from workers.fidelity.json_form import parsed, shortened
+from workers.fidelity.records import rows_of_records
+
+from .expand import expanded
+from .texts import TEXTS, mutated
+
+WORDS = ("anchor", "ledger", "harbour", "web-3", "10.0.0.7", "a|b", "x=1", "", "naïve", "{}", "…")
+
+
+def requests(count: int, level: str = "INFO", seed: int = 1) -> list[str]:
+    """Return lines of a service's log."""
+    rng = random.Random(seed)
+    return [
+        f"2026-05-04T00:{n // 60:02}:{n % 60:02}.{rng.randrange(1000):03}Z {level} "
+        f"svc-{rng.randrange(9)} req={rng.getrandbits(32):08x} "
+        f"path=/v1/orders/{rng.randrange(500)} took={rng.randrange(900)}ms"
+        for n in range(count)
+    ]
+
+
+def made(text: str, kind: Kind = "log") -> str:
+    """Return the rows of ``text``, or itself; both ways back must give it again."""
+    form = rows_of_records(text, kind)
+    if form is None:
+        return text
+    assert form.inverse(form.text) == text
+    assert expanded(form.text) == text
+    assert len(form.text) < len(text)
+    return form.text
+
+
+def test_log_lines_become_rows_of_their_values() -> None:
+    lines = requests(60)
+    shown = made("\n".join(lines))
+
+    assert len(shown) < 0.65 * len("\n".join(lines))
+    assert "...2026-05-04T{}Z INFO svc-{} req={} path=/v1/orders/{} took={}" in shown
+    time, _, service, *_ = lines[7].removeprefix("2026-05-04T").split()
+    assert f"...{time[:-1]} {service[-1]} " in shown
+
+
+def test_error_among_other_lines_stays_whole() -> None:
+    lines = requests(60)
+    lines[20] = requests(1, "ERROR")[0]
+    shown = made("\n".join(lines)).split("\n")
+
+    assert lines[20] in shown
+    assert any("again: " in line for line in shown)
+
+
+def test_reports_of_failures_keep_their_words_together() -> None:
+    text = "\n".join(
+        f"======\nFAIL: test_total_{n} (test_shop.ShopTest.test_total_{n})\n------\n"
+        f'Traceback (most recent call last):\n  File "/srv/test_shop.py", line {n * 7}, in run\n'
+        f"    self.assertEqual(shop.total({n}), {n * 11})\nAssertionError: {n * 10} != {n * 11}\n"
+        for n in range(3, 20)
+    )
+    shown = made(text, "test_run")
+
+    assert len(shown) < 0.5 * len(text)
+    for n in range(3, 20):
+        assert f"test_total_{n} (test_shop.ShopTest.test_total_{n})" in shown
+        assert f"{n * 10} != {n * 11}" in shown
+
+
+def test_sentences_are_not_taken_apart() -> None:
+    rng = random.Random(5)
+    text = "\n".join(
+        f"{rng.getrandbits(28):07x} The {rng.choice(WORDS[:3])} is read once; "
+        f"the {rng.choice(WORDS[:3])} said {n} where it was {n + 1}"
+        for n in range(60)
+    )
+
+    assert made(text, "listing") == text
+
+
+def test_code_that_a_search_found_stays() -> None:
+    text = "\n".join(f"src/a_{n}.py:{n}:    path('<int:a_{n}>/', view_{n})" for n in range(80))
+
+    assert made(text, "search") == text
+
+
+def test_log_that_a_search_found_becomes_rows() -> None:
+    text = "\n".join(f"{n}:{line}" for n, line in enumerate(requests(50, "ERROR")))
+
+    assert len(made(text, "search")) < 0.65 * len(text)
+
+
+def test_columns_lose_their_padding_and_get_it_back() -> None:
+    rng = random.Random(3)
+    text = "\n".join(
+        f"-rw-r--r--  1 deploy deploy {rng.randrange(10 ** rng.randrange(2, 9)):>12} "
+        f"Nov {rng.randrange(1, 28):>2} 10:0{rng.randrange(9)} file-{n}.tar.gz"
+        for n in range(60)
+    )
+    shown = made(text, "listing")
+
+    assert "{>" in shown
+    assert len(shown) < 0.7 * len(text)
+
+
+def test_every_line_of_a_form_says_what_it_is() -> None:
+    lines = [*requests(40), "", "Done.", *requests(30, "WARN", 2)]
+    for line in made("\n".join(lines)).split("\n"):
+        assert line in lines or line.startswith(("...", "[... "))
+
+
+@pytest.mark.parametrize("kind", [k for k in TEXTS if k != "rows"])
+def test_generated_output_comes_back_from_rows(kind: str) -> None:
+    for seed in range(6):
+        text = TEXTS[kind](seed)
+        made(text, "log")
+        made(mutated(text, seed), "test_run")
+
+
+def _record(draw: st.DrawFn) -> list[str]:
+    width = draw(st.integers(1, 3))
+    frames = [
+        draw(st.lists(st.sampled_from([*WORDS, "id=", "[x] ", "  "]), max_size=5))
+        for _ in range(width)
+    ]
+    rows = []
+    for _ in range(draw(st.integers(2, 12))):
+        rows += ["".join(f"{p}{draw(st.sampled_from(WORDS))}" for p in frame) for frame in frames]
+    return rows
+
+
+@given(st.data())
+@settings(max_examples=150, deadline=None)
+def test_any_lines_come_back_from_rows(data: st.DataObject) -> None:
+    lines: list[str] = []
+    for _ in range(data.draw(st.integers(1, 3))):
+        lines += _record(data.draw)
+        lines += data.draw(
+            st.lists(st.sampled_from(["", "... 1", "{=1}", "{>4}", "…"]), max_size=2)
+        )
+    made("\n".join(lines), data.draw(st.sampled_from(["log", "test_run", "table", "search"])))
+
+
+@given(
+    st.lists(st.sampled_from(["a", "12", " ", "=", "no", "[", "T00:00", "é"]), max_size=9),
+    st.lists(st.sampled_from(["a", "12", " ", "=", "no", "[", "T00:00", "é"]), max_size=9),
+)
+@settings(max_examples=200, deadline=None)
+def test_both_lines_have_their_common_literals(one: list[str], other: list[str]) -> None:
+    first, second = "".join(one), "".join(other)
+    found = common(list(tokens(first)), tokens(second), Budget())
+
+    assert found is not None
+    parts = literals(found)
+    assert matched(parts, first) is not None
+    assert matched(parts, second) is not None
+
+
+def test_hostile_lines_are_left_within_the_budget() -> None:
+    rng = random.Random(0)
+    odd = [" ".join(rng.choice("ab=[") for _ in range(200)) for _ in range(400)]
+    budget = Budget(1000)
+
+    assert common(list(tokens(odd[0])), tokens(odd[1]), budget) is None
+    made("\n".join(odd), "log")
+
+
+def test_json_rows_hold_objects_within_objects() -> None:
+    orders = [
+        {
+            "id": n,
+            "lines": [{"sku": f"S{n}", "qty": k} for k in range(n % 4)],
+            "to": {"city": "Graz"},
+        }
+        for n in range(30)
+    ]
+    text = json.dumps(orders, indent=2)
+    form = shortened(text, parsed(text))
+
+    assert form is not None
+    assert '[30]{"id","lines":[{"sku","qty"}],"to":{"city"}}' in form.text
+    assert form.inverse(form.text) == text
+
+
+@given(st.integers(0, 2000), st.sampled_from([None, 2, "\t"]), st.sampled_from(["list", "object"]))
+@settings(max_examples=150, deadline=None)
+def test_cut_json_comes_back_to_the_last_character(
+    end: int, indent: int | str | None, outer: str
+) -> None:
+    rows = [{"id": n, "tags": ["a", n], "at": {"x": n / 4, "y": None}} for n in range(12)]
+    whole = json.dumps(rows if outer == "list" else {"count": 12, "items": rows}, indent=indent)
+    text = whole[: len(whole) - end % len(whole)]
+    form = shortened_cut(text)
+    if form is not None:
+        assert form.inverse(form.text) == text
+        assert len(form.text) < len(text)
+
+
+def test_cut_json_is_a_table_and_its_rest() -> None:
+    rows = [{"id": n, "name": f"web-{n}", "phase": "Running"} for n in range(40)]
+    text = json.dumps(rows)[:-30] + "\nBrokenPipeError: [Errno 32] Broken pipe"
+    form = shortened_cut(text)
+
+    assert form is not None
+    assert form.text.split("\n")[1:3] == ['[39]{"id","name","phase"}', '0,"web-0","Running"']
+    assert form.text.endswith("\nBrokenPipeError: [Errno 32] Broken pipe")
+    assert form.inverse(form.text) == text

@@ -1,0 +1,183 @@
+"""What lines have in common: their tokens, aligned, with gaps where they differ."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_TOKEN = re.compile(r"\d+|T(?=\d\d:)|[^\W\d]\w*| +|[^\w ]")
+SHORT = 2
+"""Characters of a literal between two gaps that are not worth parting them."""
+_FRAME = re.compile(r"[=:/\[\](){}<>|\"`@#_+*&%$\\0-9]|\w-|-\w|  ")
+_PLAIN_WORD = re.compile(r"(?<!\S)[A-Za-z]{2,}(?=[\s,;.]|$)")
+_MOST_PLAIN_WORDS = 2
+_NEGATION = re.compile(r"\b(?:not|no|never|none|without|cannot)\b|n't\b", re.I)
+_JOINTS = frozenset(".,:/-")
+_CELLS = 400_000
+"""Pairs of tokens that are compared in a text, at most: some 60 ms."""
+_MOST_CELLS = 10_000
+"""The same for two lines."""
+
+Pattern = list[str | None]
+"""A line's tokens, None for each gap."""
+Literals = tuple[str, ...]
+"""What stands before, between and behind a line's gaps; a line without gaps has one."""
+
+
+class Budget:
+    """How much comparing is left; when it is spent, nothing more is found alike."""
+
+    def __init__(self, cells: int = _CELLS) -> None:
+        self._cells = cells
+
+    def take(self, cells: int) -> bool:
+        """Say whether so many pairs of tokens may still be compared, and count them."""
+        self._cells -= cells
+        return self._cells >= 0
+
+
+def tokens(line: str) -> list[str]:
+    """Return words, numbers, signs and runs of blanks; joined they are the line."""
+    return _TOKEN.findall(line)
+
+
+def common(pattern: Pattern, line: Sequence[str], budget: Budget) -> Pattern | None:
+    """Return what the pattern and a line's tokens have in common; None where the budget is spent.
+
+    Common are as many characters as possible, in order.
+    """
+    first = 0
+    most = min(len(pattern), len(line))
+    while first < most and pattern[first] == line[first]:
+        first += 1
+    last = 0
+    while last < most - first and pattern[-1 - last] == line[-1 - last]:
+        last += 1
+    ours = pattern[first : len(pattern) - last]
+    theirs = line[first : len(line) - last]
+    middle: Pattern = []
+    if ours or theirs:
+        solid = [token for token in ours if token is not None]
+        cells = len(solid) * len(theirs)
+        if not budget.take(cells):
+            return None
+        middle = _aligned(ours, theirs) if 0 < cells <= _MOST_CELLS else [None]
+    return _joined([*pattern[:first], *middle, *pattern[len(pattern) - last :]])
+
+
+def _aligned(ours: Pattern, theirs: Sequence[str]) -> Pattern:
+    """Return the tokens that two runs share in order, the most characters, with the gaps."""
+    width = len(theirs) + 1
+    best = [[0.0] * width]
+    for token in reversed(ours):
+        below = best[-1]
+        row = [0.0] * width
+        if token is None:
+            row = below
+        else:
+            # A blank alone says nothing: it is shared only between shared words.
+            weight = len(token) if token[0] != " " else 0.3
+            for j in range(width - 2, -1, -1):
+                found = below[j] if below[j] > row[j + 1] else row[j + 1]
+                if token == theirs[j] and below[j + 1] + weight > found:
+                    found = below[j + 1] + weight
+                row[j] = found
+        best.append(row)
+    best.reverse()
+    out: Pattern = []
+    i = j = 0
+    while i < len(ours) and j < len(theirs):
+        token = ours[i]
+        if (
+            token is not None
+            and token == theirs[j]
+            and best[i][j] > max(best[i + 1][j], best[i][j + 1])
+        ):
+            out.append(token)
+            i, j = i + 1, j + 1
+            continue
+        out.append(None)
+        if best[i + 1][j] >= best[i][j + 1]:
+            i += 1
+        else:
+            j += 1
+    if i < len(ours) or j < len(theirs):
+        out.append(None)
+    return out
+
+
+def _joined(pattern: Pattern) -> Pattern:
+    """Return the pattern with one gap where several stand in a row."""
+    return [
+        t for i, t in enumerate(pattern) if t is not None or not i or pattern[i - 1] is not None
+    ]
+
+
+def literals(pattern: Pattern) -> Literals:
+    """Return the literal parts of a pattern.
+
+    A number that a sign joins to the gap behind it belongs to the gap: ``00:{}`` is a time of
+    which the hour happens to be the same, and other lines of the kind have another. So do blanks
+    between gaps, and words of a sentence.
+    """
+    out: list[str | None] = []
+    for token in pattern:
+        if token is None:
+            while len(out) > 1 and out[-1] in _JOINTS and (out[-2] or "").isdigit():
+                del out[-2:]
+            if len(out) > 1 and (out[-1] or "").isspace() and out[-2] is None:
+                del out[-1]
+            if not out or out[-1] is not None:
+                out.append(None)
+        else:
+            out.append(token)
+    found = [""]
+    for token in out:
+        if token is None:
+            found.append("")
+        else:
+            found[-1] += token
+    if len(found) == 1:
+        return tuple(found)
+    first, *middle, last = [part if _is_frame(part) else "" for part in found]
+    return (first, *[part for part in middle if part], last)
+
+
+def _is_frame(part: str) -> bool:
+    """Say whether a literal is the frame of values; else it is prose, and stays with them."""
+    if len(part) <= SHORT or _FRAME.search(part) is None or _NEGATION.search(part):
+        return False
+    return len(_PLAIN_WORD.findall(part)) <= _MOST_PLAIN_WORDS
+
+
+def whole(parts: Literals) -> Literals:
+    """Return the literals around all gaps, cut back to whole words: what is between stays."""
+    if len(parts) == 1:
+        return parts
+    first, last = parts[0], parts[-1]
+    begin = max(first.rfind(sign) for sign in " /(") + 1
+    end = last.find(" ")
+    return (first[:begin], last[end:] if end >= 0 else "")
+
+
+def matched(parts: Literals, line: str, widths: Sequence[int] = ()) -> list[str] | None:
+    """Return what stands in the gaps of a line; None where it has not these literals in order.
+
+    ``widths`` are the least characters of each gap, 0 without it.
+    """
+    first, last = parts[0], parts[-1]
+    if len(parts) == 1:
+        return [] if line == first else None
+    end = len(line) - len(last)
+    at = len(first)
+    if end < at or not line.startswith(first) or not line.endswith(last):
+        return None
+    found = []
+    for number, part in enumerate(parts[1:-1]):
+        place = line.find(part, at + (widths[number] if widths else 0), end)
+        if place < 0:
+            return None
+        found.append(line[at:place])
+        at = place + len(part)
+    found.append(line[at:end])
+    return found

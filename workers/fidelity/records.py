@@ -1,0 +1,345 @@
+"""Lines and blocks of one make as rows: what they share is said once, in a line above them.
+
+``12:00:01 INFO svc-3 took=40ms`` and 59 more of its kind become the line ``{} INFO svc-{} took={}``
+and 60 rows of values, ``12:00:01 3 40ms``. A block of several lines (a failed test's report, an
+entry of ``git log``) is one row likewise. Nothing is left out: putting a row's values in the places
+gives the lines again, character for character.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from shared.content import Kind
+
+from .alignment import SHORT, Budget, Literals, Pattern, common, literals, matched, tokens, whole
+from .must_see import is_bad
+from .reversible import Form
+from .row_notes import ROW, head, lines_of_rows, more
+from .row_table import Table, table_of
+
+ROWS = "farm_records"
+"""The form's name."""
+_LEAST_ROWS = 3
+_LEAST_SAVED = 60
+"""Characters that a run of rows must save."""
+_LEAST_SHARE = 0.15
+"""What it must save of its lines: less is not worth the reader's way to the line above."""
+_HIGHEST = 16
+_HIGHER_WORTH = 1.4
+"""How much more a higher block must save than a lower one, which is easier to read."""
+_LEAST_BEGUN = 4
+"""Characters of a line at which a block may begin."""
+_KIND_TRIED = 3
+"""Lines of the same kind below that a line is compared with."""
+_LONGEST_LINE = 600
+_ALIKE = 0.25
+"""The share of a line's characters that the next one must have for the two to be compared."""
+_MOST_WIDENED = 20
+_MOST_TRIED = 5
+"""Sets of common parts that are weighed against each other."""
+_TRIES = 2
+"""Times that a run is begun in vain at lines of the same kind."""
+"""Times that a run's common parts may shrink for a block that does not fit them."""
+_KEPT = 0.1
+"""What they must be of that block after it."""
+_SKIPPED = 8
+"""The part of a run that is not worth it in which no other is begun."""
+_FARTHEST = 300
+"""Lines below that are looked at for more blocks of a make."""
+_CELLS_A_LINE = 10
+"""What looking at a line costs of the budget."""
+_AGAIN, _NOTE = 40, 130
+"""Characters of the notes."""
+_BREAK = 80
+"""What a reader's way over a note is worth, in characters, beside the note itself."""
+_TABLES_TRIED = 4
+_MOST_VALUES = 12
+"""Values of a row that a reader can tell apart."""
+_NUMBERED = re.compile(r"\w*\d\w*")
+_ENTRIES = 0.15
+"""The share of matches that are entries of a log, from which on it was a log that was searched."""
+_ENTRY = re.compile(
+    r"(?:\S*?[:-])?\d+[:-]\W{0,2}(?:\d{4}-\d\d-\d\d|[A-Z][a-z]{2} [ \d]\d \d|\d\d:\d\d)"
+)
+
+
+class _Run(NamedTuple):
+    """Lines from ``at`` to ``end`` as the ``rows`` of a table."""
+
+    at: int
+    end: int
+    table: Table
+    rows: list[str]
+
+
+def rows_of_records(text: str, kind: Kind) -> Form | None:
+    """Return ``text`` with lines and blocks of one make as rows; None where that saves nothing.
+
+    A line that tells of a failure stays as it is among others that do not; where all of a block's
+    tell of one, their words stay together. The work is bounded: what is behind the place where it
+    ends stays as it is.
+    """
+    lines = text.split("\n")
+    if kind == "search" and not _are_entries(lines):
+        return None  # its lines are some file's: they are searched for to be changed
+    out: list[str] = []
+    tables: list[Table] = []
+    at = 0
+    for run in _runs(lines, kind):
+        out += lines[at : run.at]
+        count = (run.end - run.at) // run.table.height
+        if run.table in tables:
+            out.append(more(tables.index(run.table) + 1, count))
+        else:
+            tables.append(run.table)
+            out += head(len(tables), run.table, count)
+        out += run.rows
+        at = run.end
+    out += lines[at:]
+    made = "\n".join(out)
+    return Form(made, lines_of_rows, ROWS) if len(made) < len(text) else None
+
+
+def _are_entries(lines: list[str]) -> bool:
+    """Say whether a log was searched: its matches, not the lines around them, are entries."""
+    entries = sum(1 for line in lines if _ENTRY.match(line))
+    return entries > _ENTRIES * len(lines)
+
+
+def _runs(lines: list[str], kind: Kind) -> Iterator[_Run]:
+    """Return the runs that are worth it, in order."""
+    search = _Search(lines, kind)
+    at = 0
+    while at < len(lines) - _LEAST_ROWS + 1:
+        run = search.more(at) or search.new(at)
+        if run is not None:
+            yield run
+        at = run.end if run is not None else at + 1
+
+
+class _Tried(NamedTuple):
+    """What blocks at ``places``, of ``size`` characters, would save as rows of one table."""
+
+    parts: list[Literals]
+    places: list[int]
+    size: int
+    saved: int
+
+
+def _said(parts: list[Literals]) -> int:
+    return sum(len(part) for one in parts for part in one)
+
+
+class _Search:
+    """Finds runs in the lines of a text."""
+
+    def __init__(self, lines: list[str], kind: Kind) -> None:
+        self._lines = lines
+        self._log = kind in ("log", "search")
+        self._bad: dict[int, bool] = {}
+        self._tables: dict[Table, frozenset[int]] = {}
+        """Those made so far, each with the lines of a block that may tell of a failure."""
+        self._tokens: list[list[str] | None] = [None] * len(lines)
+        self._budget = Budget()
+        self._poor_until: dict[int, int] = {}
+        self._in_vain: Counter[tuple[int, str]] = Counter()
+        self._kinds = [_NUMBERED.sub("#", line) for line in lines]
+        self._places: dict[str, list[int]] = defaultdict(list)
+        for at, make in enumerate(self._kinds):
+            self._places[make].append(at)
+
+    def more(self, at: int) -> _Run | None:
+        """Return the run from line ``at`` on of a table that is there already."""
+        for table in list(self._tables)[: -_TABLES_TRIED - 1 : -1]:
+            places = range(at, len(self._lines) - table.height + 1, table.height)
+            run = self._run(table, places)
+            if run is not None and self._saved(run) >= _LEAST_SAVED // 2:
+                return run
+        return None
+
+    def new(self, at: int) -> _Run | None:
+        """Return the run from line ``at`` on whose table saves most; None where none pays."""
+        best: _Tried | None = None
+        for height in self._heights(at):
+            begun = (height, self._kinds[at])
+            if at < self._poor_until.get(height, 0) or self._in_vain[begun] >= _TRIES:
+                continue
+            grown = islice(self._grown(at, height), _MOST_TRIED)
+            tried = [self._tried(at, parts) for parts in grown]
+            good = max(tried, key=lambda one: one.saved, default=None)
+            if good is None or good.saved < max(_LEAST_SAVED, _LEAST_SHARE * good.size):
+                self._in_vain[begun] += 1
+                if good is not None and good.places:
+                    # Runs that begin inside it are hardly better, and there may be many.
+                    self._poor_until[height] = at + (good.places[-1] - at) // _SKIPPED
+            elif best is None or good.saved > _HIGHER_WORTH * best.saved:
+                best = good
+        return self._first(best) if best is not None else None
+
+    def _tried(self, at: int, parts: list[Literals]) -> _Tried:
+        """Return what blocks with these literals save, in a row or with others between them."""
+        lines, height = self._lines, len(parts)
+        places: list[int] = []
+        size = breaks = 0
+        here = at
+        while here + height <= len(lines) and here < at + _FARTHEST:
+            block = lines[here : here + height]
+            if not self._budget.take(_CELLS_A_LINE):
+                break
+            if any(matched(p, line) is None for p, line in zip(parts, block, strict=True)):
+                breaks += bool(places) and places[-1] == here - height
+                here += 1
+                continue
+            places.append(here)
+            size += sum(map(len, block)) + height
+            here += height
+        good, framed = self._without_failures(places, parts)
+        breaks += len(places) - len(good)
+        said, gaps = _said(framed), sum(map(len, framed)) - height
+        row = said + height - max(gaps, 1) - len(ROW)
+        saved = len(good) * row - breaks * _BREAK - said - 3 * gaps - _NOTE
+        if len(good) < _LEAST_ROWS:
+            saved = 0
+        return _Tried(framed, good, size, saved)
+
+    def _without_failures(
+        self, places: list[int], parts: list[Literals]
+    ) -> tuple[list[int], list[Literals]]:
+        """Leave out blocks with a failure where most have none; else keep its words together."""
+        framed = list(parts)
+        for number, one in enumerate(parts):
+            bad = {place for place in places if self._is_bad(place + number)}
+            if 2 * len(bad) < len(places):
+                places = [place for place in places if place not in bad]
+            elif not self._log:
+                framed[number] = whole(one)
+        return places, framed
+
+    def _is_bad(self, at: int) -> bool:
+        found = self._bad.get(at)
+        if found is None:
+            found = self._bad[at] = is_bad(self._lines[at])
+        return found
+
+    def _first(self, tried: _Tried) -> _Run | None:
+        """Return the first run of these blocks; None where they make no table."""
+        lines, height = self._lines, len(tried.parts)
+        table = table_of(tried.parts, [lines[i : i + height] for i in tried.places])
+        if table is None or table.values > _MOST_VALUES:
+            return None
+        bad = [n for n in range(height) if any(self._is_bad(p + n) for p in tried.places)]
+        self._tables[table] = frozenset(bad)
+        return self._run(table, tried.places)
+
+    def _run(self, table: Table, places: Sequence[int]) -> _Run | None:
+        """Return the blocks of a table from the first of ``places`` on, without a gap."""
+        lines, height = self._lines, table.height
+        may_be_bad = self._tables[table]
+        end = places[0] if places else 0
+        rows: list[str] = []
+        for place in places:
+            if place != end:
+                break
+            row = table.row(lines[place : place + height])
+            if row is None:
+                break
+            if any(self._is_bad(place + n) for n in range(height) if n not in may_be_bad):
+                break
+            rows.append(ROW + row)
+            end += height
+        return _Run(places[0], end, table, rows) if rows else None
+
+    def _saved(self, run: _Run) -> int:
+        """Return the characters that more rows of a known table save."""
+        size = sum(map(len, self._lines[run.at : run.end])) + run.end - run.at
+        return size - sum(map(len, run.rows)) - len(run.rows) - _AGAIN
+
+    def _heights(self, at: int) -> list[int]:
+        """Return the heights of a block that may begin at a line, the lowest first."""
+        below = self._same_kind(at)
+        heights = [1] if self._alike(at) or len(below) >= _LEAST_ROWS - 1 else []
+        if len(self._lines[at].strip()) < _LEAST_BEGUN:
+            return heights
+        for place in below:
+            if 1 < place - at <= _HIGHEST and self._comes_again(at, place - at):
+                heights.append(place - at)
+        return heights
+
+    def _comes_again(self, at: int, height: int) -> bool:
+        """Say whether most lines of a block are of the kinds of those a block below, twice."""
+        kinds = self._kinds
+        first = kinds[at : at + height]
+        for start in (at + height, at + 2 * height):
+            block = kinds[start : start + height]
+            same = sum(1 for one, other in zip(first, block, strict=False) if one == other)
+            if same < height / 2:
+                return False
+        return True
+
+    def _alike(self, at: int) -> bool:
+        """Say whether a line and the next have enough in common to be compared."""
+        here, below = self._tokens_of(at), set(self._tokens_of(at + 1))
+        shared = sum(len(token) for token in here if token in below and token[0] != " ")
+        return shared >= _ALIKE * len(self._lines[at]) > 0
+
+    def _tokens_of(self, at: int) -> list[str]:
+        found = self._tokens[at]
+        if found is None:
+            found = self._tokens[at] = tokens(self._lines[at])
+        return found
+
+    def _grown(self, at: int, height: int) -> Iterator[list[Literals]]:
+        """Return what blocks from line ``at`` on have in common, less from one to the next."""
+        lines = self._lines
+        if any(len(line) > _LONGEST_LINE for line in lines[at : at + height]):
+            return
+        patterns: list[Pattern] = [list(self._tokens_of(at + i)) for i in range(height)]
+        for place in self._same_kind(at):
+            if place + height <= len(lines):
+                patterns = self._wider(patterns, place) or patterns
+        parts: list[Literals] = [literals(pattern) for pattern in patterns]
+        if height > 1 or len(parts[0]) > 1:
+            yield parts
+        said = _said(parts)
+        end, widened = at + height, 0
+        while end + height <= len(lines):
+            block = lines[end : end + height]
+            if any(matched(p, line) is None for p, line in zip(parts, block, strict=True)):
+                wider = self._wider(patterns, end) if widened < _MOST_WIDENED else None
+                if wider is None:
+                    break
+                widened += 1
+                patterns = wider
+                parts = [literals(pattern) for pattern in patterns]
+                if end >= at + (_LEAST_ROWS - 1) * height and _said(parts) < said - SHORT:
+                    said = _said(parts)
+                    yield parts
+            end += height
+
+    def _same_kind(self, at: int) -> list[int]:
+        """Return the next lines below that are the same but for words with numbers in them."""
+        places = self._places[self._kinds[at]]
+        first = bisect_right(places, at)
+        return places[first : first + _KIND_TRIED]
+
+    def _wider(self, patterns: list[Pattern], at: int) -> list[Pattern] | None:
+        """Return what the patterns have in common with the block at a line, if it is enough."""
+        wider = []
+        size = kept = 0
+        for number, pattern in enumerate(patterns):
+            line = self._lines[at + number]
+            found = None
+            if len(line) <= _LONGEST_LINE:
+                found = common(pattern, self._tokens_of(at + number), self._budget)
+            if found is None:
+                return None
+            wider.append(found)
+            size += len(line)
+            kept += sum(map(len, literals(found)))
+        return wider if kept >= _KEPT * size > 0 else None

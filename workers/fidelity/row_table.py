@@ -1,0 +1,297 @@
+"""A table of lines or blocks: what they share, with places for values, and a row of values each.
+
+A place is written ``{}``; ``{>9}`` is filled up with blanks to 9 columns from the left, ``{<9}``
+from the right; ``{=2}`` is the row's second value again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
+
+from .alignment import SHORT, Literals, matched
+
+_SEPARATORS = (" ", "|", "¦", "§")
+_PLACE = re.compile(r"\{((?:[<>=]\d+)?)\}")
+_LEAST_REPEATED = 3
+"""Mean characters of values from which on a column that repeats them is no accident."""
+
+
+class Table(NamedTuple):
+    """The lines of a block with their places, and what parts the values of a row.
+
+    ``literals`` has one entry for each line of a block. ``places`` are written as between the
+    braces, for all lines in order.
+    """
+
+    literals: tuple[Literals, ...]
+    places: tuple[str, ...]
+    separator: str
+
+    @property
+    def height(self) -> int:
+        """Lines of a block."""
+        return len(self.literals)
+
+    @property
+    def values(self) -> int:
+        """Values of a row."""
+        return sum(1 for place in self.places if place[:1] != "=")
+
+    def shown(self) -> list[str]:
+        """Return the lines with their places."""
+        places = iter(self.places)
+        return [
+            parts[0] + "".join(f"{{{next(places)}}}{part}" for part in parts[1:])
+            for parts in self.literals
+        ]
+
+    def row(self, block: Sequence[str]) -> str | None:
+        """Return the row of a block; None where it is none of this table's."""
+        found: list[str] = []
+        places = iter(self.places)
+        for parts, line in zip(self.literals, block, strict=True):
+            widths = [
+                int(place[1:]) if place[:1] in "<>" and place else 0
+                for place in islice(places, len(parts) - 1)
+            ]
+            values = matched(parts, line, widths)
+            if values is None:
+                return None
+            found += values
+        row = self.separator.join(
+            _stripped(place, value)
+            for place, value in zip(self.places, found, strict=True)
+            if place[:1] != "="
+        )
+        return row if self.block(row) == list(block) else None
+
+    def block(self, row: str) -> list[str]:
+        """Return the lines that a row stands for.
+
+        Raises:
+            ValueError: the row has another number of values.
+        """
+        count = self.values
+        values = row.split(self.separator, count - 1) if count > 1 else [row] * count
+        if len(values) != count:
+            raise ValueError("a row of another table")
+        fresh = iter(values)
+        filled = iter([_filled(place, values, fresh) for place in self.places])
+        return [
+            parts[0] + "".join(next(filled) + part for part in parts[1:]) for parts in self.literals
+        ]
+
+    @classmethod
+    def read(cls, lines: Sequence[str], separator: str) -> Table:
+        """Return the table whose lines with their places are ``lines``."""
+        split = [_PLACE.split(line) for line in lines]
+        places = [place for parts in split for place in parts[1::2]]
+        return cls(tuple(tuple(parts[::2]) for parts in split), tuple(places), separator)
+
+
+def _stripped(place: str, value: str) -> str:
+    if place[:1] == ">":
+        return value.lstrip(" ")
+    return value.rstrip(" ") if place[:1] == "<" else value
+
+
+def _filled(place: str, values: list[str], fresh: Iterator[str]) -> str:
+    if place[:1] == "=":
+        return values[int(place[1:]) - 1]
+    value = next(fresh)
+    if place[:1] == ">":
+        return value.rjust(int(place[1:]))
+    return value.ljust(int(place[1:])) if place[:1] == "<" else value
+
+
+@dataclass(slots=True)
+class _Column:
+    """The values of a place in all blocks, and how it is written.
+
+    ``again`` says that an earlier column has the same values, ``needed`` that this is the earlier.
+    """
+
+    values: list[str]
+    place: str = ""
+    again: bool = False
+    needed: bool = False
+
+    @property
+    def plain(self) -> bool:
+        """Say whether nothing hangs on this column's being one of its own."""
+        return not (self.place or self.again or self.needed)
+
+
+@dataclass(slots=True)
+class _Line:
+    """A line of a block: its literals and the columns between them."""
+
+    literals: list[str]
+    columns: list[_Column]
+
+    def drop(self, at: int) -> None:
+        """Make the column ``at``, which has one value everywhere, part of the literals."""
+        value = self.columns.pop(at).values[0]
+        self.literals[at : at + 2] = [self.literals[at] + value + self.literals[at + 1]]
+
+    def join(self, at: int) -> None:
+        """Make one column of ``at``, the next one, and what stands between them."""
+        left, right = self.columns[at : at + 2]
+        between = self.literals.pop(at + 1)
+        values = [a + between + b for a, b in zip(left.values, right.values, strict=True)]
+        self.columns[at : at + 2] = [_Column(values)]
+
+    def join_short(self) -> None:
+        """Join columns that little stands between."""
+        for at in range(len(self.columns) - 2, -1, -1):
+            short = len(self.literals[at + 1]) <= SHORT
+            if short and self.columns[at].plain and self.columns[at + 1].plain:
+                self.join(at)
+
+    def split_words(self) -> None:
+        """Part the columns of which all values have the same number of words, at one blank each."""
+        for at in range(len(self.columns) - 1, -1, -1):
+            if not self.columns[at].plain:
+                continue
+            words = [value.split(" ") for value in self.columns[at].values]
+            count = len(words[0])
+            if count == 1 or any(len(w) != count or "" in w for w in words):
+                continue
+            self.columns[at : at + 1] = [_Column(list(one)) for one in zip(*words, strict=True)]
+            self.literals[at + 1 : at + 1] = [" "] * (count - 1)
+
+    def split(self, at: int) -> None:
+        """Part the column ``at`` where it holds columns of text, aligned by blanks."""
+        columns, between = _aligned_columns(self.columns[at].values)
+        if len(columns) > 1:
+            self.columns[at : at + 1] = columns
+            self.literals[at + 1 : at + 1] = between
+
+    def take_edges(self) -> None:
+        """Give what is short at the line's ends to the columns there, so that words stay whole."""
+        if len(self.literals) < 2:
+            return
+        first, last = self.literals[0], self.literals[-1]
+        if 0 < len(first) <= SHORT and self.columns[0].plain:
+            self.columns[0].values = [first + v for v in self.columns[0].values]
+            self.literals[0] = ""
+        if 0 < len(last) <= SHORT and self.columns[-1].plain:
+            self.columns[-1].values = [v + last for v in self.columns[-1].values]
+            self.literals[-1] = ""
+
+
+def table_of(parts: Sequence[Literals], blocks: Sequence[Sequence[str]]) -> Table | None:
+    """Return the table of ``blocks``, whose lines all have the literals ``parts``.
+
+    None where they have not, where no separator can part the values, or where a literal looks like
+    a place.
+    """
+    for aligned in (True, False):
+        table = _table(parts, blocks, aligned)
+        if table is None or all(table.row(block) is not None for block in blocks):
+            return table
+    return None
+
+
+def _table(
+    parts: Sequence[Literals], blocks: Sequence[Sequence[str]], aligned: bool
+) -> Table | None:
+    lines: list[_Line] = []
+    for number, one in enumerate(parts):
+        found = [matched(one, block[number]) for block in blocks]
+        rows = [values for values in found if values is not None]
+        if len(rows) != len(blocks):
+            return None
+        lines.append(_Line(list(one), [_Column(list(c)) for c in zip(*rows, strict=True)]))
+    _simplify(lines, aligned)
+    columns = [column for line in lines for column in line.columns]
+    if any(_PLACE.search(part) for line in lines for part in line.literals):
+        return None
+    fresh = [column for column in columns if not column.again]
+    for column in columns:
+        if column.again:
+            source = next(i for i, c in enumerate(fresh) if c.values == column.values)
+            column.place = f"={source + 1}"
+    places = tuple(column.place for column in columns)
+    shown = [[_stripped(c.place, v) for v in c.values] for c in fresh[:-1]]
+    for separator in _SEPARATORS:
+        if not any(separator in value for values in shown for value in values):
+            return Table(tuple(tuple(line.literals) for line in lines), places, separator)
+    return None
+
+
+def _simplify(lines: list[_Line], aligned: bool) -> None:
+    """Make literals, references and padding of what columns say no more than."""
+    seen: list[_Column] = []
+    for line in lines:
+        for at in range(len(line.columns) - 1, -1, -1) if aligned else ():
+            line.split(at)
+        for at in range(len(line.columns) - 1, -1, -1):
+            if len(set(line.columns[at].values)) == 1:
+                line.drop(at)
+        for column in line.columns:
+            if sum(map(len, column.values)) >= _LEAST_REPEATED * len(column.values):
+                source = next((c for c in seen if c.values == column.values), None)
+                column.again = source is not None
+                if source is not None:
+                    source.needed = True
+                else:
+                    seen.append(column)
+    for line in lines:
+        for column in line.columns:
+            if column.plain and aligned:
+                column.place = _padding(column.values)
+        line.join_short()
+        line.take_edges()
+        line.split_words()
+
+
+def _padding(values: list[str]) -> str:
+    """Return how values are filled up to one width, empty where they are not."""
+    width = max(map(len, values))
+    for side, bare in (
+        (">", [v.lstrip(" ") for v in values]),
+        ("<", [v.rstrip(" ") for v in values]),
+    ):
+        filled = [v.rjust(width) if side == ">" else v.ljust(width) for v in bare]
+        if filled == values and sum(map(len, values)) - sum(map(len, bare)) >= len(values):
+            return f"{side}{width}"
+    return ""
+
+
+def _aligned_columns(values: list[str]) -> tuple[list[_Column], list[str]]:
+    """Return the columns that stand in ``values``, filled up with blanks, and what parts them."""
+    columns: list[_Column] = []
+    between: list[str] = []
+    begin = 0
+    ends = [*_blank_everywhere(values), (None, None)]
+    for start, end in ends:
+        one = _Column([v[begin:start] for v in values])
+        one.place = _padding(one.values)
+        if columns and len(between[-1]) <= SHORT and not (columns[-1].place or one.place):
+            gap = between.pop()  # what no blanks fill up is one text
+            one.values = [
+                a + gap + b for a, b in zip(columns.pop().values, one.values, strict=True)
+            ]
+        columns.append(one)
+        if end is not None and start is not None:
+            between.append(" " * (end - start))
+            begin = end
+    return columns, between
+
+
+def _blank_everywhere(values: list[str]) -> list[tuple[int, int]]:
+    """Return the spans of places, inside all values, where each has a blank."""
+    found: list[tuple[int, int]] = []
+    for at in range(min(map(len, values))):
+        if any(value[at] != " " for value in values):
+            continue
+        if found and found[-1][1] == at:
+            found[-1] = (found[-1][0], at + 1)
+        else:
+            found.append((at, at + 1))
+    return found
