@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.content import Kind
+from workers.fidelity import records
 from workers.fidelity.alignment import Budget, common, literals, matched, tokens
 from workers.fidelity.json_cut import shortened_cut
 from workers.fidelity.json_form import parsed, shortened
@@ -173,6 +175,26 @@ def test_hostile_lines_are_left_within_the_budget() -> None:
 
     assert common(list(tokens(odd[0])), tokens(odd[1]), budget) is None
     made("\n".join(odd), "log")
+
+
+def test_work_on_a_text_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = 0
+
+    def counted(*arguments: Any) -> list[str] | None:
+        nonlocal compared
+        compared += 1
+        return matched(*arguments)
+
+    monkeypatch.setattr(records, "matched", counted)
+    rng = random.Random(2)
+    text = "\n".join(
+        f"{rng.choice('abcdef')}{rng.choice('abcdef')} id={n} {rng.choice('xy')}"
+        for n in range(9000)
+    )
+    made(text)
+    made("x" * 300_000 + "\n" + "a" * 500_000)
+
+    assert compared < 60_000
 
 
 def test_json_rows_hold_objects_within_objects() -> None:

@@ -61,7 +61,7 @@ _BREAK = 80
 _TABLES_TRIED = 4
 _MOST_VALUES = 12
 """Values of a row that a reader can tell apart."""
-_NUMBERED = re.compile(r"\w*\d\w*")
+_NUMBERED = re.compile(r"\b[^\W\d]*+\d\w*+")
 _ENTRIES = 0.15
 """The share of matches that are entries of a log, from which on it was a log that was searched."""
 _ENTRY = re.compile(
@@ -149,7 +149,7 @@ class _Search:
         self._budget = Budget()
         self._poor_until: dict[int, int] = {}
         self._in_vain: Counter[tuple[int, str]] = Counter()
-        self._kinds = [_NUMBERED.sub("#", line) for line in lines]
+        self._kinds = [_NUMBERED.sub("#", line[:_LONGEST_LINE]) for line in lines]
         self._places: dict[str, list[int]] = defaultdict(list)
         for at, make in enumerate(self._kinds):
             self._places[make].append(at)
@@ -166,7 +166,7 @@ class _Search:
     def new(self, at: int) -> _Run | None:
         """Return the run from line ``at`` on whose table saves most; None where none pays."""
         best: _Tried | None = None
-        for height in self._heights(at):
+        for height in self._heights(at) if self._budget.take(len(self._lines[at])) else ():
             begun = (height, self._kinds[at])
             if at < self._poor_until.get(height, 0) or self._in_vain[begun] >= _TRIES:
                 continue
@@ -308,7 +308,7 @@ class _Search:
             yield parts
         said = _said(parts)
         end, widened = at + height, 0
-        while end + height <= len(lines):
+        while end + height <= len(lines) and self._budget.take(_CELLS_A_LINE):
             block = lines[end : end + height]
             if any(matched(p, line) is None for p, line in zip(parts, block, strict=True)):
                 wider = self._wider(patterns, end) if widened < _MOST_WIDENED else None
