@@ -31,8 +31,8 @@ _NOTE = re.compile(
     re.MULTILINE,
 )
 _SIGNS = ("<<ccr:", "hash=", "; omitted", "[... ")
-"""A line with this may be a marker, a reference or a note of something omitted: no reference is made
-to it. References to notes of reversible forms are allowed."""
+"""A line with this may be a marker, a reference or a note of something omitted: no reference is
+made to it. References to notes of reversible forms are allowed."""
 _NO_LINE = "\n"
 """Equals no line."""
 
