@@ -92,6 +92,7 @@ class Settings(BaseSettings):
     upstream_idle_seconds: float = Field(600.0, gt=0, le=86_400)
     stream_drain_seconds: float = Field(300.0, ge=0, le=3600)
     code_aware: bool = False
+    fold_reads: bool = False
     ratio: Literal["saved", "kept"] = "saved"
     turn_ttl_seconds: int = Field(600, ge=1, le=86_400)
     turn_max_bytes: int = Field(8 * 1024 * 1024, ge=1024)

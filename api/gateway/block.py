@@ -18,6 +18,7 @@ CONTROLS = frozenset(
         "compress_system_messages",
         "compress_user_messages",
         "config",
+        "fold_reads",
         "frozen_message_count",
         "gateway",
         "min_tokens_to_compress",

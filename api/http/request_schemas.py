@@ -15,6 +15,7 @@ OPTIONS: dict[str, Any] = {
     "compress_user_messages": {**_SWITCH, "default": False},
     "compress_system_messages": {**_SWITCH, "default": False},
     "protect_analysis_context": {**_SWITCH, "default": True},
+    "fold_reads": {**_SWITCH, "description": "files that were read may refer to earlier text"},
     "mode": {
         "type": ["string", "null"],
         "enum": ["ccr", "marker-free", "lossy_inline", "lossless_then_lossy", None],

@@ -40,7 +40,8 @@ class RequestOptions:
     ``target_ratio`` is the share of a text to keep, 0 < ratio <= 1. ``session_id`` names the
     conversation (empty: its first messages do), ``frozen_message_count`` says how many leading
     messages leave as they came or as they last left, ``limit`` how many tokens the conversation
-    should fit in. ``warnings`` are for the caller. The policy's are ``tools``, its rules over
+    should fit in. ``fold_reads`` lets files that were read refer to what stands before them.
+    ``warnings`` are for the caller. The policy's are ``tools``, its rules over
     them, ``quota``, and ``filed``, what the request is filed as (None: no policy is in force).
     """
 
@@ -55,6 +56,7 @@ class RequestOptions:
     limit: int | None = None
     protect_analysis_context: bool = True
     compress_system_messages: bool = False
+    fold_reads: bool = False
     fold: bool = True
     tools: str = ""
     warnings: tuple[str, ...] = ()
@@ -85,6 +87,7 @@ class RequestOptions:
         model = envelope.model
         if model is not None and not isinstance(model, str):
             raise InvalidField("'model' must be a string")
+        given.setdefault("fold_reads", settings.fold_reads)
         window = given.pop("model_limit", None)
         options = cls(
             model=as_text(model or "default")[:_MODEL_CHARS],
@@ -143,6 +146,7 @@ class RequestOptions:
             self.protect_analysis_context,
             self.compress_system_messages,
             self.limit,
+            fold_reads=self.fold_reads,
         )
 
     def engine_options(self, settings: Settings, ratio: float | None, press: int) -> Options:
@@ -193,6 +197,7 @@ _RULES = {
     "model_limit": _TOKENS,
     "protect_analysis_context": _SWITCH,
     "compress_system_messages": _SWITCH,
+    "fold_reads": _SWITCH,
 }
 
 

@@ -28,6 +28,7 @@ _log = structlog.get_logger(__name__)
 _pack = msgspec.msgpack.Encoder()
 _CODE_VERDICTS = frozenset({"router:protected:recent_code", "router:protected:analysis_context"})
 _ERROR_VERDICT = "router:protected:error_output"
+_EXCLUDED = "router:excluded:tool"
 _REPETITIVE = ("log", "test_run", "search", "listing", "table")
 _MIN_BLOCK_CHARS = 500
 """Headroom's own least size of a content block."""
@@ -56,6 +57,7 @@ class PlanOptions:
     compress_system: bool = False
     limit: int | None = None
     press: int = 1
+    fold_reads: bool = False
 
     def at(self, tokens: int) -> PlanOptions:
         """Return the options for a message that ends so many tokens into the conversation."""
@@ -226,6 +228,8 @@ class _Draft:
         if is_tool_output(shape, role) and len(text) >= MIN_CHARS:
             content = classify(text, call, self._context.options.press)
             may = _allowed(part, planned, content)
+            if may == "stay" and self._context.options.fold_reads and _excluded(planned):
+                may = "fold"
             if may == "engine" and content.pool == "gpu" and self._lossy:
                 pool = "cpu" if "text" in ruling.without else "gpu"
         if may != "stay" and (may := _ruled(may, ruling)) == "stay":
@@ -297,6 +301,11 @@ def _ruled(may: Allowed, ruling: ToolRuling) -> Allowed:
     ):
         may = "fold"
     return "stay" if may == "fold" and not ruling.fold else may
+
+
+def _excluded(planned: Planned) -> bool:
+    """Return whether headroom leaves the text alone because of the tool that printed it."""
+    return _EXCLUDED in planned.transforms
 
 
 def _allowed(part: dict[str, Any], planned: Planned, content: Content) -> Allowed:

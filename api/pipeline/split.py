@@ -52,6 +52,7 @@ class _Unopened(msgspec.Struct, forbid_unknown_fields=False):
     model_limit: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     protect_analysis_context: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     compress_system_messages: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    fold_reads: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def array(self) -> str:
@@ -85,6 +86,7 @@ class Envelope:
     model_limit: Any = msgspec.UNSET
     protect_analysis_context: Any = msgspec.UNSET
     compress_system_messages: Any = msgspec.UNSET
+    fold_reads: Any = msgspec.UNSET
     array: str = "messages"
     redeems: bool | None = None
 

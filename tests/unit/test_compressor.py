@@ -322,6 +322,19 @@ def test_equal_lines_are_referred_to_as_sent() -> None:
     assert "CALL a0" in answer[3]["content"][0]["content"]
 
 
+def test_file_read_again_folds_only_with_the_option() -> None:
+    read = [call("Read", {"file_path": "/srv/a.log"}, n) for n in "ab"]
+    turns = [read[0], result(LINES, "a"), read[1], result(LINES, "b")]
+    compressor = _compressor(Elsewhere())
+    plain = _messages(_compress(compressor, _body(turns)))
+    asked = _messages(_compress(_compressor(Elsewhere()), _body(turns, fold_reads=True)))
+    changed = _messages(_compress(compressor, _body(turns, fold_reads=True)))
+
+    assert plain == changed == turns
+    assert asked[:3] == turns[:3]
+    assert "CALL a above (Read: /srv/a.log)" in asked[3]["content"][0]["content"]
+
+
 def test_nothing_refers_to_a_form_that_grew() -> None:
     elsewhere = Elsewhere()
     compressor = _compressor(elsewhere)

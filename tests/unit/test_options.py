@@ -44,6 +44,7 @@ def _read(config: Any = None, **more: Any) -> RequestOptions:
         ("model_limit", -5),
         ("model_limit", 1.5),
         ("protect_analysis_context", 1),
+        ("fold_reads", "yes"),
         ("protect_analysis_context", "true"),
         ("compress_system_messages", "no"),
         ("compress_user_messages", 0),
