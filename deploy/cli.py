@@ -145,6 +145,13 @@ def _server_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host")
     parser.add_argument("--port", type=int)
     parser.add_argument("--api-processes", type=int, metavar="N")
+    for provider in ("anthropic", "openai"):
+        parser.add_argument(
+            f"--{provider}-url",
+            dest=f"{provider}_target_api_url",
+            metavar="URL",
+            help=f"stand before this address of {provider.capitalize()}'s API",
+        )
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:

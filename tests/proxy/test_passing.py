@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from deploy.cli import _settings, parse
 from deploy.ports import free_port
 
 from ..farm import Farm, post, request, until, user
@@ -357,3 +358,11 @@ def test_farm_token_stands_in_its_own_header_or_the_path(
     ]
     assert token not in farm.logs()
     assert "sk-provider" not in farm.logs()
+
+
+def test_command_line_names_the_providers() -> None:
+    chosen = parse(["up", "--anthropic-url", "https://a.example", "--openai-url", "http://o:1/v1"])
+    settings = _settings(chosen)
+    assert settings.anthropic_target_api_url == "https://a.example"
+    assert settings.openai_target_api_url == "http://o:1/v1"
+    assert settings.proxies
