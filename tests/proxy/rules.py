@@ -68,6 +68,8 @@ def _messages(request: dict[str, Any]) -> str:
                 return f"messages.{number}: tool_use ids without tool_result: {pending}"
             broken = _signatures(blocks)
             pending = [block["id"] for block in blocks if block["type"] == "tool_use"]
+        elif message["role"] == "system":
+            broken = f"messages.{number}: no tool_result" if pending else ""
         else:
             return f"messages.{number}: role"
         if broken:

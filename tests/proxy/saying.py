@@ -1,12 +1,14 @@
 """Writes the providers' answers, plain and streamed, from a few parts.
 
-A part is ``("think", text)``, ``("text", text)``, ``("get", id, hash)`` or ``("own", id)``.
+A part is ``("think", text)``, ``("text", text)``, ``("get", id, hash)``, or ``("own", id)``, which
+may go on with a tool's name and its input in JSON.
 """
 
 from __future__ import annotations
 
 import json
 from typing import Any
+from zlib import crc32
 
 from .rules import SIGNED
 from .scripted import Said, whole
@@ -18,6 +20,8 @@ RETRIEVE = "headroom_retrieve"
 def _call(part: Part) -> tuple[str, str, dict[str, Any]]:
     if part[0] == "get":
         return part[1], RETRIEVE, {"hash": part[2]}
+    if len(part) > 2:
+        return part[1], part[2], json.loads(part[3])
     return part[1], "Bash", {"command": "ls -la"}
 
 
@@ -27,6 +31,11 @@ def _is_call(part: Part) -> bool:
 
 def _sse(events: list[dict[str, Any]]) -> list[bytes]:
     return [f"event: {e['type']}\ndata: {json.dumps(e)}\n\n".encode() for e in events]
+
+
+def _number(parts: tuple[Part, ...]) -> int:
+    """Return a number for an answer: clients take two with the same id for one."""
+    return crc32(repr(parts).encode())
 
 
 def _pieces(text: str) -> list[str]:
@@ -53,7 +62,7 @@ class Anthropic:
         calls = any(_is_call(part) for part in parts)
         usage = {"input_tokens": 100, "cache_read_input_tokens": 0, "output_tokens": 10}
         return {
-            "id": f"msg_{len(parts)}",
+            "id": f"msg_{_number(parts)}",
             "type": "message",
             "role": "assistant",
             "model": "claude-x",
@@ -189,7 +198,7 @@ class Responses:
             "total_tokens": 110,
         }
         return {
-            "id": f"resp_{len(parts)}",
+            "id": f"resp_{_number(parts)}",
             "object": "response",
             "created_at": 1,
             "model": "gpt-x",
