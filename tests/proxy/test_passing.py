@@ -245,7 +245,7 @@ def test_unreachable_provider_is_502_in_its_own_shape(own_farm: Any) -> None:
     farm = own_farm(
         anthropic_target_api_url=f"http://127.0.0.1:{free_port()}/",
         openai_target_api_url=f"http://127.0.0.1:{free_port()}/v1",
-    ).start()
+    ).start(cpu=0, gpu=0)
     answer = post(farm.url, BODY, KEY, "/v1/messages")
     assert answer.status == 502
     assert answer.json["type"] == "error"
@@ -256,10 +256,10 @@ def test_unreachable_provider_is_502_in_its_own_shape(own_farm: Any) -> None:
 
 
 def test_silent_provider_is_504(own_farm: Any, provider: ScriptedProvider) -> None:
-    farm = own_farm(openai_target_api_url=provider.url, upstream_idle_seconds=0.3).start()
+    farm = own_farm(openai_target_api_url=provider.url, upstream_idle_seconds=0.3).start(
+        cpu=0, gpu=0
+    )
     heard = threading.Event()
-    said = Said([heard.wait])
-    said.headers["content-length"] = "9"
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never answers
         own = own_farm(
             openai_target_api_url=f"http://127.0.0.1:{silent.getsockname()[1]}",
