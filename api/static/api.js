@@ -1,4 +1,4 @@
-// The farm's API: where it is, the token, and what a failure means.
+// The farm's API: its address, the token, and the kinds of failure.
 
 const TOKEN = 'headroom-token';
 const TIMEOUT_MS = 15_000;

@@ -1,4 +1,4 @@
-// The frame around the three views: navigation, freshness, the token, the theme.
+// The frame of the three views: navigation, age of the numbers, token, theme.
 
 import { ask, elsewhere, Failure, hasToken, setToken, source } from './api.js';
 import { redrawCharts } from './chart.js';
@@ -64,7 +64,7 @@ async function refresh() {
 function failed(view, error) {
   const since = fresh.get(view);
   tell(since ? 'stale' : 'down', since ? `Stale · ${time(since)}` : 'No numbers');
-  const old = since ? ` The numbers below are of ${time(since)} and do not change until it answers.` : '';
+  const old = since ? ` The numbers below are from ${time(since)} and do not change until it answers.` : '';
   if (error.kind === 'unauthorized') {
     notice('bad', 'This farm requires a token.', `Nothing is shown without one.${old}`, ['Enter a token', askToken]);
     byId('token-button').hidden = false;
@@ -90,7 +90,7 @@ let told = '';
 function notice(kind, title, text = '', action = null) {
   const box = byId('notice');
   box.hidden = !kind;
-  // Only what is new is said again to a screen reader.
+  // A notice is set only if it changed, so that screen readers do not repeat it.
   if (told === `${kind}${title}${text}`) return;
   told = `${kind}${title}${text}`;
   clear(box);
@@ -163,7 +163,7 @@ if (source.refused) {
   setText(byId('source'), `“${source.refused}” is not on this farm's list, so these are this farm's own numbers.`);
 } else if (elsewhere) {
   byId('source').hidden = false;
-  setText(byId('source'), `Numbers of ${source.base.href}`);
+  setText(byId('source'), `Numbers from ${source.base.href}`);
 }
 
 showTheme();

@@ -1,10 +1,10 @@
-// uPlot, in the page's colours, with a tooltip, the keyboard and a spoken summary.
+// uPlot in the page's colours, with a tooltip, keyboard access and a summary for screen readers.
 
 import { clear, h, setText } from './dom.js';
 
 const uPlot = window.uPlot;
 
-// Colours are told by the style sheet: what a canvas needs is read off elements of its classes.
+// The style sheet defines the colours: for the canvas they are read from elements of its classes.
 export function colour(name) {
   const probe = h('span', { class: `ink-${name} hidden` });
   document.body.append(probe);
@@ -39,7 +39,7 @@ export class Chart {
     else this.draw();
   }
 
-  // Other series or colours: made anew; new numbers never are.
+  // The plot is rebuilt for other series or colours, but not for new numbers.
   redraw() {
     this.plot?.destroy();
     this.plot = null;

@@ -1,13 +1,13 @@
-// What of a text is gone in another one, word by word, and where the markers are.
+// Compares a text with its compressed form, word by word, and finds the markers.
 
 const WORDS = /[\p{L}\p{N}_./\\-]+|\s+|./gu;
 const MOSTLY = 0.8;
 const MARKED = /<<ccr:([a-f0-9]{12,24})[^>\n]*>>|\[[^[\]\n]*hash=([a-f0-9]{12,24})[^[\]\n]*\]|hash=([a-f0-9]{12,24})/g;
 
-// A note of missing lines tells how many they were and what they were like, and shows none of them.
+// A note about omitted lines says how many and of what kind, but shows none of them.
 const NOTE = /^\[\.\.\. \d+ (?:lines?|rows?|words?|of the omitted (?:lines|rows) are like: .*)(?: omitted)? \.\.\.\]$/gm;
 
-// Cut a text at its markers: [{text, hash}], hash null between them.
+// Split a text at its markers: [{text, hash}], hash null between them.
 export function markers(text) {
   const pieces = [];
   let from = 0;
@@ -20,9 +20,9 @@ export function markers(text) {
   return pieces;
 }
 
-// Cut `before` into runs [{text, gone}]: gone is what `after` no longer says. Lines that stand in
-// both stay; of the others each word stays as often as `after` still has it, wherever it stands,
-// because engines reorder columns and group lines.
+// Split `before` into runs [{text, gone}]: gone if `after` lacks it. Lines in both texts are kept;
+// of the others, each word is kept as often as `after` has it anywhere, because engines reorder
+// columns and group lines.
 export function missing(before, after) {
   const said = markers(after).filter((piece) => piece.hash === null).map((piece) => piece.text).join('').replace(NOTE, '');
   const lines = counted(unescaped(said).split('\n').map((line) => line.trim()));
@@ -33,7 +33,7 @@ export function missing(before, after) {
   parts.forEach((line, index) => {
     if (kept[index]) return add(runs, line, false);
     const cut = (line.match(WORDS) ?? []).map((word) => ({ text: word, gone: /\S/.test(word) && !take(words, word) }));
-    // A few words in common are chance: then the line is gone, and they are there for another.
+    // A few common words may be chance: the line counts as gone, and its words as free for others.
     const gone = share(cut) > MOSTLY;
     for (const run of cut) {
       if (gone && !run.gone && /\S/.test(run.text)) words.set(run.text, (words.get(run.text) ?? 0) + 1);
@@ -71,7 +71,7 @@ function add(runs, text, gone) {
   else runs.push({ text, gone });
 }
 
-// How much of a text's characters, spaces aside, is gone: 0 to 1.
+// The share of a text's characters without spaces that is gone: 0 to 1.
 export function share(runs) {
   const size = (run) => run.text.replace(/\s+/g, '').length;
   const all = runs.reduce((sum, run) => sum + size(run), 0);

@@ -1,4 +1,4 @@
-// The page is built of elements and text, never of markup: a user's name is text whatever it holds.
+// The page is built from elements and text, never from markup, so a user's name is always text.
 
 export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
@@ -16,7 +16,7 @@ export function h(tag, attributes = {}, ...children) {
 const MOVED = [{ backgroundColor: 'var(--accent-soft)' }, { backgroundColor: 'transparent' }];
 const calm = matchMedia('(prefers-reduced-motion: reduce)');
 
-// Change a text in place, and only where it changed; a number that moved lights up for a moment.
+// Change a text in place, only if it changed; a changed number is highlighted for a moment.
 export function setText(element, text) {
   if (element.textContent === text) return false;
   const known = element.textContent !== '' && element.textContent !== '–';

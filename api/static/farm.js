@@ -9,11 +9,11 @@ const POLL_MS = 3000;
 const KEPT = 600; // snapshots: half an hour
 const RATE_SECONDS = 60;
 const POOLS = {
-  cpu: { title: 'cpu pool', what: 'JSON, logs, grep, diff, HTML: one core a worker' },
+  cpu: { title: 'cpu pool', what: 'JSON, logs, grep, diff, HTML: one core per worker' },
   gpu: { title: 'gpu pool', what: 'free text, in batches' },
 };
 
-// What a pool needs, by what was measured; docs/dashboard.md has the same rules.
+// The conclusion about a pool from its figures; docs/dashboard.md has the same rules.
 export function verdict(name, pool, busy) {
   const { oldest_seconds: oldest } = pool.queue;
   const full = Math.max(pool.queue.blocks / pool.queue.max_blocks, pool.queue.bytes / pool.queue.max_bytes);
@@ -21,7 +21,7 @@ export function verdict(name, pool, busy) {
   if (full > 0.4) return ['bad', `The ${name} pool is filling up`, `It holds ${percent(Math.round(100 * full))} of its limit: add ${name} workers, or new blocks stay verbatim.`];
   if (oldest > 1) return ['warn', `The ${name} pool falls behind`, `A job waits ${seconds(oldest)}: add ${name} workers.`];
   if (busy !== null && busy > 0.8) return ['warn', `The ${name} pool is at its limit`, `Its workers are busy ${percent(Math.round(100 * busy))} of the time: add one before jobs queue.`];
-  return ['good', `The ${name} pool keeps up`, busy === null ? 'Nothing waits.' : `Busy ${percent(Math.round(100 * busy))} of the time, nothing waits long.`];
+  return ['good', `The ${name} pool keeps up`, busy === null ? 'No job waits.' : `Busy ${percent(Math.round(100 * busy))} of the time, no job waits long.`];
 }
 
 export class FarmView {
@@ -38,7 +38,7 @@ export class FarmView {
 
   warning() {
     if (this.redis === 'ok') return [''];
-    return ['bad', 'Redis is unavailable.', `Requests are answered uncompressed until it is back. ${this.at ? `The counters are of ${time(this.at)}.` : 'No counters were read yet.'}`];
+    return ['bad', 'Redis is unavailable.', `Requests are answered uncompressed until it is back. ${this.at ? `The counters are from ${time(this.at)}.` : 'No counters were read yet.'}`];
   }
 
   async refresh() {
@@ -121,13 +121,13 @@ export class FarmView {
     }
     const last = this.history.at(-1);
     if (last && now.at <= last.at) return;
-    // Counters that fell are another Redis's: what was before says nothing about a rate.
+    // If counters fell, Redis was replaced, and earlier values say nothing about a rate.
     if (last && Object.keys(POOLS).some((name) => now[name].done < last[name].done)) this.history = [];
     this.history.push(now);
     this.history.splice(0, Math.max(0, this.history.length - KEPT));
   }
 
-  // A pool's blocks a second and the share of its workers' time, over the last minute.
+  // A pool's blocks per second and the busy share of its workers, over the last minute.
   rates(name, workers) {
     const last = this.history.at(-1);
     const first = this.history.find((one) => last.at - one.at <= RATE_SECONDS);

@@ -1,4 +1,4 @@
-// Numbers and times as people read them. The API's own number stays in data-value.
+// Numbers and times for people. The API's own number stays in data-value.
 
 const whole = new Intl.NumberFormat('en-US', { maximumFractionDigits: 0 });
 const NONE = '–';
@@ -29,14 +29,14 @@ const dollars = Object.fromEntries([2, 4, 6].map((digits) => [digits, new Intl.N
 })]));
 const share = new Intl.NumberFormat('en-US', { maximumFractionDigits: 2 });
 
-// Cents from one dollar on, and as many digits as say something below it.
+// Two decimals from one dollar on; below it, enough digits to show the amount.
 export function money(value) {
   if (missing(value)) return NONE;
   const size = Math.abs(value);
   return dollars[size === 0 || size >= 1 ? 2 : size >= 0.01 ? 4 : 6].format(value);
 }
 
-// For columns: the same digits in every line.
+// For columns: the same number of decimals in every row.
 export function exactMoney(value) {
   return missing(value) ? NONE : dollars[4].format(value);
 }
@@ -71,7 +71,7 @@ export function time(stamp) {
   return (date.toDateString() === new Date().toDateString() ? clock : dayClock).format(date);
 }
 
-// Words of headroom and of the farm, said plainly. What is not known here stays as it is.
+// Names of headroom and of the farm in plain words. Unknown names are shown unchanged.
 const PLAIN = {
   smart_crusher: 'SmartCrusher (JSON)', log: 'Log', lossless_log: 'Log (lossless)', search: 'Search',
   lossless_search: 'Search (lossless)', diff: 'Diff', lossless_diff: 'Diff (lossless)', html: 'HTML',
@@ -81,9 +81,9 @@ const PLAIN = {
   json_array: 'JSON', source_code: 'Source code', build: 'Log or build output',
   read_lifecycle: 'Stale reads', tabular: 'Table', config: 'Config',
   nothing_to_compress: 'Nothing to compress', no_gain: 'No gain', protected: 'Protected content',
-  bypass: 'Asked to bypass', empty: 'No messages', deadline: 'Deadline passed', overload: 'Queue full',
-  no_workers: 'No workers', redis: 'Redis away', engine: 'Engine failed', internal: 'A defect of ours',
-  quarantine: 'Blocks that ended workers',
+  bypass: 'Bypass requested', empty: 'No messages', deadline: 'Deadline passed', overload: 'Queue full',
+  no_workers: 'No workers', redis: 'Redis unavailable', engine: 'Engine failed', internal: 'Internal error',
+  quarantine: 'Blocks that killed workers',
 };
 
 export function plain(word) {

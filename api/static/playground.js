@@ -9,37 +9,37 @@ import { PRESETS } from './presets.js';
 const STAGES = [
   ['read', 'Read', 'split the body, count tokens'], ['plan', 'Plan', 'what may shrink, by headroom’s rules'],
   ['lookup', 'Look up', 'the session cache'], ['wait', 'Wait', 'queue, worker, engine'],
-  ['assemble', 'Assemble', 'put the texts in their places'],
+  ['assemble', 'Assemble', 'insert the texts'],
 ];
 const SOURCES = {
-  engine: 'miss: an engine did it now', session_cache: 'hit: session cache in Redis', front_end: 'hit: this front end remembered it',
+  engine: 'miss: computed by an engine', session_cache: 'hit: session cache in Redis', front_end: 'hit: memory of this front end',
 };
 const OUTCOMES = {
-  compressed: 'compressed', unchanged: 'the engine found nothing to take', failed: 'the engine failed: left as it was',
-  not_done: 'not done in time: left as it was',
+  compressed: 'compressed', unchanged: 'the engine found nothing to remove', failed: 'the engine failed: unchanged',
+  not_done: 'not done in time: unchanged',
 };
-// headroom's words for why a text stays, said plainly.
+// headroom's names of reasons why a text stays, in plain words.
 const WHY = [
-  [/protected:user_message/, 'What a user wrote is never touched.'],
-  [/protected:system|protected:developer/, 'System prompts are never touched.'],
+  [/protected:user_message/, 'A user’s own text is never changed.'],
+  [/protected:system|protected:developer/, 'System prompts are never changed.'],
   [/protected:error_output/, 'It looks like an error: tracebacks and failures stay whole, because the model needs every line.'],
   [/protected:recent_code/, 'Source code in the recent messages is protected.'],
   [/protected:analysis_context/, 'The user asks about code, so code stays whole.'],
   [/read_protected|excluded:tool/, 'The output of this tool stays whole (fresh reads, writes and edits must match the file).'],
-  [/verbatim:grew/, 'It would have cost more tokens than it had.'],
+  [/verbatim:grew/, 'The result would have had more tokens than the original.'],
   [/verbatim:no_workers/, 'No worker of its pool is alive.'], [/verbatim:redis/, 'Redis is unavailable.'],
   [/verbatim:deadline/, 'It was not finished by the deadline; the next request finds it in the cache.'],
   [/verbatim:overload/, 'The queue is full.'], [/verbatim:engine/, 'The engine failed.'],
 ];
 const TOOLS = {
-  command: { label: 'what a command printed', role: 'tool' },
-  read: { label: 'a file that was just read', role: 'tool' },
-  user: { label: 'what the user wrote', role: 'user' },
+  command: { label: 'the output of a command', role: 'tool' },
+  read: { label: 'a file that the agent has read', role: 'tool' },
+  user: { label: 'the text of a user', role: 'user' },
 };
 
 export class PlaygroundView {
   constructor() {
-    // A sandbox of its own: the first run of a text is a real one, the second shows the cache.
+    // A separate sandbox: the first run of a text is a real one, the second shows the cache.
     this.headers = { 'x-headroom-playground': crypto.getRandomValues(new Uint32Array(3)).join('-') };
     this.build();
   }
@@ -67,10 +67,10 @@ export class PlaygroundView {
       'aria-pressed': 'false', onclick: () => this.choose(name) }, preset.label));
     this.result = h('div', { class: 'result', hidden: true });
     const form = h('form', { class: 'card play', onsubmit: (event) => { event.preventDefault(); this.compress(); } },
-      h('div', { class: 'card-head' }, h('h2', {}, 'Playground'), h('p', { class: 'note' }, 'The real engines, in a sandbox of this page. Nothing of it counts as savings.')),
+      h('div', { class: 'card-head' }, h('h2', {}, 'Playground'), h('p', { class: 'note' }, 'The real engines, in a sandbox of this page. Results do not count in the reports.')),
       h('div', { class: 'chips', role: 'group', 'aria-label': 'Examples' }, ...this.presets),
       h('label', { for: 'play-text' }, 'Text'), this.text,
-      h('div', { class: 'fields' }, field('Taken as', this.as), field('Printed by', this.command), field('Model', this.model), field('Engines', this.mode)),
+      h('div', { class: 'fields' }, field('Kind of text', this.as), field('Printed by', this.command), field('Model', this.model), field('Engines', this.mode)),
       h('div', { class: 'row' }, this.run, h('span', { class: 'hint' }, 'or Ctrl+Enter in the text'), this.problem));
     this.text.addEventListener('keydown', (event) => {
       if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) this.compress();
@@ -116,7 +116,7 @@ export class PlaygroundView {
       this.show(asked, answer);
     } catch (error) {
       if (!(error instanceof Failure)) throw error;
-      const scope = error.kind === 'unauthorized' || error.kind === 'forbidden' ? ' A token with the scopes compress and retrieve opens it.' : '';
+      const scope = error.kind === 'unauthorized' || error.kind === 'forbidden' ? ' A token with the scopes compress and retrieve is required.' : '';
       this.fail(`${error.message}${scope}`);
     } finally {
       this.run.disabled = false;
@@ -170,11 +170,11 @@ export class PlaygroundView {
     if (block) {
       rows.push(['Detected', block.detected === null ? 'a large text, read in a child process' : `${plain(block.detected)}${block.mixed ? ', mixed' : ''} (confidence ${percent(100 * block.confidence)})`], ['Pool', block.pool],
         ['Engine', block.engines.map(plain).join(', ') || 'none'], ['Outcome', OUTCOMES[block.outcome] ?? block.outcome],
-        ['Cache', SOURCES[block.source] ?? 'no form known'],
-        ['Engine time', `${milliseconds(block.engine_ms)}${block.source && block.source !== 'engine' ? ', when it was made' : ''}`],
+        ['Cache', SOURCES[block.source] ?? 'no cached result'],
+        ['Engine time', `${milliseconds(block.engine_ms)}${block.source && block.source !== 'engine' ? ' (when it was computed)' : ''}`],
         ['Text alone', `${count(block.tokens_before)} to ${count(block.tokens_after)} tokens`]);
     } else {
-      rows.push(['Detected', 'not asked: no engine was wanted'], ['Pool', 'none'], ['Engine', 'none']);
+      rows.push(['Detected', 'not run: no engine was needed'], ['Pool', 'none'], ['Engine', 'none']);
     }
     rows.push(['Transforms', (last?.transforms ?? answer.transforms_applied).join(', ') || 'none']);
     if (answer.degraded.length) rows.push(['Degraded', answer.degraded.map(plain).join(', ')]);
@@ -187,8 +187,8 @@ export class PlaygroundView {
     const runs = missing(before, after);
     const gone = share(runs);
     return h('section', { class: 'sides', 'aria-label': 'Input and output' },
-      pane('Input', gone ? `${percent(100 * gone)} of its characters are gone from the output` : 'all of it is in the output', marked(runs)),
-      pane('Output', markers(after).some((piece) => piece.hash) ? 'choose a marker to get the original back' : before === after ? 'the very same text' : 'nothing was dropped for good: no marker needed',
+      pane('Input', gone ? `${percent(100 * gone)} of its characters were removed` : 'all of it is in the output', marked(runs)),
+      pane('Output', markers(after).some((piece) => piece.hash) ? 'choose a marker to see the original' : before === after ? 'the same text' : 'every change can be reversed: no marker needed',
         linked(after, (hash) => this.original(hash, after))));
   }
 
@@ -204,8 +204,8 @@ export class PlaygroundView {
       const lines = gone.reduce((sum, run) => sum + run.text.split('\n').filter((line) => line.trim()).length, 0);
       const inner = [...new Set(markers(found.original_content).map((piece) => piece.hash).filter(Boolean))];
       parts = [h('p', { class: 'note' }, `hash ${hash} ·${found.original_tokens ? ` ${count(found.original_tokens)} tokens ·` : ''} retrieved ${count(found.retrieval_count)} ${found.retrieval_count === 1 ? 'time' : 'times'}`),
-        h('p', { class: 'legend' }, h('span', {}, h('del', {}, 'marked'), ` is what was gone: ${count(lines)} lines or parts of lines, ${percent(100 * share(runs))} of its characters.`)),
-        h('pre', { class: 'code', tabindex: '0', 'aria-label': 'Original, what was gone is marked' }, ...marked(runs)),
+        h('p', { class: 'legend' }, h('span', {}, h('del', {}, 'marked'), ` was removed: ${count(lines)} lines or parts of lines, ${percent(100 * share(runs))} of its characters.`)),
+        h('pre', { class: 'code', tabindex: '0', 'aria-label': 'Original, removed parts are marked' }, ...marked(runs)),
         ...inner.map((one) => h('p', {}, 'It contains another marker: ', h('button', { type: 'button', class: 'link', onclick: () => this.original(one, after) }, one)))];
     } catch (error) {
       if (!(error instanceof Failure)) throw error;

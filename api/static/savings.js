@@ -1,4 +1,4 @@
-// Savings: totals, over time, by user, model and engine, reasons for none, recent requests.
+// The savings view: totals, over time, by user, model and engine, reasons for no savings, recent requests.
 
 import { ask } from './api.js';
 import { Chart } from './chart.js';
@@ -13,7 +13,7 @@ const METRICS = {
   requests: { label: 'Requests', of: (line) => line.requests, format: count },
   rate: { label: 'Rate', of: (line) => line.avg_pct, format: percent },
 };
-const BILL = 'What compressed requests cost by the provider’s prices, where tokens that it has cached from the turn before cost a tenth and new ones are written to its cache.';
+const BILL = 'Cost of compressed requests at the provider’s prices: tokens cached from the previous turn cost a tenth, and new tokens are written to its cache.';
 const FAST_MS = 5000;
 const SLOW_MS = 15_000;
 
@@ -60,7 +60,7 @@ export class SavingsView {
   async refresh() {
     const query = this.query();
     const [stats, insights] = await Promise.all([ask(`stats?${query}`), ask(`stats/insights?${query}&daily=true`)]);
-    if (String(query) !== String(this.query())) return; // another question was asked meanwhile
+    if (String(query) !== String(this.query())) return; // the filter changed meanwhile
     this.totals(stats);
     this.recent.update(stats.recent_requests.toReversed());
     this.tables(stats, insights);
@@ -182,12 +182,12 @@ export class SavingsView {
     this.bars.with.style.inlineSize = `${Math.min(100, (100 * cost.with_headroom_usd) / most)}%`;
     this.set('list', money(cost.list_price_saved_usd), cost.list_price_saved_usd);
     this.costlier.hidden = !cost.requests_that_cost_more;
-    setText(this.costlier, `${count(cost.requests_that_cost_more)} requests cost more than without headroom: ${money(cost.cost_more_usd)} in all, counted above.`);
+    setText(this.costlier, `${count(cost.requests_that_cost_more)} requests cost more than without headroom: ${money(cost.cost_more_usd)} in total, included above.`);
     this.measured.hidden = !cost.measured_requests;
     setText(this.measured, `Providers reported ${money(cost.measured_usd)} of input for ${count(cost.measured_requests)} whole requests, tools and system prompt included.`);
     const guessed = recent.filter((row) => row.cost_is_fallback).length;
     this.priced.hidden = !guessed;
-    setText(this.priced, `${guessed} of the last ${recent.length} requests had no price of their own and were counted at the fallback.`);
+    setText(this.priced, `${guessed} of the last ${recent.length} requests had a model without a price and were counted at the fallback price.`);
     this.set('requests', count(requests), requests);
     this.set('requests-detail', `${count(kept.total)} saved nothing`);
     this.set('compressed', count(compression.requests_compressed), compression.requests_compressed);
@@ -236,7 +236,7 @@ export class SavingsView {
     if (!any) return;
     const top = values.indexOf(Math.max(...values));
     const sum = values.reduce((a, b) => a + b, 0);
-    const total = this.metric === 'rate' ? '' : `${metric.format(sum)} in all. `;
+    const total = this.metric === 'rate' ? '' : `${metric.format(sum)} in total. `;
     this.chart.update([this.lines.map((line) => line.at), values],
       `${metric.label}: ${total}Highest ${metric.format(values[top])}, ${this.moment(this.lines[top].at, false)}.`);
   }
@@ -269,14 +269,14 @@ function shared(rows, key) {
   return rows.map((row) => ({ ...row, share: total ? Number(((100 * row[key]) / total).toFixed(2)) : 0 }));
 }
 
-// The lines of the chart: minutes of the last requests, hours, or days, as long as the range is.
+// The lines of the chart: minutes, hours or days, depending on the length of the range.
 function series(range, stats, insights) {
   if (range === 'hour') return minutes(stats);
   const hours = insights.hourly.map((line) => ({ ...line, at: Date.parse(line.hour) / 1000 }));
   const days = (insights.daily ?? []).map((line) => ({ ...line, at: Date.parse(`${line.day}T00:00:00Z`) / 1000 }));
-  if (range === 'day') return { lines: hours, step: 3600, note: 'By the hour.' };
-  if (range === 'all' && days.length < 3) return { lines: hours, step: 3600, note: 'By the hour, the last 24 hours.' };
-  return { lines: days, step: 86_400, note: 'By the day (UTC).' };
+  if (range === 'day') return { lines: hours, step: 3600, note: 'Per hour.' };
+  if (range === 'all' && days.length < 3) return { lines: hours, step: 3600, note: 'Per hour, the last 24 hours.' };
+  return { lines: days, step: 86_400, note: 'Per day (UTC).' };
 }
 
 function minutes({ window, summary, recent_requests: recent }) {
@@ -296,5 +296,5 @@ function minutes({ window, summary, recent_requests: recent }) {
     line.avg_pct = line.before ? (100 * line.tokens_saved) / line.before : 0;
   }
   const all = recent.length >= summary.api_requests;
-  return { lines, step: 60, note: all ? 'By the minute.' : `By the minute, the last ${recent.length} of ${count(summary.api_requests)} requests.` };
+  return { lines, step: 60, note: all ? 'Per minute.' : `Per minute, the last ${recent.length} of ${count(summary.api_requests)} requests.` };
 }

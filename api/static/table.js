@@ -137,7 +137,7 @@ export class Table {
   }
 }
 
-// RFC 4180; a text that a spreadsheet would run as a formula is told to be one.
+// RFC 4180; a text that a spreadsheet would run as a formula is marked as text.
 function quoted(value) {
   if (typeof value === 'number') return String(value);
   let text = String(value ?? '');

@@ -19,7 +19,7 @@ Open = Callable[..., Page]
 VIEWS = ("savings", "farm", "playground")
 PRESETS = {
     "kubernetes": "JSON", "build": "Log", "source": None, "api": "JSON", "prose": "Text",
-    "errors": "Shared", "diff": "Diff", "grep": "Search", "html": "HTML",
+    "errors": "Rows", "diff": "Diff", "grep": "Search", "html": "HTML",
 }  # fmt: skip
 SERIOUS = ("serious", "critical")
 
@@ -282,12 +282,12 @@ def test_playground_compresses_each_preset(played: Any, dashboard: Dashboard) ->
             assert found["stages"] == 5, preset
             assert int(found["saved"].replace(",", "")) > 0, preset
             assert engine.lower() in found["engine"].lower(), preset
-            assert found["cache"] == "miss: an engine did it now", preset
+            assert found["cache"] == "miss: computed by an engine", preset
             assert found["gone"] > 0, preset
     trace = results["errors"]["input"].splitlines()[30:39]
     assert trace[1].startswith("Traceback")
     assert all(line in results["errors"]["output"] for line in trace[1:])
-    # None of it is in the books.
+    # The playground adds no usage records.
     assert answer(dashboard, "/stats")["summary"] == before
 
 
@@ -296,7 +296,7 @@ def test_second_run_uses_cache(visit: Open) -> None:
     for number in (1, 2):
         page.click("[data-preset=grep]")
         page.wait_for_selector(f".result[data-run='{number}']")
-    assert page.locator("[data-fact=cache]").inner_text() == "hit: this front end remembered it"
+    assert page.locator("[data-fact=cache]").inner_text() == "hit: memory of this front end"
 
 
 def test_marker_shows_original_and_removed_parts(
@@ -322,7 +322,7 @@ def test_marker_shows_original_and_removed_parts(
         assert (line in kept) != (line.strip() in gone), line
     page.keyboard.press("Escape")
     expect(dialog).to_be_hidden()
-    # Nobody else gets it, and the books do not count it.
+    # No other user gets it, and the usage records do not count it.
     marker = page.locator(".marker").first.get_attribute("data-hash")
     assert dashboard.farm.get(f"/v1/retrieve/{marker}").status == 404
     assert answer(dashboard, "/stats/farm")["requests"]["retrievals"] == retrieved
@@ -333,7 +333,7 @@ def test_page_explains_why_user_text_stays(visit: Open) -> None:
     page.fill("#play-text", "please read this\n" * 400)
     page.select_option("#play-as", "user")
     page.get_by_role("button", name="Compress").click()
-    expect(page.locator(".why")).to_contain_text("What a user wrote is never touched")
+    expect(page.locator(".why")).to_contain_text("A user’s own text is never changed")
     page.fill("#play-text", "")
     page.get_by_role("button", name="Compress").click()
     expect(page.locator(".play .problem")).to_have_text("There is no text to compress.")
@@ -368,7 +368,7 @@ def test_page_asks_for_required_token(visit: Open, dashboard: Dashboard) -> None
 
 def test_page_reads_only_listed_farms(visit: Open, dashboard: Dashboard) -> None:
     page = shown(visit(query=f"?url={dashboard.other}"))
-    expect(page.locator("#source")).to_have_text(f"Numbers of {dashboard.other}/")
+    expect(page.locator("#source")).to_have_text(f"Numbers from {dashboard.other}/")
     assert value(page, "requests") >= 49
     # The visit fails where the page asks an origin that is neither.
     for refused in ("https://evil.test", f"{dashboard.other}.evil.test", "javascript:alert(1)"):
@@ -446,7 +446,7 @@ def test_page_reports_farm_that_stops_answering(visit: Open, dashboard: Dashboar
 
 
 def test_page_reports_redis_outage_and_recovery(visit: Open, dashboard: Dashboard) -> None:
-    """Last: it takes the farm's Redis away for a moment."""
+    """Last: it stops the farm's Redis for a moment."""
     savings, farm = shown(visit("savings", quiet=False)), shown(visit("farm", quiet=False))
     requests = value(savings, "requests")
     dashboard.farm.parts[0].stop()
