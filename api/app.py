@@ -47,12 +47,15 @@ from .http.request import Application, Request
 from .http.security_headers import SecurityHeaders, cross_origin
 from .pipeline.compressor import Compressor
 from .pipeline.dispatch import Dispatcher
+from .pipeline.earlier import EarlierRequests
+from .pipeline.ruled import PolicyRules
 from .proxy.client import UpstreamClient
 from .proxy.outgoing import Preparation
 from .proxy.resource import Proxy
 from .proxy.retrieval import Retrievals
 from .runtime.bypass import BypassSwitch
 from .runtime.exchange_store import ExchangeStore
+from .runtime.feedback import Feedback
 from .runtime.policy import PolicySource
 from .runtime.quotas import Quotas
 from .runtime.redis_guard import RedisGuard
@@ -83,11 +86,14 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     activity = SessionStats(settings, users)
     switch = BypassSwitch(settings, queues)
     policies = PolicySource(settings)
-    compressor = Compressor(settings, dispatcher, users, activity, switch, policies, Quotas(state))
+    feedback = Feedback(settings, queues)
+    earlier = EarlierRequests(users, settings)
+    policy = PolicyRules(policies, Quotas(state), feedback, earlier)
+    compressor = Compressor(settings, dispatcher, users, activity, switch, policy)
     started = time.monotonic()
     prices = Prices(settings)
     ledger = Ledger(settings)
-    book = AnswerBook(ledger, prices)
+    book = AnswerBook(ledger, prices, feedback)
     reader = Reader(settings, queues, state, ledger.settled)
     reports = Reports(settings, reader)
     watched = list(places.values())
@@ -106,6 +112,7 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
                 *places.values(),
                 switch,
                 policies,
+                feedback,
                 pools,
                 replies,
                 dispatcher,
@@ -126,7 +133,7 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     opened = RequestHalf(turns)
     app.add_route("/v1/compress", CompressResource(settings, compressor, opened, ledger, book))
     app.add_route("/v1/playground", PlaygroundResource(settings, compressor))
-    originals = Originals(settings, users, ledger)
+    originals = Originals(settings, users, book)
     retrieve = RetrieveResource(originals)
     app.add_route("/v1/retrieve", retrieve)
     app.add_route("/v1/retrieve/tool_call", ToolCallResource(originals))
@@ -146,14 +153,14 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     farm = FarmReport(settings, reader, metrics.processes, prices)
     app.add_route("/stats/farm", FarmResource(farm, places, pools, started))
     compared = PolicyReport(reader)
-    app.add_route("/stats/policy", PolicyResource(compared, policies))
+    app.add_route("/stats/policy", PolicyResource(settings, compared, policies, feedback))
     app.add_route("/sessions", stats, suffix="sessions")
     app.add_route("/metrics", MetricsResource(metrics))
     app.add_route("/pricing", PricingResource(prices))
     app.add_route("/openapi.json", OpenApiResource(settings))
     exchanges = ExchangeStore(settings, state)
     preparation = Preparation(settings, compressor, exchanges, book)
-    retrievals = Retrievals(settings, users, exchanges, ledger)
+    retrievals = Retrievals(settings, users, exchanges, book)
     proxy = Proxy(settings, client, preparation, retrievals, ledger, prices)
     app.add_sink(proxy.serve, r"/v1/")
     app.add_sink(proxy.serve, r"/(responses|chat/completions)$")

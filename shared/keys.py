@@ -105,6 +105,11 @@ def original(tag: str, digest: str) -> str:
     return f"{PREFIX}:{{u:{tag}}}:original:{digest}"
 
 
+def shown(tag: str) -> str:
+    """Hash, an original's hash -> under what the policy filed the request that showed it."""
+    return f"{PREFIX}:{{u:{tag}}}:shown"
+
+
 def reads(tag: str, digest: str) -> str:
     """String, how often that original was retrieved."""
     return f"{PREFIX}:{{u:{tag}}}:reads:{digest}"
@@ -122,6 +127,17 @@ def exchanges(tag: str, session: str) -> str:
 def session(tag: str) -> str:
     """Hash, hits, misses and tokens saved by this user's session cache."""
     return f"{PREFIX}:{{u:{tag}}}:session"
+
+
+FEEDBACK_PAUSES = f"{PREFIX}:feedback:pauses"
+"""Hash, scope, engine and tool -> until when and why the engine leaves the tool alone."""
+FEEDBACK_SCOPES = f"{PREFIX}:feedback:scopes"
+"""Sorted set, scope by the time something was last counted for it."""
+
+
+def feedback(scope: str) -> str:
+    """Hash, engine and tool -> outputs shortened and asked back, by a scope's tag."""
+    return f"{PREFIX}:feedback:counts:{scope}"
 
 
 def tenant_quota(tenant: str) -> str:

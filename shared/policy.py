@@ -64,6 +64,10 @@ EngineName = Literal[
     "farm_search",
 ]
 ENGINE_NAMES: tuple[str, ...] = get_args(EngineName)
+FOLD = "fold"
+"""How pauses name references to earlier output, which no engine makes."""
+TOOL_CHARS = 64
+"""Characters of a tool's name that feedback knows."""
 NO_RULE = "default"
 """The name of what holds where no rule matches."""
 
@@ -205,12 +209,14 @@ def tool_ruling(tools: str, tool: str) -> ToolRuling:
     if not tools:
         return _ANYTHING
     found = _decode(tools)
-    without = frozenset(engine for engine, of in found.paused if of == tool)
+    without = frozenset(engine for engine, of in found.paused if of == tool[:TOOL_CHARS])
+    folds = FOLD not in without
     for rule in found.rules:
         if matches(rule.tools, tool):
             left_alone = rule.left_alone is not None and matches(rule.left_alone, tool)
-            return ToolRuling(not left_alone, without.union(rule.without), rule.fold)
-    return ToolRuling(without=without)
+            fold = rule.fold and folds
+            return ToolRuling(not left_alone, without.union(rule.without) - {FOLD}, fold)
+    return ToolRuling(without=without - {FOLD}, fold=folds)
 
 
 _ANYTHING = ToolRuling()

@@ -97,6 +97,11 @@ class Settings(BaseSettings):
     turn_ttl_seconds: int = Field(600, ge=1, le=86_400)
     turn_max_bytes: int = Field(8 * 1024 * 1024, ge=1024)
 
+    # Feedback: from which share of asked back outputs on, and how many, an engine pauses.
+    feedback_rate: float = Field(0.3, ge=0, le=1)
+    feedback_sample: int = Field(50, ge=1)
+    feedback_pause_seconds: int = Field(86_400, ge=1, le=30 * 86_400)
+
     # State in Redis.
     session_ttl: int = Field(7200, ge=1)
     max_cache_entries: int = Field(10_000, ge=1)
@@ -169,6 +174,11 @@ class Settings(BaseSettings):
     )
     @classmethod
     def _none_if_empty(cls, value: Any) -> Any:
+        return value or None
+
+    @field_validator("policy_file", mode="before")
+    @classmethod
+    def _unset(cls, value: Any) -> Any:
         return value or None
 
     @field_validator("redis_url", "state_url")

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 
+import msgspec
+
+from ..pipeline.filing import Filed
 from ..pipeline.result import CacheShares, CompressionResult
+from ..runtime.feedback import Feedback
+from ..runtime.user_store import Retrieved
 from .ledger import Ledger
 from .pricing import Prices
-from .usage_record import AnsweredRequest, answered
+from .usage_record import AnsweredRequest, answered, retrieved
 
 
 class AnswerBook:
     """Writes the usage records of answers to the ledger."""
 
-    def __init__(self, ledger: Ledger, prices: Prices) -> None:
+    def __init__(self, ledger: Ledger, prices: Prices, feedback: Feedback) -> None:
         self._ledger = ledger
+        self._feedback = feedback
         self._prices = prices
         self._following: set[asyncio.Task[None]] = set()
 
@@ -31,6 +38,17 @@ class AnswerBook:
             task = asyncio.create_task(self._follow(request, answer), name="follow")
             self._following.add(task)
             task.add_done_callback(self._following.discard)
+
+    def retrieved(self, user: str, found: Retrieved) -> None:
+        """Book a retrieval; the first of an original says that something was missed in it."""
+        filed = None
+        if found.shown is not None:
+            with contextlib.suppress(msgspec.DecodeError):
+                filed = Filed.unpack(found.shown)
+        self._ledger.record(retrieved(filed))
+        original = found.original
+        if found.times == 1 and original.strategy:
+            self._feedback.asked_back(user, original.strategy, original.tool_name or "")
 
     async def _follow(self, request: AnsweredRequest, answer: CompressionResult) -> None:
         if answer.behind is None:

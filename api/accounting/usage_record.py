@@ -18,6 +18,7 @@ import msgspec
 
 from shared.buckets import REQUEST, bucket_of
 
+from ..pipeline.filing import Filed
 from ..pipeline.result import CompressionResult
 from .cost import Cost, Rates, cost_of, rates_of
 from .pricing import Price
@@ -206,9 +207,12 @@ def refused(kind: str) -> UsageRecord:
     return UsageRecord(at=time.time(), row=[], more=[("errors", "1"), (f"err:{kind}", "1")])
 
 
-def retrieved() -> UsageRecord:
-    """Return the entry of a retrieved original."""
-    return UsageRecord(at=time.time(), row=[], more=[("retrievals", "1")])
+def retrieved(filed: Filed | None = None) -> UsageRecord:
+    """Return the entry of a retrieved original; ``filed`` says which request showed its marker."""
+    trial = None
+    if filed is not None:
+        trial = Trial(filed.rule, filed.arm, filed.session.hex(), "", {"retrievals": 1})
+    return UsageRecord(at=time.time(), row=[], more=[("retrievals", "1")], trial=trial)
 
 
 def money(units: int) -> Decimal:

@@ -12,12 +12,11 @@ from shared.deadline import Deadline
 from shared.errors import InvalidField, NotRetrievable, Unavailable, UnknownHash
 from shared.settings import Settings
 
-from ..accounting.ledger import Ledger
-from ..accounting.usage_record import retrieved
+from ..accounting.answer_book import AnswerBook
 from ..http.request import read_json, sandbox_of, user_of
 from ..provider.protocol import Retrieval, ToolResult
 from ..runtime.retrieve import find_original
-from ..runtime.user_store import UserStore
+from ..runtime.user_store import Retrieved, UserStore
 
 BODY_BYTES = 65_536
 
@@ -25,10 +24,10 @@ BODY_BYTES = 65_536
 class Originals:
     """Looks up originals for the request's user."""
 
-    def __init__(self, settings: Settings, state: UserStore, ledger: Ledger) -> None:
+    def __init__(self, settings: Settings, state: UserStore, book: AnswerBook) -> None:
         self._settings = settings
         self._state = state
-        self._ledger = ledger
+        self._book = book
 
     async def find(self, req: falcon.asgi.Request, digest: object) -> dict[str, Any]:
         """Return the contract's fields of the original under ``digest``.
@@ -41,13 +40,13 @@ class Originals:
         if not isinstance(digest, str) or not digest:
             raise InvalidField("'hash' is required")
         sandbox = sandbox_of(req)
-        found = await self.of(sandbox or user_of(req), digest)
+        found = await self._of(sandbox or user_of(req), digest)
         if sandbox is None:
-            self._ledger.record(retrieved())
-        return found
+            self._book.retrieved(user_of(req), found)
+        return _fields(found)
 
-    async def of(self, name: str, digest: str) -> dict[str, Any]:
-        """Return the contract's fields of the original that ``digest`` names for that user.
+    async def _of(self, name: str, digest: str) -> Retrieved:
+        """Return the original that ``digest`` names for that user.
 
         Raises:
             UnknownHash, Expired: there is no original, or it has expired.
@@ -55,28 +54,33 @@ class Originals:
         """
         deadline = Deadline.after(self._settings.deadline_ms / 1000)
         tag = keys.user_tag(name)
-        original, count = await find_original(self._state, self._settings, tag, digest, deadline)
-        return {
-            "hash": original.hash,
-            "original_content": original.content,
-            "original_tokens": original.tokens,
-            "original_item_count": original.items,
-            "compressed_item_count": original.compressed_items,
-            "tool_name": original.tool_name,
-            "retrieval_count": count,
-        }
+        return await find_original(self._state, self._settings, tag, digest, deadline)
 
     async def answer(self, user: str, call: Retrieval) -> ToolResult:
         """Return the result of the model's call of the retrieval tool; a miss says why."""
         try:
             if not call.hash:
                 raise UnknownHash("the call names no hash")
-            found = await self.of(user, call.hash)
+            found = await self._of(user, call.hash)
         except (NotRetrievable, Unavailable) as error:
             missing = {"error": str(error), "hash": call.hash, "status": error.type}
             return ToolResult(call.id, msgspec.json.encode(missing).decode(), failed=True)
-        self._ledger.record(retrieved())
-        return ToolResult(call.id, msgspec.json.encode(for_the_model(found)).decode())
+        self._book.retrieved(user, found)
+        return ToolResult(call.id, msgspec.json.encode(for_the_model(_fields(found))).decode())
+
+
+def _fields(found: Retrieved) -> dict[str, Any]:
+    """Return the contract's fields of an original."""
+    original = found.original
+    return {
+        "hash": original.hash,
+        "original_content": original.content,
+        "original_tokens": original.tokens,
+        "original_item_count": original.items,
+        "compressed_item_count": original.compressed_items,
+        "tool_name": original.tool_name,
+        "retrieval_count": found.times,
+    }
 
 
 def for_the_model(found: dict[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import falcon
 import falcon.asgi
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from shared.errors import InvalidField
+from shared.errors import Degraded, InvalidField, Unavailable
+from shared.settings import Settings
 
 from ..accounting.comparison import PolicyReport
 from ..accounting.cost import per_mtok, rates_of
@@ -18,6 +19,7 @@ from ..accounting.pricing import Prices
 from ..accounting.prometheus import Metrics
 from ..accounting.reports import MAX_SESSIONS_SHOWN, Question, Reports
 from ..accounting.time_range import TimeRange
+from ..runtime.feedback import Feedback
 from ..runtime.policy import PolicySource
 from ..runtime.redis_guard import RedisGuard
 from ..runtime.worker_view import WorkerView
@@ -81,14 +83,37 @@ class FarmResource:
 class PolicyResource:
     """The policy's groups side by side."""
 
-    def __init__(self, report: PolicyReport, policies: PolicySource) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        report: PolicyReport,
+        policies: PolicySource,
+        feedback: Feedback,
+    ) -> None:
+        self._settings = settings
         self._report = report
         self._policies = policies
+        self._feedback = feedback
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Answer ``/stats/policy``."""
         body = await self._report.read(_question(req).window)
-        resp.media = {**body, "policy": self._policies.state}
+        try:
+            await self._feedback.settle()
+            observed = await self._feedback.observed()
+        except Degraded:
+            raise Unavailable("feedback cannot be read at the moment") from None
+        resp.media = {
+            **body,
+            "policy": self._policies.state,
+            "feedback": {
+                "rate": self._settings.feedback_rate,
+                "sample": self._settings.feedback_sample,
+                "pause_seconds": self._settings.feedback_pause_seconds,
+                "paused": [pause._asdict() for pause in self._feedback.pauses],
+                "observed": observed,
+            },
+        }
 
 
 class PricingResource:

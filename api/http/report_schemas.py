@@ -281,6 +281,39 @@ class PolicyRule(Struct):
     comparison: dict[str, Difference] | None
 
 
+class Paused(Struct):
+    """An engine that leaves a tool's output alone for a while, and why."""
+
+    scope: str
+    engine: str
+    tool: str
+    since: float
+    until: float
+    shortened: float
+    asked_back: float
+
+
+class Observed(Struct):
+    """How often a tool's output that an engine shortened was asked back."""
+
+    scope: str
+    engine: str
+    tool: str
+    shortened: float
+    asked_back: float
+    rate: float | None
+
+
+class FeedbackState(Struct):
+    """From when on an engine pauses, and what was counted."""
+
+    rate: float
+    sample: Count
+    pause_seconds: Count
+    paused: list[Paused]
+    observed: list[Observed]
+
+
 class Policy(Struct):
     """``GET /stats/policy``."""
 
@@ -288,6 +321,7 @@ class Policy(Struct):
     confidence: float
     rules: list[PolicyRule]
     policy: dict[str, Any] | None
+    feedback: FeedbackState
 
 
 class Lifetime(Struct):

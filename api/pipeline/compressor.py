@@ -18,14 +18,12 @@ from shared.upstream import counter_for, detect
 
 from ..runtime.admission import AdmissionControl
 from ..runtime.bypass import BypassSwitch
-from ..runtime.policy import PolicySource
-from ..runtime.quotas import Quotas
 from ..runtime.session_stats import SessionStats
 from ..runtime.user_store import UserStore
 from .behind import WorkBehind
 from .context import RequestContext
 from .dispatch import Dispatcher, Order, Origin
-from .earlier import AS_IT_CAME, EarlierRequests
+from .earlier import AS_IT_CAME
 from .filing import Filed
 from .left_texts import LeftTexts
 from .message import HEAVY_MESSAGE_BYTES, VERBATIM, Candidate, Plan, Seen, digest, read
@@ -63,8 +61,7 @@ class Compressor:
         state: UserStore,
         activity: SessionStats,
         switch: BypassSwitch,
-        policies: PolicySource,
-        quotas: Quotas,
+        policy: PolicyRules,
     ) -> None:
         self._settings = settings
         self._switch = switch
@@ -77,8 +74,8 @@ class Compressor:
         self.admission = AdmissionControl()
         self._planner = ConversationPlanner()
         self._left_texts = LeftTexts(state, settings)
-        self._earlier = EarlierRequests(state, settings)
-        self._policy = PolicyRules(policies, quotas, self._earlier)
+        self._policy = policy
+        self._earlier = policy.earlier
         self.sessions = Sessions(settings.max_user_sessions, settings.memo_bytes)
 
     async def compress(
@@ -115,11 +112,10 @@ class Compressor:
         if redeems is not None:
             taken.envelope.redeems = redeems
         options = RequestOptions.read(taken.envelope, self._settings)
-        ruled = self._policy.apply(user, session, taken, options) if trace is None else None
-        if ruled is None:
+        if trace is not None:  # of what the farm would do, whatever the policy says
             return await self._answered(user, taken, options, deadline, origin, trace)
-        options, filed = ruled
-        if filed.arm == "on":
+        options, filed = self._policy.apply(user, session, taken, options)
+        if filed is None or filed.arm == "on":
             answer = await self._answered(user, taken, options, deadline, origin)
             answer.filed = answer.filed or filed
             return answer
@@ -418,6 +414,8 @@ class Compressor:
             observe(turn.trace, turn, sent)
         await keep_originals(self._state, self._settings, turn, sent)
         self._left_texts.note(turn, sent)
+        if turn.trace is None and turn.options.arm == "on":
+            self._policy.learn(turn, sent)
         result = result_of(turn, sent, pieces, changed)
         turn.conversation.used = time.monotonic()
         return result

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -38,6 +38,18 @@ class Change:
     folded: Folded | None = None
 
 
+class Lost(NamedTuple):
+    """A text of which something was left out: the call it answers, and what left it out.
+
+    ``digest`` leads to the original.
+    """
+
+    call_id: str
+    tool: str
+    engine: str
+    digest: str
+
+
 @dataclass(slots=True)
 class Sent:
     """One message as it leaves. ``tokens`` are its own afterwards, by the counter's id.
@@ -46,6 +58,7 @@ class Sent:
     what made its new texts; ``left`` are the numbers of its candidates
     that a fault left without their forms (:data:`ALL_LEFT`: the message was not read).
     ``unstored`` are hashes of ``shown`` whose original no worker has stored.
+    ``lost`` are its texts of which something was left out.
     ``data`` is the message as written for ``marks``; None where its own bytes leave.
     """
 
@@ -59,6 +72,7 @@ class Sent:
     data: bytes | None = None
     marks: bytes = b""
     keys: tuple[str, ...] = ()
+    lost: tuple[Lost, ...] = ()
 
 
 class Conversation:

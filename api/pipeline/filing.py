@@ -12,11 +12,15 @@ import re
 from dataclasses import dataclass
 from hashlib import blake2b
 
+import msgspec
+
 from shared.policy import Arm
 
 from .message import without_marks
 from .split import Split
 
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(tuple[str, Arm, bytes]).decode
 _INSTRUCTIONS = re.compile(rb'"role"\s*:\s*"(?:system|developer)"')
 _LOOKED_AT = 16
 """Leading messages that may be instructions; more are not searched through."""
@@ -36,6 +40,16 @@ class Filed:
     session: bytes
     chain: bytes = b""
     repeats: int = 0
+
+    @property
+    def packed(self) -> bytes:
+        """Rule, arm and session, to be noted beside what the request showed."""
+        return _pack((self.rule, self.arm, self.session))
+
+    @classmethod
+    def unpack(cls, packed: bytes) -> Filed:
+        """Return what :attr:`packed` notes; raises ``msgspec.DecodeError`` on foreign bytes."""
+        return cls(*_unpack(packed))
 
 
 def session_digest(user: str, session_id: str, taken: Split) -> bytes:

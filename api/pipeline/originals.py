@@ -31,18 +31,26 @@ async def keep_originals(
         return
     try:
         new = [h for h in late if h not in session.refreshed and h in sent[places[h][0]].unstored]
-        fresh = [_original(h, turn, *places[h]) for h in new]
+        fresh = [_original(h, turn, sent, places[h]) for h in new]
         known = [h for h in late if h not in new]
-        gone = await store.keep(session.tag, fresh, known, turn.deadline)
+        filed = turn.options.filed
+        noted = dict.fromkeys(late, filed.packed) if filed is not None else None
+        gone = await store.keep(session.tag, fresh, known, turn.deadline, noted)
         if gone:
-            again = [_original(h, turn, *places[h]) for h in gone]
+            again = [_original(h, turn, sent, places[h]) for h in gone]
             await store.keep(session.tag, again, (), turn.deadline)
         session.refreshed.update(dict.fromkeys(late, now))
     except Degraded as error:
         turn.degraded.add(error.reason)
 
 
-def _original(digest: str, turn: RequestContext, index: int, place: Place) -> Original:
+def _original(
+    digest: str, turn: RequestContext, sent: Sequence[Sent], where: tuple[int, Place]
+) -> Original:
     """Return the original of a text in this request, equal to the one stored before."""
+    index, place = where
     text = text_at(turn.message(index), place)
-    return Original(digest, text, turn.counter.count_text(text))
+    made = next((one for one in sent[index].lost if one.digest == digest), None)
+    tool, engine = (made.tool or None, made.engine) if made is not None else (None, None)
+    tokens = turn.counter.count_text(text)
+    return Original(digest, text, tokens, tool_name=tool, strategy=engine)

@@ -52,7 +52,7 @@ def render(message: Message, sent: Sent, raw: bytes, marks: bytes, counter: Coun
 
 
 def _leave(sent: Sent, tokens: int, why: str) -> None:
-    sent.changes, sent.shown, sent.engines, sent.keys = (), {}, (), ()
+    sent.changes, sent.shown, sent.engines, sent.keys, sent.lost = (), {}, (), (), ()
     sent.data, sent.tokens, sent.transforms = None, tokens, (why,)
 
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import structlog
 
-from shared.policy import Arm, Subject
+from shared.policy import Arm, Subject, paused
 
+from ..runtime.feedback import Feedback
 from ..runtime.policy import PolicySource
 from ..runtime.quotas import Quotas
 from .context import RequestContext
+from .conversation import Sent
 from .dispatch import Origin
 from .earlier import AS_IT_CAME, EarlierRequests
 from .filing import Filed, session_digest
 from .message import VERBATIM
 from .options import RequestOptions
+from .repeats import newest_calls, repeated_calls
 from .result import CompressionResult, untouched
 from .split import Split
 
@@ -23,25 +29,35 @@ _log = structlog.get_logger(__name__)
 class PolicyRules:
     """Applies the policy in force to requests."""
 
-    def __init__(self, source: PolicySource, quotas: Quotas, earlier: EarlierRequests) -> None:
+    def __init__(
+        self,
+        source: PolicySource,
+        quotas: Quotas,
+        feedback: Feedback,
+        earlier: EarlierRequests,
+    ) -> None:
         self.source = source
+        self._feedback = feedback
         self._quotas = quotas
-        self._earlier = earlier
+        self.earlier = earlier
 
     def apply(
         self, user: str, session: str, taken: Split, options: RequestOptions
-    ) -> tuple[RequestOptions, Filed] | None:
+    ) -> tuple[RequestOptions, Filed | None]:
         """Return a request's options under the policy and what it is filed as; None without one.
 
+        Engines that pause for a tool are left out for it, with and without a policy.
         ``session`` is what the client calls its session outside of the body, empty if it does not.
         """
         policy = self.source.policy
+        pauses = self._feedback.paused(user)
         if policy is None:
-            return None
+            return replace(options, tools=paused("", pauses)), None
         ruling = policy.ruling(Subject.of(user, options.model))
         named = session_digest(user, options.session_id or session, taken)
         filed = Filed(ruling.rule, ruling.arm(named), named)
-        return options.under(ruling, taken.envelope, filed), filed
+        ruled = options.under(ruling, taken.envelope, filed)
+        return replace(ruled, tools=paused(ruled.tools, pauses)), filed
 
     async def leave_as_came(self, turn: RequestContext) -> None:
         """Decide that all messages leave as they came, also those that once left otherwise."""
@@ -52,7 +68,7 @@ class PolicyRules:
             turn.conversation.cut(first)
         turn.known = first
         turn.plans = [AS_IT_CAME] * len(turn.messages)
-        await self._earlier.note_as_came(turn)
+        await self.earlier.note_as_came(turn)
 
     async def keep_to_quota(self, turn: RequestContext, origin: Origin) -> None:
         """Leave what is new as it came where the request is over its quota.
@@ -71,6 +87,19 @@ class PolicyRules:
             for index in range(turn.replayed, len(turn.messages)):
                 turn.plans[index] = VERBATIM
                 turn.unplanned.add(index)
+
+    def learn(self, turn: RequestContext, sent: Sequence[Sent]) -> None:
+        """Count what was left out of new texts, and what of earlier ones was asked for again."""
+        user, first = turn.session.user, max(turn.known, turn.replayed)
+        for item in sent[first:]:
+            for lost in item.lost:
+                self._feedback.shortened(user, lost.engine, lost.tool)
+        if newest_calls(turn.messages) < first:  # the same request again
+            return
+        repeated = set(repeated_calls(turn.messages).values())
+        for lost in [lost for item in sent for lost in item.lost] if repeated else ():
+            if lost.call_id in repeated:
+                self._feedback.asked_back(user, lost.engine, lost.tool)
 
 
 def left_by_policy(

@@ -9,7 +9,7 @@ from shared.jobs import engines_of, is_tool_output
 from shared.originals import digest_of
 
 from .context import RequestContext
-from .conversation import ALL_LEFT, Change, Conversation, Sent
+from .conversation import ALL_LEFT, Change, Conversation, Lost, Sent
 from .decide import Decision, decide, settles
 from .message import HEAVY_MESSAGE_BYTES, VERBATIM, Candidate, Place
 from .render import render
@@ -128,6 +128,7 @@ def _sent(
     made_by: list[str] = []
     keys: list[str] = []
     unstored: set[str] = set()
+    lost: list[Lost] = []
     for candidate, decision in zip(plan.candidates, decisions, strict=True):
         if decision.text is None:
             form = turn.session.forms.get(candidate.key)
@@ -139,6 +140,7 @@ def _sent(
             text += _MARKER.format(digest)
             shown[digest] = candidate.place
             unstored.add(digest)
+            lost.append(_lost(candidate, "fold", digest))
         changes.append(Change(candidate.place, candidate.shape, text, folded))
         if folded is not None:
             transforms.append("router:fold")
@@ -149,6 +151,8 @@ def _sent(
         made_by += decision.form.transforms
         keys.append(candidate.key)
         shown.update(dict.fromkeys(decision.form.shown, candidate.place))
+        for engine in engines_of(decision.form.transforms)[:1]:
+            lost += [_lost(candidate, engine, digest) for digest in decision.form.shown[:1]]
     return Sent(
         tuple(changes),
         tuple(transforms),
@@ -157,4 +161,10 @@ def _sent(
         left,
         frozenset(unstored),
         keys=tuple(keys),
+        lost=tuple(lost),
     )
+
+
+def _lost(candidate: Candidate, engine: str, digest: str) -> Lost:
+    tool = candidate.call.name if candidate.call is not None else ""
+    return Lost(candidate.call_id, tool, engine, digest)

@@ -10,8 +10,7 @@ from shared.deadline import Deadline
 from shared.errors import NotRetrievable, Unavailable
 from shared.settings import Settings
 
-from ..accounting.ledger import Ledger
-from ..accounting.usage_record import retrieved
+from ..accounting.answer_book import AnswerBook
 from ..provider.exchange import exchange_of, pack
 from ..provider.protocol import Provider, Retrieval, ToolResult, Turn
 from ..runtime.exchange_store import ExchangeStore
@@ -28,18 +27,17 @@ class Retrievals:
     """Finds originals for the model, and keeps what was retrieved for the session's next turn."""
 
     def __init__(
-        self, settings: Settings, store: UserStore, exchanges: ExchangeStore, ledger: Ledger
+        self, settings: Settings, store: UserStore, exchanges: ExchangeStore, book: AnswerBook
     ) -> None:
         self._settings = settings
         self._store = store
         self._exchanges = exchanges
-        self._ledger = ledger
+        self._book = book
 
     async def answer(self, user: str, turn: Turn) -> tuple[ToolResult, ...]:
         """Return the results of an answer's retrieval calls; a failed one tells the model why."""
         deadline = Deadline.after(self._settings.deadline_ms / 1000)
-        tag = keys.user_tag(user)
-        found = [self._result(tag, one, deadline) for one in turn.retrievals]
+        found = [self._result(user, one, deadline) for one in turn.retrievals]
         return tuple(await asyncio.gather(*found))
 
     async def keep(
@@ -58,13 +56,14 @@ class Retrievals:
         if exchange is not None:
             await self._exchanges.remember(keys.user_tag(user), session, [pack(exchange)])
 
-    async def _result(self, tag: str, call: Retrieval, deadline: Deadline) -> ToolResult:
+    async def _result(self, user: str, call: Retrieval, deadline: Deadline) -> ToolResult:
         if not call.hash:
             return ToolResult(call.id, _NO_HASH, failed=True)
         try:
-            original, _ = await find_original(self._store, self._settings, tag, call.hash, deadline)
+            tag = keys.user_tag(user)
+            found = await find_original(self._store, self._settings, tag, call.hash, deadline)
         except (NotRetrievable, Unavailable) as error:
             said = f"The original of {call.hash} cannot be had: {error}."
             return ToolResult(call.id, said, failed=True)
-        self._ledger.record(retrieved())
-        return ToolResult(call.id, original.content)
+        self._book.retrieved(user, found)
+        return ToolResult(call.id, found.original.content)

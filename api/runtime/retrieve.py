@@ -6,18 +6,17 @@ import re
 
 from shared.deadline import Deadline
 from shared.errors import Degraded, Expired, Unavailable, UnknownHash
-from shared.jobs import Original
 from shared.settings import Settings
 
-from .user_store import UserStore
+from .user_store import Retrieved, UserStore
 
 _HASH = re.compile("[a-f0-9]{12,24}")
 
 
 async def find_original(
     store: UserStore, settings: Settings, user: str, digest: str, deadline: Deadline
-) -> tuple[Original, int]:
-    """Return the original that the user with this tag has, and how often it was retrieved.
+) -> Retrieved:
+    """Return the original that the user with this tag has.
 
     Raises:
         UnknownHash, Expired: there is no original, or it has expired.

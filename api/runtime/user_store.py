@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from shared import keys
 from shared.clock import RedisClock
@@ -36,6 +36,14 @@ class SessionActivity:
     saved: int = 0
 
 
+class Retrieved(NamedTuple):
+    """An original, how often it was retrieved, and what was noted when it was shown."""
+
+    original: Original
+    times: int
+    shown: bytes | None
+
+
 class UserStore:
     """Reads and writes keys of one user, given by their tag, or of several.
 
@@ -50,17 +58,29 @@ class UserStore:
         self._clock = RedisClock()
 
     async def keep(
-        self, user: str, originals: Iterable[Original], refresh: Iterable[str], deadline: Deadline
+        self,
+        user: str,
+        originals: Iterable[Original],
+        refresh: Iterable[str],
+        deadline: Deadline,
+        shown: Mapping[str, bytes] | None = None,
     ) -> list[str]:
         """Store ``originals`` and renew the TTL of those stored under ``refresh`` hashes.
 
-        Returns the hashes of ``refresh`` that have expired.
+        ``shown`` is what is noted of hashes, for :meth:`retrieve`. Returns the hashes of
+        ``refresh`` that have expired.
         """
         pipe = self._state.client.pipeline(transaction=False)
         stored, known = list(originals), list(dict.fromkeys(refresh))
         now = await self._now(deadline)
         keep(pipe, user, stored, known, self._settings.original_ttl, now)
+        if shown:
+            pipe.hset(keys.shown(user), mapping=dict(shown))
+            pipe.expire(keys.shown(user), self._settings.original_ttl)
+            pipe.hlen(keys.shown(user))
         said = await self._state.ask(pipe.execute(), deadline, user)
+        if shown and said[-1] > keys.TOMBSTONES:
+            await self._state.ask(self._state.client.unlink(keys.shown(user)), deadline, user)
         there = said[len(stored) : len(stored) + len(known)]
         return [digest for digest, held in zip(known, there, strict=True) if not held]
 
@@ -124,10 +144,8 @@ class UserStore:
         if count > keys.LEFT_MAX:
             await self._state.ask(self._state.client.unlink(key), deadline, user)
 
-    async def retrieve(
-        self, user: str, digest: str, deadline: Deadline
-    ) -> tuple[Original, int] | None:
-        """Return an original of ``user`` and how often it was retrieved; renew its TTL."""
+    async def retrieve(self, user: str, digest: str, deadline: Deadline) -> Retrieved | None:
+        """Return an original of ``user``; renew its TTL."""
         ttl = self._settings.original_ttl
         redis = self._state.client
         packed = await self._state.ask(redis.get(keys.original(user, digest)), deadline, user)
@@ -137,8 +155,9 @@ class UserStore:
         pipe.incr(keys.reads(user, digest))
         pipe.expire(keys.reads(user, digest), ttl)
         pipe.expire(keys.original(user, digest), ttl)
-        count, *_ = await self._state.ask(pipe.execute(), deadline, user)
-        return unpack_original(packed), count
+        pipe.hget(keys.shown(user), digest)
+        count, _, _, shown = await self._state.ask(pipe.execute(), deadline, user)
+        return Retrieved(unpack_original(packed), count, shown)
 
     async def was_kept(self, user: str, digest: str, deadline: Deadline) -> bool:
         """Return whether ``user`` once had an original under ``digest``."""

@@ -14,7 +14,9 @@ import pytest
 from api.pipeline.compressor import Compressor
 from api.pipeline.conversation import ALL_LEFT
 from api.pipeline.dispatch import Fetched, Order, Origin
+from api.pipeline.earlier import EarlierRequests
 from api.pipeline.offload import HEAVY_BODY_BYTES
+from api.pipeline.ruled import PolicyRules
 from api.runtime.admission import Admission
 from api.runtime.bypass import BypassSwitch
 from api.runtime.policy import PolicySource
@@ -59,6 +61,9 @@ class Elsewhere:
         self.done: list[str] = []
         self.finished: dict[str, Form] = {}
         self.originals: dict[str, Original] = {}
+        self.filed: dict[str, bytes] = {}
+        self.pauses: tuple[tuple[str, str], ...] = ()
+        self.fed: list[tuple[str, str, str]] = []
         self.over_quota = ""
         self.charged: list[int] = []
         self.noted: dict[bytes, frozenset[int]] = {}
@@ -88,8 +93,14 @@ class Elsewhere:
         return {key: pack_form(self.finished[key]) for key in block_keys if key in self.finished}
 
     async def keep(
-        self, user: str, originals: Iterable[Original], refresh: Iterable[str], deadline: Deadline
+        self,
+        user: str,
+        originals: Iterable[Original],
+        refresh: Iterable[str],
+        deadline: Deadline,
+        shown: Mapping[str, bytes] | None = None,
     ) -> list[str]:
+        self.filed.update(shown or {})
         self.originals.update({original.hash: original for original in originals})
         return [digest for digest in refresh if digest not in self.originals]
 
@@ -122,14 +133,25 @@ class Elsewhere:
         self.charged.append(tokens)
         return self.over_quota
 
+    def paused(self, user: str) -> tuple[tuple[str, str], ...]:
+        return self.pauses
+
+    def shortened(self, user: str, engine: str, tool: str) -> None:
+        self.fed.append(("shortened", engine, tool))
+
+    def asked_back(self, user: str, engine: str, tool: str) -> None:
+        self.fed.append(("back", engine, tool))
+
     def note(self, *arguments: Any) -> None:
         return None
 
 
 def _compressor(elsewhere: Elsewhere) -> Compressor:
     switch = BypassSwitch(Settings(), elsewhere)  # type: ignore[arg-type, unused-ignore]
-    policies = PolicySource(Settings())
-    return Compressor(Settings(), elsewhere, elsewhere, elsewhere, switch, policies, elsewhere)  # type: ignore[arg-type, call-arg, unused-ignore]
+    parts: Any = elsewhere
+    earlier = EarlierRequests(parts, Settings())
+    policy = PolicyRules(PolicySource(Settings()), parts, parts, earlier)
+    return Compressor(Settings(), parts, parts, parts, switch, policy)
 
 
 def _compress(

@@ -194,7 +194,7 @@ def test_invalid_option_is_refused_in_every_mode() -> None:
 def _recorded(answers: Sequence[CompressionResult]) -> list[UsageRecord]:
     """Book answers; return the records in order, when all is done behind them."""
     book = Book()
-    books = AnswerBook(book, book)  # type: ignore[arg-type, unused-ignore]
+    books = AnswerBook(book, book, book)  # type: ignore[arg-type, unused-ignore]
     for number, answer in enumerate(answers):
         books.record(AnsweredRequest(str(number), "u", 0.001), answer)
     return book.entries
@@ -203,7 +203,7 @@ def _recorded(answers: Sequence[CompressionResult]) -> list[UsageRecord]:
 async def _trials(rule: Rule) -> tuple[list[UsageRecord], dict[str, int]]:
     compressor = _under(Elsewhere(), rule)
     book = Book()
-    books = AnswerBook(book, book)  # type: ignore[arg-type, unused-ignore]
+    books = AnswerBook(book, book, book)  # type: ignore[arg-type, unused-ignore]
     for number, body in enumerate(_bodies()):
         answer = await compressor.compress("u", body, Deadline.after(20), Origin("id"))
         books.record(AnsweredRequest(str(number), "u", 0.001), answer)

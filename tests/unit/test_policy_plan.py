@@ -74,7 +74,7 @@ def test_worker_leaves_forbidden_engines_out() -> None:
     free = _form(text)
     assert free.shown
     engine = free.transforms[0].rpartition(":")[2]
-    bound = _form(text, engine, "farm_extract")
+    bound = _form(text, engine)
     assert engine not in str(bound.transforms)
     assert not bound.shown
     json_form = _form(rows(), "farm_json", "farm_rows", "farm_plain")

@@ -32,6 +32,11 @@ def test_no_file_set_means_no_policy() -> None:
     assert not source.fault
 
 
+def test_empty_setting_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HEADROOM_POLICY_FILE", "")
+    assert PolicySource(Settings()).policy is None
+
+
 def test_changed_file_applies_after_next_look(tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
     path.write_text(GOOD)

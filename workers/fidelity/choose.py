@@ -108,9 +108,9 @@ def _candidates(
         return
     if kind in _REVERSIBLE:
         yield from _reversible(body, kind)
-    if lossy is None:
+    if lossy is None or lossy.name in without:  # no stand-in: it would leave out more
         return
-    result = lossy.engine(body) if lossy.name not in without else None
+    result = lossy.engine(body)
     if lossy.rendered:
         if result is not None:
             free = "" if lossy.rendered == "exact" else lossy.rendered

@@ -1,0 +1,186 @@
+"""What of the shortened output is asked back, by engine and tool, and which engines pause for it.
+
+An output is asked back when its original is retrieved for the first time, or when the call that
+printed it is made again. Where that happens too often, the engine leaves the tool's output alone
+for a while. Counts and pauses lie in Redis, by scope: a tenant, or all users without one; they
+are written every second and may lose as much with a killed process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+import structlog
+
+from shared import clock, keys
+from shared.deadline import Deadline
+from shared.errors import Degraded
+from shared.policy import TOOL_CHARS
+from shared.scripts import script
+from shared.settings import Settings
+
+from .redis_guard import RedisGuard
+from .tasks import end, every, supervise
+
+_log = structlog.get_logger(__name__)
+_EVERY_SECONDS = 1.0
+HALF_LIFE_SECONDS = 86_400
+"""After so long a count weighs half."""
+_MOST_PAIRS = 500
+"""Pairs of engine and tool that are counted for a scope: tools' names are the clients'."""
+_MOST_PAUSES = 1000
+_SCOPES_SHOWN = 50
+_SEPARATOR = "\x1f"
+_unpack = msgspec.msgpack.Decoder(tuple[float, float, float, float]).decode
+_unpack_counts = msgspec.msgpack.Decoder(tuple[float, float, float]).decode
+
+
+class Pause(NamedTuple):
+    """An engine that leaves a tool's output alone, since and until when (epoch seconds).
+
+    ``shortened`` outputs, of which ``asked_back`` were, are why.
+    """
+
+    scope: str
+    engine: str
+    tool: str
+    since: float
+    until: float
+    shortened: float
+    asked_back: float
+
+
+class Feedback:
+    """Counts for this process, and knows the pauses of all."""
+
+    def __init__(self, settings: Settings, queues: RedisGuard) -> None:
+        self._settings = settings
+        self._queues = queues
+        self._count = queues.client.register_script(script("feedback"))
+        self._noted: dict[str, Counter[tuple[str, str, str]]] = defaultdict(Counter)
+        self._task: asyncio.Task[None] | None = None
+        self._pauses: dict[str, tuple[tuple[str, str], ...]] = {}
+        self.pauses: list[Pause] = []
+
+    async def start(self) -> None:
+        """Learn the pauses, then keep counting and learning."""
+        await self.settle()
+        self._task = supervise("feedback", lambda: every(_EVERY_SECONDS, self.settle))
+
+    async def stop(self) -> None:
+        """Write what is left, if Redis is available."""
+        await end([self._task])
+        await self.settle()
+
+    def shortened(self, user: str, engine: str, tool: str) -> None:
+        """Count an output of ``tool`` of which an engine left something out."""
+        self._noted[scope_of(user)][engine, _plain(tool), "shortened"] += 1
+
+    def asked_back(self, user: str, engine: str, tool: str) -> None:
+        """Count that such an output was asked back."""
+        self._noted[scope_of(user)][engine, _plain(tool), "back"] += 1
+
+    def paused(self, user: str) -> tuple[tuple[str, str], ...]:
+        """Return the pairs of engine and tool that pause for ``user``, in order."""
+        return self._pauses.get(scope_of(user), ())
+
+    async def settle(self) -> None:
+        """Write down what was counted, and read the pauses."""
+        deadline = Deadline.after(self._settings.redis_timeout)
+        noted, self._noted = self._noted, defaultdict(Counter)
+        try:
+            for scope, counted in noted.items():
+                await self._write(scope, counted, deadline)
+            await self._read(deadline)
+        except Degraded:
+            _log.warning("feedback_not_written", scopes=len(noted))
+
+    async def observed(self) -> list[dict[str, Any]]:
+        """Return the counts of the scopes that were last counted for.
+
+        Raises:
+            Degraded: Redis did not answer.
+        """
+        deadline = Deadline.after(self._settings.redis_timeout)
+        asked = self._queues.client.zrevrange(keys.FEEDBACK_SCOPES, 0, _SCOPES_SHOWN - 1)
+        scopes = [scope.decode() for scope in await self._queues.ask(asked, deadline)]
+        pipe = self._queues.client.pipeline(transaction=False)
+        for scope in scopes:
+            pipe.hgetall(keys.feedback(keys.user_tag(scope)))
+        found = await self._queues.ask(pipe.execute(), deadline) if scopes else []
+        return [
+            _observed(scope, pair.decode(), packed)
+            for scope, pairs in zip(scopes, found, strict=True)
+            for pair, packed in sorted(pairs.items())
+        ]
+
+    async def _write(
+        self, scope: str, counted: Mapping[tuple[str, str, str], int], deadline: Deadline
+    ) -> None:
+        settings = self._settings
+        pairs = dict.fromkeys((engine, tool) for engine, tool, _ in counted)
+        amounts: list[str | int] = []
+        for engine, tool in pairs:
+            shortened = counted.get((engine, tool, "shortened"), 0)
+            amounts += [engine, tool, shortened, counted.get((engine, tool, "back"), 0)]
+        names = [
+            keys.feedback(keys.user_tag(scope)),
+            keys.FEEDBACK_PAUSES,
+            keys.FEEDBACK_SCOPES,
+        ]
+        limits = [
+            settings.feedback_rate,
+            settings.feedback_sample,
+            settings.feedback_pause_seconds,
+            HALF_LIFE_SECONDS,
+            _MOST_PAIRS,
+            _MOST_PAUSES,
+        ]
+        asked = self._count(keys=names, args=[scope, *limits, *amounts])
+        if paused := await self._queues.ask(asked, deadline):
+            _log.warning("engines_paused", scope=scope, count=paused)
+
+    async def _read(self, deadline: Deadline) -> None:
+        pipe = self._queues.client.pipeline(transaction=False)
+        pipe.time()
+        pipe.hgetall(keys.FEEDBACK_PAUSES)
+        time, found = await self._queues.ask(pipe.execute(), deadline)
+        now = clock.seconds(time)
+        pauses = [_pause(name.decode(), packed) for name, packed in sorted(found.items())]
+        self.pauses = [pause for pause in pauses if pause.until > now]
+        by_scope: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        for pause in self.pauses:
+            by_scope[pause.scope].append((pause.engine, pause.tool))
+        self._pauses = {scope: tuple(sorted(pairs)) for scope, pairs in by_scope.items()}
+
+
+def scope_of(user: str) -> str:
+    """Return whose feedback counts together: the tenant in ``tenant/user``, empty without one."""
+    return user.rpartition("\t")[2].partition("/")[0] if "/" in user else ""
+
+
+def _plain(tool: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in tool)[:TOOL_CHARS]
+
+
+def _pause(name: str, packed: bytes) -> Pause:
+    scope, engine, tool = name.split(_SEPARATOR)
+    until, since, shortened, back = _unpack(packed)
+    return Pause(scope, engine, tool, since, until, round(shortened, 1), round(back, 1))
+
+
+def _observed(scope: str, pair: str, packed: bytes) -> dict[str, Any]:
+    engine, _, tool = pair.partition(_SEPARATOR)
+    shortened, back, _ = _unpack_counts(packed)
+    return {
+        "scope": scope,
+        "engine": engine,
+        "tool": tool,
+        "shortened": round(shortened, 1),
+        "asked_back": round(back, 1),
+        "rate": round(back / shortened, 4) if shortened else None,
+    }

@@ -1,0 +1,122 @@
+"""What counts as left out and as asked back: once, by the request that brings it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from api.pipeline.compressor import Compressor
+from api.pipeline.dispatch import Fetched, Origin
+from api.runtime.feedback import scope_of
+from shared.deadline import Deadline
+from shared.jobs import Form
+from shared.policy import Policy, Rule, paused
+
+from ..texts import call, events, result
+from .test_compressor import Elsewhere, _body, _compressor
+
+SHORT = "\n".join(f"line {i}" for i in range(40))
+
+
+class Shortening(Elsewhere):
+    """Pools whose forms leave something out, by the engine ``log``."""
+
+    async def fetch(self, order: Any, wanted: Any, make: Any, deadline: Deadline) -> Fetched:
+        found = await super().fetch(order, wanted, make, deadline)
+        for key in found.forms:
+            digest = key[:24]
+            made = Form(SHORT, ("router:tool_result:log",), (digest,), (digest,), "compressed")
+            found.forms[key] = self.finished[key] = made
+        return found
+
+
+def _ran(command: str, identity: str, text: str) -> list[dict[str, Any]]:
+    return [call("Bash", {"command": command}, identity), result(text, identity)]
+
+
+FIRST = [{"role": "user", "content": "go"}, *_ran("make a", "a", events("a"))]
+AGAIN = [*FIRST, *_ran("make a", "b", "nothing new")]
+SHORTENED = ("shortened", "log", "Bash")
+BACK = ("back", "log", "Bash")
+
+
+async def _ask(compressor: Compressor, messages: list[Any]) -> Any:
+    return await compressor.compress("t/u", _body(messages), Deadline.after(20), Origin("id"))
+
+
+def test_outputs_count_once_however_often_they_are_sent() -> None:
+    async def play() -> None:
+        elsewhere = Shortening()
+        one, two = _compressor(elsewhere), _compressor(elsewhere)
+        for compressor in (one, one, two):  # again, and on another replica
+            await _ask(compressor, FIRST)
+        assert elsewhere.fed == [SHORTENED]
+
+    asyncio.run(play())
+
+
+def test_call_made_again_counts_for_what_shortened_its_output() -> None:
+    async def play() -> None:
+        elsewhere = Shortening()
+        one = _compressor(elsewhere)
+        for messages in (FIRST, AGAIN, AGAIN):
+            await _ask(one, messages)
+        assert elsewhere.fed == [SHORTENED, BACK]
+        later = [*AGAIN, *_ran("make c", "c", "short")]
+        await _ask(one, later)
+        assert elsewhere.fed == [SHORTENED, BACK]
+
+    asyncio.run(play())
+
+
+def test_call_made_again_of_whole_output_says_nothing() -> None:
+    async def play() -> None:
+        elsewhere = Elsewhere()
+        compressor = _compressor(elsewhere)
+        await _ask(compressor, FIRST)
+        await _ask(compressor, AGAIN)
+        assert elsewhere.fed == []
+
+    asyncio.run(play())
+
+
+def test_audit_and_control_teach_nothing() -> None:
+    async def play() -> None:
+        for rule in (Rule("r", mode="audit"), Rule("r", share=0.0)):
+            elsewhere = Shortening()
+            compressor = _compressor(elsewhere)
+            compressor._policy.source.policy = Policy([rule])
+            for messages in (FIRST, AGAIN):
+                await (await _ask(compressor, messages)).behind
+            assert elsewhere.fed == []
+
+    asyncio.run(play())
+
+
+def test_pause_holds_for_new_outputs_and_sent_ones_stay() -> None:
+    async def play() -> None:
+        elsewhere = Shortening()
+        one, two = _compressor(elsewhere), _compressor(elsewhere)
+        first = await _ask(one, FIRST)
+        elsewhere.pauses = (("log", "Bash"),)
+        more = [*FIRST, *_ran("make b", "b", events("b"))]
+        done = len(elsewhere.done)
+        answers = [await _ask(compressor, more) for compressor in (one, two)]
+        assert len(elsewhere.done) == done + 1  # one new block, made without the engine
+        for answer in answers:
+            assert b"".join(answer.pieces).startswith(b"".join(first.pieces))
+        elsewhere.pauses = ()
+        again = await _ask(_compressor(elsewhere), more)
+        assert again.pieces == answers[0].pieces
+
+    asyncio.run(play())
+
+
+def test_scope_is_the_tenant_or_everybody_without_one() -> None:
+    assert [scope_of(name) for name in ("t/u", "t/v/w", "u", "playground\tp\tt/u", "/t")] == [
+        "t", "t", "", "t", "",
+    ]  # fmt: skip
+
+
+def test_pauses_are_written_in_one_way() -> None:
+    assert paused(paused("", (("log", "Bash"),)), ()) == ""
