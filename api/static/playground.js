@@ -204,7 +204,7 @@ export class PlaygroundView {
       const lines = gone.reduce((sum, run) => sum + run.text.split('\n').filter((line) => line.trim()).length, 0);
       const inner = [...new Set(markers(found.original_content).map((piece) => piece.hash).filter(Boolean))];
       parts = [h('p', { class: 'note' }, `hash ${hash} ·${found.original_tokens ? ` ${count(found.original_tokens)} tokens ·` : ''} retrieved ${count(found.retrieval_count)} ${found.retrieval_count === 1 ? 'time' : 'times'}`),
-        h('p', { class: 'legend' }, h('span', {}, h('del', {}, 'marked'), ` was removed: ${count(lines)} lines or parts of lines, ${percent(100 * share(runs))} of its characters.`)),
+        h('p', { class: 'legend' }, h('span', {}, h('del', {}, 'marked'), ` text was removed: ${count(lines)} lines or parts of lines, ${percent(100 * share(runs))} of its characters.`)),
         h('pre', { class: 'code', tabindex: '0', 'aria-label': 'Original, removed parts are marked' }, ...marked(runs)),
         ...inner.map((one) => h('p', {}, 'It contains another marker: ', h('button', { type: 'button', class: 'link', onclick: () => this.original(one, after) }, one)))];
     } catch (error) {
