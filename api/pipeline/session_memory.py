@@ -6,10 +6,12 @@ nothing is shared between users, not even what was read of equal messages.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Mapping
 
 from shared import keys
 from shared.jobs import Form
+from shared.policy import Subject
 
 from .conversation import Conversation
 from .message import Message, Seen
@@ -22,6 +24,14 @@ _TRAILS = 16
 
 _TAKEN_BACK = 8
 """Messages that a caller may take back before it counts as another conversation."""
+
+_SHARE = 0.25
+"""Share of the memory, or of the sessions, from which on a tenant loses its own first."""
+
+
+def tenant_of(user: str) -> str:
+    """Return the tenant of a user; a user without one is a tenant of its own."""
+    return Subject.of(user, "").tenant
 
 
 class Session:
@@ -101,13 +111,20 @@ class Session:
 
 
 class Sessions:
-    """All users' memories, least recently used first."""
+    """All users' memories, least recently used first.
+
+    If the limits are exceeded, a tenant that holds more than its share (:data:`_SHARE`) loses its
+    own oldest session, so that one who invents users evicts nobody else's; otherwise the oldest
+    session of all goes.
+    """
 
     def __init__(self, max_users: int, max_bytes: int) -> None:
         self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._tenants: dict[str, OrderedDict[str, None]] = {}
         self._max_users = max_users
         self._max_bytes = max_bytes
         self._costs: dict[str, int] = {}
+        self._tenant_costs: Counter[str] = Counter()
         self._total = 0
 
     def of(self, user: str) -> Session:
@@ -115,31 +132,51 @@ class Sessions:
         session = self._sessions.get(user)
         if session is None:
             session = self._sessions[user] = Session(user)
-        else:
-            self._sessions.move_to_end(user)
+        self._sessions.move_to_end(user)
+        users = self._tenants.setdefault(tenant_of(user), OrderedDict())
+        users[user] = None
+        users.move_to_end(user)
         return session
 
     def settle(self, session: Session) -> None:
         """Account for the growth of ``session``; forget sessions beyond the memory limit."""
         self._charge(session)
         while self._total > self._max_bytes and len(self._sessions) > 1:
-            self._drop(next(iter(self._sessions)))
+            self._drop(self._oldest(self._tenant_costs, self._max_bytes))
         if self._total > self._max_bytes:
             session.shrink()
             self._charge(session)
         while len(self._sessions) > self._max_users:
-            self._drop(next(iter(self._sessions)))
+            held = {tenant: len(users) for tenant, users in self._tenants.items()}
+            self._drop(self._oldest(held, self._max_users))
+
+    def _oldest(self, held: Mapping[str, int], limit: int) -> str:
+        """Return the user to forget, by what each tenant holds of ``limit``."""
+        greatest = max(held, key=lambda tenant: held[tenant])
+        users = self._tenants[greatest]
+        if held[greatest] > _SHARE * limit and len(users) > 1:
+            return next(iter(users))
+        return next(iter(self._sessions))
 
     def _charge(self, session: Session) -> None:
         if session.user not in self._sessions:
             return
         cost = session.cost
-        self._total += cost - self._costs.get(session.user, 0)
+        growth = cost - self._costs.get(session.user, 0)
+        self._total += growth
+        self._tenant_costs[tenant_of(session.user)] += growth
         self._costs[session.user] = cost
 
     def _drop(self, user: str) -> None:
         del self._sessions[user]
-        self._total -= self._costs.pop(user, 0)
+        cost = self._costs.pop(user, 0)
+        self._total -= cost
+        tenant = tenant_of(user)
+        self._tenant_costs[tenant] -= cost
+        users = self._tenants[tenant]
+        del users[user]
+        if not users:
+            del self._tenants[tenant], self._tenant_costs[tenant]
 
     @property
     def total_bytes(self) -> int:

@@ -55,6 +55,30 @@ def test_least_recently_used_user_is_forgotten_first() -> None:
     assert not sessions.of("b").trails
 
 
+def test_tenant_with_many_users_forgets_its_own() -> None:
+    sessions = Sessions(max_users=20, max_bytes=10**9)
+    for user in ("acme/ann", "acme/bob", "single"):
+        _remember(sessions, user, _body(2))
+    for number in range(500):
+        _remember(sessions, f"greedy/{number}", _body(1))
+
+    assert len(sessions) == 20
+    assert all(sessions.of(user).trails for user in ("acme/ann", "acme/bob", "single"))
+    assert sessions.of("greedy/499").trails
+
+
+def test_tenant_with_heavy_users_forgets_its_own() -> None:
+    sessions = Sessions(max_users=1000, max_bytes=400_000)
+    for user in ("acme/ann", "single"):
+        _remember(sessions, user, _body(20))
+    for number in range(100):
+        _remember(sessions, f"greedy/{number}", _body(40))
+
+    assert sessions.total_bytes <= 400_000
+    assert sessions.of("acme/ann").trails
+    assert sessions.of("single").trails
+
+
 def test_bytes_are_bounded_over_and_within_users() -> None:
     sessions = Sessions(max_users=1000, max_bytes=200_000)
     for number in range(50):
