@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from functools import lru_cache
 
+from shared.prompt_cache import TTL_SECONDS, rules_of
+
 from ..pipeline.result import CompressionResult
 from .pricing import Price
-from .prompt_cache import TTL_SECONDS, rules_of
 
 _STEP = Decimal(1)
 

@@ -6,10 +6,10 @@ Completions) and ``input_tokens`` (Responses) include what was read from it and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from shared.errors import InvalidField
+from shared.prompt_cache import Usage
 
 from .cost import Rates
 
@@ -17,27 +17,17 @@ _MOST = 100_000_000
 """Highest valid amount of tokens: it keeps sums of costs within 64 bits."""
 
 
-@dataclass(frozen=True, slots=True)
-class ProviderUsage:
-    """Tokens as the provider bills them: input that is not cached, writes, reads, output."""
-
-    uncached: int = 0
-    written: int = 0
-    written_1h: int = 0
-    read: int = 0
-    output: int = 0
-
-    def input_cost(self, rates: Rates) -> int:
-        """Return what the input cost, in units of 1e-10 USD."""
-        return (
-            self.uncached * rates.input
-            + self.written * rates.write
-            + self.written_1h * rates.write_1h
-            + self.read * rates.read
-        )
+def input_cost(usage: Usage, rates: Rates) -> int:
+    """Return what the input cost, in units of 1e-10 USD."""
+    return int(
+        usage.uncached * rates.input
+        + usage.written * rates.write
+        + usage.written_1h * rates.write_1h
+        + usage.read * rates.read
+    )
 
 
-def read_usage(usage: object) -> ProviderUsage:
+def read_usage(usage: object) -> Usage:
     """Return the ``usage`` object of any provider's answer in one format.
 
     Raises:
@@ -59,10 +49,10 @@ def read_usage(usage: object) -> ProviderUsage:
     long = _amount(kinds, "ephemeral_1h_input_tokens") if isinstance(kinds, dict) else 0
     if long > written:
         raise InvalidField("'usage.cache_creation' exceeds 'cache_creation_input_tokens'")
-    return ProviderUsage(uncached, written - long, long, read, _amount(usage, "output_tokens"))
+    return Usage(uncached, written - long, long, read, _amount(usage, "output_tokens"))
 
 
-def _inclusive(usage: dict[str, Any], whole: str, output: str) -> ProviderUsage:
+def _inclusive(usage: dict[str, Any], whole: str, output: str) -> Usage:
     """Return a usage whose input includes the cached tokens."""
     details = usage.get(f"{whole}_details")
     cached = details if isinstance(details, dict) else usage
@@ -70,7 +60,7 @@ def _inclusive(usage: dict[str, Any], whole: str, output: str) -> ProviderUsage:
     written = _amount(cached, "cache_write_tokens")
     if read + written > total:
         raise InvalidField(f"'usage.{whole}' is less than what was cached of it")
-    return ProviderUsage(total - read - written, written, 0, read, _amount(usage, output))
+    return Usage(total - read - written, written, 0, read, _amount(usage, output))
 
 
 def _amount(of: dict[str, Any], name: str) -> int:

@@ -17,12 +17,13 @@ from typing import Literal
 import msgspec
 
 from shared.buckets import REQUEST, bucket_of
+from shared.prompt_cache import Usage
 
 from ..pipeline.filing import Filed
 from ..pipeline.result import CompressionResult
 from .cost import Cost, Rates, cost_of, rates_of
 from .pricing import Price
-from .provider_usage import ProviderUsage
+from .provider_usage import input_cost
 
 RINGS = {"recent": 100, "history": 1000}
 """Number of most recent requests that each ring shows; Redis may hold a tenth more."""
@@ -164,21 +165,19 @@ def trial_of(request: AnsweredRequest, answer: CompressionResult, price: Price) 
     return Trial(filed.rule, filed.arm, filed.session.hex(), filed.chain.hex(), amounts)
 
 
-def measured(
-    user: str, request_id: str, model: str, usage: ProviderUsage, rates: Rates
-) -> UsageRecord:
+def measured(user: str, request_id: str, model: str, usage: Usage, rates: Rates) -> UsageRecord:
     """Return the entry of the usage that the provider reported for a request.
 
     A usage sent again with the same ``request_id`` replaces the earlier amounts.
     """
     row = {
         "measured": 1,
-        "measured_cost": usage.input_cost(rates),
-        "measured_output_cost": usage.output * rates.output,
-        "measured_uncached": usage.uncached,
-        "measured_written": usage.written + usage.written_1h,
-        "measured_read": usage.read,
-        "measured_output": usage.output,
+        "measured_cost": input_cost(usage, rates),
+        "measured_output_cost": int(usage.output) * rates.output,
+        "measured_uncached": int(usage.uncached),
+        "measured_written": int(usage.written + usage.written_1h),
+        "measured_read": int(usage.read),
+        "measured_output": int(usage.output),
     }
     return UsageRecord(
         at=time.time(),

@@ -11,7 +11,7 @@ from shared.errors import InvalidField
 from ..accounting.cost import rates_of
 from ..accounting.ledger import Ledger
 from ..accounting.pricing import Prices
-from ..accounting.provider_usage import read_usage
+from ..accounting.provider_usage import input_cost, read_usage
 from ..accounting.reader import Reader
 from ..accounting.usage_record import answer_key, measured, money
 from ..http.request import read_json, user_of
@@ -62,8 +62,8 @@ class UsageResource:
             "session_id": session,
             "applied": True,
             "model": model,
-            "measured_usd": float(money(usage.input_cost(rates))),
-            "measured_output_usd": float(money(usage.output * rates.output)),
+            "measured_usd": float(money(input_cost(usage, rates))),
+            "measured_output_usd": float(money(int(usage.output) * rates.output)),
             "cost_is_fallback": price.fallback,
         }
 

@@ -9,11 +9,10 @@ from __future__ import annotations
 import time
 from typing import Literal, NamedTuple
 
+from shared.prompt_cache import TTL_SECONDS, CacheRules, rules_of
+
 from .context import RequestContext
 
-READ, WRITE = 0.1, 1.25
-"""Cost of a token read from the provider's cache, and of one written to it, in input tokens.
-These are Anthropic's; with a provider whose writes cost less, a change pays earlier."""
 COLD_MARGIN = 1.2
 """A provider's cache counts as cold after its lifetime times this: its clock is not ours."""
 FEWEST_TURNS = 5
@@ -35,7 +34,7 @@ def ttl_seconds(marks: list[bytes]) -> float:
     found = b"".join(marks)
     if not found:
         return UNMARKED_TTL_SECONDS
-    return 3600.0 if b'"1h"' in found else 300.0
+    return TTL_SECONDS["1h" if b'"1h"' in found else "5m"]
 
 
 def is_cold(turn: RequestContext) -> bool:
@@ -44,14 +43,14 @@ def is_cold(turn: RequestContext) -> bool:
     return idle > COLD_MARGIN * ttl_seconds(turn.marks)
 
 
-def pays(before: float, after: float, behind: float, turns: int) -> bool:
+def pays(before: float, after: float, behind: float, turns: int, rules: CacheRules) -> bool:
     """Return whether replacing a text of ``before`` tokens by one of ``after`` pays in the end.
 
     Now the text and the ``behind`` tokens after it are written instead of read; in each of
-    the ``turns`` expected afterwards, the saved tokens are not read.
+    the ``turns`` expected afterwards, the saved tokens are not read. ``rules`` have the prices.
     """
-    now = WRITE * (after + behind) - READ * (before + behind)
-    return now < READ * (before - after) * turns
+    now = rules.write * (after + behind) - rules.read * (before + behind)
+    return now < rules.read * (before - after) * turns
 
 
 def unfinished(turn: RequestContext) -> list[int]:
@@ -67,7 +66,7 @@ def revision(turn: RequestContext, waiting: list[int], forms: dict[int, int]) ->
     """
     if is_cold(turn):
         return Revision(waiting[0], "cold")
-    name = turn.counter.id
+    name, rules = turn.counter.id, rules_of(turn.options.model)
     tokens = [message.tokens[name] for message in turn.messages]
     turns = max(FEWEST_TURNS, turn.known // 2)
     for index in waiting:
@@ -75,6 +74,6 @@ def revision(turn: RequestContext, waiting: list[int], forms: dict[int, int]) ->
             continue
         before = tokens[index]
         after = before * forms[index] / max(1, turn.messages[index].size)
-        if pays(before, after, sum(tokens[index + 1 : turn.known]), turns):
+        if pays(before, after, sum(tokens[index + 1 : turn.known]), turns, rules):
             return Revision(index, "pays")
     return None

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from api.accounting.cost import Cost, cost_of, rates_of
 from api.accounting.price_map import PriceMap, parse, read_price_map
 from api.accounting.pricing import Price
-from api.accounting.provider_usage import ProviderUsage, read_usage
+from api.accounting.provider_usage import read_usage
 from api.accounting.usage_record import AnsweredRequest, answered
 from api.pipeline.result import CacheShares, CompressionResult
 from shared.errors import InvalidField
+from shared.prompt_cache import Usage
 
 OPUS = Price(Decimal(15), False, "claude-opus-4-6")
 
@@ -132,7 +133,7 @@ def test_price_map_skips_invalid_prices() -> None:
                 "cache_read_input_tokens": 2000,
                 "output_tokens": 7,
             },
-            ProviderUsage(10, 300, 0, 2000, 7),
+            Usage(10, 300, 0, 2000, 7),
         ),
         (
             {
@@ -143,7 +144,7 @@ def test_price_map_skips_invalid_prices() -> None:
                     "ephemeral_1h_input_tokens": 200,
                 },
             },
-            ProviderUsage(5, 100, 200, 0, 0),
+            Usage(5, 100, 200, 0, 0),
         ),
         (
             {
@@ -151,7 +152,7 @@ def test_price_map_skips_invalid_prices() -> None:
                 "completion_tokens": 9,
                 "prompt_tokens_details": {"cached_tokens": 1024},
             },
-            ProviderUsage(176, 0, 0, 1024, 9),
+            Usage(176, 0, 0, 1024, 9),
         ),
         (
             {
@@ -159,13 +160,13 @@ def test_price_map_skips_invalid_prices() -> None:
                 "input_tokens_details": {"cached_tokens": 1000, "cache_write_tokens": 150},
                 "output_tokens": 3,
             },
-            ProviderUsage(50, 150, 0, 1000, 3),
+            Usage(50, 150, 0, 1000, 3),
         ),
-        ({"cached_tokens": 640}, ProviderUsage(read=640)),
-        ({"cache_read_input_tokens": 5, "input_tokens": None}, ProviderUsage(read=5)),
+        ({"cached_tokens": 640}, Usage(read=640)),
+        ({"cache_read_input_tokens": 5, "input_tokens": None}, Usage(read=5)),
     ],
 )
-def test_reads_usage_of_each_provider(usage: Any, expected: ProviderUsage) -> None:
+def test_reads_usage_of_each_provider(usage: Any, expected: Usage) -> None:
     assert read_usage(usage) == expected
 
 

@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 from api.accounting.prompt_cache import (
     AutomaticSession,
     MarkedSession,
-    Usage,
     bill_of,
-    rules_of,
     session_of,
 )
+from shared.prompt_cache import Usage, rules_of
 
 Body = dict[str, Any]
 HOUR = {"type": "ephemeral", "ttl": "1h"}
