@@ -1,8 +1,8 @@
-"""``python -m loadtest.books``: how fast the books are read with a million requests in them.
+"""``python -m loadtest.books``: how fast usage reports are with a million requests recorded.
 
 Fills an empty Redis through the ledger itself, over a year, 1000 users and 20 models, then
-asks a front end. Before each question a request of this moment is written, so what changes is
-read anew as under traffic. Redis and the front end must run with the same
+queries a front end. A request is recorded before each query, so that changed buckets are read
+again as under traffic. Redis and the front end must run with the same
 ``HEADROOM_REDIS_URL``.
 """
 
@@ -79,7 +79,7 @@ async def _send(ledger: Ledger, writer: str, lines: list[Line]) -> None:
 
 
 async def fill(ledger: Ledger, count: int) -> None:
-    """Write ``count`` requests into the books, in the order of time, ever more of them a day."""
+    """Record ``count`` requests, in order of time, with an increasing number per day."""
     chance, now = random.Random(1), time.time()
     started = time.monotonic()
     for start in range(0, count, _BATCH):

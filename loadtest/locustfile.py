@@ -121,7 +121,7 @@ class TextUser(Agent):
 
 
 class Arrivals(Agent):
-    """Open arrivals: turns start at `--rate` (Poisson) and nobody waits for the one before."""
+    """Open arrivals: turns start at `--rate` (Poisson) without waiting for earlier ones."""
 
     fixed_count = 1
     weight = 0

@@ -1,9 +1,9 @@
 """Real tool output, gathered at run time from the running interpreter's own environment.
 
 The raw material is the standard library, the distributions installed beside it and what real
-programs (python, git, grep) print about them: nothing is downloaded, nothing is committed, and
-no two machines need agree on it. What changes from run to run on one machine (temporary paths,
-object addresses, timings) is made steady, so one seed gives the same samples again.
+programs (python, git, grep) print about them. Nothing is downloaded or committed, and the
+material differs between machines. Parts that change from run to run on one machine (temporary
+paths, object addresses, timings) are normalised, so one seed gives the same samples again.
 """
 
 from __future__ import annotations

@@ -2,10 +2,9 @@
 
     python -m loadtest.needles [--model DIR]
 
-The documents are what installed packages say of themselves (their long descriptions). In each
-stand eight made-up facts of four kinds. A fact is lost where what identifies it is gone from
-the compressed text; what was lost stays retrievable, and is not counted as kept for that.
-Prints a table in Markdown.
+The documents are the long descriptions of installed packages. Eight made-up facts of four kinds
+are planted in each. A fact is lost if what identifies it is not in the compressed text, even
+though it can still be retrieved. Prints a table in Markdown.
 """
 
 from __future__ import annotations

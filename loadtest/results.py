@@ -1,4 +1,4 @@
-"""What was measured: values by target and repetition, and their table."""
+"""Measured values by target and repetition, and their table."""
 
 from __future__ import annotations
 

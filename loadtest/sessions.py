@@ -202,7 +202,7 @@ def _fresh_json(value: Any, text: str, size: int, rng: random.Random) -> str:
 
 
 def _fresh_diff(text: str, size: int, rng: random.Random) -> str:
-    """The diff from one of its files on, a few hunks left out, its blobs named anew."""
+    """Return the diff from one of its files on, without a few hunks, with new blob names."""
     starts = [match.start() for match in re.finditer(r"(?m)^diff -", text)]
     usable = [at for at in starts if len(text) - at >= size * _MARGIN] or [0]
     head, *hunks = re.split(r"(?m)^(?=@@ )", text[rng.choice(usable) :])

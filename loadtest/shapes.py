@@ -1,4 +1,4 @@
-"""Load shapes, given to Locust beside the users: `-f loadtest/locustfile.py,loadtest/shapes.py`."""
+"""Load shapes for Locust: `-f loadtest/locustfile.py,loadtest/shapes.py`."""
 
 from __future__ import annotations
 

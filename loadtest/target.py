@@ -1,4 +1,4 @@
-"""What is driven: a service, its processes, and what they and its Redis spent."""
+"""A service under load, its processes, and the resources that they and its Redis used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures: a farm for everybody, and farms of their own for tests that hurt them."""
+"""Fixtures: a shared farm, and separate farms for tests that damage them."""
 
 from __future__ import annotations
 

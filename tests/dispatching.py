@@ -49,7 +49,7 @@ class FrontEnd:
     async def fetch(
         self, user: str, *names: str, make: Make | None = None, seconds: float = SECONDS
     ) -> Fetched:
-        """Fetch blocks of the pool ``cpu`` for a user, by his tag."""
+        """Fetch blocks of the pool ``cpu`` for a user, by their tag."""
         order = Order(user, Options(), "", Origin("r"))
 
         async def noted(wanted: list[str]) -> list[Block]:
@@ -86,7 +86,7 @@ async def front_end(settings: Settings, *, alive: bool = True) -> AsyncIterator[
 
 
 class Bench:
-    """A worker's hands: takes the next job of the pool ``cpu`` and delivers what it is told."""
+    """Acts as a worker: takes the next job of the pool ``cpu`` and delivers given results."""
 
     def __init__(self, settings: Settings) -> None:
         self.redis = connect(settings)
@@ -122,5 +122,5 @@ def play(scene: Coroutine[Any, Any, None]) -> None:
 
 
 def tag() -> str:
-    """Return the tag of a user nobody else is."""
+    """Return the tag of a new user."""
     return secrets.token_hex(12)

@@ -302,7 +302,7 @@ class Farm:
             return False
 
     def answer(self, path: str) -> Answer | None:
-        """Ask for a path; None where nobody answers."""
+        """Request a path; return None without an answer."""
         try:
             return request(self.url, "GET", path)
         except OSError:

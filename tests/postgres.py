@@ -94,7 +94,7 @@ class Postgres:
         return psycopg.connect(dsn, autocommit=True)
 
     def make(self, schema: str, rows: dict[str, str]) -> None:
-        """Make the table anew, with prices in the unit of its schema."""
+        """Create the table again, with prices in the unit of its schema."""
         column = "prompt_cost_per_1k" if schema == OLD else "input_cost_per_mtok"
         values = [
             f"INSERT INTO model_pricing (model, provider, {column}) VALUES ('{m}', 'x', {p})"

@@ -5,8 +5,8 @@
     python -m loadtest.bench --docs docs/performance   # and write tables and plots there
 
 The peers are the original's design called inline (`loadtest/peers/inline.py`) and upstream's
-`headroom proxy`, stateless and session-aware (`loadtest/peers/upstream.py`). One that does not
-start is said and left out.
+`headroom proxy`, stateless and session-aware (`loadtest/peers/upstream.py`). A peer that does not
+start is reported and left out.
 """
 
 from __future__ import annotations

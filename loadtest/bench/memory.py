@@ -1,4 +1,4 @@
-"""Resident memory of a front end while more and more users come."""
+"""Resident memory of a front end while the number of users grows."""
 
 from __future__ import annotations
 

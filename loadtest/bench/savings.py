@@ -1,4 +1,4 @@
-"""What is saved by content type: the farm beside headroom.compress() on the same blocks."""
+"""Savings by content type: the farm and headroom.compress() on the same blocks."""
 
 from __future__ import annotations
 

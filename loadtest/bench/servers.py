@@ -1,4 +1,4 @@
-"""Starts what is measured on free ports and stops it by pid."""
+"""Starts the measured services on free ports and stops them by pid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the benchmark plays, how often, and in which order."""
+"""The benchmark's scenarios, their repetitions and their order."""
 
 from __future__ import annotations
 

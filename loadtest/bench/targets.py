@@ -1,4 +1,4 @@
-"""What the farm has to reach, what was measured, and whether it did."""
+"""The benchmark's targets, the measured values, and whether each target was met."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How fast one cpu worker empties a queue, and two."""
+"""How fast one cpu worker, and two, empty a queue."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _POLL_SECONDS = 0.02
 
 
 def drained(servers: Servers, farm: Target, workers: int, blocks: int, seed: int) -> float:
-    """Queue ``blocks`` where nobody works, start ``workers``, return the jobs they do a second.
+    """Queue ``blocks`` without any worker, start ``workers``, return their jobs per second.
 
     The clock starts when all of them are ready, so that their start does not count.
 

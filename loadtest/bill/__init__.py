@@ -1,1 +1,1 @@
-"""What a provider bills for whole sessions of coding agents, with the farm and with its peers."""
+"""The provider's bill for whole sessions of coding agents, with the farm and with its peers."""

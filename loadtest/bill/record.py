@@ -31,7 +31,7 @@ wire_api = "responses"
 
 
 class NotRecorded(Exception):
-    """A client is not there or did not do what it was told; the message says why."""
+    """A client is missing or did not follow the script; the message says why."""
 
 
 def install(directory: Path) -> Path:

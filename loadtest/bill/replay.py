@@ -1,4 +1,4 @@
-"""Replays sessions through systems and bills what the provider would be sent."""
+"""Replays sessions through systems and bills the requests that the provider would receive."""
 
 from __future__ import annotations
 

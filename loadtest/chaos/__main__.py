@@ -1,7 +1,7 @@
-"""Hurts a farm in every way it promises to stand, under load, and prints what came of it.
+"""Injects every fault that a farm promises to survive, under load, and prints the results.
 
 `python -m loadtest.chaos` plays every scenario, each on a new farm on this machine, prints
-the table and ends with status 1 where a promise was broken.
+the table and ends with status 1 if a promise was broken.
 """
 
 from __future__ import annotations

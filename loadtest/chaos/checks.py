@@ -1,4 +1,4 @@
-"""What is wrong with what the clients were answered: nothing, where the promises hold."""
+"""Finds what is wrong with the clients' answers: nothing, if the promises hold."""
 
 from __future__ import annotations
 

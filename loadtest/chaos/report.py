@@ -1,4 +1,4 @@
-"""What a scenario showed, and whether a promise was broken."""
+"""The results of a scenario, and whether a promise was broken."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Outcome:
     """One scenario's row. `broken` names the promises it broke; `notes` what else was seen.
 
     `worst_ms` is the latest answer against its deadline, below zero where all were early;
-    `ledger` the requests and tokens the books have more than the answers say.
+    `ledger` the requests and tokens that the ledger has more than the answers.
     """
 
     scenario: str

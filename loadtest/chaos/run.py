@@ -1,4 +1,4 @@
-"""Plays one scenario: a farm, a steady load, a fault, and then everything is checked."""
+"""Plays one scenario: a farm, a steady load, a fault, and then all checks."""
 
 from __future__ import annotations
 

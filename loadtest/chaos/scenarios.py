@@ -1,6 +1,6 @@
 """The faults, one function each: what is done to a farm under load, and for how long.
 
-A scenario gets the farm, the load and a seeded choice, and returns when its last fault is
+A scenario gets the farm, the load and a seeded random choice, and returns when its last fault is
 over; from then on the seconds to full health are counted.
 """
 
@@ -106,7 +106,7 @@ async def pool_at_zero(play: Play) -> None:
 async def between_pop_and_start(play: Play) -> None:
     """A worker is killed when Redis has given it a job it has not read.
 
-    It is stopped while it waits: Redis serves the waiting pop, and nobody reads the answer.
+    It is stopped while it waits: Redis serves the waiting pop, and the answer is not read.
     """
     pool = "cpu"
     rescued = []
@@ -141,7 +141,7 @@ async def _started_again(client: Any, job: str) -> None:
 
 
 async def _stuck(client: Any, pool: str) -> list[str]:
-    """Return the ids that stay in the intermediate list: nobody works on them."""
+    """Return the ids that stay in the intermediate list, because no worker has them."""
     give_up = time.monotonic() + 3
     while time.monotonic() < give_up:
         first = set(await client.lrange(keys.taken(pool), 0, -1))
@@ -188,7 +188,7 @@ def _another(play: Play, old: list[psutil.Process]) -> bool:
 
 
 async def pause_redis(play: Play) -> None:
-    """Redis is stopped with SIGSTOP for five seconds and goes on."""
+    """Redis is paused with SIGSTOP for five seconds."""
     await asyncio.sleep(play.seconds / 4)
     redis = play.site.valkey()
     hurt(redis, signal.SIGSTOP)

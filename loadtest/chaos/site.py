@@ -1,4 +1,4 @@
-"""The farm that is hurt: `headroom-farm up` and every process under it, by pid."""
+"""The farm under test: `headroom-farm up` and every process below it, by pid."""
 
 from __future__ import annotations
 

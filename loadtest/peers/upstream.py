@@ -1,7 +1,7 @@
 """Upstream's own `headroom proxy`, as it ships, with its network and its telemetry off.
 
-Only what it writes and where is set here: a HOME of its own, no beacon, no downloads, no rate
-limit. Its `/v1/compress` is stateless, or session-aware where a body's config has a session_id.
+Only its surroundings are set here: a separate HOME, no beacon, no downloads, no rate limit. Its
+`/v1/compress` is stateless, or session-aware if a body's config has a session_id.
 It needs the `peers` extra; without it `headroom proxy` says what is missing and ends.
 
 Run it with `python -m loadtest.peers.upstream --port 8098 --data-dir /tmp/upstream`.

@@ -1,4 +1,4 @@
-"""Debian's chromium for tests: found, or installed where that is allowed, or said to be missing."""
+"""Debian's chromium for tests: found, installed where that is allowed, or reported missing."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class Dashboard:
 
 
 class _Portal(BaseHTTPRequestHandler):
-    """Somebody else's page with the dashboard in a frame."""
+    """A page of another origin with the dashboard in a frame."""
 
     page = b""
 

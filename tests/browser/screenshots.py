@@ -116,7 +116,7 @@ def _body(text: str) -> dict[str, Any]:
 
 
 def _post(farm: Farm, seed: int, stop: threading.Event) -> None:
-    """Post fresh tool output, one after the other, until told to stop."""
+    """Post new tool output again and again until stopped."""
     samples = collect(limit_chars=_CHARS)
     number = seed
     while not stop.is_set():
@@ -126,7 +126,7 @@ def _post(farm: Farm, seed: int, stop: threading.Event) -> None:
 
 
 def _answers(farm: Farm) -> list[tuple[CompressionResult, float]]:
-    """Have real tool output compressed, outside the books; return answers and seconds."""
+    """Compress real tool output without usage records; return answers and seconds."""
     found = []
     for sample in collect(limit_chars=_CHARS)[:150]:
         page = {"x-headroom-playground": "screenshots"}

@@ -1,4 +1,4 @@
-"""The dashboard in a real browser, against a farm that really did the work it shows."""
+"""The dashboard in a real browser, against a farm that has done the work shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The harness sees what it is there to see: each broken answer, by itself."""
+"""The checks of the chaos harness find each kind of broken answer."""
 
 from __future__ import annotations
 

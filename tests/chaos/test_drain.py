@@ -1,4 +1,4 @@
-"""A front end that is told to go finishes what it was asked, and cuts nobody off."""
+"""A front end that gets SIGTERM finishes its requests and drops no connection."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def api(running: Farm) -> Iterator[Process]:
 
 @contextmanager
 def _in_progress(farm: Farm, **headers: str) -> Iterator[Future[Answer]]:
-    """Have a request wait for a worker that is stopped; afterwards the worker goes on."""
+    """Make a request wait for a paused worker, which continues afterwards."""
     worker = farm.parts[1]
     worker.signal(signal.SIGSTOP)
     try:

@@ -1,4 +1,4 @@
-"""Bodies that lie, bend or blow up: the right status, nothing enqueued, nobody restarted."""
+"""Broken, misleading and oversized bodies: the right status, nothing enqueued, no restart."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ REFUSED: dict[str, tuple[bytes, int]] = {
     "a bomb of brackets": (nested(DEEP).encode(), 400),
     "a bomb among the messages": (around(nested(DEEP)), 400),
     "a bomb of objects in a message": (around('{"a":' * DEEP + "1" + "}" * DEEP), 400),
-    "a bomb in a field nobody reads": (around("", f',"x":{nested(DEEP)}'), 400),
+    "a bomb in an unused field": (around("", f',"x":{nested(DEEP)}'), 400),
     "a bomb in config": (around("", f',"config":{nested(DEEP)}'), 400),
     "a large config": (around("", ',"config":{"a":"' + "x" * 70_000 + '"}'), 400),
     "a large model": (around("", ',"model":"' + "x" * 70_000 + '"'), 400),

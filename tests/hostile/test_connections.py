@@ -104,7 +104,7 @@ def test_truncated_body_is_not_processed(target: Farm) -> None:
     with closing(connect(target)) as connection:
         connection.sendall(head("POST", "/v1/compress", chunks) + chunked + b"\r\n")
         assert hear(connection).status == 408
-    until("all are in the books", lambda: refused() + answered() >= before + len(cut) + 1)
+    until("all are recorded", lambda: refused() + answered() >= before + len(cut) + 1)
     assert answered() == 0
     assert not enqueued(target)
 

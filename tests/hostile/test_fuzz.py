@@ -135,7 +135,7 @@ def test_ten_thousand_broken_requests_leave_no_state(target: Farm) -> None:
 
 
 def _at_rest(farm: Farm) -> bool:
-    """Say whether no job waits, runs or holds room, and nobody waits for one."""
+    """Return whether no job waits, runs or is counted, and no request waits for one."""
     return not any(
         farm.redis.llen(name)
         for pool in ("cpu", "gpu")

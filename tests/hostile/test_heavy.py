@@ -54,5 +54,5 @@ def test_hostile_texts_do_not_delay_others(target: Farm) -> None:
             over.set()
         seen = honest.result()
     assert set(statuses) == {200}
-    # A front end that was held up leaves text as it came, and says so: "deadline", "overload".
+    # A delayed front end leaves text verbatim and says so: "deadline", "overload".
     assert [each for each in seen if each[0] or each[1] <= 0] == []

@@ -1,4 +1,4 @@
-"""One user's data stays his, whatever he is called: cache, claims, originals, books, logs."""
+"""Separation of users, for any user name: cache, claims, originals, usage records, logs."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_odd_names_are_distinct_users(target: Farm) -> None:
         mine[name] = answer.json["ccr_hashes"][0]
         assert target.redis.exists(keys.original(keys.user_tag(name), mine[name])), name
     shown = {row["user"] for row in target.get("/stats/insights").json["by_user"]}
-    # The books write a blank for what does not print; there the two share a row.
+    # The ledger writes a blank for unprintable characters, so the two share a row.
     assert set(ODD) - {"a\u00a0b"} <= shown
     for name, other in itertools.pairwise(ODD):
         target.redis.delete(keys.original(keys.user_tag(name), mine[name]))

@@ -43,7 +43,7 @@ OPEN = ["/health", "/livez", "/readyz", "/openapi.json", "/", "/dashboard", "/st
 
 
 class Bare(Farm):
-    """A farm whose host is nobody's setting."""
+    """A farm whose host is not set."""
 
     @property
     def environment(self) -> dict[str, str]:

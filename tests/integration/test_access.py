@@ -1,4 +1,4 @@
-"""Bearer tokens, users and tool calls, against a farm that wants tokens."""
+"""Bearer tokens, users and tool calls, against a farm that requires tokens."""
 
 from __future__ import annotations
 

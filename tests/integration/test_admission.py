@@ -1,4 +1,4 @@
-"""AdmissionControl in a pool: given atomically, to each user as much as is still free."""
+"""Admission to a pool: atomic, and for each user at most as much as is still free."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Push = Callable[..., int]
 
 @pytest.fixture
 def pool() -> str:
-    """A pool nobody else has."""
+    """A new pool."""
     return f"test-{secrets.token_hex(4)}"
 
 
@@ -86,7 +86,7 @@ def test_rejects_job_when_backlog_exceeds_deadline(farm: Farm, pool: str, push: 
     queue = PoolQueue(farm.redis, pool, Settings())  # type: ignore[call-arg, unused-ignore]
     while queue.pop_more():
         pass
-    assert push(f"{pool}-e", "e", most=100, bytes_ahead=0) == 1  # nobody waits
+    assert push(f"{pool}-e", "e", most=100, bytes_ahead=0) == 1  # no job waits
 
 
 def test_ignores_another_users_long_wait(farm: Farm, pool: str, push: Push) -> None:
@@ -95,10 +95,10 @@ def test_ignores_another_users_long_wait(farm: Farm, pool: str, push: Push) -> N
     queue = PoolQueue(farm.redis, pool, Settings())  # type: ignore[call-arg, unused-ignore]
     assert queue.pop(1) == f"{pool}-a1"
     farm.redis.hincrby(keys.job(f"{pool}-a2"), "since", -5000)
-    assert push(f"{pool}-b", "b", most=100, ms=1000) == 1  # he goes ahead
+    assert push(f"{pool}-b", "b", most=100, ms=1000) == 1  # placed first
     assert _waiting(farm, pool) == [f"{pool}-b", f"{pool}-a2"]
     farm.redis.hincrby(keys.job(f"{pool}-b"), "since", -5000)
-    assert push(f"{pool}-c", "c", most=100, ms=1000) == 0  # behind others like him
+    assert push(f"{pool}-c", "c", most=100, ms=1000) == 0  # behind other users without queued work
 
 
 def test_places_users_without_queued_work_first(farm: Farm, pool: str, push: Push) -> None:
@@ -156,7 +156,7 @@ def test_user_beside_tenants_flood_is_placed_fairly(farm: Farm, pool: str, push:
     assert push(f"{pool}-b0", "b", most=100) == 1
     assert push(f"{pool}-y0", "y", most=100, tenant="a") == 1
     order = [job.removeprefix(f"{pool}-") for job in _waiting(farm, pool)]
-    assert order == ["x0", "b0", "y0", "x2", "x1"]  # nobody but the flood waits for it
+    assert order == ["x0", "b0", "y0", "x2", "x1"]  # only the flood waits for it
 
 
 def test_flood_inside_tenant_leaves_space_for_others(farm: Farm, pool: str, push: Push) -> None:
@@ -207,6 +207,6 @@ def test_slow_pool_rejects_work_beyond_deadline(
     with ThreadPoolExecutor(len(bodies)) as crowd:
         found = list(crowd.map(lambda body: farm.post(body, user()).json, bodies))
     reasons = Counter(reason for answer in found for reason in answer["degraded"])
-    assert reasons.keys() == {"overload"}  # nobody waits in vain
+    assert reasons.keys() == {"overload"}  # no request waits in vain
     assert 0 < reasons["overload"] < len(bodies)
     assert all(answer["tokens_saved"] > 0 for answer in found if not answer["degraded"])

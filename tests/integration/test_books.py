@@ -1,4 +1,4 @@
-"""The books: the reference behaviour of the system this replaces, to the letter."""
+"""Usage reports equal those of the system that the farm replaces."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def spent(tmp_path_factory: pytest.TempPathFactory) -> Any:
         farm.post(b"nonsense", "ada")
         total = sum(map(len, answers.values())) + 2
         until(
-            "the books of both processes are written",
+            "both processes have written their entries",
             lambda: (
                 farm.get("/stats").json["summary"]["api_requests"] == total
                 and _metrics(farm)["headroom_errors_total"] == 1
@@ -187,7 +187,7 @@ def test_filtered_stats_show_own_best_request(spent: Any, query: str, window: st
     assert set(body["engines"]) == {"farm_json"}
     assert body["cache"] == {"hits": 0, "misses": sum(a["tokens_saved"] > 0 for a in mine)}
     assert body["degraded"] == {}
-    assert body["transforms_detail"] is None  # counted over everybody
+    assert body["transforms_detail"] is None  # counted only in total
 
 
 def test_expired_details_are_null_not_zero(spent: Any) -> None:
@@ -239,7 +239,7 @@ def test_metrics_parse_and_agree_with_stats(spent: Any) -> None:
     assert found["headroom_uptime_seconds"] > 0
     assert found["headroom_engine_provider,engine=text_crusher,pool=gpu,provider=native"] == 1
     assert not any("ada" in name for name in found)
-    assert not any("no model" in name for name in found)  # the reason is told by /readyz
+    assert not any("no model" in name for name in found)  # /readyz has the reason
 
 
 _MOVING = ("headroom_uptime_seconds", "headroom_prices_age_seconds", "headroom_pool_pace_bytes")

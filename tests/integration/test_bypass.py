@@ -61,13 +61,13 @@ def test_bypass_stops_and_resumes_compression(switched: Farm) -> None:
         answer = switched.post(body, name).json
         assert answer["messages"] == body["messages"]
         assert answer["tokens_saved"] == 0
-        assert answer["tokens_before"] > 0  # a guess by size: nobody reads them
+        assert answer["tokens_before"] > 0  # estimated by size: they are not read
         assert answer["transforms_applied"] == ["farm:verbatim:bypass_switch"]
         assert answer["degraded"] == []  # it is what was asked for
     ready = switched.get("/readyz")
     assert (ready.status, ready.json["bypass"]["reason"]) == (200, "a drill")
     assert "headroom_bypass 1.0" in switched.get("/metrics").body.decode()
-    # What the other process answered in the last milliseconds may not be in the books yet.
+    # Answers of the other process in the last milliseconds may not be recorded yet.
     counted = 'headroom_uncompressed_total{reason="bypass_switch"} 8.0'
     until("all are counted", lambda: counted in switched.get("/metrics").body.decode())
     assert "a drill" in command(switched, "bypass", "status").stdout

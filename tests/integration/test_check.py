@@ -1,4 +1,4 @@
-"""``headroom-farm check``: what probes, the deploy script and operators are told."""
+"""``headroom-farm check``: the answers for probes, the deploy script and operators."""
 
 from __future__ import annotations
 

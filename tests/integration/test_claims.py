@@ -1,4 +1,4 @@
-"""Single flight: who works on a block, who waits for it, and who takes over."""
+"""Single flight: which front end computes a block, which wait for it, and which take over."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _held(event: asyncio.Event) -> Make:
 
 @pytest.fixture
 def no_lapse(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have nobody claim again because time is over: who is not told waits out the deadline."""
+    """Disable claiming again after a claim's time: a front end not notified waits in vain."""
     monkeypatch.setattr(dispatch, "_LAPSE_SECONDS", 3600.0)
 
 

@@ -1,4 +1,4 @@
-"""Machines' clocks differ: nothing goes by them."""
+"""No result depends on the clocks of machines, which differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever breaks, the answer is 200, on time, and says what it could not do."""
+"""Whatever fails, the answer is 200, in time, and names what is missing."""
 
 from __future__ import annotations
 

@@ -276,7 +276,7 @@ def test_late_text_stays_verbatim_on_both_replicas(
     session, late = Session(shape, 30), rows("late")
     answers = Answers(session)
     session.turn(late)
-    # What follows is so long that writing the late text anew would not pay.
+    # The text after it is so long that writing the late text again would not pay.
     session.say(prose("long") * 2)
     worker.signal(signal.SIGSTOP)
     answer = farm.post(session.body(), name)

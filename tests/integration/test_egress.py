@@ -1,4 +1,4 @@
-"""Nothing leaves: no connection off the machine, no file outside the data directory."""
+"""No connection leaves the machine, and no file is written outside the data directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded Valkey keeps its data in whatever directory it is told."""
+"""The embedded Valkey keeps its data in the given directory, whatever its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ledger equals the sum of the answers, whatever is killed in between."""
+"""The ledger equals the sum of the answers, whichever processes are killed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _KILLS = 4 * _EACH
 
 
 class _Client(threading.Thread):
-    """Posts until told to stop; a request without an answer is sent again under its id."""
+    """Posts until stopped; a request without an answer is repeated under its id."""
 
     def __init__(self, farm: Farm, number: int, stop: threading.Event) -> None:
         super().__init__(daemon=True)
@@ -121,7 +121,7 @@ def test_abandoned_request_counts_once(own_farm: Callable[..., Farm]) -> None:
     with socket.create_connection(("127.0.0.1", farm.port)) as connection:
         connection.sendall(head.encode() + body)
         until("it waits in the queue", lambda: farm.redis.llen("rq:queue:cpu") == 1)
-        until("its age is told", lambda: _metric(farm, 'queue_oldest_seconds{pool="cpu"}') > 0)
+        until("its age is reported", lambda: _metric(farm, 'queue_oldest_seconds{pool="cpu"}') > 0)
         assert _metric(farm, 'queue_depth{pool="cpu"}') == 1
     until("counted", lambda: farm.get("/stats").json["summary"]["api_requests"] == 1)
     assert farm.get("/stats").json["recent_requests"][0]["tokens_saved"] == 0

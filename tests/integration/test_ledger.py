@@ -1,4 +1,4 @@
-"""The ledger against a real Redis: entries are booked once, at the right time, and not lost."""
+"""The ledger and a real Redis: each entry is recorded once, at the right time, and not lost."""
 
 from __future__ import annotations
 
@@ -280,7 +280,7 @@ def test_resends_loss_found_during_a_batch(
     settings = Settings(redis_url=farm.redis_url, data_dir=farm.directory / "own")
 
     class Slow(Ledger):
-        """Keeps Redis's word that it has a batch to itself, until told."""
+        """Delays Redis's confirmation of a batch until released."""
 
         def __init__(self) -> None:
             super().__init__(settings)

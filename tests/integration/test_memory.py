@@ -1,4 +1,4 @@
-"""A front end's memory is bounded by HEADROOM_MEMO_BYTES, however many users come."""
+"""HEADROOM_MEMO_BYTES limits a front end's memory, for any number of users."""
 
 from __future__ import annotations
 

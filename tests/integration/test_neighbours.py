@@ -1,4 +1,4 @@
-"""Neighbours that exist, run for real: headroom's MCP server, LiteLLM's guardrail."""
+"""Other software that uses the farm, run for real: headroom's MCP server, LiteLLM's guardrail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The playground: the real compressor, outside the books and in nobody else's reach."""
+"""The playground: the real compressor, without usage records, in a sandbox for each page."""
 
 from __future__ import annotations
 

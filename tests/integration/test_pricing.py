@@ -1,4 +1,4 @@
-"""Prices from a real Postgres: both schemas, zero, missing rows, and every way to be away."""
+"""Prices from a real Postgres: both schemas, zero, missing rows, and outages of every kind."""
 
 from __future__ import annotations
 

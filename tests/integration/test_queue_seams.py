@@ -1,4 +1,4 @@
-"""Each name of rq and redis-py that is not theirs to keep, so that an upgrade fails here first."""
+"""Each private name of rq and redis-py that is used, so that an upgrade fails here first."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redis.Redis]:
-    """A client of a server that nobody else uses."""
+    """A client of a separate server."""
     server = Valkey(tmp_path_factory.mktemp("seams"))
     with running(server):
         yield server.client()

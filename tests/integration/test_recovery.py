@@ -1,4 +1,4 @@
-"""A worker that dies costs its jobs a second start, and no answer its deadline."""
+"""Jobs of a dead worker are started again once, and no answer misses its deadline."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_block_that_kills_two_workers_is_quarantined(farm: Farm, queue: PoolQueu
     with _posted(farm, body, name) as answer:
         first, job = _begun(queue)
         assert (first.starts, len(job.blocks)) == (0, 2)
-        second, _ = _begun(queue)  # somebody put it back
+        second, _ = _begun(queue)  # another worker has queued it again
         assert (second.id, second.starts) == (first.id, 1)
         culprit = job.blocks[1].key
         queue.mark(second.id, culprit)
@@ -104,7 +104,7 @@ def test_block_that_kills_two_workers_is_quarantined(farm: Farm, queue: PoolQueu
     assert farm.redis.hlen(keys.jobs("cpu")) == 0
     assert farm.redis.zcard(keys.leases("cpu")) == 0
     # What left verbatim stays so in this conversation. Another one has the other block done;
-    # nobody is given the quarantined one.
+    # no worker gets the quarantined one.
     assert farm.post(body, name).json["messages"] == body["messages"]
     other = conversation(ran(rows("second"), "b"), ran(rows("first")))
     with _posted(farm, other, name) as answer:
@@ -182,7 +182,7 @@ def test_killed_workers_job_is_done_within_deadline(
         return sum(c["cmd"] == "blmove" and "b" in c["flags"] for c in farm.redis.client_list())
 
     # A stopped worker's blocking pop would still take the job: let it time out first.
-    until("nobody waits for jobs", lambda: popping() == 0)
+    until("no worker waits for jobs", lambda: popping() == 0)
     first = farm.start_worker("cpu", _HOLDS)
     until("the first was heard of", lambda: farm.redis.zcard(keys.workers("cpu")) == 2)
     farm.until_ready(gpu=0)  # the second counts as dead by then

@@ -1,7 +1,7 @@
 """Users' state on a real Cluster: three primaries, one of them with a replica.
 
-The nodes know only the users of ``deploy/valkey/state-cluster.acl``; queues and books are on
-a server of their own.
+The nodes have only the users of ``deploy/valkey/state-cluster.acl``; queues and ledger are on
+a separate server.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ def test_dead_node_affects_only_its_users(farm: Farm, cluster: Cluster) -> None:
     node = f"127.0.0.1:{cluster.servers[1].port}"
     metrics = farm.get("/metrics").body.decode()
     assert f'cause="unreachable",node="{node}",place="state"' in metrics
-    # It was found away once, and nobody asked it after that.
+    # The failure was noticed once, and no command was sent afterwards.
     trips = re.findall(r'breaker_trips_total\{.*place="state"\} (\S+)', metrics)
     assert [float(count) for count in trips] == [1.0]
     cluster.servers[1].start()

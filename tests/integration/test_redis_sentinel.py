@@ -1,4 +1,4 @@
-"""A farm whose Redis is a Sentinel set's master lives through its failover."""
+"""A farm whose Redis is a Sentinel set's master survives a failover."""
 
 from __future__ import annotations
 
@@ -98,6 +98,6 @@ def test_failover_loses_no_answer_and_no_entry(servers: Set, farm: Farm) -> None
     headers = {"x-maas-username": name}
     assert request(farm.url, "GET", f"/v1/retrieve/{digest}", None, headers).status == 200
     until(
-        "every answer is in the books",
+        "every answer is recorded",
         lambda: farm.get("/stats").json["summary"]["api_requests"] == asked,
     )

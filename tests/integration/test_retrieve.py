@@ -1,4 +1,4 @@
-"""Originals: had back by hash, by their user and nobody else."""
+"""Originals are retrieved by hash, by their own user only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turns of a session: same bytes, savings every time, one user's state his own."""
+"""Turns of a session: same bytes, savings in every turn, separate state for each user."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_evicts_oldest_sessions_beyond_limit(small: Farm) -> None:
 
 @contextmanager
 def continued(process: Process) -> Iterator[None]:
-    """Have a process that was stopped go on in the end, whatever happens."""
+    """Continue a paused process at the end, whatever happens."""
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""A background task that fails: it runs again, and a process that cannot go on is replaced."""
+"""A failed background task is restarted, and a process that gives up is replaced."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_process_that_cannot_go_on_is_replaced(own_farm: Callable[..., Farm]) ->
         answer = farm.answer("/livez")
         return answer is not None and answer.status == 503 and "replies" in answer.json["reason"]
 
-    until("it says that it cannot go on", refuses_life)
+    until("it reports that it gives up", refuses_life)
     until("another process in its place", lambda: set(process.children()) - before)
     assert process.alive
 

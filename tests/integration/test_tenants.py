@@ -1,4 +1,4 @@
-"""One tenant's invented users cost no other tenant anything."""
+"""Users invented by one tenant take nothing from other tenants."""
 
 from __future__ import annotations
 

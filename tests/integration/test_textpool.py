@@ -1,4 +1,4 @@
-"""The text pool with a model, as real processes: batches, deaths, deadlines, what it says."""
+"""The text pool with a model, as real processes: batches, crashes, deadlines, status."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_worker_killed_during_inference_loses_no_answer(
     first.signal(signal.SIGSTOP)
     second.signal(signal.SIGSTOP)
     # A stopped worker's blocking pop would still take a job: let them time out first.
-    until("nobody waits for jobs", lambda: popping() == 0)
+    until("no worker waits for jobs", lambda: popping() == 0)
     bodies = {user(): _asked(plain_prose(f"killed {n}")) for n in range(3)}
     with ThreadPoolExecutor(len(bodies)) as pool:
         answers = [pool.submit(farm.post, body, name) for name, body in bodies.items()]
@@ -181,7 +181,7 @@ def test_worker_with_broken_model_is_replaced(own_farm: Callable[..., Farm], mod
     farm.start_worker("gpu")
     farm.until_ready(cpu=0)
     assert farm.post(good, user()).json["tokens_saved"] > 0
-    # Here the text is to blame, and the worker goes on.
+    # Here only the text is at fault, and the worker continues.
     assert farm.post(_asked(plain_prose(POISON)), user()).json["degraded"] == ["engine"]
     assert farm.post(good, user()).json["tokens_saved"] > 0
 

@@ -1,4 +1,4 @@
-"""A caller's trace goes through the request into its jobs, and to the collector."""
+"""A caller's trace id is passed to the request's jobs and to the collector."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``headroom-farm up``: one command, ready when it says so, gone when it is told."""
+"""``headroom-farm up``: starts a ready farm with one command, and stops it completely."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_second_sigterm_kills_all_processes(own_up: Callable[[], Up]) -> None:
     os.kill(stopped, signal.SIGSTOP)  # it cannot end by itself: a first one would wait for it
     up.process.signal(signal.SIGTERM)
     others = [pid for pid, line in parts.items() if "--pool gpu" in line]
-    until("the parts are told to end", lambda: gone(others))
+    until("the parts have been signalled", lambda: gone(others))
     assert up.process.alive
     up.process.signal(signal.SIGTERM)
     assert up.process.wait() == 128 + signal.SIGTERM

@@ -1,4 +1,4 @@
-"""``POST /v1/usage``: measured money beside the estimate, once for each request."""
+"""``POST /v1/usage``: measured cost beside the estimate, counted once per request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A session's bill with the farm and without, and the parts that measure it."""
+"""A session's bill with and without the farm, and the code that measures it."""
 
 from __future__ import annotations
 

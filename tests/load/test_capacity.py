@@ -1,4 +1,4 @@
-"""The model of capacity: where queueing theory knows the answer, it says the same."""
+"""The capacity model agrees with queueing theory where that has an exact answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Locust users play against a real farm, and their limits decide how the run ends."""
+"""The Locust users run against a real farm, and their limits decide the run's exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compose file's services as processes of this machine, on free ports, without Docker."""
+"""The compose file's services as local processes on free ports, without Docker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``/metrics`` exposes, without a farm: for tests of what asks for it."""
+"""The metrics and labels that ``/metrics`` exposes, without a running farm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The compose file, the image and the README say only what the code knows."""
+"""The compose file, the image and the README agree with the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The operators' pages: alerts lead to sections, and examples are what the farm answers."""
+"""The operators' pages: every alert has a section, and examples match the farm's answers."""
 
 from __future__ import annotations
 

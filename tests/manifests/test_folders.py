@@ -1,4 +1,4 @@
-"""The picture of the folders in docs/architecture.md is the code's own."""
+"""The picture of the folders in docs/architecture.md agrees with the code."""
 
 from __future__ import annotations
 

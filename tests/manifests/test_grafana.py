@@ -1,4 +1,4 @@
-"""Alert rules and dashboard ask only for metrics, and labels, that the farm exposes."""
+"""Alert rules and dashboard use only metrics and labels that the farm exposes."""
 
 from __future__ import annotations
 

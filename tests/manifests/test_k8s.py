@@ -1,4 +1,4 @@
-"""The manifests: they render, validate strictly, and say only what the code and each other know."""
+"""The manifests render, validate strictly, and agree with the code and each other."""
 
 from __future__ import annotations
 

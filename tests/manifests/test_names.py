@@ -1,4 +1,4 @@
-"""What the documents name is there: metrics, settings, files, pages, ports, commands, objects."""
+"""Everything that the documents name exists: metrics, settings, files, pages, ports, commands."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ COLLECTOR = 4318
 
 
 def prose(name: str) -> list[str]:
-    """Return what stands in backticks in a document's sentences and tables."""
+    """Return the texts in backticks in a document's sentences and tables."""
     text = re.sub(r"^```.*?^```$", "", page(name), flags=re.DOTALL | re.MULTILINE)
     return [" ".join(part.split()) for part in re.findall(r"`([^`]+)`", text)]
 

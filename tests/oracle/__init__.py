@@ -1,1 +1,1 @@
-"""Conversations on which headroom.compress() itself says what is right."""
+"""Conversations for which headroom.compress() itself gives the expected result."""

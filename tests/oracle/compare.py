@@ -1,4 +1,4 @@
-"""Holds a farm's answer against headroom's, message by message."""
+"""Compares a farm's answer with headroom's, message by message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The farm's answers are headroom's, over real command output, but for what is deliberate."""
+"""The farm's answers equal headroom's on real command output, except for deliberate differences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A busy process takes connections as fast as they come; one at rest leaves others their share."""
+"""A busy process accepts all waiting connections; an idle one leaves others their share."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ def started(*descriptors: int) -> str:
 
 
 def test_refuses_connections_until_a_process_serves() -> None:
-    """Until one of its processes serves, callers are refused and go on."""
+    """Until one of its processes serves, connections are refused at once."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         assert started(sock.fileno()) == "False"

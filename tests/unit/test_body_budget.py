@@ -1,4 +1,4 @@
-"""The budget of large bodies is taken as long as a body, or the answer made of it, is held."""
+"""A large body counts towards the budget as long as it, or the answer made of it, is held."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Percentiles of histograms, and the days that a range is drawn by."""
+"""Percentiles of histograms, and the days of a time range's chart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which modules read their machine's wall clock, and that others cannot begin to unseen."""
+"""Only the listed modules read their machine's wall clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a request costs, what a fault or a defect costs, and what is decided stays decided."""
+"""The compressor: cost of a request, effects of faults and defects, decisions that stay."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ def test_late_text_stays_on_every_replica() -> None:
     elsewhere = Elsewhere()
     elsewhere.late = ("late",)
     one, two = _compressor(elsewhere), _compressor(elsewhere)
-    # What follows the late text is so long that writing it anew would not pay.
+    # The text after the late one is so long that writing it again would not pay.
     turns = _ran(_other("late"), _other("quick")) + _ran(_other("much") * 4, identity="b")
     first = _messages(_compress(one, _body(turns)))
     texts = [part["content"] for part in first[1]["content"]]

@@ -1,4 +1,4 @@
-"""Where a Redis is by its URL, what the breaker does, and whose keys lie where."""
+"""Parsing of Redis URLs, the circuit breaker, and the slots of users' keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a text is: the command that printed it, the envelope around it, and the text itself."""
+"""Detection of a text's kind from its command, its envelope, and the text itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Money of a request by what the provider has cached, and a provider's own usage."""
+"""Cost of a request under the provider's prompt cache, and a provider's reported usage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TextCrusher with its guard: what is fragile stays, the rest is headroom's choice."""
+"""TextCrusher with its guard: fragile parts stay, headroom chooses among the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The engines on one text: what shrinks, what stays, and the way back."""
+"""The engines on one text: what is compressed, what stays, and what can be retrieved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folding: exact inverse, references only to what is visible, words a reader can follow."""
+"""Folding: exact inverse, references only to visible text, wording that a reader can follow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The job's form on its way through Redis."""
+"""The encoding of jobs and results in Redis."""
 
 from __future__ import annotations
 

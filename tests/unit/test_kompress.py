@@ -1,4 +1,4 @@
-"""Kompress on the farm's side: headroom's words exactly, in batches as alone."""
+"""Kompress in the farm: exactly headroom's result, in batches as for single texts."""
 
 from __future__ import annotations
 
@@ -247,7 +247,7 @@ def test_cpu_pass_has_limited_width(model: Path) -> None:
 
 
 def test_tries_the_widest_pass_at_start(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a GPU it has the memory then, and where it cannot, the reason is told."""
+    """A GPU with too little memory for it fails then, and the reason is given."""
     monkeypatch.setattr("workers.engines.session._MOST_TOKENS", {})
     widths, forward, full = [], ModelSession.forward, False
 

@@ -155,7 +155,7 @@ def test_rejects_directory_without_tokenizer(model: Path, tmp_path: Path) -> Non
 
 
 def test_finds_model_in_hugging_face_cache(model: Path, tmp_path: Path) -> None:
-    """Where a hub's client has put the pinned revisions, a worker finds them and asks nobody."""
+    """A worker finds the pinned revisions in the hub client's cache without the network."""
     program = "from shared.models import in_cache; print(*in_cache()[0].values(), sep=chr(10))"
     files = {MODEL_ID: "onnx/kompress-fp32.onnx", TOKENIZER_ID: "tokenizer.json"}
     environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:1"}

@@ -202,7 +202,7 @@ def test_child_ends_endless_task_without_parent() -> None:
         assert child.stdin is not None
         frame = pickle.dumps(("split", (b'{"messages":["endless"]}',)))
         child.stdin.write(module.LENGTH.pack(len(frame)) + frame)
-        child.stdin.flush()  # nobody reads its answer, and nobody would kill it
+        child.stdin.flush()  # its answer is not read, and no parent would kill it
         assert child.wait(60) == -signal.SIGALRM
 
 

@@ -1,4 +1,4 @@
-"""How fast a pool is: what its workers say of themselves, and what a front end makes of it."""
+"""The measured pace of a pool: as its workers report it, and as a front end combines it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A message's plan depends on what stands before it, and on nothing after it."""
+"""A message's plan depends on earlier messages only."""
 
 from __future__ import annotations
 

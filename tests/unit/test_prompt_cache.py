@@ -1,4 +1,4 @@
-"""The providers' prompt-cache rules, by the examples and figures of their documentation."""
+"""The providers' prompt-cache rules, checked with the examples of their documentation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The books' reader and a Redis that is away: asked once by the probe, not by every question."""
+"""The ledger's reader while Redis is unavailable: only the probe waits, not every report."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_does_not_query_redis_known_paused() -> None:
                 await books.totals(TimeRange())
             assert settled, "what was answered before belongs to the answer"
             asked = len(connections)
-            assert asked > 0, "nobody knew then, so it was asked"
+            assert asked > 0, "the outage was not known yet, so it was queried"
             await place.check()
             assert place.condition == "timeout"
             probed = len(connections)

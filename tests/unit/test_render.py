@@ -1,4 +1,4 @@
-"""A changed message: the new text in its place, every other byte of a value as it came."""
+"""A changed message: the new text is inserted, every other byte stays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies have room or are refused at once, and give it back however they end."""
+"""Large bodies share a budget or are rejected at once, and release it in every case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Headers for browsers: on every answer, by its kind, and lists that cannot be widened."""
+"""Security headers of every answer, by its kind, and lists that cannot add directives."""
 
 from __future__ import annotations
 

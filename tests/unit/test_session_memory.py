@@ -1,4 +1,4 @@
-"""A front end's memory is bounded, per user and over all of them."""
+"""A front end's memory is limited per user and over all users."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Splitting a body: the fast way, the whole way and the lenient way give the same slices."""
+"""Splitting a body: the fast, the full and the lenient parser give the same slices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Background tasks: started again when they fail, given up, and ended."""
+"""Background tasks: restarted after a failure, given up, and ended."""
 
 from __future__ import annotations
 

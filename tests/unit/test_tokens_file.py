@@ -1,4 +1,4 @@
-"""Whom the tokens file lets in while it changes, and when it has gone."""
+"""Which tokens are accepted while the tokens file changes, and when it is missing."""
 
 from __future__ import annotations
 

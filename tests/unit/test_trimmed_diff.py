@@ -1,4 +1,4 @@
-"""A trimmed diff is never larger than what headroom's own fold leaves."""
+"""A trimmed diff is never longer than the result of headroom's own fold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A result that fails the check leaves as it came, is named, and is counted."""
+"""A result that fails the check is dropped, named, and counted."""
 
 from __future__ import annotations
 

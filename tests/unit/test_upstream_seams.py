@@ -1,4 +1,4 @@
-"""Each private name of headroom that the farm leans on, so that an upgrade fails here first."""
+"""Each private name of headroom that the farm uses, so that an upgrade fails here first."""
 
 from __future__ import annotations
 

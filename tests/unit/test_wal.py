@@ -1,4 +1,4 @@
-"""The journal keeps every entry through a disk that refuses writes for a while."""
+"""The journal keeps every entry while a disk refuses writes for a while."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a worker's loop may be silent: what it said, and a margin for Redis."""
+"""How long a worker's loop may be silent: its announced time, and a margin for Redis."""
 
 from __future__ import annotations
 

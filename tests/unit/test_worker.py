@@ -1,4 +1,4 @@
-"""A batch is what stands in the queue: nobody waits for it to fill, and it has its bounds."""
+"""A batch is what is already queued, within its limits: no job waits for it to fill."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from workers.worker import FarmWorker
 
 
 class Standing:
-    """A queue of so many jobs; whoever would wait on it fails."""
+    """A queue of so many jobs; waiting on it fails."""
 
     def __init__(self, jobs: list[Job]) -> None:
         self.jobs = jobs
