@@ -105,9 +105,12 @@ class ConversationContext:
         for index, message in enumerate(messages):
             if message.analysis is not None:
                 asked = (message.analysis, message.query or asked[1])
-            self._asked.append(asked)
+            known = {i: calls[i] for i in message.answers if i in calls}
             if message.answers:
-                self._calls[index] = {i: calls[i] for i in message.answers if i in calls}
+                self._calls[index] = known
+            # Some gateways withhold the calls, and the question until the next one: a result must
+            # not depend on whether that is there.
+            self._asked.append(asked if known or not message.answers else (False, ""))
             if message.calls:
                 calls.update(message.calls)  # a repeated id means the later call from here on
 

@@ -130,6 +130,14 @@ def test_code_depends_on_question_of_its_turn() -> None:
     assert [c.key for c in asked.candidates(2)] != [c.key for c in calm.candidates(2)]
 
 
+@pytest.mark.parametrize("text", [ROWS, PROSE, CODE], ids=["rows", "prose", "code"])
+def test_result_without_its_call_depends_on_no_question(text: str) -> None:
+    alone = Talk(_result(text))
+    asked = Talk(_said("please review this code"), _result(text))
+    assert alone.around().key(0) == asked.around().key(1)
+    assert alone.candidates(0) == asked.candidates(1)
+
+
 def test_id_used_again_binds_to_nearest_call_before() -> None:
     talk = Talk(RUN, _result(ROWS), _call("Fetch", {"path": "/b"}), _result(ROWS))
     first, second = talk.candidates(1), talk.candidates(3)
