@@ -4,7 +4,7 @@ VENV ?= .venv
 PORT ?= 8788
 BIN := $(VENV)/bin
 
-.PHONY: run test coverage lint audit changelog bench bill fidelity chaos clean
+.PHONY: run test coverage lint audit changelog bench bill fidelity chaos litellm clean
 
 run: $(VENV)/.run
 	$(BIN)/python -P -m deploy.run $(if $(ONCE),--once --port 0,--port $(PORT))
@@ -54,6 +54,11 @@ bill: $(VENV)/.bench
 # where something that must be seen is hidden, lost or made up. ARGS=--no-page leaves the page.
 fidelity: $(VENV)/.bench
 	$(BIN)/python -P -m loadtest.fidelity $(ARGS)
+
+# LiteLLM's proxy server beside the tests' own packages (650 MB); tests/conformance runs it then.
+litellm: $(VENV)/.test
+	$(PYTHON) -m venv $(VENV)/litellm
+	$(VENV)/litellm/bin/python -m pip install --quiet -r tests/conformance/litellm.txt
 
 # Every fault it promises to stand, under load: about eight minutes. ARGS="--list" names them.
 chaos: $(VENV)/.test
