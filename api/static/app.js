@@ -1,4 +1,4 @@
-// The frame of the three views: navigation, age of the numbers, token, theme.
+// The frame of the views: navigation, age of the numbers, token, theme.
 
 import { ask, elsewhere, Failure, hasToken, setToken, source } from './api.js';
 import { redrawCharts } from './chart.js';
@@ -6,11 +6,12 @@ import { clear, h, setText } from './dom.js';
 import { FarmView } from './farm.js';
 import { time } from './format.js';
 import { PlaygroundView } from './playground.js';
+import { PolicyView } from './policy.js';
 import { SavingsView } from './savings.js';
 
 const byId = (id) => document.getElementById(id);
 const main = byId('main');
-const views = { savings: new SavingsView(), farm: new FarmView(), playground: new PlaygroundView() };
+const views = { savings: new SavingsView(), farm: new FarmView(), policy: new PolicyView(), playground: new PlaygroundView() };
 const fresh = new Map(); // view -> when its numbers were last read
 const RETRY_MS = 3000;
 

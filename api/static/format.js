@@ -83,7 +83,8 @@ const PLAIN = {
   nothing_to_compress: 'Nothing to compress', no_gain: 'No gain', protected: 'Protected content',
   bypass: 'Bypass requested', empty: 'No messages', deadline: 'Deadline passed', overload: 'Queue full',
   no_workers: 'No workers', redis: 'Redis unavailable', engine: 'Engine failed', internal: 'Internal error',
-  quarantine: 'Blocks that killed workers',
+  quarantine: 'Blocks that killed workers', quota: 'Quota used up',
+  policy_audit: 'Audited by the policy', policy_control: 'Control group of the policy', policy_off: 'Switched off by the policy',
 };
 
 export function plain(word) {

@@ -79,7 +79,9 @@ def dashboard(program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     other = f"http://127.0.0.1:{port}"
     portal = ThreadingHTTPServer(("127.0.0.1", 0), _Portal)
     origin = f"http://127.0.0.1:{portal.server_port}"
-    farm = Farm(folder, dashboard_origins=other, frame_ancestors=origin)
+    policy = folder / "policy.toml"
+    policy.write_text("[[rule]]\nname = 'everybody'\n")
+    farm = Farm(folder, dashboard_origins=other, frame_ancestors=origin, policy_file=policy)
     _Portal.page = f'<!DOCTYPE html><iframe src="{farm.url}/dashboard"></iframe>'.encode()
     threading.Thread(target=portal.serve_forever, daemon=True).start()
     found = Dashboard(farm)

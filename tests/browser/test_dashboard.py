@@ -11,12 +11,12 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from ..farm import request
+from ..farm import request, until
 from ..texts import conversation, ran, rows
 from .conftest import ALL, EVIL, TOKEN, Dashboard
 
 Open = Callable[..., Page]
-VIEWS = ("savings", "farm", "playground")
+VIEWS = ("savings", "farm", "policy", "playground")
 PRESETS = {
     "kubernetes": "JSON", "build": "Log", "source": None, "api": "JSON", "prose": "Text",
     "errors": "Rows", "diff": "Diff", "grep": "Search", "html": "HTML",
@@ -429,6 +429,36 @@ def test_page_does_not_scroll_sideways(visit: Open, width: int) -> None:
         else:
             shown(page)
         assert page.evaluate("document.documentElement.scrollWidth") == width, view
+
+
+def test_policy_view_shows_groups_feedback_and_faults(visit: Open, dashboard: Dashboard) -> None:
+    page = shown(visit("policy?range=day"), "[data-shown='range=day']")
+    found = answer(dashboard, "/stats/policy?range=day")
+    group = found["rules"][0]["groups"]["on"]
+    ((rule, name, sessions, requests, *spreads),) = lines(page, "Groups")
+    assert (rule, name) == ("everybody", "compressed")
+    assert (sessions, requests) == (f"{group['sessions']}", f"{group['requests']}")
+    saved = group["saved_share_of_tokens"]
+    low, high = (f"{round(100 * saved[end], 2):g} %" for end in ("low", "high"))
+    assert f"{low} to {high}" in spreads[2]
+    assert (
+        "share below 100"
+        in table(page, "Compressed sessions against the control group").inner_text()
+    )
+    observed = found["feedback"]["observed"]
+    assert len(lines(page, "Shortened outputs that were asked back")) == len(observed) > 0
+    assert "None" in table(page, "Engines that pause for a tool").inner_text()
+    expect(page.locator("#notice")).to_be_hidden()
+    path = dashboard.farm.directory / "policy.toml"
+    good = path.read_text()
+    path.write_text("[[rule]]\nmode = 'nonsense'\n")
+    until("the fault is known", lambda: answer(dashboard, "/readyz")["policy"]["fault"])
+    again(page)
+    expect(page.locator("#notice")).to_contain_text("The policy is not in force")
+    path.write_text(good)
+    until("it is mended", lambda: not answer(dashboard, "/readyz")["policy"]["fault"])
+    again(page)
+    expect(page.locator("#notice")).to_be_hidden()
 
 
 def test_page_reports_farm_that_stops_answering(visit: Open, dashboard: Dashboard) -> None:
