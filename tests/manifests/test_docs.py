@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from shared.upstream import retrieval_tool
+
 from ..documented import ROOT, examples, page
 from ..farm import Answer, Farm, post, request, user
 
@@ -57,6 +59,42 @@ def test_documented_examples_match_answers(farm: Farm) -> None:
     assert again["original_content"] == log
     for kind in ("anthropic", "openai"):
         check(kind, post(farm.url, shown[f"ask {kind}"], named, "/v1/retrieve/tool_call"))
+
+
+def test_documented_turn_matches_answers(farm: Farm) -> None:
+    """The options' example, then a turn from its first half to its end."""
+    shown = {name: json.loads(EXAMPLES[name]) for name in EXAMPLES if name != "litellm"}
+    named = {"x-maas-username": user()}
+    log = shown["ask compress"]["messages"][2]["content"]
+    names = {
+        "THE MESSAGES": shown["ask compress"]["messages"],
+        "THE SHORTER MESSAGES": shown["answer compress"]["messages"],
+        "THE TOOL": [retrieval_tool("openai")],
+    }
+    turn = ""
+    for name in ("options", "turn", "redrive", "done"):
+        path = "/v1/compress/response" if turn else "/v1/compress"
+        asked = _spliced(json.loads(json.dumps(shown[f"ask {name}"]).replace("TURN", turn)), names)
+        answer = post(farm.url, asked, named, path)
+        assert answer.status == 200, answer.body
+        turn = answer.json.get("turn_id", "")
+        expected = _spliced(_with_log(shown[f"answer {name}"], log), names)
+        if turn:
+            expected["turn_id"] = turn
+        assert _opened(expected) == _opened(answer.json), name
+
+
+def _spliced(value: Any, names: dict[str, list[Any]]) -> Any:
+    """Return a documented value with the items that it only names in their place."""
+    if isinstance(value, dict):
+        return {key: _spliced(one, names) for key, one in value.items()}
+    if not isinstance(value, list):
+        return value
+    items: list[Any] = []
+    for one in value:
+        named = names.get(one) if isinstance(one, str) else None
+        items += named if named is not None else [_spliced(one, names)]
+    return items
 
 
 def _with_log(value: Any, log: str) -> Any:
