@@ -1,31 +1,31 @@
 #!/usr/bin/env bash
-# From an empty namespace to a farm that compresses, on Kubernetes or OpenShift. Run it again to
-# change or repair what is there: what is as it should be stays. docs/deploy.md has examples.
+# Deploys a working farm into an empty namespace, on Kubernetes or OpenShift. Run it again to
+# change or repair a farm; correct objects stay unchanged. docs/deploy.md has examples.
 set -euo pipefail
 
 usage() {
     cat <<'TEXT'
 usage: deploy/deploy.sh (--images PREFIX | --build) [options]
 
-  --namespace NAME           where to (headroom-farm); made where it is not there
+  --namespace NAME           namespace (headroom-farm); created if missing
   --images PREFIX            use PREFIX/headroom-farm-{api,worker-cpu,worker-gpu}
-  --tag TAG                  their tag (latest)
+  --tag TAG                  tag of the images (latest)
   --build                    build them on OpenShift, from this checkout's HEAD
-  --model none|pulled        with --build: lay the Kompress model into the workers (none)
+  --model none|pulled        with --build: include the Kompress model in the worker images (none)
   --hub-token-file FILE      with --model pulled (a build secret) or --with model: a token for the hub
-  --with COMPONENT           openshift, gpu, keda, monitoring, priority or model; again for more
-  --client NAMESPACE         may call the farm: gateway, Prometheus, KEDA; again for more
-  --redis-url-file FILE      a Redis of your own, its URL in FILE, instead of one in here
-  --state-url-file FILE      users' state elsewhere, on a Cluster too, its URL in FILE
-  --tokens-file FILE         want bearer tokens of callers (README.md, Security)
-  --metrics-token-file FILE  the one Prometheus and KEDA show; scope books
-  --smoke-token-file FILE    the one the smoke test shows; scope compress
+  --with COMPONENT           openshift, gpu, keda, monitoring, priority or model; repeatable
+  --client NAMESPACE         may call the farm: gateway, Prometheus, KEDA; repeatable
+  --redis-url-file FILE      use your own Redis, its URL in FILE, instead of deploying one
+  --state-url-file FILE      users' state on another Redis or a Cluster, its URL in FILE
+  --tokens-file FILE         require bearer tokens of callers (README.md, Security)
+  --metrics-token-file FILE  the token of Prometheus and KEDA; scope books
+  --smoke-token-file FILE    the token of the smoke test; scope compress
   --pricing-dsn-file FILE    the metering Postgres, its DSN in FILE
-  --set NAME=VALUE           a setting (HEADROOM_...); again for more
-  --timeout SECONDS          for each wait (600)
+  --set NAME=VALUE           a setting (HEADROOM_...); repeatable
+  --timeout SECONDS          time limit of each wait (600)
   --skip-smoke               do not compress anything at the end
   --dry-run                  print every object and change nothing
-  --rules                    print deploy/grafana/alerts.yaml as a PrometheusRule, and end
+  --rules                    print deploy/grafana/alerts.yaml as a PrometheusRule, and exit
 TEXT
 }
 
@@ -39,7 +39,7 @@ known=' openshift gpu keda monitoring priority model '
 
 rules() {
     cat <<'TEXT'
-# Made of deploy/grafana/alerts.yaml; a test says where they differ. Make it again with
+# Generated from deploy/grafana/alerts.yaml; a test compares them. Generate it again with
 #   deploy/deploy.sh --rules > deploy/k8s/components/monitoring/rules.yaml
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule
@@ -64,7 +64,7 @@ while [ $# -gt 0 ]; do
         --rules) rules; exit ;;
         --help | -h) usage; exit ;;
     esac
-    [ $# -ge 2 ] || wrong "$1 needs a value, or is no option"
+    [ $# -ge 2 ] || wrong "$1 needs a value, or is not an option"
     case $1 in
         --namespace) namespace=$2 ;;
         --images) images=${2%/} ;;
@@ -91,7 +91,7 @@ has() { [[ $with == *" $1 "* ]]; }
 for component in $with; do
     [[ $known == *" $component "* ]] || wrong "no such component: $component"
 done
-[ -n "$images$build" ] || wrong "say where the images are: --images or --build"
+[ -n "$images$build" ] || wrong "the images are missing: give --images or --build"
 [ -z "$images" ] || [ -z "$build" ] || wrong "--images or --build, not both"
 [[ $model == none || $model == pulled ]] || wrong "--model is none or pulled"
 [ "$model" = none ] || [ -n "$build" ] || wrong "--model goes with --build; given images have theirs"
@@ -129,16 +129,16 @@ else
     workloads+=(deployment/headroom-worker-text)
 fi
 
-# ── what it is made of ──────────────────────────────────────────────────────────────
+# ── manifests ───────────────────────────────────────────────────────────────────────
 
-# Print the overlay that was asked for; $1 names the file with the built images' references.
+# Print the kustomization for the given options.
 kustomization() {
     local k8s part reference component
     k8s=$(realpath --relative-to="$work/overlay" "$here/k8s")
     printf 'apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n'
     printf 'namespace: %s\nresources: [%s/base]\n' "$namespace" "$k8s"
     printf 'labels:\n  - pairs: {app.kubernetes.io/part-of: headroom-farm}\n'
-    # The order is this one: a component may change what an earlier one brought.
+    # The order matters: a component may change objects of an earlier one.
     printf 'components:'
     for component in openshift gpu keda monitoring priority model; do
         has "$component" || continue
@@ -178,7 +178,7 @@ render() {
             printf "  %s: '%s'\n" "${setting%%=*}" "$(printf %s "${setting#*=}" | sed "s/'/''/g")"
         done
     fi >"$work/overlay/settings.yaml"
-    # KEDA asks from its own namespace, so its triggers name this one.
+    # KEDA queries from its own namespace, so its triggers must name this one.
     "$cli" kustomize "$work/overlay" |
         sed "s#headroom-api\.headroom-farm\.svc#headroom-api.$namespace.svc#g" >"$work/objects.yaml"
 }
@@ -191,7 +191,7 @@ render_builds() {
     "$cli" kustomize "$work/builds" >"$work/builds.yaml"
 }
 
-# Print the Secrets by name and key, one a line: name key file.
+# Print one line per key of a Secret: name key file.
 secrets() {
     printf 'headroom-redis url %s\n' "${redis_url:-$work/url}"
     [ -n "$redis_url" ] || printf 'headroom-redis password %s\n' "$work/password"
@@ -249,10 +249,10 @@ if has gpu; then
     if gpus=$("$cli" get nodes --output='jsonpath={.items[*].status.allocatable.nvidia\.com/gpu}' 2>/dev/null); then
         [[ $gpus =~ [1-9] ]] || fail "gpu: no node offers nvidia.com/gpu: is the device plugin there?"
     else
-        say "gpu: you may not see the nodes, so nobody knows yet whether one has a GPU"
+        say "gpu: you may not see the nodes, so it is not known whether one has a GPU"
     fi
 fi
-offers metrics.k8s.io || say "no metrics server: the autoscalers by CPU will not act"
+offers metrics.k8s.io || say "no metrics server: scaling by CPU will not work"
 
 # ── namespace and secrets ───────────────────────────────────────────────────────────
 
@@ -275,7 +275,7 @@ for name in $(secrets | cut -d' ' -f1 | sort -u); do
         given+=("--from-file=$key=$file")
         [[ $file == "$work"/* ]] || random_only=''
     done < <(secrets)
-    # A password that is there stays: the data behind it was made with it.
+    # An existing password stays, because the running Redis uses it.
     if [ -n "$random_only" ] && in_namespace get secret "$name" >/dev/null 2>&1; then continue; fi
     in_namespace create secret generic "$name" "${given[@]}" --dry-run=client --output=yaml >"$work/secret.yaml"
     said=$(in_namespace apply --filename="$work/secret.yaml")
@@ -301,13 +301,13 @@ fi
 # ── apply and wait ──────────────────────────────────────────────────────────────────
 
 render
-# A Job cannot be changed, so the one that fetched the model is made anew.
+# A Job cannot be changed, so the one that fetches the model is created again.
 ! has model || in_namespace delete job headroom-model --ignore-not-found
 said=$(in_namespace apply --filename="$work/objects.yaml") || fail "not applied: see above"
 printf '%s\n' "$said"
 [[ $said != *'configmap/headroom-settings configured'* ]] || changed=yes
 if [ -n "$changed" ]; then
-    say "settings or secrets changed: the parts start again, one by one"
+    say "settings or secrets changed: restarting the parts one by one"
     in_namespace rollout restart "${workloads[@]}"
 fi
 [ -n "$redis_url" ] || workloads=(statefulset/headroom-redis "${workloads[@]}")
@@ -321,9 +321,9 @@ done
 # In earlier versions the front end was a Deployment, with its journal on the node.
 in_namespace delete deployment headroom-api --ignore-not-found
 
-# ── it compresses ───────────────────────────────────────────────────────────────────
+# ── smoke test ──────────────────────────────────────────────────────────────────────
 
-[ -n "$smoke" ] || { say "applied; nothing was compressed to see"; exit; }
+[ -n "$smoke" ] || { say "applied; the smoke test was skipped"; exit; }
 url=http://127.0.0.1:8788
 front_end=(exec -i statefulset/headroom-api --container=api -- headroom-farm)
 provider=()

@@ -73,7 +73,7 @@ class Asked:
         return [(0, len(text))]
 
     def has(self, text: str) -> bool:
-        """Say whether headroom gives ``text``, or a part of it, to its text engine."""
+        """Return whether headroom gives ``text``, or a part of it, to its text engine."""
         self._asked = False
         block = Block("k", text, "tool_result", "user")
         self.router.run(block, "", Options(), counter_for("claude-x"))

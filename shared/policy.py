@@ -285,5 +285,5 @@ class Policy:
 
 
 def matches(globs: tuple[str, ...], value: str) -> bool:
-    """Say whether any glob (``*``, ``?``, ``[...]``) is the whole of ``value``; none match all."""
+    """Return whether a glob (``*``, ``?``, ``[...]``) matches all of ``value``; none match all."""
     return not globs or any(fnmatchcase(value, glob) for glob in globs)

@@ -328,5 +328,5 @@ def _covers(first: Rule, second: Rule) -> bool:
 
 
 def _plain(glob: str, wide: tuple[str, ...]) -> bool:
-    """Say whether ``glob`` is a plain name that ``wide`` matches, or ``wide`` is all."""
+    """Return whether ``glob`` is a plain name that ``wide`` matches, or ``wide`` is all."""
     return "*" in wide or (not set(glob) & set("*?[") and matches(wide, glob))

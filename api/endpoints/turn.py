@@ -62,7 +62,7 @@ class TurnResource:
         self._prices = prices
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """Say whether the turn is done, or what the provider is to be asked next.
+        """Return whether the turn is done, or what the provider is to be asked next.
 
         Raises:
             RequestError: the body is not as described, or the turn is not pending.

@@ -68,7 +68,7 @@ class RequestHalf:
 
 
 def _is_left(result: CompressionResult) -> bool:
-    """Say whether nothing was to be done: the gateway owes nothing then."""
+    """Return whether nothing was to be done: the gateway owes nothing then."""
     return not result.mode
 
 

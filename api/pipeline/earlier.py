@@ -94,7 +94,7 @@ def _take(turn: RequestContext, noted: list[bytes | None]) -> None:
 
 
 def _is_worth(turn: RequestContext) -> bool:
-    """Say whether anything in the unknown messages could leave in more than one way."""
+    """Return whether anything in the unknown messages could leave in more than one way."""
     options = turn.options
     if turn.known == len(turn.messages):
         return False

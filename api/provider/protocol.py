@@ -47,7 +47,7 @@ class Turn:
 
     @property
     def next_step(self) -> Literal["done", "follow_up", "mixed"]:
-        """Say what comes of the retrieval calls.
+        """Return what comes of the retrieval calls.
 
         ``done``: there are none. ``follow_up``: they are all there is to do, so the next request is
         the farm's. ``mixed``: the client has calls to answer too, so the results go into the

@@ -91,7 +91,7 @@ def main() -> None:
 
 
 def _is_of_a_turn(figure: str) -> bool:
-    """Say whether a figure is a point of a plot, too many for the table."""
+    """Return whether a figure is a point of a plot, too many for the table."""
     return figure.startswith("turn ") and not figure.startswith("turn 60 p50")
 
 

@@ -83,7 +83,7 @@ class Service:
 
 
 def _answers(url: str) -> bool:
-    """Say whether an HTTP server answers anything there."""
+    """Return whether an HTTP server answers anything there."""
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=2)
     try:
         connection.request("GET", "/livez")

@@ -136,7 +136,7 @@ class Site:
         )
 
     async def staffed(self, client: Redis) -> bool:
-        """Say whether every worker and front-end process is there and every worker says so."""
+        """Return whether every worker and front-end process is there and every worker says so."""
         if len(self.front_ends()) != self.api:
             return False
         for pool, count in self.counts.items():
@@ -199,7 +199,7 @@ def _send(process: psutil.Process, number: int) -> None:
 
 
 def _runs(process: psutil.Process, *words: str, exact: bool = True) -> bool:
-    """Say whether a living process has the words in its command line."""
+    """Return whether a living process has the words in its command line."""
     try:
         line = process.cmdline()
         if process.status() == psutil.STATUS_ZOMBIE:

@@ -44,7 +44,7 @@ class Shown:
         self._spaced = " ".join(self.text.split())
 
     def says(self, fact: str) -> bool:
-        """Say whether ``fact`` is there, whole or with its beginning said once above it."""
+        """Return whether ``fact`` is there, whole or with its beginning said once above it."""
         fact = fact.rstrip()
         if fact in self.text or " ".join(fact.split()) in self._spaced:
             return True

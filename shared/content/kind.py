@@ -40,7 +40,7 @@ class Content(NamedTuple):
 
 
 def classify(text: str, call: ToolCall | None, press: int = 1) -> Content:
-    """Say what ``text`` is, from the call that it answers, if any, and from the text itself.
+    """Return what ``text`` is, from the call that it answers, if any, and from the text itself.
 
     It may lose lines from a size on that is ``press`` times smaller than usual.
     """

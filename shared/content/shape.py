@@ -110,7 +110,7 @@ _SENTENCE = re.compile(r"(?:[A-Za-z][\w'’-]*[,;:]? ){5}")
 
 
 def shape_of(text: str) -> Shape:
-    """Say what ``text`` looks like."""
+    """Return what ``text`` looks like."""
     if _RULES.match(text.lstrip()[:200]):
         return Shape("rules", True, "begins as instructions do")
     if _HTML.match(text[:2000]):

@@ -36,5 +36,5 @@ def user_query(message: dict[str, Any]) -> str:
 
 
 def analysis_intent(message: dict[str, Any]) -> bool:
-    """Say whether this message, the user's last one, asks about code."""
+    """Return whether this message, the user's last one, asks about code."""
     return bool(_call_reader()._detect_analysis_intent([message]))

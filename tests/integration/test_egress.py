@@ -51,7 +51,7 @@ def _peers(pid: int) -> Iterator[str]:
 
 
 def _local(address: str) -> bool:
-    """Say whether a /proc/net address is 127.0.0.0/8 or ::1 (or it mapped)."""
+    """Return whether a /proc/net address is 127.0.0.0/8 or ::1 (or it mapped)."""
     return address.endswith("7F") or address == "00000000000000000000000001000000"
 
 

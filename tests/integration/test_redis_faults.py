@@ -103,7 +103,7 @@ class Rig:
         )
 
     def compresses(self) -> bool:
-        """Say whether a fresh block comes back smaller."""
+        """Return whether a fresh block comes back smaller."""
         found = self.post(conversation(ran(rows(user()))), user()).json
         return bool(found["tokens_saved"] > 0)
 

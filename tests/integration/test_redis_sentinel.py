@@ -36,7 +36,7 @@ class Set:
         )
 
     def knows_the_replica(self) -> bool:
-        """Say whether the Sentinel has found the replica, and it follows the master."""
+        """Return whether the Sentinel has found the replica, and it follows the master."""
         asked = self.sentinel.client(password="sentinels").execute_command("SENTINEL MASTERS")
         follows = self.replica.client(password="secret").info("replication")
         return asked["farm"]["num-slaves"] == 1 and follows["master_link_status"] == "up"

@@ -53,7 +53,7 @@ class Up:
         return {p: lines[p] for p in found - {self.process.pid}}
 
     def compresses(self) -> bool:
-        """Say whether a fresh conversation shrinks."""
+        """Return whether a fresh conversation shrinks."""
         try:
             body = conversation(ran(rows(user())), ran(prose(user()), "b"))
             answer = post(self.url, body, {"x-maas-username": user()})
@@ -85,7 +85,7 @@ def own_up(tmp_path: Path) -> Iterator[Callable[[], Up]]:
 
 
 def gone(parts: Iterable[int]) -> bool:
-    """Say whether none of these processes runs; one that waits for its parent to look does not."""
+    """Return whether none of these processes runs; zombies do not count."""
     states = []
     for pid in parts:
         with contextlib.suppress(OSError):

@@ -327,7 +327,7 @@ def test_reports_missing_kubectl(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("", "say where the images are"),
+        ("", "the images are missing"),
         ("--images r --build", "not both"),
         ("--images r --with everything", "no such component"),
         ("--images r --what x", "no such option"),
@@ -401,10 +401,10 @@ USES: dict[str, tuple[list[str], list[str]]] = {
 
 def test_every_option_is_parsed_and_documented() -> None:
     text = SCRIPT.read_text()
-    told = set(re.findall(r"--[a-z-]+", text[text.index("usage:") : text.index("TEXT\n}")]))
+    documented = set(re.findall(r"--[a-z-]+", text[text.index("usage:") : text.index("TEXT\n}")]))
     taken = set(re.findall(r"^        (--[a-z-]+)(?: \| -h)?\)", text, re.MULTILINE)) - {"--help"}
-    assert taken == told == {use.split()[0] for use in USES}
-    (line,) = re.findall(r"--with COMPONENT +(.+); again", text)
+    assert taken == documented == {use.split()[0] for use in USES}
+    (line,) = re.findall(r"--with COMPONENT +(.+); repeatable", text)
     assert set(re.split(", | or ", line)) == set(COMPONENTS)
 
 

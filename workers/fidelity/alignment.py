@@ -31,7 +31,7 @@ class Budget:
         self._cells = cells
 
     def take(self, cells: int) -> bool:
-        """Say whether so many pairs of tokens may still be compared, and count them."""
+        """Return whether so many pairs of tokens may still be compared, and count them."""
         self._cells -= cells
         return self._cells >= 0
 
@@ -144,7 +144,7 @@ def literals(pattern: Pattern) -> Literals:
 
 
 def _is_frame(part: str) -> bool:
-    """Say whether a literal is the frame of values; else it is prose, and stays with them."""
+    """Return whether a literal is the frame of values; else it is prose, and stays with them."""
     if len(part) <= SHORT or _FRAME.search(part) is None or _NEGATION.search(part):
         return False
     return len(_PLAIN_WORD.findall(part)) <= _MOST_PLAIN_WORDS

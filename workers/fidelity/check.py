@@ -32,7 +32,7 @@ class Verdict(NamedTuple):
 
     @property
     def passes(self) -> bool:
-        """Say whether a model may see the result."""
+        """Return whether a model may see the result."""
         return self.kind != "unfaithful"
 
 
@@ -53,7 +53,7 @@ def check(
     inverse: Callable[[str], str] | None = None,
     rendered: Literal["", "ordered", "free"] = "",
 ) -> Verdict:
-    """Say what ``result`` is to ``original``.
+    """Return what ``result`` is to ``original``.
 
     ``inverse`` turns a reversible result back. ``digest`` is the hash that the one marker of a
     lossy result must carry: it leads to the original that is kept. ``rendered`` says that the

@@ -82,7 +82,7 @@ class _CutReader(Reader):
 
 
 def _may_go_on(value: Any) -> bool:
-    """Say whether more digits might have followed."""
+    """Return whether more digits might have followed."""
     return isinstance(value, str) and value[:1] not in '"tfnNI'
 
 

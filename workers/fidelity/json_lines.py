@@ -15,7 +15,7 @@ _STYLES = (FLAT, Style(None, ",", ":", ""), Style(None, ",", ": ", ""))
 
 
 def holds_lines(text: str) -> bool:
-    """Say whether ``text`` looks like objects, one a line."""
+    """Return whether ``text`` looks like objects, one a line."""
     lines = text.rstrip("\n").split("\n")
     return len(lines) >= _LEAST_LINES and all(x[:1] == "{" and x[-1:] == "}" for x in lines[:9])
 

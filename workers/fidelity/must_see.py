@@ -80,7 +80,7 @@ def _ends(lines: Sequence[str], count: int) -> set[int]:
 
 
 def is_bad(line: str) -> bool:
-    """Say whether a line tells of a failure."""
+    """Return whether a line tells of a failure."""
     low = line.lower()
     return _BAD.search(low) is not None and not (
         _HARMLESS.search(low) is not None and len(_BAD.findall(low)) == 1

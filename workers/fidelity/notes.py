@@ -51,7 +51,7 @@ def marker(count: int, digest: str, what: str = "lines") -> str:
 
 
 def holds_notes(text: str) -> bool:
-    """Say whether a line of ``text`` could be taken for a note or a marker."""
+    """Return whether a line of ``text`` could be taken for a note or a marker."""
     if not any(sign in text for sign in ("[...", "hash=", "<<ccr:")):
         return False
     return any(ANY.match(line) for line in text.split("\n"))

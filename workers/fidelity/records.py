@@ -107,7 +107,7 @@ def rows_of_records(text: str, kind: Kind) -> Form | None:
 
 
 def _are_entries(lines: list[str]) -> bool:
-    """Say whether a log was searched: its matches, not the lines around them, are entries."""
+    """Return whether a log was searched: its matches, not the lines around them, are entries."""
     entries = sum(1 for line in lines if _ENTRY.match(line))
     return entries > _ENTRIES * len(lines)
 
@@ -272,7 +272,7 @@ class _Search:
         return heights
 
     def _comes_again(self, at: int, height: int) -> bool:
-        """Say whether most lines of a block are of the kinds of those a block below, twice."""
+        """Return whether most lines of a block are of the kinds of those a block below, twice."""
         kinds = self._kinds
         first = kinds[at : at + height]
         for start in (at + height, at + 2 * height):
@@ -283,7 +283,7 @@ class _Search:
         return True
 
     def _alike(self, at: int) -> bool:
-        """Say whether a line and the next have enough in common to be compared."""
+        """Return whether a line and the next have enough in common to be compared."""
         here, below = self._tokens_of(at), set(self._tokens_of(at + 1))
         shared = sum(len(token) for token in here if token in below and token[0] != " ")
         return shared >= _ALIKE * len(self._lines[at]) > 0
