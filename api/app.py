@@ -14,6 +14,7 @@ from .accounting.ledger import Ledger
 from .accounting.pool_status import FarmReport
 from .accounting.pricing import Prices
 from .accounting.prometheus import Metrics
+from .accounting.proxy_counters import ProxyCounters
 from .accounting.reader import Reader
 from .accounting.reports import Reports
 from .endpoints.compress import CompressResource
@@ -98,7 +99,8 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     reports = Reports(settings, reader)
     watched = list(places.values())
     client = UpstreamClient(settings)
-    metrics = Metrics(settings, reader, ledger, prices, pools, watched, switch, policies)
+    proxied = ProxyCounters()
+    metrics = Metrics(settings, reader, ledger, prices, pools, watched, switch, policies, proxied)
 
     app: App = Application(request_type=Request)
     app.add_middleware(RequestId())
@@ -160,8 +162,8 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     app.add_route("/openapi.json", OpenApiResource(settings))
     exchanges = ExchangeStore(settings, state)
     preparation = Preparation(settings, compressor, exchanges, book)
-    retrievals = Retrievals(settings, users, exchanges, book)
-    proxy = Proxy(settings, client, preparation, retrievals, ledger, prices)
+    retrievals = Retrievals(settings, users, exchanges, book, proxied)
+    proxy = Proxy(settings, client, preparation, retrievals, ledger, prices, proxied)
     app.add_sink(proxy.serve, r"/v1/")
     app.add_sink(proxy.serve, r"/(responses|chat/completions)$")
     dashboard = DashboardResource(settings)

@@ -17,6 +17,7 @@ from shared.settings import POOLS, Settings
 
 from .pricing import Prices
 from .process_board import ProcessBoard
+from .proxy_counters import proxy_report
 from .reader import Reader, Row
 from .reports import named
 from .time_range import TimeRange
@@ -66,6 +67,7 @@ class FarmReport:
             },
             "requests": self._requests or None,
             "pools": self._pools or None,
+            "proxy": proxy_report(figures) if self._settings.proxies else None,
         }
 
     def _pool(self, found: dict[str, Any]) -> dict[str, Any]:

@@ -42,6 +42,7 @@ class Figures(msgspec.Struct):
     breakers: list[tuple[tuple[str, str, str], int]]
     counters: dict[str, int]
     policy_fault: bool = False
+    open_streams: int = 0
 
 
 _decode = msgspec.json.Decoder(Figures).decode
@@ -149,6 +150,7 @@ def _combined(every: list[Figures], past: Counter[str]) -> Figures:
         breakers=sorted(breakers.items()),
         counters=dict(counters),
         policy_fault=any(one.policy_fault for one in every),
+        open_streams=sum(one.open_streams for one in every),
     )
 
 

@@ -34,6 +34,7 @@ from ..runtime.worker_view import WorkerView
 from .ledger import Ledger
 from .pricing import Prices
 from .process_board import Figures, ProcessBoard
+from .proxy_counters import ProxyCounters, proxy_families
 from .reader import Reader, Row
 from .time_range import TimeRange
 
@@ -86,7 +87,9 @@ class Metrics:
         places: Sequence[RedisGuard],
         switch: BypassSwitch,
         policies: PolicySource,
+        proxy: ProxyCounters,
     ) -> None:
+        self._proxy = proxy
         self._switch = switch
         self._policies = policies
         self._workers = pools
@@ -163,6 +166,7 @@ class Metrics:
             for one in place.readings:
                 breakers.append(((place.name, one.node, one.cause or ""), _STATES[one.state]))
             counters |= {f"trips:{place.name}:{c}": n for c, n in sorted(place.trips.items())}
+        counters |= self._proxy.counters
         counters |= {f"task:{name}": n for name, n in sorted(health.failures.items())}
         return Figures(
             started=self._started,
@@ -174,6 +178,7 @@ class Metrics:
             breakers=breakers,
             counters=counters,
             policy_fault=bool(self._policies.fault),
+            open_streams=self._proxy.open_streams,
         )
 
     def _process(self) -> Iterator[Metric]:
@@ -209,7 +214,7 @@ class Metrics:
         )
         for name, text, value in gauges:
             yield GaugeMetricFamily(f"headroom_{name}", text, value)
-        yield from (*_breakers(found), self._task_failures(found))
+        yield from (*_breakers(found), self._task_failures(found), *proxy_families(found))
         if found.prices_age is not None:
             yield GaugeMetricFamily(
                 "headroom_prices_age_seconds", "Time since prices were read", found.prices_age

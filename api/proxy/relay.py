@@ -6,8 +6,6 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
 
-import structlog
-
 from ..http.request import AnswerCut
 from ..provider.body import Unreadable
 from ..provider.protocol import MAX_ROUNDS, ToolResult, Turn
@@ -22,13 +20,16 @@ from .presence import Presence
 from .retrieval import Retrievals
 from .shapes import Shape
 
-_log = structlog.get_logger(__name__)
 _ANSWER_BYTES = 64 * 1024 * 1024
 Send = Callable[[bytes], Coroutine[Any, Any, UpstreamAnswer]]
 
 
 class Relay:
-    """One client's answer. ``send`` makes a follow-up request with the client's own headers."""
+    """One client's answer.
+
+    ``send`` makes a follow-up request with the client's own headers; ``failed`` is told what kept
+    an answer from its end.
+    """
 
     def __init__(
         self,
@@ -39,7 +40,9 @@ class Relay:
         provider: ProviderName,
         shape: Shape,
         send: Send,
+        failed: Callable[[str], None],
     ) -> None:
+        self._failed = failed
         self._presence = presence
         self._outgoing = outgoing
         self._retrievals = retrievals
@@ -148,6 +151,7 @@ class Relay:
         except UpstreamFailed as error:
             if not self.rounds or self._presence.gone:
                 raise self._cut(error) from None
+            self._failed(error.kind)
             yield error_event(self._provider, error.kind, str(error))
         except Unreadable:
             yield error_event(self._provider, "retrieval_failed", "the answer cannot be continued")
@@ -207,5 +211,5 @@ class Relay:
 
     def _cut(self, error: UpstreamFailed) -> AnswerCut:
         if not self._presence.gone:
-            _log.warning("upstream_failed", provider=self._provider, kind=error.kind)
+            self._failed(error.kind)
         return AnswerCut()

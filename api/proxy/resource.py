@@ -17,6 +17,7 @@ from ..accounting.cost import rates_of
 from ..accounting.ledger import Ledger
 from ..accounting.pricing import Prices
 from ..accounting.provider_usage import read_usage
+from ..accounting.proxy_counters import ProxyCounters
 from ..accounting.usage_record import measured
 from ..http.auth import TOKEN_PATH
 from ..http.content_encoding import decoder_for
@@ -45,7 +46,9 @@ class Proxy:
         retrievals: Retrievals,
         ledger: Ledger,
         prices: Prices,
+        counters: ProxyCounters,
     ) -> None:
+        self._counters = counters
         self._routes = Routes(settings)
         self._intake = Intake(settings)
         self._client = client
@@ -75,7 +78,7 @@ class Proxy:
             else:
                 await self._call_model(req, resp, route, route.shape)
         except UpstreamFailed as error:
-            _log.warning("upstream_failed", provider=route.provider, kind=error.kind)
+            self._failed(route.provider, error.kind)
             _fail(resp, route.provider, str(error.status), error.kind, str(error))
 
     async def _pass_on(
@@ -114,8 +117,19 @@ class Proxy:
 
         added = time.perf_counter() - started
         answer = await presence.unless_gone(send(outgoing.body))
+        waited = time.perf_counter() - started - added
+        self._counters.answered(route.provider, answer.status, added, waited)
+        self._counters.open_streams += 1
+        at_end(req, self._stream_ended)
         relay = Relay(
-            presence, outgoing, self._retrievals, user_of(req), route.provider, shape, send
+            presence,
+            outgoing,
+            self._retrievals,
+            user_of(req),
+            route.provider,
+            shape,
+            send,
+            lambda kind: self._failed(route.provider, kind),
         )
         if answer.status == 200 and not counts:
             at_end(req, lambda: self._book(req, outgoing, relay))
@@ -134,7 +148,15 @@ class Proxy:
             status=answer.status,
             stream=answer.is_stream,
             added_ms=round(added * 1000, 2),
+            upstream_ms=round(waited * 1000, 2),
         )
+
+    def _stream_ended(self) -> None:
+        self._counters.open_streams -= 1
+
+    def _failed(self, provider: ProviderName, kind: str) -> None:
+        self._counters.failed(provider, kind)
+        _log.warning("upstream_failed", provider=provider, kind=kind)
 
     def _book(self, req: falcon.asgi.Request, outgoing: Outgoing, relay: Relay) -> None:
         """Note the provider's own account of the request."""

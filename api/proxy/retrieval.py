@@ -11,6 +11,7 @@ from shared.errors import NotRetrievable, Unavailable
 from shared.settings import Settings
 
 from ..accounting.answer_book import AnswerBook
+from ..accounting.proxy_counters import ProxyCounters
 from ..provider.exchange import exchange_of, pack
 from ..provider.protocol import Provider, Retrieval, ToolResult, Turn
 from ..runtime.exchange_store import ExchangeStore
@@ -27,8 +28,14 @@ class Retrievals:
     """Finds originals for the model, and keeps what was retrieved for the session's next turn."""
 
     def __init__(
-        self, settings: Settings, store: UserStore, exchanges: ExchangeStore, book: AnswerBook
+        self,
+        settings: Settings,
+        store: UserStore,
+        exchanges: ExchangeStore,
+        book: AnswerBook,
+        counters: ProxyCounters,
     ) -> None:
+        self._counters = counters
         self._settings = settings
         self._store = store
         self._exchanges = exchanges
@@ -37,8 +44,11 @@ class Retrievals:
     async def answer(self, user: str, turn: Turn) -> tuple[ToolResult, ...]:
         """Return the results of an answer's retrieval calls; a failed one tells the model why."""
         deadline = Deadline.after(self._settings.deadline_ms / 1000)
-        found = [self._result(user, one, deadline) for one in turn.retrievals]
-        return tuple(await asyncio.gather(*found))
+        asked = [self._result(user, one, deadline) for one in turn.retrievals]
+        found = tuple(await asyncio.gather(*asked))
+        for one in found:
+            self._counters.retrieved("failed" if one.failed else "served")
+        return found
 
     async def keep(
         self,

@@ -49,6 +49,7 @@ export class FarmView {
     this.states(farm);
     if (farm.pools) for (const name of Object.keys(POOLS)) this.pool(name, farm);
     if (farm.requests) this.requests(farm.requests);
+    if (farm.proxy) this.proxied(farm.proxy);
     this.draw();
     this.element.dataset.shown = farm.redis;
   }
@@ -73,9 +74,13 @@ export class FarmView {
       series: [{ label: 'cpu', ink: 'accent', format: perSecond }, { label: 'gpu', ink: 'second', format: perSecond }] });
     this.histogram = h('div', { class: 'histogram', role: 'img' });
     this.degraded = h('ul', { class: 'reasons' });
+    this.proxy = h('section', { class: 'card', 'aria-labelledby': 'proxy', hidden: '' },
+      h('div', { class: 'card-head' }, h('h2', { id: 'proxy' }, 'Proxy'), h('p', { class: 'note' }, 'Since the front end started.')),
+      this.facts(['proxy-answers', 'Answers of providers'], ['proxy-failed', 'Did not come or broke off'], ['proxy-refused', 'Refused by providers'], ['proxy-streams', 'Open now'],
+        ['proxy-added', 'Added time p50'], ['proxy-added-p99', 'Added time p99'], ['proxy-upstream', 'Provider p50'], ['proxy-retrievals', 'Retrieved inside turns']));
     this.element = h('div', { class: 'view' }, h('h2', { class: 'hidden' }, 'Farm'),
       h('div', { class: 'pair' }, ...pools),
-      h('div', { class: 'pair' }, this.chartCard('Waiting jobs', this.depth), this.chartCard('Blocks per second', this.rate)),
+      this.proxy, h('div', { class: 'pair' }, this.chartCard('Waiting jobs', this.depth), this.chartCard('Blocks per second', this.rate)),
       h('div', { class: 'pair' },
         h('section', { class: 'card', 'aria-labelledby': 'answers' }, h('div', { class: 'card-head' }, h('h2', { id: 'answers' }, 'Answers in this hour and the last')),
           this.facts(['requests', 'Requests'], ['p50', 'p50'], ['p95', 'p95'], ['p99', 'p99'], ['hit', 'Cache hit rate'], ['errors', 'Errors']),
@@ -180,6 +185,17 @@ export class FarmView {
     this.degraded.dataset.told = wanted;
     clear(this.degraded).append(...(reasons.length ? reasons.map(([reason, n]) => h('li', { 'data-reason': reason },
       h('span', {}, plain(reason)), h('b', {}, count(n)))) : [h('li', { class: 'none' }, 'None: every answer was complete.')]));
+  }
+
+  proxied(found) {
+    const answers = Object.entries(found.answers);
+    const refused = answers.filter(([name]) => !name.endsWith(':2xx')).reduce((sum, [, n]) => sum + n, 0);
+    const all = { answers: total(found.answers), failed: total(found.failures), refused, streams: found.open_streams, retrievals: total(found.retrievals) };
+    for (const [name, n] of Object.entries(all)) this.set(`proxy-${name}`, count(n), n);
+    this.set('proxy-added', milliseconds(found.added.p50_ms), found.added.p50_ms);
+    this.set('proxy-added-p99', milliseconds(found.added.p99_ms), found.added.p99_ms);
+    this.set('proxy-upstream', milliseconds(found.upstream.p50_ms), found.upstream.p50_ms);
+    this.proxy.hidden = false;
   }
 
   bars(buckets) {

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from prometheus_client.parser import text_string_to_metric_families
 
 from api.accounting.prometheus import Metrics
+from api.accounting.proxy_counters import ProxyCounters
 from api.accounting.reader import Rows
 from api.runtime.policy import PolicySource
 from shared.breaker import Reading
@@ -65,6 +66,7 @@ def exposed() -> dict[str, set[str]]:
         [_Place()],
         _Switch(),
         PolicySource(Settings()),
+        ProxyCounters(),
     )
     metrics = Metrics(Settings(), *parts)
     text = asyncio.run(metrics.text()).decode()

@@ -1,0 +1,175 @@
+"""Streams through drains, faults and crowds: each ends well, and nothing is left behind."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from ..farm import Farm, post, until, user
+from ..texts import events
+from .saying import Anthropic
+from .scripted import Said, ScriptedProvider, whole
+from .test_passing import BODY, EVENT, KEY, KEY_JSON, turns
+
+_STREAMS = 200
+
+
+def opened(farm: Farm) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
+    """Open a stream and return it when its first event has come."""
+    connection = http.client.HTTPConnection("127.0.0.1", farm.port, timeout=60)
+    connection.request("POST", "/v1/messages", json.dumps(BODY), KEY_JSON)
+    answer = connection.getresponse()
+    assert answer.read(len(EVENT)) == EVENT
+    return connection, answer
+
+
+def open_streams(farm: Farm) -> int:
+    """Return the gauge."""
+    text = farm.get("/metrics").body.decode()
+    found = re.search(r"^headroom_proxy_open_streams (\d+)", text, re.M)
+    assert found
+    return int(found[1])
+
+
+@pytest.fixture
+def front_end(own_farm: Any, provider: ScriptedProvider) -> Any:
+    """Start a farm of a Redis and a front end; return the farm and the front end's process."""
+
+    def start(**settings: Any) -> Any:
+        farm = own_farm(anthropic_target_api_url=provider.url, **settings)
+        farm.start_redis()
+        return farm, farm.start_api()
+
+    return start
+
+
+def test_stream_is_finished_by_a_draining_front_end(
+    front_end: Any, provider: ScriptedProvider
+) -> None:
+    farm, process = front_end(deadline_ms=500)
+    go_on = threading.Event()
+    provider.will_say(Said([EVENT, go_on.wait, EVENT, EVENT]))
+    connection, answer = opened(farm)
+    process.signal(signal.SIGTERM)
+    until("the front end no longer listens", lambda: farm.answer("/health") is None)
+    go_on.set()
+    assert answer.read() == EVENT + EVENT
+    connection.close()
+    assert process.wait() == 0
+
+
+def test_stream_longer_than_the_drain_ends_cut(front_end: Any, provider: ScriptedProvider) -> None:
+    farm, process = front_end(deadline_ms=100, stream_drain_seconds=0)
+    go_on = threading.Event()
+    provider.will_say(Said([EVENT, go_on.wait, EVENT]))
+    connection, answer = opened(farm)
+    process.signal(signal.SIGTERM)
+    with pytest.raises((http.client.IncompleteRead, ConnectionError)):
+        answer.read()
+    go_on.set()
+    connection.close()
+    assert process.wait() == 0
+
+
+def test_everything_passes_untouched_without_redis_and_workers(
+    front_end: Any, provider: ScriptedProvider
+) -> None:
+    farm, process = front_end()
+    provider.will_say(*[whole({"ok": n}) for n in range(2)])
+    raw = json.dumps(turns(events())).encode()
+    answer = post(farm.url, raw, KEY, "/v1/messages")  # no worker is there
+    assert answer.status == 200
+    assert provider.asked[0].body == raw
+    farm.parts[0].kill()
+    answer = post(farm.url, json.dumps(turns(events("b"))).encode(), KEY, "/v1/messages")
+    assert answer.json == {"ok": 1}
+    assert provider.asked[1].json == turns(events("b"))
+    assert process.alive
+
+
+def test_many_streams_are_open_at_once_and_then_none(
+    proxy: Farm, provider: ScriptedProvider
+) -> None:
+    go_on = threading.Event()
+    provider.will_say(*[Said([EVENT, go_on.wait, EVENT]) for _ in range(_STREAMS)])
+    with ExitStack() as stack:
+        stack.callback(go_on.set)
+        answers = []
+        for _ in range(_STREAMS):
+            connection, answer = opened(proxy)
+            stack.callback(connection.close)
+            answers.append(answer)
+        until("all are open", lambda: open_streams(proxy) == _STREAMS)
+        go_on.set()
+        assert [answer.read() for answer in answers] == [EVENT] * _STREAMS
+    until("no stream is open", lambda: open_streams(proxy) == 0)
+
+
+def test_clients_that_leave_leave_nothing_behind(proxy: Farm, provider: ScriptedProvider) -> None:
+    at_first = _descriptors(proxy)
+
+    def endless() -> Iterator[Any]:
+        yield EVENT
+        while True:
+            threading.Event().wait(0.01)
+            yield EVENT
+
+    provider.will_say(*[Said(endless()) for _ in range(_STREAMS)])
+    for _ in range(_STREAMS):
+        connection, _ = opened(proxy)
+        connection.close()
+    until("no stream is open", lambda: open_streams(proxy) == 0)
+    until("its connections are closed", lambda: _descriptors(proxy) <= at_first + 8)
+    provider.will_say(whole({"ok": True}))
+    assert post(proxy.url, BODY, KEY, "/v1/messages").status == 200
+
+
+def _descriptors(farm: Farm) -> int:
+    """Return how many files and connections the front end has open."""
+    front_end = next(part for part in farm.parts if part.log.name.startswith("api"))
+    return len(os.listdir(f"/proc/{front_end.children()[0]}/fd"))
+
+
+def test_answers_failures_and_retrievals_are_counted(
+    proxy: Farm, provider: ScriptedProvider
+) -> None:
+    def count(name: str) -> float:
+        text = proxy.get("/metrics").body.decode()
+        found = re.search(rf"^headroom_proxy_{re.escape(name)} (\S+)", text, re.M)
+        return float(found[1]) if found else 0
+
+    names = (
+        'answers_total{provider="anthropic",status="2xx"}',
+        'answers_total{provider="anthropic",status="4xx"}',
+        'failures_total{kind="upstream_cut",provider="anthropic"}',
+        'retrievals_total{outcome="failed"}',
+        "added_seconds_count",
+    )
+    before = [count(name) for name in names]
+    text = events(user())
+    get = ("get", "r1", "0123456789ab")
+    provider.will_say(
+        Anthropic.plain(get),
+        Anthropic.plain(("text", "x")),
+        whole({}, 429),
+        Said([EVENT], cut=True),
+    )
+    post(proxy.url, turns(text), KEY, "/v1/messages")
+    post(proxy.url, BODY, KEY, "/v1/messages")
+    with pytest.raises(http.client.IncompleteRead):
+        post(proxy.url, BODY, KEY, "/v1/messages")
+    grown = [count(name) - was for name, was in zip(names, before, strict=True)]
+    assert grown == [2, 1, 1, 1, 3]
+    report = proxy.get("/stats/farm").json["proxy"]
+    assert report["answers"]["anthropic:2xx"] == count(names[0])
+    assert report["failures"]["anthropic:upstream_cut"] == count(names[2])
+    assert report["added"]["p50_ms"] > 0
