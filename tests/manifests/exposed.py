@@ -56,6 +56,14 @@ class _Pools:
         return 1
 
 
+def _proxied() -> ProxyCounters:
+    counters = ProxyCounters()
+    counters.answered("anthropic", 200, 0.001, 0.5)
+    counters.failed("openai", "upstream_cut")
+    counters.retrieved("served")
+    return counters
+
+
 def exposed() -> dict[str, set[str]]:
     """Return the labels of every sample the farm exposes."""
     parts: Any = (
@@ -66,7 +74,7 @@ def exposed() -> dict[str, set[str]]:
         [_Place()],
         _Switch(),
         PolicySource(Settings()),
-        ProxyCounters(),
+        _proxied(),
     )
     metrics = Metrics(Settings(), *parts)
     text = asyncio.run(metrics.text()).decode()
