@@ -22,7 +22,7 @@ ANSWER_TTL_SECONDS = 900
 SENT_MAX = 4096
 """Most requests remembered for a conversation: a provider's cache does not outlive more."""
 TURNS_MAX = 1000
-"""Turns of a user that wait for their second half; the oldest are dropped first."""
+"""Turns that are kept for a user: the newest."""
 EXCHANGES = 32
 """Exchanges kept of a session; the oldest are dropped first."""
 LEFT_MAX = 10_000
@@ -96,7 +96,7 @@ def turn(tag: str, turn_id: str) -> str:
 
 
 def turns(tag: str) -> str:
-    """Sorted set, this user's turns by the time they were begun: what bounds their number."""
+    """List, this user's turns, the newest first: what bounds their number."""
     return f"{PREFIX}:{{u:{tag}}}:turns"
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from .farm import Farm, post
 from .texts import call, events, result
 
 SHAPES = ("anthropic", "openai", "openai_responses")
 CAN = {"can_redrive": True, "can_relay_response": True, "session_affinity": False}
 RETRIEVE = "headroom_retrieve"
+RESPONSES = "/v1/compress/response"
 
 
 def turn_request(shape: str, seed: str, **more: Any) -> dict[str, Any]:
@@ -154,3 +156,15 @@ def _response(items: list[dict[str, Any]], number: int) -> dict[str, Any]:
     }
     answer = {"id": f"resp_{number}", "object": "response", "status": "completed"}
     return {**answer, "output": items, "usage": usage}
+
+
+def took_a_turn(farm: Farm, name: str) -> bool:
+    """Say whether a whole turn of that user goes through: both halves, with a retrieval."""
+    first = farm.post(turn_request("openai", name), name).json
+    answers = (asks("openai", first["ccr_hashes"][0]), says("openai", "ok"))
+    given = {"x-maas-username": name}
+    actions = [
+        post(farm.url, {"turn_id": first["turn_id"], "response": one}, given, RESPONSES).json
+        for one in answers
+    ]
+    return [one["action"] for one in actions] == ["redrive", "done"]

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import msgspec
 
 from shared import keys
-from shared.clock import seconds
 from shared.deadline import Deadline
 from shared.scripts import script
 from shared.settings import Settings
@@ -72,21 +71,17 @@ class TurnStore:
         fields = {"version": 0, "state": _encode(turn)}
         if body:
             fields["body"] = await _packed(body)
-        now = seconds(await self._state.ask(redis.time(), deadline, user))
         pipe = redis.pipeline(transaction=False)
         pipe.hset(key, mapping=fields)
         pipe.expire(key, self._ttl)
-        pipe.zadd(listed, {turn_id: now})
+        pipe.lpush(listed, turn_id)
         pipe.expire(listed, self._ttl)
-        pipe.zremrangebyscore(listed, "-inf", now - self._ttl)
-        pipe.zrange(listed, 0, -keys.TURNS_MAX - 1)
-        *_, beyond = await self._state.ask(pipe.execute(), deadline, user)
+        pipe.lrange(listed, keys.TURNS_MAX, -1)
+        pipe.ltrim(listed, 0, keys.TURNS_MAX - 1)
+        *_, beyond, _ = await self._state.ask(pipe.execute(), deadline, user)
         if beyond:
-            pipe = redis.pipeline(transaction=False)
-            pipe.zrem(listed, *beyond)
-            for one in beyond:
-                pipe.unlink(keys.turn(user, one.decode()))
-            await self._state.ask(pipe.execute(), deadline, user)
+            gone = [keys.turn(user, one.decode()) for one in beyond]
+            await self._state.ask(redis.unlink(*gone), deadline, user)
 
     async def load(self, user: str, turn_id: str, deadline: Deadline) -> Kept | None:
         """Return the turn, None where ``user`` has none of this id."""

@@ -21,6 +21,7 @@ from shared import keys
 
 from ..farm import Answer, Farm, request, until, user
 from ..texts import conversation, events, ran, rows
+from ..turns import took_a_turn
 from ..valkeys import Valkey, cluster_of, join_cluster, running
 from .test_redis_faults import filled
 
@@ -144,6 +145,7 @@ def test_user_keys_share_slot_on_cluster(farm: Farm, cluster: Cluster) -> None:
         (digest, *_) = first["ccr_hashes"]
         for who, status in ((name, 200), (user(), 404)):
             assert _retrieve(farm, digest, who) == status
+        assert took_a_turn(farm, name)
     places = _by_user(cluster, range(3))
     assert b"" not in places  # nothing but users' state lies here
     for name in names:

@@ -26,11 +26,12 @@ from shared.scripts import script
 
 from ..farm import Answer, Farm, request, until, user
 from ..texts import conversation, events, ran, rows
+from ..turns import took_a_turn
 from ..valkeys import Proxy, Valkey, running
 
 DEADLINE = 1.5
 ACL = Path(__file__).parents[2] / "deploy" / "valkey"
-FRONT_END = ("claim", "release", "push", "account")
+FRONT_END = ("claim", "release", "push", "account", "advance_turn")
 WORKER = ("finish", "start", "done", "renew", "reap")
 
 
@@ -167,6 +168,7 @@ def test_least_privilege_users_suffice_for_everything(rig: Rig) -> None:
     (digest, *_) = first["ccr_hashes"]
     assert rig.retrieves(digest, name) == 200
     assert rig.retrieves("0" * 24, name) == 404
+    assert took_a_turn(rig.farm, name)
     for path in ("/stats", "/stats?range=month", "/stats/insights", "/stats-history", "/sessions"):
         assert rig.farm.get(path).status == 200
     assert rig.metrics("headroom_requests_total")[""] >= 2
