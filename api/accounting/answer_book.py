@@ -1,4 +1,4 @@
-"""Books answers: at once, and again when what goes on behind them has come to an end."""
+"""Records answers: at once, and again when work that continued after them is done."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class AnswerBook:
         self._following: set[asyncio.Task[None]] = set()
 
     def record(self, request: AnsweredRequest, answer: CompressionResult) -> None:
-        """Book an answer before it leaves.
+        """Record an answer before it is sent.
 
-        Where its messages left as they came and work goes on behind it, the record is replaced
-        when that is done: the tokens are then counted, and what would have been is known.
+        If work continues after the answer, the record is replaced when that is done: then the
+        tokens are counted and the result is known.
         """
         price = self._prices.price_of(answer.model)
         self._ledger.record(answered(request, answer, price))
@@ -40,7 +40,7 @@ class AnswerBook:
             task.add_done_callback(self._following.discard)
 
     def retrieved(self, user: str, found: Retrieved) -> None:
-        """Book a retrieval; the first of an original says that something was missed in it."""
+        """Record a retrieval; the first of an original means that the shortened text lacked it."""
         filed = None
         if found.shown is not None:
             with contextlib.suppress(msgspec.DecodeError):
@@ -60,7 +60,7 @@ class AnswerBook:
 
 
 def as_it_came(would: CompressionResult, sent: CompressionResult) -> CompressionResult:
-    """Return what was ``sent``, messages as they came, with the tokens that were counted since."""
+    """Return the unchanged answer ``sent``, with the tokens that were counted since."""
     cache = would.cache
     if cache is not None:
         cache = CacheShares(

@@ -21,7 +21,7 @@ MEASURES = {
     "retrievals": "retrievals",
     "repeated_reads": "repeats",
 }
-"""What is said of a session, and the counter it is made of."""
+"""Figures of a session in the report, and the counters they come from."""
 _COMPARED = ("bill_usd", "tokens_left", "requests", "retrievals", "repeated_reads")
 _MONEY = 1e-10
 _CHUNK = 1000
@@ -34,7 +34,7 @@ class PolicyReport:
         self._reader = reader
 
     async def read(self, window: TimeRange) -> dict[str, Any]:
-        """Return the rules' groups, of sessions whose last request lies in ``window``.
+        """Return the rules' groups, with the sessions whose last request is in ``window``.
 
         Raises:
             Unavailable: Redis did not answer.
@@ -67,7 +67,7 @@ def _values(lines: Sequence[TrialLine], counter: str) -> list[float]:
 
 
 def _group(lines: Sequence[TrialLine]) -> dict[str, Any]:
-    """Return a group's totals, means a session, and shares with their intervals."""
+    """Return a group's totals, means per session, and shares with their intervals."""
     read = [line for line in lines if line.amounts.get("before", 0)]
     total = {
         name: sum(line.amounts.get(counter, 0) for line in lines)
@@ -95,7 +95,7 @@ def _group(lines: Sequence[TrialLine]) -> dict[str, Any]:
 
 
 def _saved(kept: Interval) -> dict[str, float | None]:
-    """Return what was saved where this was kept."""
+    """Return the saved share for a kept share."""
     value, low, high = (None if x is None else 1 - x for x in kept)
     return Interval(value, high, low).as_json()
 
@@ -103,7 +103,7 @@ def _saved(kept: Interval) -> dict[str, float | None]:
 def _compared(groups: dict[str, list[TrialLine]]) -> dict[str, Any] | None:
     """Return how the sessions that were compressed differ from the control group's.
 
-    An audited session is not compared: nothing was done to it.
+    Audited sessions are not compared, because they were sent unchanged.
     """
     treated, control = groups.get("on"), groups.get("control")
     if not treated or not control:

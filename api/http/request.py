@@ -1,4 +1,4 @@
-"""What all endpoints read from a request in the same way: its user and its body."""
+"""Reading a request's user, deadline and body, in the same way for all endpoints."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _MIN_DEADLINE_MS = 10
 
 
 class AnswerCut(FarmError):
-    """An answer broke off on its way; its connection is closed, for the client to see that."""
+    """An answer broke off; its connection is closed so that the client notices."""
 
 
 def user_of(req: falcon.asgi.Request) -> str:
@@ -52,7 +52,7 @@ def user_of(req: falcon.asgi.Request) -> str:
 def sandbox_of(req: falcon.asgi.Request) -> str | None:
     """Return the playground sandbox of the request as a user name, None if it has none.
 
-    Each pair of page and user has a sandbox of its own. No header can name it as a user, because
+    Each pair of page and user has a separate sandbox. No header can name it as a user, because
     user names have no control characters (:mod:`api.http.auth`).
 
     Raises:
@@ -75,7 +75,7 @@ def deadline_of(req: falcon.asgi.Request, settings: Settings) -> Deadline:
 
 
 def at_end(req: falcon.asgi.Request, call: Callable[[], None]) -> None:
-    """Have ``call`` called when the request is over: answered and sent, or broken off."""
+    """Call ``call`` when the request is over: answered and sent, or broken off."""
     req.scope.setdefault(_AT_END, []).append(call)
 
 

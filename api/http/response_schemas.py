@@ -30,7 +30,7 @@ class Error(Struct):
 
 
 class NamedSession(Struct):
-    """The conversation that ``session_id`` named, and what of it left as before."""
+    """The conversation of ``session_id``, and how many of its messages were sent as before."""
 
     id: str
     frozen_message_count: Count
@@ -47,7 +47,7 @@ class Route(Struct):
 
 
 class Counts(Struct, kw_only=True):
-    """What compression did to a conversation; from ``turn_id`` on what only gateways are told."""
+    """The result of compression; fields from ``turn_id`` on are only for gateways."""
 
     tokens_before: Count
     tokens_after: Count
@@ -79,7 +79,7 @@ class CompressedInput(Counts, kw_only=True):
 
 
 class Traced(Counts, kw_only=True):
-    """The playground's answer: ``messages`` or ``input`` too, and what became of each text."""
+    """The playground's answer: also ``messages`` or ``input``, and the result of each text."""
 
     trace: dict[str, Any]
 
@@ -97,7 +97,7 @@ class Done(Struct, kw_only=True):
 
 
 class Redrive(Struct, kw_only=True):
-    """The provider is to be asked again: with ``request``."""
+    """The gateway must call the provider again, with ``request``."""
 
     action: Literal["redrive"]
     turn_id: str
@@ -156,7 +156,7 @@ class NotLive(Struct):
 
 
 class TextEngine(Struct):
-    """What some workers of the gpu pool run."""
+    """The text engine of some workers of the gpu pool."""
 
     engine: str
     provider: str

@@ -1,8 +1,8 @@
-"""Work that goes on behind an answer: what audited and control conversations come to.
+"""Work after an answer: the results of audited and control conversations.
 
-Their answers are the messages as they came and are given at once, so the work costs nobody time.
-It is done in the order of a session's requests, for what the farm would have sent depends on what
-it would have sent before. Its deadline begins with the work.
+Their answers are the unchanged messages and are sent at once, so the work delays no request. It is
+done in the order of a session's requests, because each result depends on the earlier ones. Its
+deadline starts with the work.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from shared.errors import FarmError
 
 _log = structlog.get_logger(__name__)
 _STOP_SECONDS = 1.0
-"""How long work that was begun may still take when the process ends."""
+"""Seconds that started work may still take when the process ends."""
 MOST_BYTES = 64 * 1024 * 1024
-"""Bodies that may wait for this work. Beyond it an answer's work is not done: bodies take their
-share of ``HEADROOM_BODIES_BYTES``, and nobody may be refused for an audit."""
+"""Most bytes of bodies that wait for this work; beyond it the work is skipped, because bodies use
+``HEADROOM_BODIES_BYTES``, and no request may be rejected because of an audit."""
 MOST_REQUESTS = 1000
 
 _R = TypeVar("_R")
@@ -35,10 +35,10 @@ class WorkBehind:
         self._bytes = 0
 
     async def start(self) -> None:
-        """Nothing: work begins with the first answer."""
+        """Do nothing: work starts with the first answer."""
 
     async def stop(self) -> None:
-        """Let what is begun end soon; what it comes to is lost otherwise."""
+        """Give started work a short time to end; other results are lost."""
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=_STOP_SECONDS)
         for task in set(self._tasks):
@@ -48,9 +48,9 @@ class WorkBehind:
     def begin(
         self, session: bytes, size: int, work: Callable[[], Awaitable[_R]]
     ) -> asyncio.Task[_R | None] | None:
-        """Begin ``work`` after the session's earlier; its result is None where it failed.
+        """Start ``work`` after the session's earlier work; its result is None if it failed.
 
-        ``size`` are the bytes it holds. Returns None, and does nothing, where too much waits.
+        ``size`` is the number of bytes it holds. Returns None, without starting, if too much waits.
         """
         if self._bytes + size > MOST_BYTES or len(self._tasks) >= MOST_REQUESTS:
             return None
@@ -71,7 +71,7 @@ class WorkBehind:
 
     @property
     def waiting(self) -> int:
-        """Answers whose work is not done."""
+        """Number of answers whose work is not done."""
         return len(self._tasks)
 
 
@@ -84,6 +84,6 @@ async def _after(
         return await work()
     except FarmError as error:
         _log.warning("work_behind_failed", error=type(error).__name__)
-    except Exception as error:  # a defect of ours: its request was answered long ago
+    except Exception as error:  # a defect of the farm: the request was answered before
         _log.error("work_behind_failed", error=type(error).__name__)
     return None

@@ -1,8 +1,8 @@
-"""Under what a conversation's earlier messages were decided, known to every replica.
+"""The options by which a conversation's earlier messages were decided, shared by all replicas.
 
 Options may change from one request of a conversation to the next: a budget shrinks, a caller
-vouches for more messages. What was sent stays as it was sent, so each request notes in Redis what
-its new messages are decided under, and a replica that has to decide them again uses that.
+vouches for more messages. Sent messages must stay as they were sent, so each request records in
+Redis by which options its new messages are decided, for replicas that must decide them again.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ from .message import Plan
 from .plan import MIN_CHARS, PlanOptions
 
 AS_IT_CAME = Plan()
-"""The plan of a message that the caller vouches for: the provider has it as it came."""
+"""The plan of a message that the caller vouches for: the provider has it unchanged."""
 _NAMES = tuple(field.name for field in fields(PlanOptions))[1:]
-"""What is noted of the options: all but the marker mode, which makes another conversation."""
+"""The recorded options: all but the marker mode, by which conversations differ."""
 _encode = msgspec.msgpack.Encoder().encode
 
 
 class _Noted(NamedTuple):
-    """What one earlier request's new messages were decided under."""
+    """The options by which an earlier request's new messages were decided."""
 
     frozen: int
     options: PlanOptions
 
 
 class EarlierRequests:
-    """Notes requests, and recalls those of the same conversation that this process did not see."""
+    """Records requests, and reads those of the same conversation unknown to this process."""
 
     def __init__(self, store: UserStore, settings: Settings) -> None:
         self._state = store
         self._settings = settings
 
     async def recall(self, turn: RequestContext) -> None:
-        """Learn what the messages that this process does not know were decided under before.
+        """Read the options by which messages unknown to this process were decided before.
 
         Fills ``turn.earlier``, ``turn.as_came``, ``turn.replayed`` and ``turn.left``.
         """
@@ -71,9 +71,9 @@ class EarlierRequests:
         turn.as_came.update(range(turn.replayed, vouched))
 
     async def note_as_came(self, turn: RequestContext) -> None:
-        """Note that all messages of a conversation left as they came.
+        """Record that all messages of a conversation were sent unchanged.
 
-        So they stay when it is compressed from here on, wherever that is.
+        Then they stay unchanged if any replica compresses the conversation from here on.
         """
         options = turn.options.plan_options(self._settings)
         own = (turn.chains[-1], _pack(len(turn.messages), options))
@@ -83,7 +83,7 @@ class EarlierRequests:
 
 
 def _take(turn: RequestContext, noted: list[bytes | None]) -> None:
-    """Take what earlier requests noted, from the first unknown message on."""
+    """Use the records of earlier requests, from the first unknown message on."""
     for index, packed in enumerate(noted, turn.known):
         one = _unpack(packed, turn.options.mode) if packed is not None else None
         if one is None:
@@ -94,7 +94,7 @@ def _take(turn: RequestContext, noted: list[bytes | None]) -> None:
 
 
 def _is_worth(turn: RequestContext) -> bool:
-    """Return whether anything in the unknown messages could leave in more than one way."""
+    """Return whether any of the unknown messages could be decided in more than one way."""
     options = turn.options
     if turn.known == len(turn.messages):
         return False
@@ -117,7 +117,7 @@ def _pack(frozen: int, options: PlanOptions) -> bytes:
 
 
 def _unpack(packed: bytes, mode: str) -> _Noted | None:
-    """Read what a request noted; None where another version of the farm wrote it."""
+    """Read the record of a request; None if another version of the farm wrote it."""
     try:
         frozen, *values = msgspec.msgpack.decode(packed, type=list[int | float | bool | str | None])
         given = {"marker_mode": mode, **dict(zip(_NAMES, values, strict=True))}

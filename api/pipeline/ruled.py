@@ -1,4 +1,4 @@
-"""What the policy does to a request: its options, its group, its quota."""
+"""Applies the policy to a request: its options, its group, its quota."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class PolicyRules:
         return replace(ruled, tools=paused(ruled.tools, pauses)), filed
 
     async def leave_as_came(self, turn: RequestContext) -> None:
-        """Decide that all messages leave as they came, also those that once left otherwise."""
+        """Decide that all messages are sent unchanged, also those once sent compressed."""
         turn.admission.release_thread()
         async with turn.conversation.lock:
             sent = turn.conversation.sent[: turn.known]
@@ -71,9 +71,9 @@ class PolicyRules:
         await self.earlier.note_as_came(turn)
 
     async def keep_to_quota(self, turn: RequestContext, origin: Origin) -> None:
-        """Leave what is new as it came where the request is over its quota.
+        """Send new messages unchanged if the request is over its quota.
 
-        What was sent before stays as it was sent: to send it as it came would be billed as new.
+        Earlier messages stay as they were sent, because a change would be billed as new.
         """
         quota = turn.options.quota
         if quota is None:
@@ -105,7 +105,7 @@ class PolicyRules:
 def left_by_policy(
     taken: Split, options: RequestOptions, tokens: int, arm: Arm
 ) -> CompressionResult:
-    """Leave the messages as they came because the policy wants it so; ``tokens`` is a guess."""
+    """Return the messages unchanged because of the policy; ``tokens`` is an estimate."""
     answer = untouched(taken, options, tokens, f"policy_{arm}")
     answer.transforms = [f"farm:policy:{arm}"]
     return answer
