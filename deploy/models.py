@@ -61,7 +61,7 @@ def _token(file: Path) -> str:
 def _fetched(
     model: str, name: str, revision: str, directory: Path, token: str | None
 ) -> str | None:
-    """Copy one file of the hub into ``directory``; return its SHA-256, None where there is none."""
+    """Copy one file of the hub into ``directory``; return its SHA-256, None if there is none."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 

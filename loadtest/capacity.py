@@ -141,12 +141,12 @@ class Measured:
         self._rows = {(row["scenario"], row["figure"]): row["values"] for row in run["rows"]}
 
     def median(self, scenario: str, figure: str) -> float | None:
-        """Return the farm's median of a figure, None where it was not measured."""
+        """Return the farm's median of a figure, None if it was not measured."""
         values = self._rows.get((scenario, figure), {}).get("farm")
         return statistics.median(values) if values else None
 
     def cost(self, scenario: str) -> Cost | None:
-        """Return what a request of a scenario cost, None where it was not measured."""
+        """Return what a request of a scenario cost, None if it was not measured."""
         if self.median(scenario, "cpu ms/req") is None:
             return None
         cpu = {p: (self.median(scenario, f"{p} cpu ms/req") or 0.0) / 1e3 for p in _PARTS}

@@ -80,7 +80,7 @@ class Sample(msgspec.Struct, frozen=True):
 
     ``kind`` is one of ``KINDS``; ``command`` the shell command (or tool call) that prints it;
     ``tool`` the name an agent's call would carry (Bash, Read, an MCP name); ``path`` the file it
-    was read from, None where it is not one file's content.
+    was read from, None if it is not one file's content.
     """
 
     kind: str
@@ -142,7 +142,7 @@ class _Package(NamedTuple):
     about: email.message.Message
 
     def file(self, name: str) -> str:
-        """A file of its ``.dist-info`` folder; empty where there is none."""
+        """A file of its ``.dist-info`` folder; empty if there is none."""
         return self.dist.read_text(name) or ""
 
 
@@ -202,7 +202,7 @@ class _Machine:
         return cut_lines(text[start:], size)
 
     def run(self, *command: str, cwd: Path | None = None) -> str:
-        """What a program prints on both channels; empty where it is missing or too slow."""
+        """What a program prints on both channels; empty if it is missing or too slow."""
         env = {
             "PATH": os.environ.get("PATH", os.defpath),
             "LC_ALL": "C",
@@ -246,7 +246,7 @@ class _Machine:
 
 
 def _read(path: Path) -> str:
-    """A file's text; empty where it cannot be read as UTF-8."""
+    """A file's text; empty if it cannot be read as UTF-8."""
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError):
@@ -646,7 +646,7 @@ def _code(machine: _Machine) -> Iterator[Sample]:
 
 
 def _raised(call: Callable[[], object]) -> str:
-    """The traceback a call really ends with; empty where it returns."""
+    """The traceback a call really ends with; empty if it returns."""
     try:
         call()
     except Exception:

@@ -42,7 +42,7 @@ class Results:
         return row.values.get(target, []) if row else []
 
     def median(self, scenario: str, figure: str, target: str) -> float | None:
-        """Return a figure's median over the repetitions, None where it was not measured."""
+        """Return a figure's median over the repetitions, None if it was not measured."""
         found = self.values(scenario, figure, target)
         return statistics.median(found) if found else None
 

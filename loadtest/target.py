@@ -22,7 +22,7 @@ class Target:
 
     ``pids`` are counted with all their descendants. ``session`` says that bodies carry
     upstream's ``config.session_id``, one for each user. ``redis_url`` is the Redis it uses
-    alone, empty where its traffic is not counted.
+    alone, empty if its traffic is not counted.
     """
 
     name: str

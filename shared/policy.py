@@ -109,7 +109,7 @@ class Rule:
     quota: Quota | None = None
 
     def mismatch(self, about: Subject) -> str:
-        """Return why this rule does not match, its ``tool`` left out; empty where it does."""
+        """Return why this rule does not match, its ``tool`` left out; empty if it does."""
         given = {"tenant": about.tenant, "user": about.user, "model": about.model}
         globs = {"tenant": self.tenant, "user": self.user, "model": self.model}
         for name, value in given.items():
@@ -202,7 +202,7 @@ def paused(tools: str, pauses: tuple[tuple[str, str], ...]) -> str:
 
 @lru_cache(maxsize=8192)
 def tool_ruling(tools: str, tool: str) -> ToolRuling:
-    """Return what may happen to a tool's output; ``tool`` is empty where no call is known.
+    """Return what may happen to a tool's output; ``tool`` is empty if no call is known.
 
     ``tools`` are the rules, as in :class:`Ruling`.
     """
@@ -254,7 +254,7 @@ def position(session: bytes) -> float:
 
 
 def tool_rules(rules: Iterable[Rule]) -> str:
-    """Return what rules say of tools, as text; empty where they change nothing."""
+    """Return what rules say of tools, as text; empty if they change nothing."""
     found = tuple(_ToolRule.of(rule) for rule in rules)
     return _written(_ToolRules(found)) if any(rule.changes for rule in found) else ""
 

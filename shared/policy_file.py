@@ -94,7 +94,7 @@ class Fault(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """A file that was looked at: its policy, None where a fault is an error."""
+    """A file that was looked at: its policy, None if a fault is an error."""
 
     policy: Policy | None
     faults: list[Fault]
@@ -284,7 +284,7 @@ def _contradictions(number: int, entry: Any, rule: Rule, places: _Places) -> Ite
     if rule.mode == "off":
         for key in ("share", "engines", "protect_tools", "markers", "fold", "quota"):
             if key in entry:
-                text = f"{rule.name}: '{key}' does nothing where the mode is 'off'"
+                text = f"{rule.name}: '{key}' does nothing if the mode is 'off'"
                 yield Fault(places.rule(number, key), text)
     quota = rule.quota
     empty = Limits()

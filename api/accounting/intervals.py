@@ -20,7 +20,7 @@ _NORMAL = NormalDist().inv_cdf(0.975)
 
 
 class Interval(NamedTuple):
-    """An estimate and its 95 % interval; None where too little is known."""
+    """An estimate and its 95 % interval; None if too little is known."""
 
     value: float | None
     low: float | None = None

@@ -142,7 +142,7 @@ def answered(
 
 
 def trial_of(request: AnsweredRequest, answer: CompressionResult, price: Price) -> Trial | None:
-    """Return what a request adds to its session's line; None where no policy files it.
+    """Return what a request adds to its session's line; None if no policy files it.
 
     What an audited request would have cost counts, though its messages left as they came.
     """

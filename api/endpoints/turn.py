@@ -130,7 +130,7 @@ def _decoded(raw: bytes) -> _Body:
 
 
 def _usage(raw: bytes) -> dict[str, Any] | None:
-    """Return the usage that the gateway relays, None where there is none.
+    """Return the usage that the gateway relays, None if there is none.
 
     A whole answer of the provider, or Kong's log, has it under ``usage``.
     """

@@ -59,7 +59,7 @@ class Sent:
     that a fault left without their forms (:data:`ALL_LEFT`: the message was not read).
     ``unstored`` are hashes of ``shown`` whose original no worker has stored.
     ``lost`` are its texts of which something was left out.
-    ``data`` is the message as written for ``marks``; None where its own bytes leave.
+    ``data`` is the message as written for ``marks``; None if its own bytes leave.
     """
 
     changes: tuple[Change, ...] = ()

@@ -42,7 +42,7 @@ Make = Callable[[list[str]], Awaitable[list[Block]]]
 class Origin:
     """Where a job comes from: its request's id and W3C ``traceparent`` (empty: none).
 
-    ``tenant`` is the tag of who answers for its user; empty where that is the user.
+    ``tenant`` is the tag of who answers for its user; empty if that is the user.
     """
 
     request_id: str

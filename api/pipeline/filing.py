@@ -55,7 +55,7 @@ class Filed:
 def session_digest(user: str, session_id: str, taken: Split) -> bytes:
     """Return the 16 bytes that name the session of a request of ``user``.
 
-    ``session_id`` is what the client calls it, empty where it says nothing.
+    ``session_id`` is what the client calls it, empty if it says nothing.
     """
     named = session_id.encode("utf-8", "surrogatepass") or _beginning(taken)
     kind = b"id" if session_id else b"first"

@@ -197,7 +197,7 @@ class Run:
     """The input of :func:`word`: ``lines`` are the omitted lines without their numbers.
 
     ``number`` and ``source_number`` are the printed numbers of the first line here and
-    there, 0 where none is printed. ``total`` and ``source_total`` count all lines of the two.
+    there, 0 if none is printed. ``total`` and ``source_total`` count all lines of the two.
     Lines are counted from below a harness's head (:func:`head_lines`).
     """
 

@@ -38,7 +38,7 @@ reversible form of an engine; any form of an engine."""
 class Candidate:
     """A text of a message that may leave shorter. The text itself is not kept.
 
-    ``call_id`` is the tool call it answers, empty where it answers none. By the policy, engines
+    ``call_id`` is the tool call it answers, empty if it answers none. By the policy, engines
     ``without`` may make no form of it, and it may refer to earlier text or not (``fold``).
     """
 
@@ -99,7 +99,7 @@ class Seen(NamedTuple):
     """One message of a body: its facts, and the cache marks it carries.
 
     ``chain`` names the conversation up to and with this message, marks left out. ``marks`` are
-    the bytes and offsets of its ``cache_control`` marks, empty where it has none: the only
+    the bytes and offsets of its ``cache_control`` marks, empty if it has none: the only
     thing in which two raw messages of equal facts may differ.
     """
 

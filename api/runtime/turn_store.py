@@ -98,7 +98,7 @@ class TurnStore:
     async def advance(
         self, user: str, turn_id: str, kept: Kept, turn: Turn, body: bytes, deadline: Deadline
     ) -> bool:
-        """Put ``turn`` in the place of what was ``kept``; False where another answer was first."""
+        """Put ``turn`` in the place of what was ``kept``; False if another answer was first."""
         packed = await _packed(body) if body else b"-"
         done = self._advance(
             keys=[keys.turn(user, turn_id)],

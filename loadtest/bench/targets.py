@@ -16,7 +16,7 @@ _REDIS_COMMANDS = 30
 
 
 class Verdict(NamedTuple):
-    """One target. ``met`` is None where it was not measured."""
+    """One target. ``met`` is None if it was not measured."""
 
     what: str
     target: str

@@ -30,7 +30,7 @@ class Bills:
     failures: list[str] = field(default_factory=list)
 
     def change(self, session: str, system: str) -> float | None:
-        """Return the change of the bill against none, in per cent; None where not measured."""
+        """Return the change of the bill against none, in per cent; None if not measured."""
         found = self.bills[session]
         if system not in found or "none" not in found:
             return None

@@ -51,7 +51,7 @@ class Exchange:
     """One request: what was sent, and how it was answered.
 
     `seconds` is the answered try's time as the client saw it; `cut` how many tries before it
-    broke off without an answer; `status` 0 where there never was one.
+    broke off without an answer; `status` 0 if there never was one.
     """
 
     turn: Turn

@@ -90,7 +90,7 @@ class Runner:
     # ── full health ─────────────────────────────────────────────────────────────────
 
     async def _full_health(self, play: Play) -> float | None:
-        """Return the seconds until everything works again, None where it does not."""
+        """Return the seconds until everything works again, None if it does not."""
         start = time.monotonic()
         while time.monotonic() - start < _HEALTH_SECONDS:
             if await self._is_healthy(play):

@@ -30,7 +30,7 @@ def _call_reader() -> ContentRouter:
 
 
 def user_query(message: dict[str, Any]) -> str:
-    """Return the user's question in this message, empty where it holds none."""
+    """Return the user's question in this message, empty if it holds none."""
     query: str = extract_user_query([message])
     return query
 

@@ -63,7 +63,7 @@ _known: dict[str, Counter] = {}
 
 
 def known_counter(model: str) -> Counter | None:
-    """Return what :func:`counter_for` chose for ``model``; None where it has yet to."""
+    """Return what :func:`counter_for` chose for ``model``; None if it has yet to."""
     return _known.get(model)
 
 

@@ -59,7 +59,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _wanted(body: Any) -> str:
-    """Return the hash to ask for; empty where the model has asked, cannot, or need not."""
+    """Return the hash to ask for; empty if the model has asked, cannot, or need not."""
     if _TOOL not in json.dumps(body.get("tools") or []) or '"r1"' in json.dumps(body["messages"]):
         return ""
     found = _MARKER.search(json.dumps(body["messages"]))

@@ -16,7 +16,7 @@ class Reply(NamedTuple):
     text: str
 
     def header(self, name: str) -> str:
-        """Return a header's value, empty where it is missing."""
+        """Return a header's value, empty if it is missing."""
         for line in self.text.split("\r\n\r\n", 1)[0].split("\r\n")[1:]:
             key, _, value = line.partition(":")
             if key.lower() == name:
@@ -38,7 +38,7 @@ def say(farm: Farm, *pieces: bytes, seconds: float = 30.0) -> Reply:
 
 
 def hear(connection: socket.socket) -> Reply:
-    """Return the next answer; status 0 where the server says nothing and closes."""
+    """Return the next answer; status 0 if the server says nothing and closes."""
     got = b""
     try:
         while b"\r\n\r\n" not in got:

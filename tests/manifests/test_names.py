@@ -136,7 +136,7 @@ def objects() -> dict[tuple[str, str], Object]:
 
 
 def source(module: str) -> str:
-    """Return a module's or package's text; empty where it is not of this project."""
+    """Return a module's or package's text; empty if it is not of this project."""
     path = ROOT / module.replace(".", "/")
     files = [*path.rglob("*.py")] if path.is_dir() else [path.with_suffix(".py")]
     return "".join(file.read_text() for file in files if (ROOT / module.split(".")[0]).is_dir())

@@ -80,7 +80,7 @@ class _Corpus:
         self.found.append(Conversation(name, messages, model, options))
 
     def sample(self, kind: str, least: int = 0, most: int = 40_001) -> Sample | None:
-        """The next sample of a kind within the lengths; None where there is none."""
+        """The next sample of a kind within the lengths; None if there is none."""
         pool = self.pools[kind]
         for at, sample in enumerate(pool):
             if least <= len(sample.text) < most:

@@ -19,7 +19,7 @@ is its text."""
 
 
 def broken_rule(path: str, body: bytes) -> str:
-    """Return the rule that a request breaks, empty where it breaks none."""
+    """Return the rule that a request breaks, empty if it breaks none."""
     path = path.split("?", 1)[0]
     check = {
         "/v1/messages": _messages,
