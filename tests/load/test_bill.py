@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from api.accounting.prompt_cache import session_of
-from loadtest.bill import report
+from loadtest.bench.servers import Servers
+from loadtest.bill import faults, report, where
 from loadtest.bill.generated import session
 from loadtest.bill.provider import Provider
 from loadtest.bill.replay import changed_turns, replay_all
@@ -74,6 +75,33 @@ def test_no_session_costs_more_with_farm(farm: Farm, sessions: dict[str, list[Bo
     assert {row["farm"].changed for row in bills.bills.values()} == {0}
     text = report.table(bills, ["none", "farm"])
     assert all(name in text for name in sessions)
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_bill_is_parted_by_kinds_of_blocks(client: Client, sessions: dict[str, list[Body]]) -> None:
+    bodies = sessions[f"{client}-incident"]
+    found = where.shares(bodies)
+
+    assert found["results"] > found["calls"] > 0
+    assert found["tools"] > 0
+    assert found["results"] == pytest.approx(
+        found["commands"] + found["reads"] + found["others"], abs=2
+    )
+    emptied = json.dumps(where.without(bodies[-1], where.KINDS["results"]))
+    assert "CrashLoopBackOff" not in emptied
+
+
+def test_disturbed_session_is_sent_as_undisturbed(
+    tmp_path: Path, sessions: dict[str, list[Body]]
+) -> None:
+    bodies = sessions["claude-incident"][:6]
+    with Servers(tmp_path) as servers:
+        target = servers.farm("farm", cpu=1)
+        plain, flushed = (
+            faults.replayed(target, "claude", bodies, fault) for fault in ("undisturbed", "flush")
+        )
+
+    assert flushed == plain != bodies
 
 
 class _Rewriting:
