@@ -240,7 +240,7 @@ def word(run: Run, known: bool, own: str) -> str:
     else:
         where = f"of CALL {run.source.call}"
         if not known:
-            where += f" above ({run.source.description})"
+            where += f" as shown above ({run.source.description})"
     return f"[{here} identical to {there} {where}{_numbers(run, count)}{_edges(run)}; omitted here]"
 
 
@@ -251,9 +251,9 @@ def _numbers(run: Run, count: int) -> str:
     here = f"{run.number}-{run.number + count - 1}"
     there = f"{run.source_number}-{run.source_number + count - 1}"
     if not run.source_number:
-        return f", but these are numbered {here} and its lines carry no line numbers"
+        return f", here with line numbers {here}, there without"
     if not run.number:
-        return f", but its lines carry line numbers ({there}) that these do not"
+        return f", there with line numbers {there}, here without"
     if run.number == run.source_number:
         return f", numbered {here} in both"
     return f", but numbered {here} here and {there} there"

@@ -5,7 +5,7 @@ const MOSTLY = 0.8;
 const MARKED = /<<ccr:([a-f0-9]{12,24})[^>\n]*>>|\[[^[\]\n]*hash=([a-f0-9]{12,24})[^[\]\n]*\]|hash=([a-f0-9]{12,24})/g;
 
 // A note about omitted lines says how many and of what kind, but shows none of them.
-const NOTE = /^\[\.\.\. \d+ (?:lines?|rows?|words?|of the omitted (?:lines|rows) are like: .*)(?: omitted)? \.\.\.\]$/gm;
+const NOTE = /^\[\.\.\. (?:all )?\d+ (?:lines?|rows?|words?|of the omitted (?:lines|rows) are like: .*)(?: omitted)? \.\.\.\]$/gm;
 
 // Split a text at its markers: [{text, hash}], hash null between them.
 export function markers(text) {

@@ -350,9 +350,10 @@ def test_redis_fault_is_reported_and_recovers(
     assert rig.retrieves(digest, name) == 200
 
     def counted() -> bool:
-        return rig.metrics("headroom_ledger_backlog_entries")[""] == 0 and (
-            rig.farm.get("/stats").json["summary"]["api_requests"] == rig.requests
-        )
+        if rig.metrics("headroom_ledger_backlog_entries")[""] != 0:
+            return False
+        stats = rig.farm.get("/stats")
+        return stats.status == 200 and (stats.json["summary"]["api_requests"] == rig.requests)
 
     until("every answer is recorded", counted)
     # Neither the fault nor the recovery used a command that is not granted.

@@ -208,7 +208,8 @@ def test_says_both_ranges_and_quotes_edges() -> None:
     text = "\n".join(["before", *FILE[9:30], "after"])
     assert refs(indexed("\n".join(FILE) + "\n").fold(text)) == [
         "[lines 2-22 of this output (21 lines) are identical to lines 10-30 of the output of CALL "
-        "toolu_1 above (Bash: cat f.py), from '    line 10 of the module, which does 100 things' "
+        "toolu_1 as shown above (Bash: cat f.py), from '    line 10 of the module, which does 100 "
+        "things' "
         "to '    line 30 of the module, which does 900 things'; omitted here]"
     ]
 
@@ -217,7 +218,7 @@ def test_says_entire_output_where_it_is() -> None:
     text = "\n".join(FILE) + "\n"
     [line] = refs(indexed(text).fold(text))
     assert line.startswith(
-        "[this entire output (40 lines) is identical to the entire output of CALL toolu_1 above"
+        "[this entire output (40 lines) is identical to the entire output of CALL toolu_1 as shown above"
     )
 
 
@@ -243,14 +244,17 @@ def test_keeps_a_harness_head_and_counts_below_it() -> None:
 def test_says_that_only_the_source_is_numbered(style: str) -> None:
     numbered = "\n".join(STYLES[style](i, line) for i, line in enumerate(FILE, 11))
     [line] = refs(indexed(numbered).fold("\n".join(FILE)))
-    assert "but its lines carry line numbers (11-50) that these do not" in line
+    assert "there with line numbers 11-50, here without" in line
 
 
 def test_says_that_only_this_output_is_numbered() -> None:
     numbered = "\n".join(f"{i}\t{line}" for i, line in enumerate(FILE, 1))
     [line] = refs(indexed("", content="\n".join(FILE)).fold(numbered))
-    assert 'identical to the entire input "content" of CALL toolu_2 above (Write: f.py)' in line
-    assert "but these are numbered 1-40 and its lines carry no line numbers" in line
+    assert (
+        'identical to the entire input "content" of CALL toolu_2 as shown above (Write: f.py)'
+        in line
+    )
+    assert "here with line numbers 1-40, there without" in line
 
 
 def test_says_how_an_edit_shifted_the_numbers() -> None:

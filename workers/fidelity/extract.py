@@ -38,7 +38,8 @@ def extract(lines: Sequence[str], kept: Collection[int], digest: str, *, kinds: 
         out.append(notes.omitted(gap))
     if kinds:
         found = commonest(templates(lines), missing, _MOST_KINDS)
-        out += [notes.like(n, kind) for kind, n in found if n > 2 and kind.strip("* ")]
+        told = [(kind, n) for kind, n in found if n > 2 and kind.strip("* ")]
+        out += [notes.like(n, kind, all_of=len(missing)) for kind, n in told]
     out.append(notes.marker(len(missing), digest))
     return "\n".join(out)
 

@@ -100,7 +100,7 @@ def _of_entries(lines: Sequence[str], kind: Kind) -> set[int] | None:
     if kind not in ("log", "table", "listing") and len(count) > len(lines) / 4:
         return None  # nothing repeats: every line says something else
     kept |= _each_kind(lines, kinds, count)
-    kept |= _extremes(lines, kinds, count, smallest=kind == "table")
+    kept |= _extremes(lines, kinds, count, smallest=kind in ("table", "log"))
     warned = [p for p, line in enumerate(lines) if _WARN.search(line)]
     if len(warned) <= len(lines) // 10:
         kept.update(warned)

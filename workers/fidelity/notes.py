@@ -10,7 +10,7 @@ import re
 
 OMITTED = re.compile(r"\[\.\.\. (\d+) (?:lines?|rows?) omitted \.\.\.\]")
 WORDS = re.compile(r"\[\.\.\. (\d+) words? omitted \.\.\.\]")
-KIND = re.compile(r"\[\.\.\. (\d+) of the omitted (?:lines|rows) are like: (.*) \.\.\.\]")
+KIND = re.compile(r"\[\.\.\. (?:all )?(\d+) of the omitted (?:lines|rows) are like: (.*) \.\.\.\]")
 BEGIN = re.compile(
     r"\[\.\.\. each of the next (\d+) lines begins with \"(.*)\", omitted in them \.\.\.\]"
 )
@@ -30,9 +30,10 @@ def omitted(count: int, what: str = "line") -> str:
     return f"[... {count} {what}{'' if count == 1 else 's'} omitted ...]"
 
 
-def like(count: int, template: str, what: str = "lines") -> str:
-    """Return the note that ``count`` of the missing lines are like ``template``."""
-    return f"[... {count} of the omitted {what} are like: {template} ...]"
+def like(count: int, template: str, what: str = "lines", *, all_of: int = 0) -> str:
+    """Return the note that ``count`` of the ``all_of`` missing lines are like ``template``."""
+    every = "all " if count == all_of else ""
+    return f"[... {every}{count} of the omitted {what} are like: {template} ...]"
 
 
 def begin(count: int, prefix: str) -> str:
