@@ -218,7 +218,8 @@ def test_says_entire_output_where_it_is() -> None:
     text = "\n".join(FILE) + "\n"
     [line] = refs(indexed(text).fold(text))
     assert line.startswith(
-        "[this entire output (40 lines) is identical to the entire output of CALL toolu_1 as shown above"
+        "[this entire output (40 lines) is identical to the entire output of CALL toolu_1 as "
+        "shown above"
     )
 
 
