@@ -15,7 +15,7 @@ def _text(answer: Any, index: int = -1) -> str:
     return str(answer["messages"][index]["content"][0]["content"])
 
 
-def test_lossy_inline_says_what_is_missing_without_a_marker(farm: Farm) -> None:
+def test_lossy_inline_counts_omissions_without_a_marker(farm: Farm) -> None:
     name = user()
     body = conversation(ran(events(name)))
     marked = farm.post(body, name).json

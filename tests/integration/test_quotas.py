@@ -76,9 +76,7 @@ def test_quota_drains_by_a_minutes_amount_a_minute(ask: Ask, farm: Farm, tenant:
     assert [ask("ada", 50, ANY, ANY, ANY, 100) for _ in range(2)] == [0, 2]
 
 
-def test_request_larger_than_quota_passes_when_nothing_is_held(
-    ask: Ask, farm: Farm, tenant: str
-) -> None:
+def test_request_over_quota_size_passes_full_bucket(ask: Ask, farm: Farm, tenant: str) -> None:
     assert ask("ada", 1000, ANY, ANY, ANY, 100) == 0
     assert ask("ada", 1, ANY, ANY, ANY, 100) == 2
     _earlier(farm, keys.user_quota(tenant, "ada"), 580)  # it drains for ten minutes

@@ -147,7 +147,7 @@ def continued(process: Process) -> Iterator[None]:
         process.signal(signal.SIGCONT)
 
 
-def test_a_block_in_flight_is_compressed_once(farm: Farm) -> None:
+def test_block_in_flight_is_compressed_once(farm: Farm) -> None:
     name = user()
     body = conversation(ran(rows(name)))
     until("no job is left of before", lambda: not list(farm.redis.scan_iter("rq:job:*")))

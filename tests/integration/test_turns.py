@@ -132,7 +132,7 @@ def test_turn_goes_on_only_in_its_order(farm: Farm) -> None:
     assert "is finished" in dead.json["error"]["message"]
 
 
-def test_nobody_else_takes_a_turn_on(farm: Farm) -> None:
+def test_other_users_cannot_continue_a_turn(farm: Farm) -> None:
     name = user()
     turn = _opened(farm, "openai", name)["turn_id"]
     for owner, given in ((user(), turn), (name, "0" * 32), (name, "x")):
@@ -212,7 +212,7 @@ def test_gateway_that_cannot_redrive_gets_no_markers(farm: Farm) -> None:
     until("it is booked", lambda: _measured(farm, name) == 1)
 
 
-def test_first_turn_of_an_agent_has_the_tool_already(farm: Farm) -> None:
+def test_first_turn_of_agent_offers_the_tool(farm: Farm) -> None:
     name = user()
     sent = turn_request("anthropic", name)
     sent["messages"] = sent["messages"][:1]

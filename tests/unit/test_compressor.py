@@ -375,7 +375,7 @@ def test_nothing_refers_to_a_form_that_grew() -> None:
 
 
 @pytest.mark.parametrize("mode", ["ccr", "marker-free"])
-def test_rows_carry_a_marker_where_it_can_be_redeemed(mode: str) -> None:
+def test_rows_have_a_marker_if_it_is_redeemable(mode: str) -> None:
     elsewhere = Elsewhere()
 
     async def fetch(order: Order, wanted: Any, make: Any, deadline: Deadline) -> Fetched:

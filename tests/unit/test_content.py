@@ -38,7 +38,7 @@ def _ran(command: str) -> ToolCall:
         ("curl -s http://x/y | jq .", "jq", ()),
     ],
 )
-def test_a_command_names_its_program_and_file(
+def test_finds_program_and_file_of_a_command(
     command: str, program: str, files: tuple[str, ...]
 ) -> None:
     printed = printed_by(command)
@@ -67,7 +67,7 @@ def test_kind_comes_from_command_and_text(text: str, command: str, kind: str, lo
 
 
 @pytest.mark.parametrize("name", ["Read", "read_file", "mcp__files__view_file"])
-def test_a_file_read_by_a_tool_is_known_by_name(name: str) -> None:
+def test_knows_file_read_by_a_tool(name: str) -> None:
     call = ToolCall(name, json.dumps({"file_path": "deploy/values.yaml"}))
     assert classify("whatever it holds", call).kind == "config"
 
@@ -93,7 +93,7 @@ TAILS = [
 
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("tail", TAILS)
-def test_an_envelope_is_split_from_its_body(head: str, tail: str) -> None:
+def test_splits_envelope_from_body(head: str, tail: str) -> None:
     found = unwrap(head + LOG + tail)
     assert found.around(found.body) == head + LOG + tail
     assert found.head == head
@@ -101,7 +101,7 @@ def test_an_envelope_is_split_from_its_body(head: str, tail: str) -> None:
     assert found.tail.strip() == tail.strip()
 
 
-def test_an_envelope_of_json_gives_its_string() -> None:
+def test_json_envelope_gives_its_string() -> None:
     text = json.dumps({"output": LOG, "metadata": {"exit_code": 3}})
     found = unwrap(text)
     assert found.body == LOG

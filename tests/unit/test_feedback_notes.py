@@ -55,7 +55,7 @@ def test_outputs_count_once_however_often_they_are_sent() -> None:
     asyncio.run(play())
 
 
-def test_call_made_again_counts_for_what_shortened_its_output() -> None:
+def test_repeated_call_counts_for_the_shortening_engine() -> None:
     async def play() -> None:
         elsewhere = Shortening()
         one = _compressor(elsewhere)
@@ -93,7 +93,7 @@ def test_audit_and_control_teach_nothing() -> None:
     asyncio.run(play())
 
 
-def test_pause_holds_for_new_outputs_and_sent_ones_stay() -> None:
+def test_pause_affects_only_new_outputs() -> None:
     async def play() -> None:
         elsewhere = Shortening()
         one, two = _compressor(elsewhere), _compressor(elsewhere)

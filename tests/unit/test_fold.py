@@ -351,7 +351,7 @@ def test_prefers_the_longest_then_the_nearest() -> None:
     assert [r.source.call for r in folded.references] == ["near"]
 
 
-def test_a_name_used_again_means_its_newest_text() -> None:
+def test_repeated_name_means_its_newest_text() -> None:
     index = FoldIndex()
     index.add(Source("toolu_1", "x"), "\n".join(FILE))
     index.add(Source("toolu_1", "x"), "something else")

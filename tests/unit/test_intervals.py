@@ -41,7 +41,7 @@ def _size(chance: random.Random) -> float:
 MEAN = math.exp(0.18)
 
 
-def test_intervals_cover_the_truth_about_as_often_as_said() -> None:
+def test_intervals_have_about_the_stated_coverage() -> None:
     """95 % is a promise for many sessions; skewed sums of 60 keep it to a few per cent."""
 
     def mean(chance: random.Random) -> Interval:
@@ -70,7 +70,7 @@ def test_mean_and_spread_are_those_of_the_values() -> None:
     assert found.of_mean == pytest.approx(statistics.variance(values) / 6)
 
 
-def test_too_few_sessions_have_a_value_and_no_interval() -> None:
+def test_too_few_sessions_have_no_interval() -> None:
     few, enough = [1.0] * (FEWEST - 1), [1.0, 2.0, 3.0, 4.0, 5.0]
     assert Sample.of(few).interval == Interval(1.0)
     assert ratio(few, few) == Interval(1.0)

@@ -26,7 +26,7 @@ async def _ask(compressor: Compressor, messages: list[Any]) -> Any:
     return answer
 
 
-def test_first_request_over_quota_leaves_as_it_came_and_says_so() -> None:
+def test_first_request_over_quota_stays_verbatim() -> None:
     async def play() -> None:
         elsewhere = Elsewhere()
         elsewhere.over_quota = "user"
@@ -41,7 +41,7 @@ def test_first_request_over_quota_leaves_as_it_came_and_says_so() -> None:
     asyncio.run(play())
 
 
-def test_later_turn_over_quota_keeps_what_was_sent_on_any_replica() -> None:
+def test_later_turn_over_quota_keeps_sent_messages() -> None:
     async def play() -> None:
         elsewhere = Elsewhere()
         one, two = _under(elsewhere, RULE), _under(elsewhere, RULE)
@@ -86,7 +86,7 @@ def test_rule_without_quota_charges_nobody() -> None:
     asyncio.run(play())
 
 
-def test_audit_is_charged_as_on_and_its_answer_says_nothing() -> None:
+def test_audit_is_charged_without_being_reported() -> None:
     async def play() -> None:
         elsewhere = Elsewhere()
         elsewhere.over_quota = "user"

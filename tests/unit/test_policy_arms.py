@@ -101,7 +101,7 @@ def test_audit_comes_to_what_on_comes_to() -> None:
     asyncio.run(play())
 
 
-def test_answer_never_waits_for_pools_and_turns_keep_their_order() -> None:
+def test_audited_requests_wait_for_no_pool() -> None:
     """Every request is answered while no pool has begun, and the sums are those of on."""
 
     async def play() -> None:
@@ -215,7 +215,7 @@ async def _trials(rule: Rule) -> tuple[list[UsageRecord], dict[str, int]]:
     return book.entries, total
 
 
-def test_books_have_would_be_money_apart_and_real_money_as_it_was() -> None:
+def test_ledger_separates_audited_from_real_cost() -> None:
     async def play() -> None:
         _, on = await _trials(Rule("r"))
         entries, audit = await _trials(Rule("r", mode="audit"))
@@ -236,7 +236,7 @@ def test_books_have_would_be_money_apart_and_real_money_as_it_was() -> None:
     asyncio.run(play())
 
 
-def test_full_backlog_answers_all_the_same_and_counts_as_unread(
+def test_full_backlog_answers_and_counts_as_unread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(behind, "MOST_REQUESTS", 0)
@@ -302,7 +302,7 @@ def test_running_conversation_that_joins_keeps_what_was_sent(before: Rule, same:
     asyncio.run(play())
 
 
-def test_conversation_taken_out_goes_through_as_it_came_at_once() -> None:
+def test_excluded_conversation_stays_verbatim_at_once() -> None:
     async def play() -> None:
         bodies = _bodies()
         compressor = _under(Elsewhere(), Rule("r"))

@@ -81,7 +81,7 @@ def test_worker_leaves_forbidden_engines_out() -> None:
     assert json_form.text is None
 
 
-def test_caller_may_ask_for_less_than_policy_never_more() -> None:
+def test_caller_cannot_ask_for_more_than_policy() -> None:
     cases = [
         (None, "none", None, "marker-free"),
         ("ccr", "none", None, "marker-free"),

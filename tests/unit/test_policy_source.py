@@ -87,7 +87,7 @@ def test_without_any_good_policy_nothing_is_compressed(tmp_path: Path) -> None:
     assert _mode(source) == "on"
 
 
-def test_file_replaced_with_same_size_and_time_is_noticed(tmp_path: Path) -> None:
+def test_notices_replaced_file_of_same_size_and_time(tmp_path: Path) -> None:
     """A ConfigMap's update swaps a link to another file."""
     path, other = tmp_path / "policy.toml", tmp_path / "other"
     path.write_text(GOOD)

@@ -73,7 +73,7 @@ def test_takes_large_messages_apart_at_once() -> None:
     assert body.field("stream") == b"true"
 
 
-def test_finds_the_array_where_another_field_holds_its_text() -> None:
+def test_finds_array_despite_equal_text_in_field() -> None:
     body = Body(b'{"note":"[1]","tools":[1],"x":[1],"messages":[1]}')
     assert (
         body.replaced({"messages": b"[2]"}) == b'{"note":"[1]","tools":[1],"x":[1],"messages":[2]}'

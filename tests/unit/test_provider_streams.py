@@ -108,7 +108,7 @@ def test_mixed_answer_ends_with_the_clients_calls(api: Any) -> None:
 
 
 @every_api
-def test_what_was_said_is_put_together_as_the_plain_answer_has_it(api: Any) -> None:
+def test_assembled_stream_equals_the_plain_answer(api: Any) -> None:
     parts = (THINK, TEXT, GET)
     view, _ = run(api, parts)
     said = json.loads(view.turns[0].said)
@@ -122,7 +122,7 @@ def test_what_was_said_is_put_together_as_the_plain_answer_has_it(api: Any) -> N
 
 
 @every_api
-def test_last_round_is_over_though_the_model_calls_again(api: Any) -> None:
+def test_last_round_ends_despite_another_call(api: Any) -> None:
     view = STREAMS[api]()
     for event in api.events(GET):
         view.feed(event)
@@ -207,7 +207,7 @@ def test_framer_finds_the_same_events_however_cut(sizes: list[int], newline: byt
     assert framer.rest == b"data: half"
 
 
-def test_tap_reads_usage_across_chunks_and_gives_up_on_none() -> None:
+def test_tap_reads_usage_across_chunks() -> None:
     raw = b"".join(Anthropic.events(TEXT))
     for size in (1, 7, len(raw)):
         tap = UsageTap(stream=True)

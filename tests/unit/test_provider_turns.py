@@ -191,7 +191,7 @@ def test_does_not_serve_calls_of_a_cut_answer(api: Any) -> None:
 
 
 @every_api
-def test_follow_up_repeats_what_was_said_byte_for_byte(api: Any) -> None:
+def test_follow_up_repeats_the_output_byte_for_byte(api: Any) -> None:
     body = body_of(api, stream=True)
     turn = api.provider.read(api.answer("think", "text", "get"))
     followed = api.provider.follow_up(body, turn, [TEXT])
@@ -260,7 +260,7 @@ def test_mixed_answer_passes_the_clients_calls_on(api: Any) -> None:
 
 
 @every_api
-def test_an_answer_of_only_unserved_calls_ends_the_turn(api: Any) -> None:
+def test_answer_with_only_unserved_calls_ends_turn(api: Any) -> None:
     turn = api.provider.read(api.answer("get"))
     merged = json.loads(api.provider.merge(api.answer("get"), [turn]))
     assert "headroom" not in json.dumps(merged)
@@ -326,7 +326,7 @@ def test_two_exchanges_find_their_own_places(api: Any) -> None:
 
 @every_api
 @pytest.mark.parametrize("parts", [("text",), ("text", "own"), ("end", "end")])
-def test_an_answer_the_client_changed_stays_as_it_is(api: Any, parts: tuple[str, ...]) -> None:
+def test_answer_changed_by_client_stays_unchanged(api: Any, parts: tuple[str, ...]) -> None:
     turn = api.provider.read(api.answer("get"))
     exchange = exchange_of(api, [turn], api.provider.read(api.answer("end")))
     later = body_of(api, *api.history(*parts))
@@ -357,7 +357,7 @@ def test_knows_the_tool_under_an_mcp_servers_name(api: Any) -> None:
     assert not api.provider.offers(body_of(api, tools=[told]))
 
 
-def test_the_tool_is_not_offered_where_its_calls_cannot_be_served() -> None:
+def test_offers_no_tool_that_cannot_be_served() -> None:
     assert not Chat().can_offer(body_of(OpenAIChat, n=2))
     assert not Chat().can_offer(body_of(OpenAIChat, functions=[]))
     assert Chat().can_offer(body_of(OpenAIChat, n=1))
@@ -427,7 +427,7 @@ def test_mixed_results_follow_a_response_by_its_id() -> None:
     assert Responses().put_back(other, [exchange]) == other
 
 
-def test_a_client_may_mark_blocks_and_drop_thinking() -> None:
+def test_client_may_mark_blocks_and_drop_thinking() -> None:
     turn = Messages().read(Anthropic.answer("think", "text", "get"))
     last = Messages().read(Anthropic.answer("think2", "end", "own"))
     kept = [_ANTHROPIC["text"], _ANTHROPIC["end"], _ANTHROPIC["own"]]

@@ -44,7 +44,7 @@ def test_another_part_of_the_same_file_counts() -> None:
     assert _repeats(_turn("Read", other, "a"), _turn("Read", PART, "b")) == {}
 
 
-def test_edit_in_between_is_a_reason_to_look_again() -> None:
+def test_call_after_an_edit_is_no_repeat() -> None:
     turns = [_turn("Read", PART, "a"), _turn("Edit", EDIT, "e"), _turn("Read", PART, "b")]
     assert _repeats(*turns) == {}
     assert _repeats(*turns, _turn("Read", PART, "c")) == {"c": "b"}

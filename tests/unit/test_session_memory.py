@@ -109,7 +109,7 @@ def test_forms_are_charged_to_their_user() -> None:
     assert len(session.forms) < 12
 
 
-def test_what_was_sent_is_charged_and_bounded() -> None:
+def test_sent_messages_count_towards_the_limit() -> None:
     sessions = Sessions(max_users=10, max_bytes=2_000_000)
     session = sessions.of("a")
     for number in range(100):

@@ -50,9 +50,7 @@ METHODS = {
     [(owner, name, ps) for owner, names in METHODS.items() for name, ps in names.items()],
     ids=lambda v: getattr(v, "__name__", v) if not isinstance(v, list) else "",
 )
-def test_a_method_we_replace_or_call_has_not_moved(
-    owner: type, name: str, parameters: list[str]
-) -> None:
+def test_replaced_and_called_methods_exist(owner: type, name: str, parameters: list[str]) -> None:
     found = getattr(owner, name, None)
     assert found is not None, f"headroom moved {owner.__name__}.{name}: see shared/upstream"
     taken = list(inspect.signature(found).parameters)
@@ -64,11 +62,11 @@ def test_a_method_we_replace_or_call_has_not_moved(
     "name",
     ["_detect_content", "is_mixed_content", "_bash_command_is_search", "_estimate_tokens"],
 )
-def test_a_module_function_we_use_has_not_moved(name: str) -> None:
+def test_used_module_functions_exist(name: str) -> None:
     assert hasattr(content_router, name), f"headroom moved content_router.{name}"
 
 
-def test_the_router_reads_the_attributes_we_set() -> None:
+def test_router_reads_the_attributes_we_set() -> None:
     router = ContentRouter()
     for name in ("_kompress_max_tokens", "_lossless_then_lossy", "_cache", "config"):
         assert hasattr(router, name), f"ContentRouter no longer has {name}"
@@ -77,7 +75,7 @@ def test_the_router_reads_the_attributes_we_set() -> None:
     assert "_kompress_max_tokens" in source
 
 
-def test_the_version_is_the_one_the_seams_were_read_in() -> None:
+def test_installed_version_is_the_pinned_one() -> None:
     assert headroom.__version__ == "0.42.0"
     assert upstream.ENGINE_VERSION.startswith("headroom-0.42.0+")
 
@@ -99,7 +97,7 @@ def test_detection_goes_through_the_once_per_text_memo(monkeypatch: pytest.Monke
     assert seen == [text]
 
 
-def test_the_environment_is_pinned_against_the_operators() -> None:
+def test_environment_overrides_the_operators_settings() -> None:
     assert os.environ["HEADROOM_DETECT_BACKEND"] == "python"
     assert os.environ["HEADROOM_BEACON"] == "off"
     assert "HEADROOM_DEDUPE" not in os.environ
@@ -110,7 +108,7 @@ def test_no_vocabulary_is_downloaded() -> None:
     assert upstream.counter_for("gpt-4o").count_text("some words to count") > 0
 
 
-def test_families_share_a_counter_and_the_registry_stays_empty() -> None:
+def test_model_families_share_one_counter() -> None:
     one = upstream.counter_for("claude-sonnet-4-20250514")
     other = upstream.counter_for("claude-opus-4-6")
     assert one is other
@@ -132,7 +130,7 @@ def test_counts_are_headrooms_and_add_up(model: str) -> None:
     assert sum(counter.message(m) for m in messages) + counter.overhead == whole
 
 
-def test_a_jobs_store_is_its_own() -> None:
+def test_each_job_has_its_own_store() -> None:
     router = upstream.EngineRouter(
         marker_mode="ccr", code_aware=False, text_engine=upstream.TextCrusherEngine()
     )
@@ -150,11 +148,11 @@ def test_a_jobs_store_is_its_own() -> None:
 
 
 @pytest.mark.parametrize("model", ["llama-3-70b", "qwen-2", "mistral-large", "o3", "command-r"])
-def test_a_family_whose_counter_is_not_installed_is_estimated(model: str) -> None:
+def test_estimates_tokens_without_the_familys_counter(model: str) -> None:
     assert upstream.counter_for(model).message({"role": "user", "content": "hello there"}) > 4
 
 
-def test_the_search_for_json_blocks_is_bounded_and_else_as_it_was(
+def test_search_for_json_blocks_is_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     parameters = inspect.signature(detection._upstream_extract).parameters
