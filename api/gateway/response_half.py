@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
@@ -29,6 +29,10 @@ from .request_half import REDRIVE
 Retrieve = Callable[[Retrieval], Awaitable[ToolResult]]
 """Has the result of a retrieval call, or one that says why there is none."""
 _OK = range(200, 300)
+_MOST_CALLS = 32
+_RESULT_CHARS = 4 * 1024 * 1024
+"""What the results of one answer's calls may take, the last one whole: a model reads less."""
+_TOO_MUCH = '{"error":"too much at once: ask for fewer originals"}'
 _SAID_BYTES = 4 * 1024 * 1024
 """Bounds what a turn remembers of the model's words; no model says as much in one answer."""
 
@@ -161,10 +165,24 @@ async def _step(
     after = msgspec.structs.replace(turn, rounds=(*turn.rounds, taken), finished=not follows)
     if said is None or not follows:
         return _Step(after, b"", _done(turn_id, after, answer))
-    results = [await retrieve(call) for call in said.retrievals]
+    results = await _results(said.retrievals, retrieve)
     last = len(after.rounds) == MAX_ROUNDS
     body = SHAPES[turn.shape].follow_up(kept.body, said, results, last=last)
     return _Step(after, body, _redrive(turn_id, Kept(kept.version, after, body)))
+
+
+async def _results(calls: Sequence[Retrieval], retrieve: Retrieve) -> list[ToolResult]:
+    """Return the calls' results, of bounded size in all: one answer can name an original often."""
+    results: list[ToolResult] = []
+    left = _RESULT_CHARS
+    for number, call in enumerate(calls):
+        if number >= _MOST_CALLS or left <= 0:
+            results.append(ToolResult(call.id, _TOO_MUCH, failed=True))
+            continue
+        result = await retrieve(call)
+        left -= len(result.text)
+        results.append(result)
+    return results
 
 
 def _read(turn: Turn, answer: ProviderAnswer) -> Said | None:
