@@ -14,7 +14,7 @@ from ..runtime.feedback import Feedback
 from ..runtime.user_store import Retrieved
 from .ledger import Ledger
 from .pricing import Prices
-from .usage_record import AnsweredRequest, answered, retrieved
+from .usage_record import AnsweredRequest, answered, of_session, retrieved
 
 
 class AnswerBook:
@@ -34,6 +34,9 @@ class AnswerBook:
         """
         price = self._prices.price_of(answer.model)
         self._ledger.record(answered(request, answer, price))
+        if answer.session is not None:  # its usage may come without a model
+            named = of_session(request.user, answer.session.id, answer.model)
+            self._ledger.record(named)
         if answer.behind is not None:
             task = asyncio.create_task(self._follow(request, answer), name="follow")
             self._following.add(task)

@@ -189,6 +189,23 @@ def measured(user: str, request_id: str, model: str, usage: Usage, rates: Rates)
     )
 
 
+def of_session(user: str, session_id: str, model: str) -> UsageRecord:
+    """Return the entry that counts nothing, and by which a session's last model is known."""
+    return UsageRecord(
+        at=time.time(),
+        row=[],
+        more=[],
+        answer=session_key(user, session_id),
+        user=_name(user),
+        model=_name(model),
+    )
+
+
+def session_key(user: str, session_id: str) -> str:
+    """Return what a user's session is known by for some time after its last request."""
+    return answer_key(user, f"session\0{session_id}")
+
+
 def answer_key(user: str, request_id: str) -> str:
     """Return the key that identifies a user's request while it may be repeated."""
     return blake2b(f"{user}\0{request_id}".encode(), digest_size=16).hexdigest()

@@ -13,7 +13,7 @@ from ..accounting.ledger import Ledger
 from ..accounting.pricing import Prices
 from ..accounting.provider_usage import input_cost, read_usage
 from ..accounting.reader import Reader
-from ..accounting.usage_record import answer_key, measured, money
+from ..accounting.usage_record import answer_key, measured, money, session_key
 from ..http.request import read_json, user_of
 
 _BODY_BYTES = 65_536
@@ -53,6 +53,8 @@ class UsageResource:
         model = _text(body, "model")
         if model is None and named is not None:
             model = await self._reader.model_of(answer_key(user, named))
+        if model is None and session is not None:
+            model = await self._reader.model_of(session_key(user, session))
         model = model or _DEFAULT_MODEL
         price = self._prices.price_of(model)
         rates = rates_of(model, price)

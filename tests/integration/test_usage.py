@@ -55,6 +55,21 @@ def test_shows_measured_cost_beside_estimate(farm: Farm) -> None:
     assert rows_by_user[0]["requests"] == 1, "a usage is no request of its own"
 
 
+def test_usage_of_a_session_is_of_its_last_model(farm: Farm) -> None:
+    name = user()
+    body = {**conversation(ran(rows(name))), "config": {"session_id": "s-1"}}
+    for model in ("gpt-4o", MODEL):
+        assert farm.post({**body, "model": model}, name).json["session"]["id"] == "s-1"
+    told = {"session_id": "s-1", "usage": ANTHROPIC}
+    answer = _tell(farm, told, name).json
+    assert (answer["model"], answer["session_id"]) == (MODEL, "s-1")
+    assert answer["measured_usd"] == pytest.approx(INPUT_USD)
+    assert _tell(farm, told, user()).json["model"] == "default", "of another user's session"
+    assert _cost(farm, name)["measured_requests"] == 1
+    (row,) = farm.get(f"/stats/insights?user={name}").json["by_user"]
+    assert row["requests"] == 2
+
+
 def test_repeated_usage_counts_once(farm: Farm) -> None:
     name = user()
     body = {"request_id": "once", "model": MODEL, "usage": ANTHROPIC}
