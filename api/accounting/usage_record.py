@@ -98,7 +98,7 @@ def answered(
 ) -> UsageRecord:
     """Return the entry of an answered request.
 
-    ``would`` is what its messages would have left as, where they left as they came.
+    ``would`` is the result of an audited request, whose messages were sent unchanged.
     """
     now = time.time()
     user, model = _name(request.user), _name(answer.model)
@@ -144,7 +144,7 @@ def answered(
 def trial_of(request: AnsweredRequest, answer: CompressionResult, price: Price) -> Trial | None:
     """Return what a request adds to its session's line; None if no policy files it.
 
-    What an audited request would have cost counts, though its messages left as they came.
+    The cost of an audited request's result is counted, although its messages were sent unchanged.
     """
     filed = answer.filed
     if filed is None:
@@ -160,7 +160,7 @@ def trial_of(request: AnsweredRequest, answer: CompressionResult, price: Price) 
         "repeats": filed.repeats,
         "degraded": int(bool(answer.degraded)),
     }
-    if not filed.chain:  # nobody read it: its tokens are a guess
+    if not filed.chain:  # it was not read: its tokens are an estimate
         amounts = {"requests": 1, "unread": 1, "latency_us": amounts["latency_us"]}
     return Trial(filed.rule, filed.arm, filed.session.hex(), filed.chain.hex(), amounts)
 

@@ -66,7 +66,7 @@ class TurnResource:
 
         Raises:
             RequestError: the body is not as described, or the turn is not pending.
-            Unavailable: Redis is unavailable: the gateway goes on with the answer that it has.
+            Unavailable: Redis is unavailable; the gateway continues with the answer that it has.
         """
         user = user_of(req)
         raw, _ = await self._intake.body(req)
@@ -90,7 +90,7 @@ class TurnResource:
     def _book(self, user: str, billed: Billed) -> None:
         try:
             usage = read_usage(billed.usage)
-        except InvalidField:  # the answer's own, in words that nobody knows
+        except InvalidField:  # the provider's answer has an unknown format
             return
         rates = rates_of(billed.model, self._prices.price_of(billed.model))
         self._ledger.record(measured(user, billed.name, billed.model, usage, rates))

@@ -128,7 +128,7 @@ class Compressor:
     def _go_on_behind(
         self, user: str, taken: Split, options: RequestOptions, origin: Origin, filed: Filed
     ) -> asyncio.Task[CompressionResult | None] | None:
-        """Find out what a conversation that left as it came would have left as, or comes to."""
+        """Compute the result of a conversation that was sent unchanged."""
 
         async def work() -> CompressionResult:
             deadline = Deadline.after(self._settings.deadline_ms / 1000)

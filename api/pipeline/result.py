@@ -52,8 +52,8 @@ class CompressionResult:
     met more than one), ``saved_by_cache`` the tokens saved by forms known before, ``cache``
     what of the messages the provider has cached (None: not known, all count as new).
     ``session`` is there where the request named one: how many leading messages leave as they did
-    before, or as they came. ``warnings`` are about the request's options. ``mode`` is the marker
-    mode, empty if nobody was to do anything: the request was empty, or somebody wanted it so.
+    before, or unchanged. ``warnings`` are about the request's options. ``mode`` is the marker mode,
+    empty if nothing was to be done: the request was empty, or compression was off for it.
     ``filed`` is there where a policy is in force. ``behind`` is there where the messages left as
     they came and work goes on: it gives what they would have left as (``audit``) or what they
     come to (``control``), None if that failed.

@@ -43,7 +43,7 @@ class Turn(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Kept(NamedTuple):
-    """A turn as it lies in Redis. ``body`` is the provider's next request, empty without one."""
+    """A turn as stored in Redis. ``body`` is the provider's next request, empty without one."""
 
     version: int
     turn: Turn

@@ -36,7 +36,7 @@ Sessions = dict[str, list[dict[str, Any]]]
 
 
 def say(text: str) -> None:
-    """Tell whoever waits."""
+    """Report progress on standard error."""
     print(text, file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
--- Admit a request within its tenant's and its user's quota, or refuse it and charge nobody.
+-- Admit a request within its tenant's and its user's quota, or reject it without charging either.
 -- KEYS: the tenant's levels, the user's levels; both carry the tenant's hash tag
 -- ARGV: the request's new tokens, then requests and tokens a minute of the tenant and of the user
 --       (-1: any amount)

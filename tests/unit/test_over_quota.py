@@ -1,4 +1,4 @@
-"""Over a quota what is new goes through as it came, and what was sent stays as it was sent."""
+"""Over a quota new messages are sent unchanged, and earlier ones stay as they were sent."""
 
 from __future__ import annotations
 
