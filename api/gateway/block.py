@@ -1,4 +1,4 @@
-"""What a gateway says it can do, and the shape of the request that it sends."""
+"""The capabilities that a gateway declares, and the shape of its request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The first half: the provider's body, the turn's id, and what the gateway has to do for it."""
+"""The first half: the provider's body, the turn's id, and the gateway's obligations."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class RequestHalf:
         """Return what the gateway sends to the provider, and keep what the second half needs.
 
         The tool is offered from an agent's first request on, or where a marker is: it stands
-        before the messages, so offering it later would make the provider read all of them anew.
+        before the messages, so offering it later would make the provider read all of them again.
         """
         turn_id = secrets.token_hex(16)
         sent = _provider_body(request, result)

@@ -1,4 +1,4 @@
-"""The second half: the provider's answer ends the turn, or asks for another request."""
+"""The second half: the provider's answer ends the turn, or needs another request."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Billed:
 
 @dataclass(frozen=True, slots=True)
 class SecondHalf:
-    """What the gateway is told, and what goes to the books."""
+    """The reply to the gateway, and the usage to record."""
 
     fields: dict[str, Any]
     billed: Billed | None = None

@@ -1,4 +1,4 @@
-"""A request body's fields as byte ranges, so that what is not changed leaves as it came."""
+"""A request body's fields as byte ranges, so that unchanged fields are sent as the same bytes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NEXT = re.compile(rb'["{}\[\]]')
 
 
 class Unreadable(FarmError):
-    """A body or an answer that the farm cannot take apart; it is passed on as it came."""
+    """A body or an answer that the farm cannot parse; it is passed on unchanged."""
 
 
 class _Known(msgspec.Struct):
@@ -63,7 +63,7 @@ class Body:
         return name in self._spans
 
     def field(self, name: str) -> bytes:
-        """Return the field's value as it came, empty where there is none."""
+        """Return the field's value as received, empty if there is none."""
         start, end = self._spans.get(name, (0, 0))
         return self.raw[start:end]
 
@@ -76,7 +76,7 @@ class Body:
             return None
 
     def items(self, name: str) -> list[bytes]:
-        """Return the items of a list as they came; none where the field is absent or null.
+        """Return the items of a list as received; none if the field is absent or null.
 
         Raises:
             Unreadable: it is no list.

@@ -78,7 +78,7 @@ class Chat:
         return add_tool(Body(body), _TOOL)
 
     def read(self, answer: bytes) -> Turn:
-        """Take an answer apart; of several choices none is served."""
+        """Parse an answer; of several choices none is served."""
         try:
             found = _answer.decode(answer)
         except _UNREADABLE:
@@ -99,7 +99,7 @@ class Chat:
     def follow_up(
         self, body: bytes, turn: Turn, results: Sequence[ToolResult], *, last: bool = False
     ) -> bytes:
-        """Return the request that goes on after ``turn``."""
+        """Return the request that continues ``turn``."""
         request = Body(body)
         request.items("messages")
         more = [turn.said, *_results(results)]

@@ -1,4 +1,4 @@
-"""Exchanges as bytes, for where they are kept between the requests of a session."""
+"""Encoding of exchanges, for storing them between the requests of a session."""
 
 from __future__ import annotations
 

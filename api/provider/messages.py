@@ -70,7 +70,7 @@ class Messages:
         return add_tool(Body(body), _TOOL)
 
     def read(self, answer: bytes) -> Turn:
-        """Take an answer apart."""
+        """Parse an answer."""
         try:
             found = _answer.decode(answer)
         except _UNREADABLE:
@@ -89,7 +89,7 @@ class Messages:
     def follow_up(
         self, body: bytes, turn: Turn, results: Sequence[ToolResult], *, last: bool = False
     ) -> bytes:
-        """Return the request that goes on after ``turn``."""
+        """Return the request that continues ``turn``."""
         request = Body(body)
         request.items("messages")
         more = _messages_of(turn.said, results)

@@ -1,4 +1,4 @@
-"""What the rest of the farm asks of a provider's shape."""
+"""The interface of a provider's API shape to the rest of the farm."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def in_place_order(exchanges: Sequence[Exchange]) -> list[Exchange]:
 
 
 class Provider(Protocol):
-    """One API's shapes. Bodies and answers are raw JSON; what is not changed stays as it came.
+    """One API's shapes. Bodies and answers are raw JSON; unchanged parts keep their bytes.
 
     Every method raises :class:`~api.provider.body.Unreadable` where a body or an answer is not
     what the API's documentation says.
@@ -123,13 +123,13 @@ class Provider(Protocol):
         ...
 
     def read(self, answer: bytes) -> Turn:
-        """Take an answer apart."""
+        """Parse an answer."""
         ...
 
     def follow_up(
         self, body: bytes, turn: Turn, results: Sequence[ToolResult], *, last: bool = False
     ) -> bytes:
-        """Return the request that goes on after ``turn`` with the results of its retrievals.
+        """Return the request that continues ``turn`` with the results of its retrievals.
 
         ``body`` is the request that was answered. ``last``: the model may call no more tools.
         """

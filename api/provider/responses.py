@@ -73,7 +73,7 @@ class Responses:
         return add_tool(Body(body), _TOOL)
 
     def read(self, answer: bytes) -> Turn:
-        """Take an answer apart."""
+        """Parse an answer."""
         try:
             found = _answer.decode(answer)
         except _UNREADABLE:
@@ -92,7 +92,7 @@ class Responses:
     def follow_up(
         self, body: bytes, turn: Turn, results: Sequence[ToolResult], *, last: bool = False
     ) -> bytes:
-        """Return the request that goes on after ``turn``.
+        """Return the request that continues ``turn``.
 
         In a ``conversation`` the provider has the items it said.
         """

@@ -1,4 +1,4 @@
-"""Which session of its client a request belongs to."""
+"""Finds the client's session to which a request belongs."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _OF_THE_FIRST = ("id", "created", "system_fingerprint")
 
 
 class ChatStream:
-    """Holds back the pieces of retrieval calls and numbers the client's calls anew."""
+    """Holds back the pieces of retrieval calls and renumbers the client's calls."""
 
     def __init__(self) -> None:
         self.state: StreamState = "open"

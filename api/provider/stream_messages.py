@@ -20,7 +20,7 @@ _messages = Messages()
 
 
 class MessagesStream:
-    """Holds back the blocks of retrieval calls and numbers the others anew."""
+    """Holds back the blocks of retrieval calls and renumbers the others."""
 
     def __init__(self) -> None:
         self.state: StreamState = "open"

@@ -21,7 +21,7 @@ _ENDS = ("response.completed", "response.incomplete", "response.failed")
 
 
 class ResponsesStream:
-    """Holds back the events of retrieval calls and numbers items and events anew."""
+    """Holds back the events of retrieval calls and renumbers items and events."""
 
     def __init__(self) -> None:
         self.state: StreamState = "open"

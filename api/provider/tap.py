@@ -1,4 +1,4 @@
-"""Reading what a provider reports of an answer's usage as the answer passes by."""
+"""Reads an answer's reported usage while the answer is passed on."""
 
 from __future__ import annotations
 

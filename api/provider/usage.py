@@ -1,4 +1,4 @@
-"""Adding up what a provider reports of several answers that a client sees as one."""
+"""Adds up the reported usage of several answers that a client sees as one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which headers go on to the provider, and which come back."""
+"""The headers that are sent to the provider, and those that are returned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A request as the provider gets it: compressed, its other bytes as they came."""
+"""A request as sent to the provider: compressed, its other bytes unchanged."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Preparation:
     ) -> Outgoing:
         """Return the request for the provider; whatever fails, that is the original.
 
-        ``lease`` is the body's; ``counted``: the request goes to the books.
+        ``lease`` is the body's; ``counted``: the request gets a usage record.
         """
         deadline = deadline_of(req, self._settings)
         bypass = (req.get_header("x-headroom-bypass") or "").lower() == "true"

@@ -1,4 +1,4 @@
-"""Noticing that a client has gone before its answer was complete."""
+"""Detects that a client has disconnected before its answer was complete."""
 
 from __future__ import annotations
 

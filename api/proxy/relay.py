@@ -1,4 +1,4 @@
-"""Passing an answer on to its client, and going on with it where the model retrieves something."""
+"""Passes an answer on to its client, and continues it if the model retrieves originals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The proxy's routes: model calls are compressed, everything else is passed on as it came."""
+"""The proxy's routes: model calls are compressed, everything else is passed on unchanged."""
 
 from __future__ import annotations
 
@@ -231,12 +231,12 @@ def _is_anthropic(req: falcon.asgi.Request) -> bool:
 
 
 def _spent(req: falcon.asgi.Request) -> tuple[str, ...]:
-    """Return the header in which the farm's own token came, which is nobody else's business."""
+    """Return the header with the farm's own token, which must not be passed on."""
     return ("authorization",) if req.context.spent_authorization else ()
 
 
 def _raw_path(req: falcon.asgi.Request) -> str:
-    """Return the path as it came, without a token in it."""
+    """Return the path as received, without a token in it."""
     raw: str = (req.scope.get("raw_path") or b"").decode("latin-1").split("?", 1)[0]
     raw = "/" + raw.lstrip("/")
     if raw.startswith(TOKEN_PATH):

@@ -1,4 +1,4 @@
-"""Answering the model's retrieval calls inside a client's turn."""
+"""Answers the model's retrieval calls within a client's turn."""
 
 from __future__ import annotations
 

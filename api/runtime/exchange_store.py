@@ -22,7 +22,7 @@ MOST_BYTES = 1024 * 1024
 class ExchangeStore:
     """Keeps packed exchanges by user and session, for ``HEADROOM_SESSION_TTL`` after the last use.
 
-    Nothing fails where Redis is away: a session then goes on without its exchanges.
+    Nothing fails while Redis is unavailable: a session then continues without its exchanges.
     """
 
     def __init__(self, settings: Settings, state: RedisGuard) -> None:
