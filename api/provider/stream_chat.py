@@ -139,7 +139,8 @@ class ChatStream:
         place = self._places[index]
         if place is None:
             return None
-        return call if place == index else {**call, "index": place}
+        hides = None in self._places.values()
+        return {**call, "index": place} if hides and place != index else call
 
     def _finish(self, reason: object) -> None:
         message = {"role": "assistant", "content": None, **self._message}

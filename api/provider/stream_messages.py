@@ -107,7 +107,10 @@ class MessagesStream:
         place = self._places.get(index, index)
         if place is None:
             return b""
-        return event if place == index else with_data(event, {**data, "index": place})
+        hides = bool(self.turns) or None in self._places.values()
+        if place == index or not hides:
+            return event
+        return with_data(event, {**data, "index": place})
 
     def _close(self, event: bytes, data: dict[str, Any]) -> bytes:
         delta, usage = data.get("delta"), data.get("usage")

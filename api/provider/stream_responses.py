@@ -62,7 +62,8 @@ class ResponsesStream:
             place = self._place(index, kind, data.get("item"))
             if place is None:
                 return b""
-            changed = data if place == index else {**data, "output_index": place}
+            if self._hides and place != index:
+                changed = {**data, "output_index": place}
         return self._numbered(event, data, changed)
 
     def _place(self, index: int, kind: object, item: object) -> int | None:

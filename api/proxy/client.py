@@ -114,20 +114,22 @@ class UpstreamClient:
     ) -> UpstreamAnswer:
         """Send a request and return the answer as soon as its head has come.
 
+        A provider may close a kept connection just as it is used again. So a request to which
+        nothing at all was answered is sent once more, on another connection, unless its body was
+        not kept.
+
         Raises:
             UpstreamFailed: there is no connection, or no answer in time.
         """
         if self._session is None:
             raise UpstreamFailed(502, "upstream_unreachable", "the proxy is not running")
         try:
-            response = await self._session.request(
-                method,
-                URL(url, encoded=True),
-                headers=headers,
-                data=body,
-                allow_redirects=False,
-                proxy=self._settings.upstream_proxy,
-            )
+            try:
+                response = await self._request(self._session, method, url, headers, body)
+            except (aiohttp.ServerDisconnectedError, ConnectionResetError):
+                if not isinstance(body, bytes):
+                    raise
+                response = await self._request(self._session, method, url, headers, body)
         except aiohttp.ConnectionTimeoutError:
             raise UpstreamFailed(504, "upstream_timeout", "no connection in time") from None
         except TimeoutError:
@@ -139,3 +141,20 @@ class UpstreamClient:
             message = "the provider closed the connection without an answer"
             raise UpstreamFailed(502, "upstream_cut", message) from None
         return UpstreamAnswer(response)
+
+    async def _request(
+        self,
+        session: aiohttp.ClientSession,
+        method: str,
+        url: str,
+        headers: Headers,
+        body: bytes | AsyncIterator[bytes] | None,
+    ) -> aiohttp.ClientResponse:
+        return await session.request(
+            method,
+            URL(url, encoded=True),
+            headers=headers,
+            data=body,
+            allow_redirects=False,
+            proxy=self._settings.upstream_proxy,
+        )

@@ -279,6 +279,38 @@ def test_silent_provider_is_504(own_farm: Any, provider: ScriptedProvider) -> No
     connection.close()
 
 
+def test_connection_closed_as_it_is_used_again_fails_no_request(own_farm: Any) -> None:
+    """The provider answers once on each connection, and closes it when the next request comes."""
+    served = []
+
+    def serve(listener: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            served.append(connection)
+            with connection, connection.makefile("rb") as reader:
+                while (line := reader.readline()) not in (b"\r\n", b""):
+                    if line.lower().startswith(b"content-length"):
+                        size = int(line.split(b":")[1])
+                reader.read(size)
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+                reader.readline()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        farm = own_farm(anthropic_target_api_url=url).start(cpu=0, gpu=0)
+        answers = [post(farm.url, BODY, KEY, "/v1/messages").status for _ in range(4)]
+        farm.stop()
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join()
+    assert answers == [200] * 4
+    assert len(served) == 4
+
+
 def test_cut_answers_end_cut(proxy: Farm, provider: ScriptedProvider) -> None:
     provider.will_say(Said([EVENT, EVENT[:7]], cut=True))
     connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import secrets
@@ -312,6 +313,42 @@ def test_refused_follow_up_reaches_the_client_as_an_error(
         with pytest.raises((anthropic.APIStatusError, openai.APIError)) as raised:
             one.ask(stream=stream)
         assert "too busy" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"\xff\x00garbage", b"\n\n", b"data: {\n\n"],
+        [b"event: ping\r\ndata: {}\r\n\r\n: half"],
+        [b'data: {"type": "content_block_start", "index": -1, "content_block": {"x": 1}}\n\n'],
+        [b"data: " + b"x" * 3_000_000, b"\n\n"],
+        [b'event: error\ndata: {"type": "error", "error": {"type": "overloaded_error"}}\n\n'],
+    ],
+    ids=["garbage", "half", "odd", "huge", "error"],
+)
+@pytest.mark.parametrize("cut", [False, True])
+def test_garbage_in_a_watched_stream_passes_as_it_came(
+    proxy: Farm, provider: ScriptedProvider, pieces: list[bytes], cut: bool
+) -> None:
+    one = AnthropicClient(proxy, user())
+    one.hear(events(secrets.token_hex(4)))
+    begun = Anthropic.events(("text", "x"))[:4]
+    provider.will_say(Said([*begun, *pieces], cut=cut))
+    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)
+    body = json.dumps({"model": "claude-x", "messages": one.talk, "stream": True})
+    kind = {"content-type": "application/json", "x-api-key": "sk"}
+    connection.request("POST", "/v1/messages", body, kind)
+    answer = connection.getresponse()
+    try:
+        read = answer.read()
+        assert not cut
+    except http.client.IncompleteRead as error:
+        read = error.partial
+        assert cut
+    connection.close()
+    assert names_of(provider.asked[0]) == [RETRIEVE]
+    expected = b"".join([*begun, *pieces])
+    assert read == expected or (cut and expected.startswith(read) and len(read) > 300)
 
 
 def test_requests_without_markers_are_not_offered_the_tool(
