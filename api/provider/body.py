@@ -59,6 +59,11 @@ class Body:
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IndexError):
             raise Unreadable("the body is not a JSON object that can be read") from None
 
+    @classmethod
+    def of(cls, body: bytes | Body) -> Body:
+        """Return a body, which may have been read already."""
+        return body if isinstance(body, Body) else cls(body)
+
     def __contains__(self, name: str) -> bool:
         return name in self._spans
 

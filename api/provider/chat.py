@@ -60,16 +60,16 @@ class Chat:
     name = "openai"
     array = "messages"
 
-    def offers(self, body: bytes) -> bool:
+    def offers(self, body: bytes | Body) -> bool:
         """Return whether a request offers a tool that retrieves originals."""
-        return offers_tool(Body(body), _name_of)
+        return offers_tool(Body.of(body), _name_of)
 
-    def can_offer(self, body: bytes) -> bool:
+    def can_offer(self, body: bytes | Body) -> bool:
         """Return whether the farm may offer its tool: not where several answers are wanted.
 
         Nor where the request uses ``functions``, which the API no longer takes beside ``tools``.
         """
-        request = Body(body)
+        request = Body.of(body)
         request.items("tools")
         return request.field("n") in (b"", b"null", b"1") and "functions" not in request
 

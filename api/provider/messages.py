@@ -56,13 +56,13 @@ class Messages:
     name = "anthropic"
     array = "messages"
 
-    def offers(self, body: bytes) -> bool:
+    def offers(self, body: bytes | Body) -> bool:
         """Return whether a request offers a tool that retrieves originals."""
-        return offers_tool(Body(body), lambda tool: tool.get("name"))
+        return offers_tool(Body.of(body), lambda tool: tool.get("name"))
 
-    def can_offer(self, body: bytes) -> bool:
+    def can_offer(self, body: bytes | Body) -> bool:
         """Return whether the farm may offer its tool: always, unless ``tools`` is no list."""
-        Body(body).items("tools")
+        Body.of(body).items("tools")
         return True
 
     def offer(self, body: bytes) -> bytes:

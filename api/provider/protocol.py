@@ -8,6 +8,8 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
+from .body import Body
+
 MAX_ROUNDS = 5
 """Follow-up requests of one turn; in the last the model may call no tool."""
 
@@ -110,11 +112,11 @@ class Provider(Protocol):
     name: str
     array: str
 
-    def offers(self, body: bytes) -> bool:
+    def offers(self, body: bytes | Body) -> bool:
         """Return whether a request offers a tool that retrieves originals."""
         ...
 
-    def can_offer(self, body: bytes) -> bool:
+    def can_offer(self, body: bytes | Body) -> bool:
         """Return whether the farm may offer its tool and answer its calls."""
         ...
 

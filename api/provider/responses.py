@@ -58,13 +58,13 @@ class Responses:
     name = "openai"
     array = "input"
 
-    def offers(self, body: bytes) -> bool:
+    def offers(self, body: bytes | Body) -> bool:
         """Return whether a request offers a tool that retrieves originals."""
-        return offers_tool(Body(body), lambda tool: tool.get("name"))
+        return offers_tool(Body.of(body), lambda tool: tool.get("name"))
 
-    def can_offer(self, body: bytes) -> bool:
+    def can_offer(self, body: bytes | Body) -> bool:
         """Return whether the farm may offer its tool: not in the background, nor for a text."""
-        request = Body(body)
+        request = Body.of(body)
         request.items("tools")
         return request.field("background") != b"true" and request.field("input").startswith(b"[")
 

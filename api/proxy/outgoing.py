@@ -93,8 +93,8 @@ class Preparation:
         bypass = (req.get_header("x-headroom-bypass") or "").lower() == "true"
         try:
             body = Body(raw)
-            offers = shape.offers(raw)
-            serves = not (offers or bypass) and shape.can_offer(raw)
+            offers = shape.offers(body)
+            serves = not (offers or bypass) and shape.can_offer(body)
         except Unreadable:
             return Outgoing(raw)
         session = session_of(req.get_header, body)
