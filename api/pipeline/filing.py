@@ -1,9 +1,10 @@
 """What a request is filed under: its session, and what the policy makes of that.
 
 A session has one name in each of its requests and on every front end: the client's own session id,
-or else its conversation's first message that is not a system's or developer's, for an agent's
-instructions are the same in all its sessions. Only raw bytes are looked at, so the name does not
-depend on what a process has read or had time for.
+or else what the user said before the model first answered. Instructions of a system or developer
+are left out, for they are the same in all sessions of an agent; an agent may also open each session
+with the same user message, so one alone is not enough. Only raw bytes are looked at, so the name
+does not depend on what a process has read or had time for.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from .split import Split
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(tuple[str, Arm, bytes]).decode
-_INSTRUCTIONS = re.compile(rb'"role"\s*:\s*"(?:system|developer)"')
+_ROLE = re.compile(rb'"role"\s*:\s*"(user|system|developer)"')
 _LOOKED_AT = 16
-"""Leading messages that may be instructions; more are not searched through."""
+"""Leading messages that are looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +65,16 @@ def session_digest(user: str, session_id: str, taken: Split) -> bytes:
 
 
 def _beginning(taken: Split) -> bytes:
+    """Return what the user said before the model first answered."""
     spans = taken.spans[:_LOOKED_AT]
+    said: list[bytes] = []
     for start, end in spans:
         raw = taken.body[start:end]
-        if not _INSTRUCTIONS.search(raw):
-            return without_marks(raw)[0]
-    return b"" if not spans else without_marks(taken.body[spans[0][0] : spans[0][1]])[0]
+        found = _ROLE.search(raw)
+        if found is None:
+            break
+        if found[1] == b"user":
+            said.append(without_marks(raw)[0])
+    if not said and spans:
+        said.append(without_marks(taken.body[spans[0][0] : spans[0][1]])[0])
+    return b"".join(said)
