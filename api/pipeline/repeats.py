@@ -1,13 +1,14 @@
 """Calls that a conversation makes a second time: the sign that their output lacked something.
 
 A call is made again where an earlier one asked for the same: the same command, the same arguments,
-or for a tool that reads a file the same file, whatever part of it. Where something was edited in
+or for a tool that reads a file the same file, whatever part of it. Where something was changed in
 between, there is another reason to look again, and it does not count. Only the newest calls are
 looked at, those whose outputs the request brings: each was the newest once.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from shared.jobs import ToolCall
@@ -15,6 +16,12 @@ from shared.jobs import ToolCall
 from .message import Message
 
 _EDITS = ("edit", "write", "patch", "replace", "insert", "create", "delete", "move")
+_CHANGES = re.compile(
+    r"\bapply_patch\b|\b(?:sed|perl|ruby)\b[^|;&]* -\w*i|(?<![0-9&<=-])>>?(?!\s*(?:&|/dev/null))"
+    r"|\b(?:tee|mv|rm|cp|patch|touch|mkdir|install|kill|restart)\b"
+    r"|\bgit +(?:add|apply|checkout|commit|merge|pull|rebase|reset|restore|revert|stash|switch)\b"
+)
+"""Shell commands that may change what another prints; redirections to a descriptor do not."""
 _READS = ("read", "view", "open_file", "cat")
 
 
@@ -61,4 +68,4 @@ def _asked(call: ToolCall) -> str:
 
 def _edits(call: ToolCall) -> bool:
     name = call.name.lower()
-    return any(word in name for word in _EDITS)
+    return any(word in name for word in _EDITS) or bool(_CHANGES.search(call.command))

@@ -54,7 +54,7 @@ class PolicyRules:
         if policy is None:
             return replace(options, tools=paused("", pauses)), None
         ruling = policy.ruling(Subject.of(user, options.model))
-        named = session_digest(user, options.session_id or session, taken)
+        named = session_digest(user, options.session_id or session or taken.envelope.session, taken)
         filed = Filed(ruling.rule, ruling.arm(named), named)
         ruled = options.under(ruling, taken.envelope, filed)
         return replace(ruled, tools=paused(ruled.tools, pauses)), filed

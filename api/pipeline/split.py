@@ -27,6 +27,8 @@ MAX_MESSAGES = 20_000
 """Most messages that are read: each is remembered, and no model reads that many."""
 _FIELD_BYTES = 64 * 1024
 """Most bytes of an option or the model's name; none needs a hundredth of it."""
+_SESSION_BYTES = 4096
+"""Most bytes of a field that may name the session; a longer one names none."""
 _PLACES_TRIED = 4
 _RETRIEVAL_TOOL = b'headroom_retrieve"'
 """The end of the name of headroom's tool, before which an MCP client may put its server's name."""
@@ -39,6 +41,8 @@ class _Unopened(msgspec.Struct, forbid_unknown_fields=False):
     messages: msgspec.Raw = msgspec.Raw(b"")
     input: msgspec.Raw = msgspec.Raw(b"")
     tools: msgspec.Raw = msgspec.Raw(b"")
+    prompt_cache_key: msgspec.Raw = msgspec.Raw(b"")
+    metadata: msgspec.Raw = msgspec.Raw(b"")
     model: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     config: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     protect_recent: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
@@ -70,7 +74,8 @@ class Envelope:
     """The fields besides the messages. Absent options are ``UNSET``.
 
     ``array`` is the field with the conversation. ``redeems`` says whether one of the request's
-    tools retrieves originals; None if the request has no tools.
+    tools retrieves originals; None if the request has no tools. ``session`` is what a provider's
+    request names its session by: ``prompt_cache_key`` or ``metadata.user_id``.
     """
 
     model: Any = None
@@ -89,9 +94,10 @@ class Envelope:
     fold_reads: Any = msgspec.UNSET
     array: str = "messages"
     redeems: bool | None = None
+    session: str = ""
 
 
-_FIELDS = tuple(f.name for f in fields(Envelope) if f.name not in ("array", "redeems"))
+_FIELDS = tuple(f.name for f in fields(Envelope) if f.name not in ("array", "redeems", "session"))
 
 
 @dataclass(slots=True)
@@ -221,7 +227,20 @@ def _open(unopened: _Unopened) -> Envelope:
         if len(bytes(raw)) > _FIELD_BYTES:
             raise InvalidField(f"'{name}' is over {_FIELD_BYTES} bytes")
         setattr(found, name, msgspec.json.decode(raw))
+    found.session = _session(bytes(unopened.prompt_cache_key), bytes(unopened.metadata))
     return found
+
+
+def _session(key: bytes, metadata: bytes) -> str:
+    """Return what a provider's request names its session by, empty if by nothing."""
+    try:
+        named = msgspec.json.decode(key) if 0 < len(key) <= _SESSION_BYTES else None
+        if not named and 0 < len(metadata) <= _SESSION_BYTES:
+            found = msgspec.json.decode(metadata)
+            named = found.get("user_id") if isinstance(found, dict) else None
+    except _UNREADABLE:
+        return ""
+    return named if isinstance(named, str) else ""
 
 
 def _list(raw: bytes) -> bytes:

@@ -71,3 +71,23 @@ def test_conversation_nobody_asked_anything_has_a_name(messages: list[Any]) -> N
 def test_what_is_noted_of_a_request_comes_back() -> None:
     filed = Filed("pilot", "on", b"x" * 16, b"chain", 3)
     assert Filed.unpack(filed.packed) == Filed("pilot", "on", b"x" * 16)
+
+
+@pytest.mark.parametrize(
+    ("more", "name"),
+    [
+        ({"prompt_cache_key": "s1"}, "s1"),
+        ({"metadata": {"user_id": "user_a_session_b"}}, "user_a_session_b"),
+        ({"prompt_cache_key": "s1", "metadata": {"user_id": "x"}}, "s1"),
+        ({"prompt_cache_key": "", "metadata": {"user_id": "x"}}, "x"),
+        ({"prompt_cache_key": 7}, ""),
+        ({"metadata": []}, ""),
+        ({"metadata": {"user_id": None}}, ""),
+        ({"prompt_cache_key": "x" * 5000}, ""),
+        ({"metadata": {"user_id": "x" * 5000}}, ""),
+        ({}, ""),
+    ],
+)
+def test_whole_provider_request_names_its_session(more: dict[str, Any], name: str) -> None:
+    body = json.dumps({"messages": [_asked("one")], **more}).encode()
+    assert split(body, ()).envelope.session == name

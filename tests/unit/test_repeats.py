@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 from api.pipeline.message import Message, digest, read
 from api.pipeline.repeats import newest_calls, repeated_calls
 
@@ -48,6 +50,31 @@ def test_call_after_an_edit_is_no_repeat() -> None:
     turns = [_turn("Read", PART, "a"), _turn("Edit", EDIT, "e"), _turn("Read", PART, "b")]
     assert _repeats(*turns) == {}
     assert _repeats(*turns, _turn("Read", PART, "c")) == {"c": "b"}
+
+
+@pytest.mark.parametrize(
+    ("command", "changes"),
+    [
+        ("sed -i s/a/b/ x.py", True),
+        ("cat > x.py <<'EOF'", True),
+        ("echo a >> x", True),
+        ("apply_patch <<'EOF'", True),
+        ("git checkout main", True),
+        ("make 2>&1 | tail -5", False),
+        ("make 2>/dev/null", False),
+        ("make > /dev/null", False),
+        ("git log --oneline", False),
+        ("sed -n 1,5p x.py", False),
+        ("grep -rn '->' src", False),
+    ],
+)
+def test_command_that_changes_something_is_a_reason_too(command: str, changes: bool) -> None:
+    turns = [
+        _turn("Bash", LS, "a"),
+        _turn("Bash", {"command": command}, "e"),
+        _turn("Bash", LS, "b"),
+    ]
+    assert _repeats(*turns) == ({} if changes else {"b": "a"})
 
 
 def test_only_the_newest_calls_are_looked_at() -> None:
