@@ -354,7 +354,7 @@ def test_file_read_again_folds_only_with_the_option() -> None:
 
     assert plain == changed == turns
     assert asked[:3] == turns[:3]
-    assert "CALL a above (Read: /srv/a.log)" in asked[3]["content"][0]["content"]
+    assert "CALL a as shown above (Read: /srv/a.log)" in asked[3]["content"][0]["content"]
 
 
 def test_nothing_refers_to_a_form_that_grew() -> None:

@@ -21,6 +21,7 @@ from shared.settings import Settings
 _OF_NO_USER = {"books", "metrics", "load", "jobs", "leases", "reaped", "replies", "workers"}
 _OF_NO_USER |= {
     "engine",
+    "feedback",
     "pace",
     "worker_names",
     "queue",
