@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from shared import keys
+from shared.bypass import REASON as BYPASS_SWITCH
 from shared.deadline import Deadline
 from shared.errors import Degraded
 
@@ -17,6 +18,7 @@ from .block import CONTROLS, GatewayRequest, provider_of_model
 
 REDRIVE = "redrive"
 RELAY_USAGE = "relay_usage"
+_NOT_WANTED = ("bypass", "empty", BYPASS_SWITCH)
 
 
 class FirstHalf(NamedTuple):
@@ -68,8 +70,11 @@ class RequestHalf:
 
 
 def _is_left(result: CompressionResult) -> bool:
-    """Return whether nothing was to be done: the gateway owes nothing then."""
-    return not result.mode
+    """Say whether nobody wanted anything done: the gateway owes nothing then.
+
+    What a policy leaves as it came is billed too, and compared with the rest.
+    """
+    return result.reason in _NOT_WANTED
 
 
 def _provider_body(request: GatewayRequest, result: CompressionResult) -> bytes:

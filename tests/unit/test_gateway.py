@@ -146,6 +146,17 @@ def test_turn_that_cannot_be_kept_owes_nothing() -> None:
     assert tool_names(body) == ["shell"]
 
 
+@pytest.mark.parametrize(
+    ("reason", "owed"),
+    [("bypass", []), ("empty", []), ("control", ["relay_usage"]), ("audit", ["relay_usage"])],
+)
+def test_what_a_policy_leaves_is_billed_too(reason: str, owed: list[str]) -> None:
+    left = _result(mode="", reason=reason, hashes=[], changed=0)
+    made, body = _open(Store(), turn_request("openai", "x"), left)
+    assert made.fields["obligations"] == owed
+    assert tool_names(body) == ["shell"]
+
+
 def test_answer_while_redis_is_away_is_told_so() -> None:
     store = Store()
     _open(store, turn_request("openai", "x"))
