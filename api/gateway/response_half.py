@@ -32,6 +32,7 @@ _OK = range(200, 300)
 _MOST_CALLS = 32
 _RESULT_CHARS = 4 * 1024 * 1024
 """What the results of one answer's calls may take, the last one whole: a model reads less."""
+_NOT_HERE = '{"error":"unknown: no marker in this conversation has this hash"}'
 _TOO_MUCH = '{"error":"too much at once: ask for fewer originals"}'
 _SAID_BYTES = 4 * 1024 * 1024
 """Bounds what a turn remembers of the model's words; no model says as much in one answer."""
@@ -165,19 +166,26 @@ async def _step(
     after = msgspec.structs.replace(turn, rounds=(*turn.rounds, taken), finished=not follows)
     if said is None or not follows:
         return _Step(after, b"", _done(turn_id, after, answer))
-    results = await _results(said.retrievals, retrieve)
+    results = await _results(kept.body, said.retrievals, retrieve)
     last = len(after.rounds) == MAX_ROUNDS
     body = SHAPES[turn.shape].follow_up(kept.body, said, results, last=last)
     return _Step(after, body, _redrive(turn_id, Kept(kept.version, after, body)))
 
 
-async def _results(calls: Sequence[Retrieval], retrieve: Retrieve) -> list[ToolResult]:
-    """Return the calls' results, of bounded size in all: one answer can name an original often."""
+async def _results(body: bytes, calls: Sequence[Retrieval], retrieve: Retrieve) -> list[ToolResult]:
+    """Return the calls' results, of bounded size in all: one answer can name an original often.
+
+    Only what a marker in ``body`` leads to is retrieved: a gateway gets back what it has sent, and
+    needs no right to read the user's other originals.
+    """
     results: list[ToolResult] = []
     left = _RESULT_CHARS
     for number, call in enumerate(calls):
         if number >= _MOST_CALLS or left <= 0:
             results.append(ToolResult(call.id, _TOO_MUCH, failed=True))
+            continue
+        if not call.hash or call.hash.lower().encode() not in body:
+            results.append(ToolResult(call.id, _NOT_HERE, failed=True))
             continue
         result = await retrieve(call)
         left -= len(result.text)

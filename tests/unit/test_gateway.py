@@ -21,6 +21,7 @@ from shared.settings import Settings
 from ..turns import SHAPES, asks, says, tool_names, turn_request
 
 MOST = 1 << 20
+DIGEST = "a" * 24
 
 
 class Store:
@@ -55,13 +56,13 @@ class Store:
 
 def _result(**changes: Any) -> CompressionResult:
     given: dict[str, Any] = {
-        "pieces": [b'{"role":"user","content":"x"}'],
+        "pieces": [b'{"role":"user","content":"hash=%b"}' % DIGEST.encode()],
         "messages": 1,
         "changed": 1,
         "tokens_before": 2,
         "tokens_after": 1,
         "transforms": [],
-        "hashes": ["a" * 24],
+        "hashes": [DIGEST],
         "model": "m",
         "degraded": [],
         "mode": "ccr",
@@ -169,9 +170,9 @@ def test_slower_of_two_answers_is_told_the_same() -> None:
     store = Store()
     _open(store, turn_request("openai", "x"))
     before = store.kept
-    first = _take(store, asks("openai", "a" * 24))
+    first = _take(store, asks("openai", DIGEST))
     store.rival, store.kept = store.kept, before
-    second = _take(store, asks("openai", "a" * 24))
+    second = _take(store, asks("openai", DIGEST))
     assert second.fields == first.fields
     assert second.billed == first.billed
 
@@ -190,13 +191,13 @@ def test_other_answer_that_was_faster_is_a_conflict() -> None:
 def test_many_retrievals_stay_bounded(calls: int, chars: int) -> None:
     store = Store()
     _open(store, turn_request("anthropic", "x"))
-    answer = asks("anthropic", "a" * 24)
+    answer = asks("anthropic", DIGEST)
     answer["content"] = [
         {
             "type": "tool_use",
             "id": f"r{n}",
             "name": "headroom_retrieve",
-            "input": {"hash": "a" * 24},
+            "input": {"hash": DIGEST},
         }
         for n in range(calls)
     ]
@@ -205,6 +206,16 @@ def test_many_retrievals_stay_bounded(calls: int, chars: int) -> None:
     assert len(results) == calls, "each call has its result"
     assert "too much at once" in results[-1]["content"]
     assert len(bytes(fields["request"])) < 6 << 20
+
+
+def test_only_markers_of_the_conversation_are_served() -> None:
+    store = Store()
+    _open(store, turn_request("openai", "x"))
+    fields = _take(store, asks("openai", "b" * 24)).fields
+    told = json.loads(bytes(fields["request"]))["messages"][-1]
+    assert "unknown" in told["content"]
+    # What an original leads to is in the conversation from then on.
+    assert _take(store, asks("openai", DIGEST, 1)).fields["action"] == "redrive"
 
 
 @pytest.mark.parametrize(
