@@ -140,7 +140,6 @@ def _sent(
             text += _MARKER.format(digest)
             shown[digest] = candidate.place
             unstored.add(digest)
-            lost.append(_lost(candidate, "fold", digest))
         changes.append(Change(candidate.place, candidate.shape, text, folded))
         if folded is not None:
             transforms.append("router:fold")

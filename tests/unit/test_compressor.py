@@ -357,6 +357,17 @@ def test_file_read_again_folds_only_with_the_option() -> None:
     assert "CALL a as shown above (Read: /srv/a.log)" in asked[3]["content"][0]["content"]
 
 
+def test_reference_counts_as_nothing_left_out() -> None:
+    elsewhere = Elsewhere(broken=True)
+    compressor = _compressor(elsewhere)
+    said = []
+    for number in range(4):  # the same command again and again, as in a test loop
+        said += [call("Bash", {"command": "make check"}, f"c{number}"), result(LINES, f"c{number}")]
+        answer = _messages(_compress(compressor, _body(said)))
+    assert "Retrieve original" in answer[-1]["content"][0]["content"]
+    assert not [told for told in elsewhere.fed if told[1] == "fold"]
+
+
 def test_nothing_refers_to_a_form_that_grew() -> None:
     elsewhere = Elsewhere()
     compressor = _compressor(elsewhere)
