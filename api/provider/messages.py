@@ -104,7 +104,7 @@ class Messages:
         shown = [raw for said in [*turns, turn] for raw in _shown(said.said)]
         fields = {"content": b"[" + b",".join(shown) + b"]"}
         if turn.usage is not None and turns:
-            fields["usage"] = _encode(add_usage([t.usage for t in [*turns, turn]]))
+            fields["usage"] = _encode(usage_of([*turns, turn]))
         if turn.retrievals and not turn.own_calls and turn.ended:
             fields["stop_reason"] = b'"end_turn"'
         return Body(answer).replaced(fields)
@@ -125,6 +125,18 @@ class Messages:
         if not changed:
             return body
         return request.replaced({"messages": b"[" + b",".join(messages) + b"]"})
+
+
+def usage_of(turns: Sequence[Turn]) -> dict[str, Any]:
+    """Return what several answers used together.
+
+    ``iterations`` lists them one by one, as the API does where it makes several itself: clients
+    take the last for the length of their context.
+    """
+    steps: list[Any] = []
+    for usage in [turn.usage or {} for turn in turns]:
+        steps += usage.get("iterations") or [{"type": "message", **usage}]
+    return {**add_usage([turn.usage for turn in turns]), "iterations": steps}
 
 
 def offers_tool(body: Body, name_of: Any) -> bool:

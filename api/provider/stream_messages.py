@@ -9,11 +9,10 @@ import msgspec
 from shared.upstream import RETRIEVAL_TOOL
 
 from .body import Unreadable
-from .messages import Messages
+from .messages import Messages, usage_of
 from .protocol import Turn
 from .sse import data_of, with_data
 from .stream import StreamState, decoded, grown, whole_number
-from .usage import add_usage
 
 _encode = msgspec.json.Encoder().encode
 _messages = Messages()
@@ -128,7 +127,7 @@ class MessagesStream:
         unserved = turn.next_step == "follow_up"
         if not before and not unserved:
             return event
-        changed = {**data, "usage": add_usage([t.usage for t in [*before, turn]])}
+        changed = {**data, "usage": usage_of([*before, turn]) if before else turn.usage}
         if unserved:
             changed["delta"] = {**delta, "stop_reason": "end_turn"}
         return with_data(event, changed)

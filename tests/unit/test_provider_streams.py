@@ -96,6 +96,8 @@ def test_usage_of_the_rounds_is_summed(api: Any) -> None:
     assert all(turn.usage for turn in view.turns)
     names = ("input_tokens", "output_tokens", "prompt_tokens", "completion_tokens")
     assert [usage[name] for name in names if name in usage] == [300, 30]
+    if api is Anthropic:
+        assert [one["input_tokens"] for one in usage["iterations"]] == [100, 100, 100]
 
 
 @every_api

@@ -242,7 +242,7 @@ def test_client_sees_one_answer_without_retrievals(api: Any) -> None:
     assert seen.own_calls == 1
     assert b"headroom" not in merged
     assert json.loads(merged)["x"] == 1
-    assert list((seen.usage or {}).values()) == [20, 10]
+    assert list((seen.usage or {}).values())[:2] == [20, 10]
     if api is not OpenAIChat:
         parts = ("think", "text", "think2", "end", "own")
         shown = json.loads(api.answer(*parts))
