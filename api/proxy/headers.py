@@ -33,7 +33,7 @@ Headers = list[tuple[str, str]]
 
 def to_upstream(headers: Iterable[tuple[bytes, bytes]], *, without: Iterable[str] = ()) -> Headers:
     """Return a request's headers as the provider gets them; ``without`` are left out too."""
-    found = [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in headers]
+    found = [(name.decode("latin-1").lower(), _text(value)) for name, value in headers]
     gone = {*_HOP_BY_HOP, *_OF_ONE_REQUEST, *_OURS, *without, *_named(found), REQUEST_ID}
     return [
         (name, value)
@@ -51,6 +51,14 @@ def to_client(headers: Iterable[tuple[str, str]], *, changed: bool) -> Headers:
         for name, value in found
         if name not in gone
     ]
+
+
+def _text(value: bytes) -> str:
+    """Return a value for the client library, which writes UTF-8."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
 
 
 def _named(headers: Headers) -> list[str]:

@@ -141,7 +141,9 @@ def test_keys_go_on_and_the_farms_headers_stay(proxy: Farm, provider: ScriptedPr
         "x-hop": "1",
         "te": "trailers",
     }
-    theirs = {**KEY, "authorization": "Bearer sk-2", "user-agent": "claude-cli/2", "x-app": "cli"}
+    accented = "caf\u00e9".encode().decode("latin-1")  # as http.client writes it
+    theirs = {**KEY, "authorization": "Bearer sk-2", "user-agent": "claude-cli/2"}
+    theirs["x-app"] = accented
     answer = post(proxy.url, BODY, {**ours, **theirs}, "/v1/messages")
     arrived = provider.asked[0].headers
     assert theirs.items() <= arrived.items()
@@ -151,11 +153,13 @@ def test_keys_go_on_and_the_farms_headers_stay(proxy: Farm, provider: ScriptedPr
 
 def test_answer_headers_come_back(proxy: Farm, provider: ScriptedProvider) -> None:
     limits = {"anthropic_ratelimit_requests_remaining": "7", "retry_after": "3"}
-    provider.will_say(whole({"ok": True}, x_request_id="req_1", set_cookie="a=b", **limits))
+    more = {"set_cookie": "a=b", "x_note": "caf\u00e9", **limits}
+    provider.will_say(whole({"ok": True}, x_request_id="req_1", **more))
     answer = post(proxy.url, BODY, KEY, "/v1/messages")
     assert answer.headers["anthropic-ratelimit-requests-remaining"] == "7"
     assert answer.headers["retry-after"] == "3"
     assert answer.headers["set-cookie"] == "a=b"
+    assert answer.headers["x-note"] == "caf\u00e9"
     assert answer.headers["x-headroom-upstream-request-id"] == "req_1"
     assert answer.headers["x-request-id"] != "req_1"
 

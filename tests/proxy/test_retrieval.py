@@ -17,6 +17,7 @@ from api.provider.protocol import MAX_ROUNDS
 
 from ..farm import Farm, post, user
 from ..texts import events
+from .rules import broken_rule
 from .saying import RETRIEVE, Anthropic, Chat, Responses
 from .scripted import Asked, Said, ScriptedProvider, whole
 
@@ -229,6 +230,8 @@ def test_original_is_retrieved_inside_the_turn(
     assert array_of(client.api, second).startswith(array_of(client.api, first))
 
     one.go_on("c1")
+    without = json.dumps({**first.json, client.api.array: one.talk}).encode()
+    assert not broken_rule(client.api.path, without)  # were the proxy turned off now
     one.ask(stream=stream)
     third = provider.asked[2]
     assert array_of(client.api, third).startswith(array_of(client.api, second))
