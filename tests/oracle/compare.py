@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from collections import Counter
@@ -14,18 +13,7 @@ from typing import Any
 import msgspec
 
 from .corpus import Conversation
-
-NOTES = {
-    "extract": re.compile(r"omitted in all\. Retrieve original: hash=[a-f0-9]{24}\]"),
-    "html": re.compile(r"\[HTML page reduced to its text\. Retrieve original: hash="),
-    "text": re.compile(r"\[Text shortened to its key words\. Retrieve original: hash="),
-    "reversible": re.compile(
-        r"\[\.\.\. (?:each of the next \d+ lines begins|the line above|each path is said once"
-        r"|JSON in fewer|rows 1: )"
-    ),
-    "reference": re.compile(r"omitted here\]"),
-}
-"""How the farm's own forms are known. See docs/architecture.md, "Where the farm differs"."""
+from .explain import Text, calls_of, texts, why_changed, why_whole
 
 
 class Reference(msgspec.Struct):
@@ -55,36 +43,42 @@ def references(cases: Iterable[Conversation]) -> list[Reference]:
 
 
 class Verdict(msgspec.Struct):
-    """Deliberate differences by kind, and everything that should not be."""
+    """Deliberate differences by name (``explain.py``), and everything that should not be."""
 
     deliberate: Counter[str]
     faults: list[str]
 
 
 def compare(case: Conversation, answer: dict[str, Any], reference: Reference) -> Verdict:
-    """Compare one answer: equal byte for byte, but for the deliberate differences."""
+    """Compare one answer: texts equal byte for byte, or others for a reason that is checked."""
     verdict = Verdict(Counter(), [])
     ours, theirs = answer["messages"], reference.messages
     if answer["degraded"]:
         verdict.faults.append(f"degraded: {answer['degraded']}")
-    if len(ours) != len(theirs):
-        verdict.faults.append(f"{len(ours)} messages for {len(theirs)}")
+    if len(ours) != len(case.messages):
+        verdict.faults.append(f"{len(ours)} messages for {len(case.messages)}")
         return verdict
-    for index, (mine, other) in enumerate(zip(ours, theirs, strict=True)):
-        if _bytes(mine) == _bytes(other):
-            continue
-        original = _bytes(case.messages[index])
-        if _bytes(mine) == original:
-            verdict.deliberate["verbatim"] += 1
-            continue
-        kinds = [kind for kind, note in NOTES.items() if note.search(_said(mine))]
-        if kinds and len(_bytes(mine)) < len(original):
-            verdict.deliberate.update(kinds)
-        else:
-            verdict.faults.append(
-                f"message {index}:\n  farm     {_bytes(mine)[:400]!r}"
-                f"\n  headroom {_bytes(other)[:400]!r}"
-            )
+    calls = calls_of(case.messages)
+    before: list[str] = []
+    for index, message in enumerate(case.messages):
+        mine = list(texts(ours[index]))
+        if _around(message, mine) != ours[index]:
+            verdict.faults.append(f"message {index}: more than its texts has changed")
+        other = [text for text, _ in texts(theirs[index])] if index < len(theirs) else []
+        for place, (original, call) in enumerate(texts(message)):
+            shown = mine[place][0]
+            same = place < len(other) and other[place] == shown
+            if shown != original:
+                name, wrong = why_changed(original, shown, before)
+                if wrong:
+                    verdict.faults.append(f"message {index}: {name}: {wrong}\n{shown[:300]}")
+                elif not same:
+                    verdict.deliberate[name] += 1
+            elif not same:
+                applied = answer["transforms_applied"]
+                role = str(message.get("role"))
+                verdict.deliberate[why_whole(original, calls.get(call), role, applied)] += 1
+            before.append(shown)
     if answer["tokens_before"] != reference.tokens_before:
         verdict.faults.append(
             f"tokens before {answer['tokens_before']} for {reference.tokens_before}"
@@ -94,10 +88,20 @@ def compare(case: Conversation, answer: dict[str, Any], reference: Reference) ->
     return verdict
 
 
-def _bytes(message: dict[str, Any]) -> bytes:
-    return json.dumps(message, ensure_ascii=False).encode("utf-8", "surrogatepass")
+def _around(message: dict[str, Any], shown: list[Text]) -> dict[str, Any]:
+    """Return the message with ``shown`` in the places of its texts."""
+    left = iter(shown)
 
+    def put(content: Any) -> Any:
+        if isinstance(content, str):
+            return next(left)[0]
+        if not isinstance(content, list):
+            return content
+        return [part(p) if isinstance(p, dict) else p for p in content]
 
-def _said(message: dict[str, Any]) -> str:
-    """Return the message's texts, as they are read and not as JSON spells them."""
-    return _bytes(message).decode("utf-8", "replace").replace('\\"', '"')
+    def part(given: dict[str, Any]) -> dict[str, Any]:
+        if given.get("type") == "tool_result":
+            return {**given, **({"content": put(given["content"])} if "content" in given else {})}
+        return {**given, "text": next(left)[0]} if isinstance(given.get("text"), str) else given
+
+    return {**message, "content": put(message["content"])} if "content" in message else message

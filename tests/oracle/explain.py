@@ -1,0 +1,176 @@
+"""Why an answer differs from headroom's: each difference passes the check, and has a name."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, get_args
+
+from shared.content import Kind, classify, unwrap
+from shared.jobs import ToolCall
+from shared.originals import digest_of
+from shared.upstream import tool_calls
+from workers.fidelity import check
+from workers.fidelity.check import Verdict, plain
+from workers.fidelity.json_cut import shortened_cut
+from workers.fidelity.json_form import parsed, shortened
+from workers.fidelity.json_lines import shortened_lines
+from workers.fidelity.notes import HASH
+from workers.fidelity.records import rows_of_records
+from workers.fidelity.reversible import Form, folded_prefixes, folded_repeats, grouped_matches
+
+WHAT, SHORT, EXTRACT = "The kind of a text", "Short texts stay whole", "Engines choose lines"
+REVERSIBLE, FREE, PAGES = "The farm's own reversible forms", "Free text", "Pages"
+SYSTEM, GREW, LITTLE = "System messages stay", "A message that would cost more", "What saves little"
+REFERENCE = "Lines that were sent before"
+DIFFERENCES = (
+    WHAT, SHORT, EXTRACT, REVERSIBLE, FREE, PAGES, SYSTEM, GREW, LITTLE, REFERENCE,
+)  # fmt: skip
+"""As docs/architecture.md names them, "Where the farm differs"."""
+_GUARDED = ("code", "config", "rules", "error")
+_REFERENCE = re.compile(r"\[.* identical to .*; omitted here\]")
+_RANGE = re.compile(r"\[lines [\d-]+ of this output .* identical to lines (\d+)-(\d+) of ")
+_SETTLED = "\n[Retrieve original: hash="
+"""What ends a text from which nothing is gone, but which is not as easily read."""
+_NUMBER = re.compile(r"^\s*\d+(?:\t|→|[:|] ?| +)")
+
+Text = tuple[str, str]
+"""A message's text and the id of the call that it answers, if any."""
+
+
+def texts(message: dict[str, Any]) -> Iterator[Text]:
+    """Yield the texts of a message, those of its tool results with their calls' ids."""
+    content, call = message.get("content"), str(message.get("tool_call_id") or "")
+    if isinstance(content, str):
+        yield content, call
+        return
+    for part in content if isinstance(content, list) else []:
+        if not isinstance(part, dict):
+            continue
+        if part.get("type") == "tool_result":
+            inner = {"content": part.get("content")}
+            yield from ((text, str(part.get("tool_use_id") or "")) for text, _ in texts(inner))
+        elif isinstance(part.get("text"), str):
+            yield part["text"], call
+
+
+def why_changed(original: str, shown: str, before: Sequence[str]) -> tuple[str, str]:
+    """Return the name of the difference and, where the check does not pass, what is wrong.
+
+    ``before`` are the texts that a model reads above this one.
+    """
+    body, marker, digest = shown.rpartition(_SETTLED)
+    if marker:
+        if digest != f"{digest_of(original)}]":
+            return REVERSIBLE, f"another original: {digest}"
+        shown = body
+    if any(_REFERENCE.fullmatch(line) for line in shown.split("\n")):
+        return REFERENCE, _wrong_reference(original, shown, before)
+    envelope = unwrap(original)
+    if not (shown.startswith(envelope.head) and shown.endswith(envelope.tail)):
+        return WHAT, "the envelope is gone"
+    body = shown[len(envelope.head) : len(shown) - len(envelope.tail)]
+    if envelope.quoted:
+        body = json.loads(f'"{body}"')
+    if not HASH.search(body):
+        return REVERSIBLE, _said(_reversed(envelope.body, body))
+    digest = digest_of(original)
+    verdict = check(envelope.body, body, digest=digest)
+    if verdict.passes:
+        return (FREE if " words omitted in all." in body else EXTRACT), ""
+    page = "\n[HTML page reduced to its text." in body
+    if page or parsed(plain(envelope.body)) is not None:  # only these have a layout of their own
+        verdict = check(envelope.body, body, digest=digest, rendered="free")
+    return (PAGES if page else EXTRACT), _said(verdict)
+
+
+def why_whole(original: str, call: ToolCall | None, role: str, transforms: Sequence[str]) -> str:
+    """Return the name of the difference where headroom shortened a text and the farm did not."""
+    if role in ("system", "developer"):
+        return SYSTEM
+    content = classify(original, call)
+    if content.kind in _GUARDED:
+        return WHAT
+    if not content.lossy:
+        return SHORT
+    return GREW if "farm:verbatim:grew" in transforms else LITTLE
+
+
+def calls_of(messages: list[dict[str, Any]]) -> dict[str, ToolCall]:
+    """Return the calls of a conversation by their ids."""
+    found: dict[str, ToolCall] = {}
+    for message in messages:
+        if message.get("role") == "assistant":
+            found |= tool_calls(message)
+    return found
+
+
+def _reversed(original: str, shown: str) -> Verdict:
+    text = plain(original)
+    tree = parsed(text)
+    repeats = folded_repeats(text)
+    once = repeats.text if repeats else text
+    made = [folded_prefixes(once), *(rows_of_records(once, kind) for kind in get_args(Kind))]
+    first = repeats.inverse if repeats else str
+    forms = [
+        Form(f.text, lambda given, f=f: first(f.inverse(given)), f.name)  # type: ignore[misc]
+        for f in made
+        if f is not None
+    ]
+    whole = shortened_cut(text) if tree is None else shortened(text, tree)
+    lines = shortened_lines(text) if text[:1] == "{" else None
+    forms += [f for f in (whole, lines, grouped_matches(text), repeats) if f is not None]
+    for form in [*forms, Form(text, str, "plain")]:
+        if form.text == shown:
+            verdict = check(original, shown, inverse=form.inverse)
+            if verdict.passes:
+                return verdict
+    return Verdict("unfaithful", "no form of this text", shown[:100])
+
+
+def _wrong_reference(original: str, shown: str, before: Sequence[str]) -> str:
+    """Say what is wrong with references: of the original, or of the form that it would have."""
+    wrong = _wrong_lines(original, shown, before)
+    if not wrong:
+        return ""
+    for source in before:
+        if any(not why_changed(original, full, ())[1] for full in _put_back(shown, source)):
+            return ""
+    return wrong
+
+
+def _wrong_lines(original: str, shown: str, before: Sequence[str]) -> str:
+    """Say which line in sight is not there, or which one gone stands nowhere above."""
+    lines = original.split("\n")
+    above = "\n".join(before)
+    at = 0
+    for line in [*shown.split("\n"), None]:
+        if line is not None and _REFERENCE.fullmatch(line):
+            continue
+        while at < len(lines) and lines[at] != line:
+            if _NUMBER.sub("", lines[at]).strip() not in above:
+                return f"nowhere above: {lines[at][:100]}"
+            at += 1
+        if line is not None and at == len(lines):
+            return f"not a line of the original here: {line[:100]}"
+        at += 1
+    return ""
+
+
+def _put_back(shown: str, source: str) -> Iterator[str]:
+    """Yield the text with the lines of ``source`` that its references name, where that is it."""
+    lines = source.split("\n")
+    out: list[str] = []
+    for line in shown.split("\n"):
+        ranges = _RANGE.match(line) if _REFERENCE.fullmatch(line) else None
+        if ranges is None:
+            out.append(line)
+        else:
+            out += lines[int(ranges[1]) - 1 : int(ranges[2])]
+    if not any(_REFERENCE.fullmatch(line) for line in out):
+        yield "\n".join(out)
+
+
+def _said(verdict: Verdict) -> str:
+    return "" if verdict.passes else f"{verdict.reason}: {verdict.line}"
