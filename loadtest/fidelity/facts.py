@@ -36,6 +36,43 @@ def facts_of(text: str) -> dict[str, list[str]]:
     return found
 
 
+_ROWS = re.compile(
+    r"\[\.\.\. rows (\d+): (\d+) (?:lines|blocks) are like the next (?:one|(\d+) lines), each row "
+    r'is its values for \{\}(?:, parted by "(.)")?.*'
+)
+_MORE_ROWS = re.compile(r"\[\.\.\. rows (\d+) again: (\d+), .*")
+
+
+def put_in(text: str) -> str:
+    """Return ``text`` with rows of values put into the places of the lines above them.
+
+    As its notes tell a reader to; what they do not explain stays as it is.
+    """
+    lines = text.split("\n")
+    out: list[str] = []
+    tables: dict[str, tuple[str, str]] = {}
+    at = 0
+    while at < len(lines):
+        head, more = _ROWS.match(lines[at]), _MORE_ROWS.match(lines[at])
+        at += 1
+        if head is None and more is None:
+            out.append(lines[at - 1])
+            continue
+        if head is not None:
+            height = int(head[3] or 1)
+            like = "\n".join(line.removeprefix("...") for line in lines[at : at + height])
+            tables[head[1]] = (like, head[4] or "")
+            at += height
+        number, count = (head or more)[1], int((head or more)[2])  # type: ignore[index]
+        like, sign = tables[number]
+        for row in lines[at : at + count]:
+            values = row.removeprefix("...").split(sign) if sign else [row.removeprefix("...")]
+            left = iter(values)
+            out.append(re.sub(r"\{[^}]*\}", lambda _: next(left, ""), like))  # noqa: B023
+        at += count
+    return "\n".join(out)
+
+
 class Shown:
     """A text as a reader has it, ready to be asked for facts."""
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from .facts import ANSI, Shown, facts_of
+from .facts import ANSI, Shown, facts_of, put_in
 from .sample import Sample
 
 _NOTE = re.compile(
@@ -47,11 +47,11 @@ def judge(sample: Sample, result: str, originals: Mapping[str, str], engine: str
     found = Judged(sample.name, sample.family, before=len(sample.text), after=len(result))
     if result != sample.text:
         found.engine = engine
-    shown = Shown(result)
+    shown, unrolled = Shown(result), Shown(put_in(result))
     behind = [Shown(text) for text in originals.values()]
     for facts in facts_of(sample.text).values():
         for fact in facts:
-            if shown.says(fact):
+            if shown.says(fact) or unrolled.says(fact):
                 found.in_sight += 1
             elif any(text.says(fact) for text in behind):
                 found.behind += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from functools import cache
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loadtest.fidelity.tables import commits
 from shared.jobs import Block, Job, Options, ToolCall
 from workers.faithful import Made, faithful_form
 from workers.fidelity.json_form import parsed, shortened
@@ -224,3 +226,13 @@ def test_the_envelope_is_kept_around_a_shortened_body() -> None:
 def test_the_same_block_gives_the_same_bytes() -> None:
     for kind, make in TEXTS.items():
         assert _form(make(4), COMMANDS[kind]) == _form(make(4), COMMANDS[kind])
+
+
+def test_rows_leave_first_and_last_lines_in_sight() -> None:
+    sample = commits(random.Random(1), 120)
+    form = _form(sample.text, sample.command).form
+    assert form.text is not None
+    assert "[... rows 1: " in form.text
+    lines = [line for line in sample.text.split("\n") if line.strip()]
+    for line in (*lines[:2], *lines[-2:]):
+        assert line in form.text.split("\n")

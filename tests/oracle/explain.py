@@ -164,7 +164,9 @@ def _put_back(shown: str, source: str) -> Iterator[str]:
     out: list[str] = []
     for line in shown.split("\n"):
         ranges = _RANGE.match(line) if _REFERENCE.fullmatch(line) else None
-        if ranges is None:
+        if "identical to the entire output of" in line and _REFERENCE.fullmatch(line):
+            out += lines
+        elif ranges is None:
             out.append(line)
         else:
             out += lines[int(ranges[1]) - 1 : int(ranges[2])]

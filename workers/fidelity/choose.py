@@ -26,6 +26,8 @@ _ENOUGH = 0.6
 _ENOUGH_ROWS = 0.75
 """The same for rows: who reads them has to look at the lines above them, too."""
 _SMALLEST = 300
+_ENDS = 2
+"""First and last lines that are never a row's values."""
 _REVERSIBLE: frozenset[Kind] = frozenset(
     {"log", "test_run", "search", "listing", "table", "json", "error", "other"}
 )
@@ -154,12 +156,25 @@ def _reversible(body: str, kind: Kind) -> Iterable[_Candidate]:
     forms = [
         repeats,
         _both(repeats, folded_prefixes(once)),
-        _both(repeats, rows_of_records(once, kind)),
+        _both(repeats, _rows_between_ends(once, kind)),
     ]
     grouped = grouped_matches(text) if kind == "search" else None
     if grouped is not None:
         forms.append(grouped)
     yield from _exact(body, text, forms)
+
+
+def _rows_between_ends(text: str, kind: Kind) -> Form | None:
+    """Return ``text`` with rows, but for its first and its last lines, which stay in sight."""
+    lines = text.split("\n")
+    full = [place for place, line in enumerate(lines) if line.strip()]
+    if len(full) < 2 * _ENDS + 1:
+        return None
+    start, end = full[_ENDS - 1] + 1, full[-_ENDS]
+    made = rows_of_records("\n".join(lines[start:end]), kind)
+    if made is None:
+        return None
+    return Form("\n".join([*lines[:start], made.text, *lines[end:]]), made.inverse, made.name)
 
 
 def _exact(body: str, text: str, forms: list[Form | None]) -> Iterable[_Candidate]:
