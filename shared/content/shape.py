@@ -103,7 +103,9 @@ _COMMIT = re.compile(r"[*|\\/ ]*[0-9a-f]{7,40} \S|commit [0-9a-f]{40}")
 _PATHS = re.compile(r"[\w.@~+\-/\\ ├└│─]*[/.][\w.@~+\-/ ]*$")
 _HTML = re.compile(r"\s*(?:<!doctype html|<html[\s>]|<head[\s>]|<body[\s>])", re.I)
 _XML = re.compile(r"\s*<\?xml|\s*<[\w:.-]+(?:\s+[\w:.-]+=|>)")
-_JSON = re.compile(r"\s*(?:\{\s*(?:\"|\})|\[\s*(?:\{|\[|\"|-?\d|\]|true|false|null))")
+_JSON = re.compile(
+    r"\s*(?:\{\s*(?:\"|\})|\[\s*(?:\{|\[|\"|-?\d[\d.eE+-]*\s*[,\]]|\]|true|false|null))"
+)
 _MEMBER = re.compile(r'\s*(?:[\[\]{}]+,?\s*$|"(?:[^"\\]|\\.)*"\s*[:,]|[-\d"\[{])')
 _RULES = re.compile(r"<system-reminder>|<system>|You are (?:Claude|an? [\w ]*(?:assistant|agent))")
 _SENTENCE = re.compile(r"(?:[A-Za-z][\w'’-]*[,;:]? ){5}")

@@ -82,9 +82,7 @@ def _ends(lines: Sequence[str], count: int) -> set[int]:
 def is_bad(line: str) -> bool:
     """Return whether a line tells of a failure."""
     low = line.lower()
-    return _BAD.search(low) is not None and not (
-        _HARMLESS.search(low) is not None and len(_BAD.findall(low)) == 1
-    )
+    return _BAD.search(low) is not None and _BAD.search(_HARMLESS.sub(" ", low)) is not None
 
 
 def _of_entries(lines: Sequence[str], kind: Kind) -> set[int] | None:

@@ -1,0 +1,100 @@
+"""What a reader looks for stays in sight among hundreds of lines that say nothing new."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+
+import pytest
+
+from loadtest.fidelity.facts import Shown
+from loadtest.fidelity.sample import clock, hexes, name, word
+from shared.jobs import Block, Job, Options, ToolCall
+from workers.faithful import faithful_form
+from workers.tasks import Engines
+
+_PICK = random.Random(11)
+_USUAL: dict[str, list[str]] = {
+    "tail -900 app.log": [
+        f"2026-05-04 {clock(n)} INFO {word(_PICK)} {word(_PICK)} unit {n} took={n % 600 + 100}ms"
+        for n in range(700)
+    ],
+    "kubectl get pods": [
+        f"web-{hexes(_PICK, 10)}-{hexes(_PICK, 5)}     1/1     Running   0          {n % 40}d"
+        for n in range(500)
+    ],
+    "docker ps -a": [
+        f'{hexes(_PICK, 12)}   {word(_PICK)}:1.{n}   "/entry.sh"   {n} days ago   Up {n} days'
+        for n in range(400)
+    ],
+    "systemctl list-units": [
+        f"  {word(_PICK)}-{n}.service   loaded active running {word(_PICK)}" for n in range(500)
+    ],
+    "df -h": [
+        f"/dev/mapper/{word(_PICK)}{n}   {n + 9}G  {n % 9}G  {n % 7}G  {n % 80}% /mnt/{n}"
+        for n in range(450)
+    ],
+    "ninja -C build": [
+        f"[{n}/900] Building CXX object src/{word(_PICK)}/{name(_PICK)}_{n}.cpp.o"
+        for n in range(1, 900)
+    ],
+    "npx jest": [f"PASS src/{word(_PICK)}/{name(_PICK)}_{n}.test.js (0.{n} s)" for n in range(500)],
+    "mvn test": [
+        f"[INFO] Tests run: 3, Failures: 0, Errors: 0, Skipped: 0 -- in org.{word(_PICK)}.T{n}Test"
+        for n in range(400)
+    ],
+    "ping -c 600 10.0.0.1": [
+        f"64 bytes from 10.0.0.1: icmp_seq={n} ttl=64 time=0.{n % 900} ms" for n in range(600)
+    ],
+    "tail -n 900 /var/log/nginx/access.log": [
+        f'10.0.0.{n % 99} - - [04/May/2026:{clock(n)} +0000] "GET /v1/{word(_PICK)}/{n} HTTP/1.1" '
+        f'200 {n * 3} "-" "curl/8.5.0"'
+        for n in range(400)
+    ],
+}
+_RARE = {
+    "tail -900 app.log": [
+        "2026-05-04 08:06:00 INFO anchor basin unit 9 took=93042ms",
+        "2026-05-04 08:07:00 NOTICE replica promoted to primary",
+    ],
+    "kubectl get pods": [
+        "web-0123456789-abcde     0/1     Running   0          3d",
+        "job-0123456789-abcdf     0/1     ImagePullBackOff   0          3d",
+        "job-0123456789-abcd0     2/3     Running   0          3d",
+    ],
+    "docker ps -a": ['0123456789ab   x:1.9   "/entry.sh"   3 days ago   Exited (137) 2 hours ago'],
+    "systemctl list-units": ["● quarry.service   loaded failed failed quarry"],
+    "df -h": ["/dev/mapper/full   50G  50G  0G  100% /mnt/full"],
+    "ninja -C build": [
+        "/srv/src/y.cpp:42:10: fatal error: harbour.h: No such file or directory",
+        "compilation terminated.",
+    ],
+    "npx jest": ["FAIL src/x/y.test.js", "  ● adds › keeps order", "    Expected: 3"],
+    "mvn test": ["[ERROR]   YTest.adds:33 expected:<3> but was:<4>"],
+    "ping -c 600 10.0.0.1": ["Request timeout for icmp_seq 301"],
+    "tail -n 900 /var/log/nginx/access.log": [
+        '10.0.0.7 - - [04/May/2026:08:02:00 +0000] "GET /v1/x/7 HTTP/1.1" 503 11 "-" "curl/8.5.0"'
+    ],
+}
+
+
+@cache
+def _engines() -> Engines:
+    return Engines("cpu", None)
+
+
+@pytest.mark.parametrize("command", _USUAL)
+def test_rare_lines_stay_in_sight_of_a_shorter_form(command: str) -> None:
+    usual, rare = _USUAL[command], _RARE[command]
+    middle = len(usual) // 2
+    text = "\n".join([*usual[:middle], *rare, *usual[middle:]])
+    block = Block("k", text, "tool_result", "user", ToolCall("Bash", command, command))
+    job = Job("u", "r", Options(), "what", "id", [block])
+    form = faithful_form(job, block, _engines()).form
+    assert form.text is not None
+    assert len(form.text) < len(text) / 2
+    for line in rare:
+        assert line in form.text.split("\n")
+    shown = Shown(form.text)
+    assert shown.says(usual[0])
+    assert shown.says(usual[-1])
