@@ -69,7 +69,7 @@ def compare(case: Conversation, answer: dict[str, Any], reference: Reference) ->
             shown = mine[place][0]
             same = place < len(other) and other[place] == shown
             if shown != original:
-                name, wrong = why_changed(original, shown, before)
+                name, wrong = why_changed(original, shown, before, calls.get(call))
                 if wrong:
                     verdict.faults.append(f"message {index}: {name}: {wrong}\n{shown[:300]}")
                 elif not same:

@@ -5,20 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any, get_args
+from typing import Any
 
-from shared.content import Kind, classify, unwrap
+from shared.content import classify, unwrap
 from shared.jobs import ToolCall
 from shared.originals import digest_of
 from shared.upstream import tool_calls
-from workers.fidelity import check
+from workers.fidelity import check, choose
 from workers.fidelity.check import Verdict, plain
-from workers.fidelity.json_cut import shortened_cut
-from workers.fidelity.json_form import parsed, shortened
-from workers.fidelity.json_lines import shortened_lines
+from workers.fidelity.json_form import parsed
 from workers.fidelity.notes import HASH
-from workers.fidelity.records import rows_of_records
-from workers.fidelity.reversible import Form, folded_prefixes, folded_repeats, grouped_matches
 
 WHAT, SHORT, EXTRACT = "The kind of a text", "Short texts stay whole", "Engines choose lines"
 REVERSIBLE, FREE, PAGES = "The farm's own reversible forms", "Free text", "Pages"
@@ -55,10 +51,12 @@ def texts(message: dict[str, Any]) -> Iterator[Text]:
             yield part["text"], call
 
 
-def why_changed(original: str, shown: str, before: Sequence[str]) -> tuple[str, str]:
+def why_changed(
+    original: str, shown: str, before: Sequence[str], call: ToolCall | None = None
+) -> tuple[str, str]:
     """Return the name of the difference and, where the check does not pass, what is wrong.
 
-    ``before`` are the texts that a model reads above this one.
+    ``before`` are the texts that a model reads above this one, ``call`` is what it answers.
     """
     body, marker, digest = shown.rpartition(_SETTLED)
     if marker:
@@ -66,7 +64,7 @@ def why_changed(original: str, shown: str, before: Sequence[str]) -> tuple[str, 
             return REVERSIBLE, f"another original: {digest}"
         shown = body
     if any(_REFERENCE.fullmatch(line) for line in shown.split("\n")):
-        return REFERENCE, _wrong_reference(original, shown, before)
+        return REFERENCE, _wrong_reference(original, shown, before, call)
     envelope = unwrap(original)
     if not (shown.startswith(envelope.head) and shown.endswith(envelope.tail)):
         return WHAT, "the envelope is gone"
@@ -74,7 +72,7 @@ def why_changed(original: str, shown: str, before: Sequence[str]) -> tuple[str, 
     if envelope.quoted:
         body = json.loads(f'"{body}"')
     if not HASH.search(body):
-        return REVERSIBLE, _said(_reversed(envelope.body, body))
+        return REVERSIBLE, _said(_reversed(original, envelope.body, body, call))
     digest = digest_of(original)
     verdict = check(envelope.body, body, digest=digest)
     if verdict.passes:
@@ -106,36 +104,23 @@ def calls_of(messages: list[dict[str, Any]]) -> dict[str, ToolCall]:
     return found
 
 
-def _reversed(original: str, shown: str) -> Verdict:
-    text = plain(original)
-    tree = parsed(text)
-    repeats = folded_repeats(text)
-    once = repeats.text if repeats else text
-    made = [folded_prefixes(once), *(rows_of_records(once, kind) for kind in get_args(Kind))]
-    first = repeats.inverse if repeats else str
-    forms = [
-        Form(f.text, lambda given, f=f: first(f.inverse(given)), f.name)  # type: ignore[misc]
-        for f in made
-        if f is not None
-    ]
-    whole = shortened_cut(text) if tree is None else shortened(text, tree)
-    lines = shortened_lines(text) if text[:1] == "{" else None
-    forms += [f for f in (whole, lines, grouped_matches(text), repeats) if f is not None]
-    for form in [*forms, Form(text, str, "plain")]:
-        if form.text == shown:
-            verdict = check(original, shown, inverse=form.inverse)
-            if verdict.passes:
-                return verdict
+def _reversed(original: str, body: str, shown: str, call: ToolCall | None) -> Verdict:
+    """Make the form again: one from which ``body`` comes back, or it would not have passed."""
+    chosen = choose(body, classify(original, call).kind, None)
+    if chosen.text == shown and not chosen.lossy:
+        return Verdict("reversible")
     return Verdict("unfaithful", "no form of this text", shown[:100])
 
 
-def _wrong_reference(original: str, shown: str, before: Sequence[str]) -> str:
+def _wrong_reference(
+    original: str, shown: str, before: Sequence[str], call: ToolCall | None
+) -> str:
     """Say what is wrong with references: of the original, or of the form that it would have."""
     wrong = _wrong_lines(original, shown, before)
     if not wrong:
         return ""
     for source in before:
-        if any(not why_changed(original, full, ())[1] for full in _put_back(shown, source)):
+        if any(not why_changed(original, full, (), call)[1] for full in _put_back(shown, source)):
             return ""
     return wrong
 
