@@ -26,7 +26,9 @@ DIFFERENCES = (
 """As docs/architecture.md names them, "Where the farm differs"."""
 _GUARDED = ("code", "config", "rules", "error")
 _REFERENCE = re.compile(r"\[.* identical to .*; omitted here\]")
-_RANGE = re.compile(r"\[lines [\d-]+ of this output .* identical to lines (\d+)-(\d+) of ")
+_RANGE = re.compile(
+    r"\[(?:lines [\d-]+ of this|this entire) output .* identical to lines (\d+)-(\d+) of "
+)
 _SETTLED = "\n[Retrieve original: hash="
 """What ends a text from which nothing is gone, but which is not as easily read."""
 _NUMBER = re.compile(r"^\s*\d+(?:\t|→|[:|] ?| +)")
