@@ -119,13 +119,14 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
                 replies,
                 dispatcher,
                 compressor.offload,
-                compressor.behind,
                 prices,
                 reader,
                 activity,
                 ledger,
                 metrics,
                 client,
+                book,
+                compressor.behind,
             ],
         )
     )

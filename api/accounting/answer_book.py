@@ -26,6 +26,13 @@ class AnswerBook:
         self._prices = prices
         self._following: set[asyncio.Task[None]] = set()
 
+    async def start(self) -> None:
+        """Nothing: it begins with the first answer."""
+
+    async def stop(self) -> None:
+        """Record what the work after answers came to; all of it has ended."""
+        await asyncio.gather(*self._following, return_exceptions=True)
+
     def record(self, request: AnsweredRequest, answer: CompressionResult) -> None:
         """Record an answer before it is sent.
 
@@ -56,7 +63,10 @@ class AnswerBook:
     async def _follow(self, request: AnsweredRequest, answer: CompressionResult) -> None:
         if answer.behind is None:
             return
-        would = await answer.behind
+        try:
+            would = await answer.behind
+        except asyncio.CancelledError:  # the process ends before the work does
+            would = None
         price = self._prices.price_of(answer.model)
         counted = as_it_came(would, answer) if would is not None else replace(answer, behind=None)
         self._ledger.record(answered(request, counted, price, would))

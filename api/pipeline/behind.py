@@ -16,7 +16,7 @@ import structlog
 from shared.errors import FarmError
 
 _log = structlog.get_logger(__name__)
-_STOP_SECONDS = 1.0
+_STOP_SECONDS = 5.0
 """Seconds that started work may still take when the process ends."""
 MOST_BYTES = 64 * 1024 * 1024
 """Most bytes of bodies that wait for this work; beyond it the work is skipped, because bodies use

@@ -228,3 +228,23 @@ def test_quota_lets_conversations_through_and_names_it(ruled: Farm) -> None:
     assert "farm:verbatim:quota" in answer["transforms_applied"]
     assert degraded("ada", 200) in ([], ["quota"])  # nothing new of it, and still a request
     until("it is counted", lambda: 'reason="quota"' in ruled.get("/metrics").body.decode())
+
+
+def test_restart_books_what_audits_were_doing(ruled: Farm) -> None:
+    """Work after answers that a front end has no time to finish is booked as not read."""
+    _applied(ruled, "[[rule]]\nname = 'ending'\nmode = 'audit'\n")
+    name = user()
+    for number in range(300, 304):
+        ruled.post(_session(number)[0], name)
+    api = next(part for part in ruled.parts if part.log.name.startswith("api"))
+    api.stop()
+    ruled.start_api()
+
+    def booked() -> Any:
+        found = _trial(ruled, "ending")
+        group = found["groups"]["audit"] if found else {"requests": 0}
+        return group if group["requests"] == 4 else None
+
+    group = until("all is booked", booked)
+    assert 0 <= group["requests_not_read"] <= 4
+    assert bool(group["total"]["tokens_came"]) == (group["requests_not_read"] < 4)
