@@ -43,11 +43,7 @@ class Outgoing:
     result: CompressionResult | None = None
     serves: bool = False
     session: str = ""
-
-    @property
-    def items(self) -> int:
-        """How many messages or items the client sent."""
-        return self.result.messages if self.result is not None else 0
+    items: int = 0
 
     @property
     def headers(self) -> list[tuple[str, str]]:
@@ -141,7 +137,8 @@ class Preparation:
             return Outgoing(raw)
         finally:
             recalled.cancel()
-        return Outgoing(sent, result, serves, conversation)
+        items = len(body.items(shape.array)) if serves else 0
+        return Outgoing(sent, result, serves, conversation, items)
 
     async def _compress(
         self,

@@ -7,6 +7,7 @@ import json
 import re
 import secrets
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import anthropic
@@ -14,8 +15,10 @@ import openai
 import pytest
 
 from api.provider.protocol import MAX_ROUNDS
+from deploy.ports import free_port
+from shared.python_command import python_module
 
-from ..farm import Farm, post, user
+from ..farm import Farm, Process, post, request, until, user
 from ..texts import events
 from .rules import broken_rule
 from .saying import RETRIEVE, Anthropic, Chat, Responses
@@ -31,7 +34,7 @@ class AnthropicClient:
 
     api = Anthropic
 
-    def __init__(self, farm: Farm, name: str) -> None:
+    def __init__(self, farm: Any, name: str) -> None:
         headers = {"x-maas-username": name}
         self._sdk = anthropic.Anthropic(
             base_url=farm.url, api_key="sk", max_retries=0, default_headers=headers
@@ -399,3 +402,38 @@ def test_client_with_headrooms_own_server_answers_itself(
     assert answer.body == b"".join(said)
     assert names_of(provider.asked[0]) == [f"mcp__headroom__{RETRIEVE}"]
     assert _HASH.search(provider.asked[0].body.decode())
+
+
+def test_another_replica_puts_the_exchange_back(proxy: Farm, provider: ScriptedProvider) -> None:
+    port = free_port()
+    replica = Process(
+        python_module("deploy.cli", "api"),
+        {**proxy.environment, "HEADROOM_PORT": str(port)},
+        proxy.directory / "replica.log",
+    )
+    try:
+        url = f"http://127.0.0.1:{port}"
+        until("the replica answers", lambda: _answers(url))
+        one = AnthropicClient(proxy, name := user())
+        one.hear(events(secrets.token_hex(4)))
+        provider.will_say(
+            say(Anthropic, ("get", "r1"), stream=True),
+            say(Anthropic, END, OWN, stream=True),
+            say(Anthropic, END, stream=True),
+        )
+        one.ask(stream=True)
+        one.go_on("c1")
+        elsewhere = AnthropicClient(SimpleNamespace(url=url), name)
+        elsewhere.talk = one.talk
+        elsewhere.ask(stream=True)
+    finally:
+        replica.stop()
+    second, third = provider.asked[1:]
+    assert array_of(Anthropic, third).startswith(array_of(Anthropic, second))
+
+
+def _answers(url: str) -> bool:
+    try:
+        return request(url, "GET", "/health").status == 200
+    except OSError:
+        return False
