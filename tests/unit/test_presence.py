@@ -1,0 +1,89 @@
+"""A client that goes away ends the work for its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from api.http.request import AnswerCut
+from api.proxy.presence import Presence
+
+
+class _Client:
+    """A request whose client goes when ``leave`` is called."""
+
+    def __init__(self) -> None:
+        self._left = asyncio.Event()
+        self.scope: dict[str, Any] = {}
+        self.context = SimpleNamespace(arrival=self._receive)
+
+    def leave(self) -> None:
+        self._left.set()
+
+    def end(self) -> None:
+        for calls in self.scope.values():
+            for call in calls:
+                call()
+
+    async def _receive(self) -> dict[str, Any]:
+        await self._left.wait()
+        return {"type": "http.disconnect"}
+
+
+def test_work_is_cancelled_when_the_client_goes() -> None:
+    async def run() -> None:
+        client = _Client()
+        presence = Presence(client)  # type: ignore[arg-type]
+        closed: list[str] = []
+        presence.when_gone(lambda: closed.append("answer"))
+        cancelled = asyncio.Event()
+
+        async def work() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                cancelled.set()
+
+        waiting = asyncio.create_task(presence.unless_gone(work()))
+        await asyncio.sleep(0)
+        client.leave()
+        with pytest.raises(AnswerCut):
+            await waiting
+        assert cancelled.is_set()
+        assert closed == ["answer"]
+        presence.when_gone(lambda: closed.append("at once"))
+        assert closed == ["answer", "at once"]
+        client.end()
+
+    asyncio.run(run())
+
+
+def test_work_of_a_client_that_stays_is_finished() -> None:
+    async def run() -> None:
+        client = _Client()
+        presence = Presence(client)  # type: ignore[arg-type]
+
+        async def work() -> int:
+            await asyncio.sleep(0)
+            return 7
+
+        assert await presence.unless_gone(work()) == 7
+        client.leave()
+        await asyncio.sleep(0)
+        client.end()
+
+    asyncio.run(run())
+
+
+def test_watching_ends_with_the_request() -> None:
+    async def run() -> None:
+        client = _Client()
+        Presence(client)  # type: ignore[arg-type]
+        client.end()
+        await asyncio.sleep(0)
+        assert [t for t in asyncio.all_tasks() if t.get_name() == "presence"] == []
+
+    asyncio.run(run())
