@@ -31,7 +31,7 @@ from ..valkeys import Proxy, Valkey, running
 
 DEADLINE = 1.5
 ACL = Path(__file__).parents[2] / "deploy" / "valkey"
-FRONT_END = ("claim", "release", "push", "account", "advance_turn")
+FRONT_END = ("claim", "release", "push", "account", "advance_turn", "quota", "feedback")
 WORKER = ("finish", "start", "done", "renew", "reap")
 
 
