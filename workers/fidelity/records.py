@@ -58,6 +58,8 @@ _AGAIN, _NOTE = 40, 130
 """Characters of the notes."""
 _BREAK = 80
 """What a reader's way over a note is worth, in characters, beside the note itself."""
+_WIDE = "   "
+"""Blanks that are taken for padding."""
 _TABLES_TRIED = 4
 _MOST_VALUES = 12
 """Values of a row that a reader can tell apart."""
@@ -204,9 +206,17 @@ class _Search:
         said, gaps = _said(framed), sum(map(len, framed)) - height
         row = said + height - max(gaps, 1) - len(ROW)
         saved = len(good) * row - breaks * _BREAK - said - 3 * gaps - _NOTE
+        if height == 1:
+            saved += self._padding(good, framed[0])
         if len(good) < _LEAST_ROWS:
             saved = 0
         return _Tried(framed, good, size, saved)
+
+    def _padding(self, places: list[int], parts: Literals) -> int:
+        """Return an estimate of the blanks that align columns, outside the literals."""
+        own = sum(part.count(_WIDE) for part in parts)
+        found = sum(self._lines[place].lstrip().count(_WIDE) - own for place in places)
+        return max(0, found) * (len(_WIDE) - 1)
 
     def _without_failures(
         self, places: list[int], parts: list[Literals]
