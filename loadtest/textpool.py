@@ -5,7 +5,7 @@
 
 Without ``--model`` it makes two graphs, a small one and one of ModernBERT-base's size with random
 weights, and does all of this for each. Starts a farm with one worker of each pool on this
-machine, has each user post new prose of about 600 words as a tool result, and prints p50 and
+machine, has each user post new prose of about 1200 words as a tool result, and prints p50 and
 p95 (milliseconds), how many texts came back shorter, and why the others were degraded. Then, in
 this process, compares tokens a second: the engine with headroom's rules around it, against
 ``session.run`` alone on the same rows in the same passes. Last, it says which provider ran each
@@ -34,10 +34,11 @@ from urllib.request import urlopen
 import numpy as np
 import onnxruntime as ort
 
-from shared.jobs import Block, Job, Options
+from shared.content import classify
+from shared.jobs import Block, Job, Options, ToolCall
 from shared.logs import configure as configure_logs
 from shared.settings import load_settings
-from shared.upstream import EngineRouter, KompressEngine, counter_for
+from shared.upstream import KompressEngine
 from workers.batcher import BatchCount, prepared
 from workers.engines import kompress
 from workers.engines.session import CPU, CUDA, OUTPUT, PROBE, ModelSession, batches
@@ -47,53 +48,26 @@ from workers.tasks import Engines, compress_block
 from .graphs import build_base_model, build_model
 from .needles import prose
 
-_WORDS = 600
+_WORDS = 1200
+"""A text's: shorter prose is left whole."""
+_CALL = ToolCall("Bash", "man harbour", "man harbour")
 _ALONE = 50
 _LIMIT_SECONDS = 600
 
 
-class Asked:
-    """A text engine that notes that it was asked, and leaves texts as they are."""
-
-    name = "asked"
-    marks = True
-
-    def __init__(self) -> None:
-        self.router = EngineRouter(marker_mode="ccr", code_aware=False, text_engine=self)
-        self._asked = False
-
-    def compress(self, text: str, *_: object) -> str:
-        """Note it."""
-        self._asked = True
-        return text
-
-    def kept(self, text: str, *_: object) -> list[tuple[int, int]]:
-        """Note it."""
-        self._asked = True
-        return [(0, len(text))]
-
-    def has(self, text: str) -> bool:
-        """Return whether headroom gives ``text``, or a part of it, to its text engine."""
-        self._asked = False
-        block = Block("k", text, "tool_result", "user")
-        self.router.run(block, "", Options(), counter_for("claude-x"))
-        return self._asked
-
-
 def texts(count: int, seed: int) -> list[str]:
-    """Return ``count`` texts of about 600 words, no two alike, cut from real documents.
+    """Return ``count`` texts of about 1200 words, no two alike, cut from real documents.
 
-    Each is one that headroom gives to a text engine: no errors, no code alone.
+    Each is one that the farm gives to its text engine: no errors, no code alone.
     """
     chance = random.Random(seed)
     sources = [words for text in prose() if len(words := text.split(" ")) > _WORDS]
-    asked = Asked()
     found: list[str] = []
     while len(found) < count:
         words = chance.choice(sources)
         start = chance.randrange(len(words) - _WORDS)
         text = f"Part {seed}-{len(found)}. " + " ".join(words[start : start + _WORDS])
-        if asked.has(text):
+        if classify(text, _CALL).pool == "gpu":
             found.append(text)
     return found
 
@@ -101,7 +75,7 @@ def texts(count: int, seed: int) -> list[str]:
 def ask(url: str, user: str, text: str) -> tuple[float, dict[str, Any]]:
     """Post one conversation; return seconds and the answer."""
     block = {"type": "tool_result", "tool_use_id": "a", "content": text}
-    call = {"type": "tool_use", "id": "a", "name": "Bash", "input": {"command": "make doc"}}
+    call = {"type": "tool_use", "id": "a", "name": _CALL.name, "input": {"command": _CALL.command}}
     messages = [
         {"role": "user", "content": "what does it say"},
         {"role": "assistant", "content": [call]},
@@ -149,7 +123,8 @@ def against_bare(model: Path, count: int, rounds: int = 3) -> tuple[ModelSession
     ours, bare = [], []
     for n in range(rounds):
         blocks = [
-            Block(f"k{i}", t, "tool_result", "user") for i, t in enumerate(texts(count, 1000 + n))
+            Block(f"k{i}", t, "tool_result", "user", _CALL)
+            for i, t in enumerate(texts(count, 1000 + n))
         ]
         jobs = [Job("u", "r", Options(), "", "", [block]) for block in blocks]
         with engine.collect():
