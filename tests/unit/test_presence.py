@@ -12,6 +12,10 @@ from api.http.request import AnswerCut
 from api.proxy.presence import Presence
 
 
+_SECONDS = 10
+"""For what happens at once, or never."""
+
+
 class _Client:
     """A request whose client goes when ``leave`` is called."""
 
@@ -51,7 +55,7 @@ def test_work_is_cancelled_when_the_client_goes() -> None:
         await asyncio.sleep(0)
         client.leave()
         with pytest.raises(AnswerCut):
-            await waiting
+            await asyncio.wait_for(waiting, _SECONDS)
         assert cancelled.is_set()
         assert closed == ["answer"]
         presence.when_gone(lambda: closed.append("at once"))
