@@ -11,7 +11,6 @@ import pytest
 from api.http.request import AnswerCut
 from api.proxy.presence import Presence
 
-
 _SECONDS = 10
 """For what happens at once, or never."""
 
