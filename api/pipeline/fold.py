@@ -212,14 +212,17 @@ class Run:
     source_number: int = 0
 
 
-def word(run: Run, known: bool, own: str) -> str:
+def word(run: Run, known: bool, own: str, *, written: bool = False) -> str:
     """Return the reference's line.
 
     ``known`` says that this text has referred to the same source before, so it is not described
-    again; ``own`` is the id of the call whose output this is.
+    again; ``own`` is the id of the call whose output this is. ``written`` says that the lines are
+    those of a form of that output: a reader must not take them for its own.
     """
     count = len(run.lines)
     lines = f"{count} line" if count == 1 else f"{count} lines"
+    if written:
+        lines += " as written here, notes counted"
     one = count == 1
     if count == run.total:
         here = f"this entire output ({lines}) is"

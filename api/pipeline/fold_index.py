@@ -228,10 +228,11 @@ class FoldIndex:
             elif len(rest) == 1:
                 self._places[key] = rest[0]
 
-    def fold(self, text: str, own: str = "") -> Folded | None:
+    def fold(self, text: str, own: str = "", *, written: bool = False) -> Folded | None:
         """Return ``text`` with references to equal runs in the sources; None if none pays.
 
-        ``own`` is the id of the call whose output the text is.
+        ``own`` is the id of the call whose output the text is. ``written`` says that the text is a
+        form of that output: its lines are not the output's, and the references say so.
         """
         here = self._split(text)
         lines = text.split("\n")
@@ -250,7 +251,7 @@ class FoldIndex:
             if best is None or best.chars < self._least_saved + _SHORTEST_REFERENCE:
                 continue
             at = len(out) + best.first - done
-            reference, line = self._refer(here, best, at, references, own)
+            reference, line = self._refer(here, best, at, references, own, written)
             if best.chars - len(line) < self._least_saved:
                 continue
             out.extend(lines[done : best.first])
@@ -336,7 +337,13 @@ class FoldIndex:
         return back - 1, forward, same
 
     def _refer(
-        self, here: _Text, found: _Found, line: int, before: list[Reference], own: str
+        self,
+        here: _Text,
+        found: _Found,
+        line: int,
+        before: list[Reference],
+        own: str,
+        written: bool,
     ) -> tuple[Reference, str]:
         """Return the reference at ``line`` of the folded text, and its line."""
         first, end, held = found.first, found.end, found.held
@@ -370,7 +377,8 @@ class FoldIndex:
             number=number,
             source_number=source_number,
         )
-        return reference, word(run, any(r.source == source for r in before), own)
+        known = any(r.source == source for r in before)
+        return reference, word(run, known, own, written=written)
 
 
 def _read(text: str) -> _Text:

@@ -77,7 +77,11 @@ def _decided(
         form = known.text if known is not None else None
         # What an engine left out says nothing: only a form that can be reversed may refer.
         fits = known is not None and not (known.lossy or known.shown) and needs_text
-        refolded = conversation.index.fold(form, candidate.call_id) if fits and form else None
+        refolded = (
+            conversation.index.fold(form, candidate.call_id, written=True)
+            if fits and form
+            else None
+        )
         decisions.append(decide(candidate, text, known, folded, refolded))
     return _sent(turn, index, decisions, frozenset(left))
 

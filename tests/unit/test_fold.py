@@ -305,9 +305,8 @@ def test_folds_around_a_marker_line() -> None:
 
 
 def test_folds_over_notes_of_what_is_all_there() -> None:
-    note = (
-        "[... rows 1: 40 lines are like the next one, each row is its values, the rest omitted ...]"
-    )
+    like = "40 lines are like the next one, each row is its values"
+    note = f"[... rows 1: {like}, nothing is left out ...]"
     lines = [*FILE[:20], note, *FILE[20:]]
     folded = indexed("\n".join(lines)).fold("\n".join(lines))
     assert folded is not None

@@ -14,9 +14,9 @@ from .row_table import Table
 ROW = "..."
 _HEAD = re.compile(
     r"\[\.\.\. rows (\d+): (\d+) (?:lines are like the next one|blocks are like the next (\d+) "
-    r'lines), each row is its values for \{\}(?:, parted by "(.)")?, the rest omitted.* \.\.\.\]'
+    r'lines), each row is its values for \{\}(?:, parted by "(.)")?, nothing is left out.* \.\.\.\]'
 )
-_MORE = re.compile(r"\[\.\.\. rows (\d+) again: (\d+), the rest omitted \.\.\.\]")
+_MORE = re.compile(r"\[\.\.\. rows (\d+) again: (\d+), nothing is left out \.\.\.\]")
 
 
 def head(number: int, table: Table, count: int) -> list[str]:
@@ -27,16 +27,16 @@ def head(number: int, table: Table, count: int) -> list[str]:
         like = f"blocks are like the next {height} lines"
     parted = f', parted by "{table.separator}"' if table.values > 1 else ""
     signs = {place[:1] for place in table.places}
-    legend = "; {=1} is the row's value 1 again" if "=" in signs else ""
+    legend = "; {=1} is the row's value 1 again, {=2} its value 2" if "=" in signs else ""
     if signs & {"<", ">"}:
         legend += "; {>9} and {<9} are filled up with blanks to 9"
-    note = f"{count} {like}, each row is its values for {{}}{parted}, the rest omitted{legend}"
+    note = f"{count} {like}, each row is its values for {{}}{parted}, nothing is left out{legend}"
     return [f"[... rows {number}: {note} ...]", *(ROW + line for line in table.shown())]
 
 
 def more(number: int, count: int) -> str:
     """Return what stands above ``count`` more rows of a table."""
-    return f"[... rows {number} again: {count}, the rest omitted ...]"
+    return f"[... rows {number} again: {count}, nothing is left out ...]"
 
 
 def lines_of_rows(text: str) -> str:
