@@ -17,6 +17,7 @@ import pytest
 
 from deploy.ports import free_port
 
+from ..documented import examples
 from ..farm import Answer, Farm, request, until, user
 from ..texts import events
 
@@ -147,3 +148,18 @@ def test_every_caller_names_its_sources() -> None:
     for caller in CALLERS.values():
         assert caller["sources"]
         assert len({case["name"] for case in caller["cases"]}) == len(caller["cases"])
+
+
+@pytest.mark.parametrize(
+    ("name", "caller", "case"),
+    [
+        ("go-plugin", "go_plugin", "takes its options at the top"),
+        ("litellm", "litellm", "gets markers, and their originals"),
+        ("kong", "kong", "names the session"),
+        ("portkey", "portkey", "compresses with all of its parameters"),
+        ("agentgateway", "agentgateway", "sends Responses items"),
+    ],
+)
+def test_documented_request_is_one_sent_here(name: str, caller: str, case: str) -> None:
+    (sent,) = [one["body"] for one in CALLERS[caller]["cases"] if one["name"] == case]
+    assert json.loads(examples("docs/integration.md")[f"caller {name}"]) == sent
