@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from pydantic import AliasChoices
+
+from shared.settings import Settings
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -17,3 +21,13 @@ def examples(name: str) -> dict[str, str]:
     """Return a document's marked code blocks: ``<!-- NAME -->`` stands on the line before each."""
     marked = r"^<!-- ([a-z -]+) -->\n```\w+\n(.*?)^```$"
     return dict(re.findall(marked, page(name), re.DOTALL | re.MULTILINE))
+
+
+def setting_names() -> set[str]:
+    """Return the settings by the names of the documents; two have headroom's own."""
+    return {
+        str(field.validation_alias.choices[0])
+        if isinstance(field.validation_alias, AliasChoices)
+        else f"HEADROOM_{name.upper()}"
+        for name, field in Settings.model_fields.items()
+    }

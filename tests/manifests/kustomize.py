@@ -107,7 +107,9 @@ def _patch_all(objects: list[Object], patch: Object, target: Object) -> None:
     for item in objects:
         name = item["metadata"]["name"]
         if item["kind"] == target["kind"] and re.fullmatch(target["name"], name):
-            _merge(item, {**copy.deepcopy(patch), "metadata": {"name": name}})
+            own = copy.deepcopy(patch)
+            own["metadata"]["name"] = name
+            _merge(item, own)
 
 
 def _merge(into: Object, patch: Object) -> None:

@@ -13,7 +13,6 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from pydantic import AliasChoices
 from setuptools import find_packages
 
 from deploy.check import check_farm
@@ -21,6 +20,7 @@ from deploy.cli import parse
 from deploy.demo import demo
 from shared.settings import Settings
 
+from ..documented import setting_names
 from ..farm import until
 from .composed import Composed, local_commands
 
@@ -33,16 +33,6 @@ LOCAL = local_commands()
 def compose() -> dict[str, Any]:
     loaded: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     return loaded
-
-
-def _variables() -> set[str]:
-    """Return the settings by the names of the documents; two have headroom's own."""
-    return {
-        str(field.validation_alias.choices[0])
-        if isinstance(field.validation_alias, AliasChoices)
-        else f"HEADROOM_{name.upper()}"
-        for name, field in Settings.model_fields.items()
-    }
 
 
 PARTS = ("api", "worker-cpu", "worker-text", "worker-gpu")
@@ -69,7 +59,7 @@ def test_services_depend_on_redis_and_know_it(compose: dict[str, Any]) -> None:
     for name in PARTS:
         service = compose["services"][name]
         assert service["depends_on"]["valkey"]["condition"] == "service_healthy"
-        assert set(service["environment"]) <= _variables()
+        assert set(service["environment"]) <= setting_names()
         assert service["environment"]["HEADROOM_REDIS_URL"] == "redis://valkey:6379/0"
         secret = service["environment"]["HEADROOM_REDIS_PASSWORD_FILE"]
         assert secret.removeprefix("/run/secrets/") in service["secrets"]
@@ -153,7 +143,7 @@ def test_image_command_equals_composes_and_local_runners(
     assert health
     assert yaml.safe_load(health[1]) == compose["services"][name]["healthcheck"]["test"][1:]
     variables = re.findall(r"(HEADROOM_[A-Z_]+)=", stage + _stages()["base"])
-    assert set(variables) <= _variables()
+    assert set(variables) <= setting_names()
 
 
 def test_image_installs_only_its_extras() -> None:
@@ -235,7 +225,7 @@ def test_compose_commands_start_a_farm(compose: dict[str, Any], tmp_path: Path) 
 
 def test_readme_lists_exactly_the_settings() -> None:
     section = (ROOT / "README.md").read_text().partition("## Configuration")[2]
-    assert set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", section)) == _variables()
+    assert set(re.findall(r"`([A-Z]+(?:_[A-Z]+)+)`", section)) == setting_names()
     for name in ("deadline_ms", "max_body_bytes", "session_ttl", "queue_max_blocks", "memo_bytes"):
         row = next(r for r in section.splitlines() if f"HEADROOM_{name.upper()}`" in r)
         assert str(Settings.model_fields[name].default) in row

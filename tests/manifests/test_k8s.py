@@ -14,9 +14,11 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from api.server.drain import drain_limit
 from deploy.cli import parse
 from shared.settings import Settings
 
+from ..documented import setting_names
 from .kustomize import Object, identity, in_python, render
 
 ROOT = Path(__file__).parents[2]
@@ -24,7 +26,7 @@ K8S = ROOT / "deploy" / "k8s"
 SCHEMAS = Path(__file__).parent / "schemas"
 KUBERNETES = ("1.29", "1.35")
 # Everything at once, in the order deploy.sh gives; both ways to run the text pool.
-_REST = "monitoring priority model tracing external-redis external-state tokens build"
+_REST = "monitoring priority model tracing external-redis external-state tokens proxy build"
 MIXES = {
     "all-gpu": f"openshift gpu keda keda-gpu {_REST}",
     "all-text": f"openshift keda keda-text {_REST}",
@@ -85,7 +87,7 @@ def test_every_component_is_rendered_somewhere() -> None:
 
 
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="the other renderer is not here")
-@pytest.mark.parametrize("name", ["base", "openshift", "gpu", "keda", "dev", *MIXES])
+@pytest.mark.parametrize("name", ["base", "openshift", "gpu", "keda", "dev", "proxy", *MIXES])
 def test_both_renderers_agree(rendered: dict[str, list[Object]], name: str, tmp_path: Path) -> None:
     folders = {"base": K8S / "base", **{f.name: f for f in (K8S / "overlays").iterdir()}}
     folder = folders.get(name) or _mix(tmp_path, MIXES[name].split())
@@ -176,21 +178,26 @@ def test_container_commands_parse(rendered: dict[str, list[Object]]) -> None:
 def test_settings_exist_and_secrets_are_hidden(
     rendered: dict[str, list[Object]],
 ) -> None:
-    known = {f"HEADROOM_{name.upper()}" for name in Settings.model_fields}
-    secret = re.compile("PASSWORD$|DSN$|URL$|TOKEN$")
+    known = setting_names()
+    secret = re.compile("PASSWORD$|DSN$|(?<!_TARGET_API_)URL$|TOKEN$")
     for name, item in _everything(rendered):
         if item["kind"] == "ConfigMap":
             assert set(item["data"]) <= known
             assert not [n for n in item["data"] if secret.search(n)]
-            Settings.model_validate(
-                {n.removeprefix("HEADROOM_").lower(): v for n, v in item["data"].items()}
-            )
+            _settings(objects=[item])
         assert item["kind"] != "Secret", f"{name} carries a secret"
     for container in (c for objects in rendered.values() for _, c in _containers(objects)):
         for variable in container.get("env", []):
             assert variable["name"] in known | {"HF_TOKEN"}  # the hub library's own
             hidden = "secretKeyRef" in variable.get("valueFrom", {})
             assert hidden == bool(secret.search(variable["name"]))
+
+
+def _settings(objects: list[Object]) -> Settings:
+    (item,) = [i for i in objects if i["kind"] == "ConfigMap"]
+    return Settings.model_validate(
+        {n.removeprefix("HEADROOM_").lower(): v for n, v in item["data"].items()}
+    )
 
 
 def test_every_container_is_locked_down(rendered: dict[str, list[Object]]) -> None:
@@ -216,7 +223,7 @@ def test_every_container_is_locked_down(rendered: dict[str, list[Object]]) -> No
 
 
 def test_leaves_user_ids_to_openshift(rendered: dict[str, list[Object]]) -> None:
-    for name in ("openshift", *MIXES):
+    for name in ("openshift", "proxy", *MIXES):
         text = json.dumps(rendered[name])
         assert "runAsUser" not in text
         assert "fsGroup" not in text
@@ -225,17 +232,37 @@ def test_leaves_user_ids_to_openshift(rendered: dict[str, list[Object]]) -> None
 
 def test_grace_period_exceeds_deadline(rendered: dict[str, list[Object]]) -> None:
     for objects in rendered.values():
-        settings = next(i for i in objects if i["kind"] == "ConfigMap")["data"]
-        deadline = int(settings["HEADROOM_DEADLINE_MS"]) / 1000
+        settings = _settings(objects)
+        deadline = settings.deadline_ms / 1000
         for name, pod in _pods(objects):
-            pause = 0
+            needed = deadline + 2
             if name == "headroom-api":
                 stop = pod["spec"]["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
-                pause = int(stop[1])
-            assert pod["spec"]["terminationGracePeriodSeconds"] > deadline + pause + 2
+                needed = drain_limit(settings) + int(stop[1])
+            assert pod["spec"]["terminationGracePeriodSeconds"] > needed, name
         for route in (i for i in objects if i["kind"] == "Route"):
             limit = route["metadata"]["annotations"]["haproxy.router.openshift.io/timeout"]
-            assert int(limit.removesuffix("s")) > deadline
+            silent = settings.upstream_idle_seconds if settings.proxies else 0
+            assert int(limit.removesuffix("s")) > deadline + silent
+
+
+def test_only_proxy_reaches_a_provider(rendered: dict[str, list[Object]]) -> None:
+    assert {n for n, objects in rendered.items() if _settings(objects).proxies} == {
+        "proxy",
+        *MIXES,
+    }
+    for name, objects in rendered.items():
+        pods = [pod["metadata"]["labels"] for _, pod in _pods(objects)]
+        open_to = [
+            labels["app.kubernetes.io/name"]
+            for item in objects
+            if item["kind"] == "NetworkPolicy"
+            for rule in item["spec"].get("egress", [])
+            if "to" not in rule and {"port": 443} in rule["ports"]
+            for labels in _matching(pods, item["spec"]["podSelector"])
+            if labels["app.kubernetes.io/name"] != "headroom-model"
+        ]
+        assert open_to == (["headroom-api"] if _settings(objects).proxies else []), name
 
 
 def test_selectors_references_and_targets_exist(rendered: dict[str, list[Object]]) -> None:
@@ -343,6 +370,7 @@ def test_network_policies_allow_external_services(rendered: dict[str, list[Objec
             ("headroom-tracing", {4318}),
             ("headroom-external-state", {6379, 6380, 26379}),
             ("headroom-model", {443}),
+            ("headroom-proxy", {443}),
         ]:
             (rule,) = policies[policy]["egress"]
             assert {port["port"] for port in rule["ports"]} == ports
@@ -350,7 +378,8 @@ def test_network_policies_allow_external_services(rendered: dict[str, list[Objec
         fetches = policies["headroom-model"]["podSelector"]
         pods = [pod["metadata"]["labels"] for _, pod in _pods(rendered[name])]
         assert _matching(pods, fetches) == [job["metadata"]["labels"]]  # nobody else
-        assert [p for p, s in policies.items() if "443" in json.dumps(s)] == ["headroom-model"]
+        reaching = {p for p, s in policies.items() if "443" in json.dumps(s)}
+        assert reaching == {"headroom-model", "headroom-proxy"}
 
 
 def test_external_redis_replaces_bundled_redis(rendered: dict[str, list[Object]]) -> None:
