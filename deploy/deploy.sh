@@ -14,6 +14,8 @@ usage: deploy/deploy.sh (--images PREFIX | --build) [options]
   --model none|pulled        with --build: include the Kompress model in the worker images (none)
   --hub-token-file FILE      with --model pulled (a build secret) or --with model: a token for the hub
   --with COMPONENT           openshift, gpu, keda, monitoring, priority or model; repeatable
+  --mode compress|proxy      proxy: also pass clients' requests on to a provider (compress)
+  --maas-url URL             with --mode proxy: the provider's base URL (docs/proxy.md)
   --client NAMESPACE         may call the farm: gateway, Prometheus, KEDA; repeatable
   --redis-url-file FILE      use your own Redis, its URL in FILE, instead of deploying one
   --state-url-file FILE      users' state on another Redis or a Cluster, its URL in FILE
@@ -52,7 +54,7 @@ TEXT
 
 # ── options ─────────────────────────────────────────────────────────────────────────
 
-namespace=headroom-farm images='' tag=latest build='' model=none hub_token='' redis_url='' state_url=''
+namespace=headroom-farm images='' tag=latest build='' mode=compress maas_url='' model=none hub_token='' redis_url='' state_url=''
 tokens='' metrics_token='' smoke_token='' pricing_dsn='' timeout=600 smoke=yes dry_run=''
 with=' ' clients=() settings=()
 
@@ -70,6 +72,8 @@ while [ $# -gt 0 ]; do
         --images) images=${2%/} ;;
         --tag) tag=$2 ;;
         --model) model=$2 ;;
+        --mode) mode=$2 ;;
+        --maas-url) maas_url=$2 ;;
         --hub-token-file) hub_token=$2 ;;
         --with) with="$with$2 " ;;
         --client) clients+=("$2") ;;
@@ -101,11 +105,30 @@ done
 for file in "$hub_token" "$redis_url" "$state_url" "$tokens" "$metrics_token" "$smoke_token" "$pricing_dsn"; do
     [ -z "$file" ] || [ -s "$file" ] || wrong "no such file, or an empty one: $file"
 done
+# The settings of a proxy to one provider, which may have both APIs, and its port.
+provider_port=''
+if [ "$mode" = proxy ]; then
+    [ -n "$maas_url" ] || wrong "--mode proxy needs --maas-url, the provider's base URL"
+    # What the setting takes; no password, because it would be public in the ConfigMap.
+    address='^(https?)://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:([0-9]{1,5}))?(/[[:graph:]]*)?$'
+    [[ $maas_url =~ $address && $maas_url != *[![:ascii:]]* ]] ||
+        wrong "--maas-url is http:// or https://, a host, perhaps a port and a path, and no password"
+    provider_port=${BASH_REMATCH[4]:-$([ "${BASH_REMATCH[1]}" = https ] && echo 443 || echo 80)}
+    provider_port=$((10#$provider_port))
+    ((provider_port >= 1 && provider_port <= 65535)) || wrong "--maas-url has no such port: $maas_url"
+else
+    [ "$mode" = compress ] || wrong "--mode is compress or proxy"
+    [ -z "$maas_url" ] || wrong "--maas-url goes with --mode proxy"
+fi
 traced=''
 for setting in "${settings[@]}"; do
     [[ $setting =~ ^HEADROOM_[A-Z_]+= ]] || wrong "--set takes HEADROOM_NAME=VALUE, not $setting"
+    [[ -z $maas_url || ! $setting =~ ^HEADROOM_(ANTHROPIC|OPENAI)_TARGET_API_URL= ]] ||
+        wrong "with --mode proxy, --maas-url sets the provider, not --set ${setting%%=*}"
     [[ $setting != HEADROOM_OTEL_ENDPOINT=?* ]] || traced=yes
 done
+[ -z "$maas_url" ] ||
+    settings+=("ANTHROPIC_TARGET_API_URL=$maas_url" "OPENAI_TARGET_API_URL=$maas_url")
 if [ -n "$tokens" ]; then
     ! has keda && ! has monitoring || [ -n "$metrics_token" ] ||
         wrong "with --tokens-file, keda and monitoring need --metrics-token-file"
@@ -149,7 +172,8 @@ kustomization() {
     [ -z "$state_url" ] || printf '\n  - %s/components/external-state' "$k8s"
     [ -z "$traced" ] || printf '\n  - %s/components/tracing' "$k8s"
     [ -z "$tokens" ] || printf '\n  - %s/components/tokens' "$k8s"
-    [ -n "$redis_url$state_url$traced$tokens${with// /}" ] || printf ' []'
+    [ -z "$maas_url" ] || printf '\n  - %s/components/proxy' "$k8s"
+    [ -n "$redis_url$state_url$traced$tokens$maas_url${with// /}" ] || printf ' []'
     printf '\nimages:\n'
     for part in "${parts[@]}"; do
         if [ -n "$images" ]; then
@@ -177,6 +201,11 @@ render() {
         for setting in "${settings[@]}"; do
             printf "  %s: '%s'\n" "${setting%%=*}" "$(printf %s "${setting#*=}" | sed "s/'/''/g")"
         done
+        # The component's policy opens 443.
+        if [ "${provider_port:-443}" != 443 ]; then
+            printf -- '---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata:\n  name: headroom-proxy\n'
+            printf 'spec:\n  egress:\n    - ports: [{port: %s}]\n' "$provider_port"
+        fi
     fi >"$work/overlay/settings.yaml"
     # KEDA queries from its own namespace, so its triggers must name this one.
     "$cli" kustomize "$work/overlay" |
@@ -320,6 +349,8 @@ done
 
 # In earlier versions the front end was a Deployment, with its journal on the node.
 in_namespace delete deployment headroom-api --ignore-not-found
+# A farm that is no proxy any more may not reach a provider.
+[ "$mode" = proxy ] || in_namespace delete networkpolicy headroom-proxy --ignore-not-found
 
 # ── smoke test ──────────────────────────────────────────────────────────────────────
 

@@ -3,130 +3,17 @@
 from __future__ import annotations
 
 import re
-import shlex
-import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from deploy.cli import parse
+from shared.settings import Settings
 
-from .kustomize import documents
-
-ROOT = Path(__file__).parents[2]
-SCRIPT = ROOT / "deploy" / "deploy.sh"
-CUDA = "graph     kompress-fp32.onnx\nprovider  cuda\nloaded    2.10 s"
-
-# It is a shell's script because it is run a thousand times. A call leaves a folder: the command
-# line, the standard input, and every file it was given.
-_FAKE = """\
-#!/bin/sh
-number=$(ls "{record}" | wc -l)
-call="{record}/$(printf %04d "$number")"
-mkdir "$call"
-printf %s "$*" > "$call/line"
-for argument; do
-    case "$argument" in
-        -i) cat > "$call/stdin" ;;
-        --filename=*) cat "${{argument#*=}}" > "$call/applied" ;;
-        --from-file=*) pair=${{argument#*=}}; cat "${{pair#*=}}" > "$call/${{pair%%=*}}" ;;
-    esac
-done
-[ "$1" != kustomize ] || exec {python} "$2"
-case "$*" in
-{world}
-esac
-"""
-_KUSTOMIZE = """\
-import json, sys
-from pathlib import Path
-from tests.manifests.kustomize import in_python
-for item in in_python(Path(sys.argv[1])):
-    print("---", json.dumps(item), sep="\\n")
-"""
-_TOOLS = (
-    "bash cat chmod cut dirname git grep gzip head ls mkdir mktemp od realpath rm sed sort tr wc"
-)
-
-# What a healthy cluster says; a test puts its own lines before these. (part of a command, status,
-# output); the first that fits counts.
-WORLD: list[tuple[str, int, str]] = [
-    ("get namespace", 1, ""),
-    ("get secret", 1, ""),
-    ("--dry-run=client", 0, "kind: Secret"),
-    ("--api-group=", 0, "things"),
-    ("get nodes", 0, "1"),
-    ("imagestreamtag", 0, "registry.example/farm/image@sha256:abc"),
-    ("secret.yaml", 0, "secret/x created"),
-    ("apply", 0, "configmap/headroom-settings created"),
-    ("bypass status", 0, "off: conversations are compressed"),
-    ("models check", 0, CUDA),
-]
-
-
-class Cluster:
-    """A stand-in for the cluster's command line that notes what it was asked."""
-
-    def __init__(self, folder: Path, name: str = "kubectl") -> None:
-        self.folder = folder
-        self._calls = folder / "calls"
-        self._program = folder / "bin" / name if name else None
-        (folder / "bin").mkdir()
-        # Only what the script needs, so that the machine's own kubectl is not found.
-        for tool in _TOOLS.split():
-            path = shutil.which(tool)
-            assert path, tool
-            (folder / "bin" / tool).symlink_to(path)
-        (folder / "kustomize.py").write_text(
-            f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n" + _KUSTOMIZE
-        )
-
-    def run(
-        self, *arguments: str, world: list[tuple[str, int, str]] | None = None
-    ) -> subprocess.CompletedProcess[str]:
-        """Run the script in a world where ``world`` comes before the healthy one."""
-        shutil.rmtree(self._calls, ignore_errors=True)
-        self._calls.mkdir()
-        if self._program is not None:
-            lines = [
-                f"    *{shlex.quote(part)}*) printf %s {shlex.quote(said)}; exit {status} ;;"
-                for part, status, said in [*(world or []), *WORLD]
-            ]
-            python = f"{sys.executable} {self.folder}/kustomize.py"
-            text = _FAKE.format(record=self._calls, python=python, world="\n".join(lines))
-            self._program.write_text(text)
-            self._program.chmod(0o755)
-        return subprocess.run(
-            [str(SCRIPT), *arguments],
-            env={"PATH": str(self.folder / "bin"), "TMPDIR": str(self.folder)},
-            capture_output=True,
-            text=True,
-            stdin=subprocess.DEVNULL,
-            timeout=120,
-            check=False,
-        )
-
-    @property
-    def calls(self) -> list[tuple[str, dict[str, str]]]:
-        """What it was asked: the command line, and the files and standard input it came with."""
-        found = []
-        for call in sorted(self._calls.iterdir()):
-            sent = {path.name: path.read_text() for path in call.iterdir()}
-            found.append((sent.pop("line"), sent))
-        return found
-
-    def asked(self, part: str) -> list[str]:
-        """Return the command lines that hold ``part``."""
-        return [line for line, _ in self.calls if part in line]
-
-    def sent(self, part: str) -> dict[str, str]:
-        """Return what came with the first command line that holds ``part``."""
-        return next(sent for line, sent in self.calls if part in line)
+from .cluster import ROOT, SCRIPT, Cluster, objects_in
 
 
 @pytest.fixture
@@ -140,11 +27,6 @@ def _file(folder: Path, name: str, text: str) -> str:
     return str(path)
 
 
-def _objects(text: str) -> dict[tuple[str, str], Any]:
-    items = [item for item in documents(text) if "metadata" in item]
-    return {(item["kind"], item["metadata"]["name"]): item for item in items}
-
-
 def test_deploys_working_farm_into_empty_namespace(cluster: Cluster) -> None:
     done = cluster.run("--images", "reg/team/", "--tag", "v7", "--client", "gateway")
     assert done.returncode == 0, done.stderr
@@ -154,7 +36,7 @@ def test_deploys_working_farm_into_empty_namespace(cluster: Cluster) -> None:
     secret = cluster.sent("create secret generic headroom-redis")
     assert secret["url"] == "redis://headroom-redis:6379/0"
     assert re.fullmatch("[0-9a-f]{48}", secret["password"])
-    applied = _objects(cluster.sent("objects.yaml")["applied"])
+    applied = objects_in(cluster.sent("objects.yaml")["applied"])
     image = applied["StatefulSet", "headroom-api"]["spec"]["template"]["spec"]["containers"][0]
     assert image["image"] == "reg/team/headroom-farm-api:v7"
     assert ("StatefulSet", "headroom-redis") in applied
@@ -185,7 +67,7 @@ def test_second_deploy_keeps_passwords(cluster: Cluster) -> None:
         world=[*there, other],
     )  # fmt: skip
     assert done.returncode == 0
-    settings = _objects(cluster.sent("objects.yaml")["applied"])["ConfigMap", "headroom-settings"]
+    settings = objects_in(cluster.sent("objects.yaml")["applied"])["ConfigMap", "headroom-settings"]
     assert settings["data"]["HEADROOM_DEADLINE_MS"] == "7000"
     assert settings["data"]["HEADROOM_LOG_LEVEL"] == "it's"
     (restart,) = cluster.asked("rollout restart")
@@ -212,7 +94,7 @@ def test_secrets_appear_on_no_command_line(cluster: Cluster, tmp_path: Path) -> 
     assert "--token-file -" in cluster.asked("demo")[0]
     lines = "".join(line for line, _ in cluster.calls) + done.stdout + done.stderr
     assert "hush" not in lines
-    applied = _objects(cluster.sent("objects.yaml")["applied"])
+    applied = objects_in(cluster.sent("objects.yaml")["applied"])
     assert ("StatefulSet", "headroom-redis") not in applied
     assert not cluster.asked("statefulset/headroom-redis")
     variables = applied["StatefulSet", "headroom-api"]["spec"]["template"]["spec"]["containers"][0]
@@ -233,7 +115,7 @@ def test_deploys_with_external_state_collector_and_model(cluster: Cluster, tmp_p
     lines = [line for line, _ in cluster.calls]
     (deleted,) = cluster.asked("delete job headroom-model --ignore-not-found")
     assert lines.index(deleted) < lines.index(cluster.asked("objects.yaml")[0])
-    applied = _objects(cluster.sent("objects.yaml")["applied"])
+    applied = objects_in(cluster.sent("objects.yaml")["applied"])
     for name in ("headroom-tracing", "headroom-external-state", "headroom-model"):
         assert ("NetworkPolicy", name) in applied
     assert ("StatefulSet", "headroom-redis") in applied
@@ -260,7 +142,7 @@ def test_deploys_images_built_on_openshift(tmp_path: Path) -> None:
     ]
     assert all("--build-arg=MODEL=pulled --follow --wait" in line for line in builds)
     text = cluster.sent("objects.yaml")["applied"]
-    applied = _objects(text)
+    applied = objects_in(text)
     worker = applied["Deployment", "headroom-worker-gpu"]["spec"]["template"]["spec"]
     assert worker["containers"][0]["image"] == "registry.example/farm/image@sha256:abc"
     assert ("Deployment", "headroom-worker-text") not in applied
@@ -273,8 +155,44 @@ def test_deploys_images_built_on_openshift(tmp_path: Path) -> None:
     assert "deployment/headroom-worker-gpu" in cluster.asked("models check /model")[0]
 
 
+@pytest.mark.parametrize(
+    ("url", "port"),
+    [
+        ("https://maas.example/it's/$HOME/v1", 443),
+        ("http://maas.models.svc", 80),
+        ("https://[fd00::1]:08443/", 8443),
+    ],
+)
+def test_deploys_proxy_to_given_provider(cluster: Cluster, url: str, port: int) -> None:
+    done = cluster.run(
+        *IMAGES, *PROXY, url, "--with", "openshift", "--set", "HEADROOM_LOG_LEVEL=debug"
+    )
+    assert done.returncode == 0, done.stderr
+    applied = objects_in(cluster.sent("objects.yaml")["applied"])
+    data = applied["ConfigMap", "headroom-settings"]["data"]
+    assert data["HEADROOM_LOG_LEVEL"] == "debug"
+    settings = Settings.model_validate(
+        {name.removeprefix("HEADROOM_").lower(): value for name, value in data.items()}
+    )
+    assert (settings.anthropic_target_api_url, settings.openai_target_api_url) == (url, url)
+    assert applied["NetworkPolicy", "headroom-proxy"]["spec"]["egress"] == [
+        {"ports": [{"port": port}]}
+    ]
+    timeout = applied["Route", "headroom-api"]["metadata"]["annotations"]
+    assert timeout == {"haproxy.router.openshift.io/timeout": "630s"}
+    assert not cluster.asked("delete networkpolicy")
+
+
+def test_farm_without_proxy_loses_its_way_out(cluster: Cluster) -> None:
+    assert cluster.run(*IMAGES).returncode == 0
+    assert cluster.asked("delete networkpolicy headroom-proxy --ignore-not-found")
+    applied = objects_in(cluster.sent("objects.yaml")["applied"])
+    assert ("NetworkPolicy", "headroom-proxy") not in applied
+
+
 NO = 1
 BUILD, IMAGES = ["--build"], ["--images", "r"]
+PROXY = ["--mode", "proxy", "--maas-url"]
 COMPONENTS = re.findall(r"^known='(.*)'$", SCRIPT.read_text(), re.MULTILINE)[0].split()
 
 
@@ -338,6 +256,22 @@ def test_reports_missing_kubectl(tmp_path: Path) -> None:
         ("--images r --timeout soon", "a number of seconds"),
         ("--images r --tokens-file nowhere", "no such file"),
         ("--images r --set LOG=x", "HEADROOM_NAME=VALUE"),
+        ("--images r --mode other", "compress or proxy"),
+        ("--images r --mode proxy", "--mode proxy needs --maas-url"),
+        ("--images r --maas-url https://maas.example", "goes with --mode proxy"),
+        *(
+            (f"--images r --mode proxy --maas-url {url}", said)
+            for url, said in [
+                ("maas.example", "http:// or https://"),
+                ("ftp://maas.example", "http:// or https://"),
+                ("https://", "http:// or https://"),
+                ("https://name:hush@maas.example", "http:// or https://"),
+                ("https://maas.example/\N{LATIN SMALL LETTER E WITH ACUTE}", "http:// or https://"),
+                ("https://maas.example:65536", "no such port"),
+                ("https://maas.example:0", "no such port"),
+                ("https://m --set HEADROOM_OPENAI_TARGET_API_URL=https://o", "sets the provider"),
+            ]
+        ),
         ("--images r --tokens-file README.md", "--smoke-token-file"),
         ("--images r --tokens-file README.md --skip-smoke --with keda", "--metrics-token-file"),
     ],
@@ -347,6 +281,7 @@ def test_wrong_option_changes_nothing(cluster: Cluster, line: str, said: str) ->
     done = cluster.run(*arguments)
     assert done.returncode == 2
     assert said in done.stderr
+    assert "hush" not in done.stderr
     assert not cluster.calls
 
 
@@ -358,9 +293,9 @@ def test_dry_run_prints_objects_and_changes_nothing(cluster: Cluster, tmp_path: 
     assert printed.returncode == 0, printed.stderr
     assert all(line.startswith("kustomize") for line, _ in cluster.calls)
     assert "hush" not in printed.stdout
-    shown = _objects(printed.stdout)
+    shown = objects_in(printed.stdout)
     cluster.run(*options)
-    made = {key for _, sent in cluster.calls for key in _objects(sent.get("applied", ""))}
+    made = {key for _, sent in cluster.calls for key in objects_in(sent.get("applied", ""))}
     made -= {("Secret", "x")}
     made |= {("Secret", line.split()[5]) for line in cluster.asked("create secret generic")}
     made |= {("Namespace", line.split()[2]) for line in cluster.asked("create namespace ")}
@@ -378,6 +313,8 @@ USES: dict[str, tuple[list[str], list[str]]] = {
     "--model": (BUILD, ["--model", "pulled"]),
     "--hub-token-file": ([*BUILD, "--model", "pulled"], ["--hub-token-file", "{file}"]),
     **{f"--with {c}": (IMAGES, ["--with", c]) for c in COMPONENTS},
+    "--mode": (IMAGES, [*PROXY, "https://maas.example"]),
+    "--maas-url": ([*IMAGES, *PROXY, "https://maas.example"], ["--maas-url", "https://other"]),
     "--client": (IMAGES, ["--client", "gateway"]),
     "--state-url-file": (IMAGES, ["--state-url-file", "{file}"]),
     "--redis-url-file": (IMAGES, ["--redis-url-file", "{file}"]),

@@ -1,0 +1,128 @@
+"""A recording stand-in for ``oc`` and ``kubectl``, against which ``deploy/deploy.sh`` runs."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from .kustomize import documents
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = ROOT / "deploy" / "deploy.sh"
+_CUDA = "graph     kompress-fp32.onnx\nprovider  cuda\nloaded    2.10 s"
+
+# It is a shell's script because it is run a thousand times. A call leaves a folder: the command
+# line, the standard input, and every file it was given.
+_FAKE = """\
+#!/bin/sh
+number=$(ls "{record}" | wc -l)
+call="{record}/$(printf %04d "$number")"
+mkdir "$call"
+printf %s "$*" > "$call/line"
+for argument; do
+    case "$argument" in
+        -i) cat > "$call/stdin" ;;
+        --filename=*) cat "${{argument#*=}}" > "$call/applied" ;;
+        --from-file=*) pair=${{argument#*=}}; cat "${{pair#*=}}" > "$call/${{pair%%=*}}" ;;
+    esac
+done
+[ "$1" != kustomize ] || exec {python} "$2"
+case "$*" in
+{world}
+esac
+"""
+_KUSTOMIZE = """\
+import json, sys
+from pathlib import Path
+from tests.manifests.kustomize import in_python
+for item in in_python(Path(sys.argv[1])):
+    print("---", json.dumps(item), sep="\\n")
+"""
+_TOOLS = (
+    "bash cat chmod cut dirname git grep gzip head ls mkdir mktemp od realpath rm sed sort tr wc"
+)
+
+# What a healthy cluster says; a test puts its own lines before these. (part of a command, status,
+# output); the first that fits counts.
+WORLD: list[tuple[str, int, str]] = [
+    ("get namespace", 1, ""),
+    ("get secret", 1, ""),
+    ("--dry-run=client", 0, "kind: Secret"),
+    ("--api-group=", 0, "things"),
+    ("get nodes", 0, "1"),
+    ("imagestreamtag", 0, "registry.example/farm/image@sha256:abc"),
+    ("secret.yaml", 0, "secret/x created"),
+    ("apply", 0, "configmap/headroom-settings created"),
+    ("bypass status", 0, "off: conversations are compressed"),
+    ("models check", 0, _CUDA),
+]
+
+
+class Cluster:
+    """A stand-in for the cluster's command line that notes what it was asked."""
+
+    def __init__(self, folder: Path, name: str = "kubectl") -> None:
+        self.folder = folder
+        self._calls = folder / "calls"
+        self._program = folder / "bin" / name if name else None
+        (folder / "bin").mkdir()
+        # Only what the script needs, so that the machine's own kubectl is not found.
+        for tool in _TOOLS.split():
+            path = shutil.which(tool)
+            assert path, tool
+            (folder / "bin" / tool).symlink_to(path)
+        (folder / "kustomize.py").write_text(
+            f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n" + _KUSTOMIZE
+        )
+
+    def run(
+        self, *arguments: str, world: list[tuple[str, int, str]] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the script in a world where ``world`` comes before the healthy one."""
+        shutil.rmtree(self._calls, ignore_errors=True)
+        self._calls.mkdir()
+        if self._program is not None:
+            lines = [
+                f"    *{shlex.quote(part)}*) printf %s {shlex.quote(said)}; exit {status} ;;"
+                for part, status, said in [*(world or []), *WORLD]
+            ]
+            python = f"{sys.executable} {self.folder}/kustomize.py"
+            text = _FAKE.format(record=self._calls, python=python, world="\n".join(lines))
+            self._program.write_text(text)
+            self._program.chmod(0o755)
+        return subprocess.run(
+            [str(SCRIPT), *arguments],
+            env={"PATH": str(self.folder / "bin"), "TMPDIR": str(self.folder)},
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=120,
+            check=False,
+        )
+
+    @property
+    def calls(self) -> list[tuple[str, dict[str, str]]]:
+        """What it was asked: the command line, and the files and standard input it came with."""
+        found = []
+        for call in sorted(self._calls.iterdir()):
+            sent = {path.name: path.read_text() for path in call.iterdir()}
+            found.append((sent.pop("line"), sent))
+        return found
+
+    def asked(self, part: str) -> list[str]:
+        """Return the command lines that hold ``part``."""
+        return [line for line, _ in self.calls if part in line]
+
+    def sent(self, part: str) -> dict[str, str]:
+        """Return what came with the first command line that holds ``part``."""
+        return next(sent for line, sent in self.calls if part in line)
+
+
+def objects_in(text: str) -> dict[tuple[str, str], Any]:
+    """Return the objects in YAML text by kind and name."""
+    items = [item for item in documents(text) if "metadata" in item]
+    return {(item["kind"], item["metadata"]["name"]): item for item in items}
