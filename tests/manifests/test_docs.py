@@ -15,6 +15,8 @@ from ..farm import Answer, Farm, post, request, user
 
 RUNBOOK = page("docs/runbook.md")
 EXAMPLES = examples("docs/integration.md")
+# Configurations of neighbours and clients; the tests that run these read them.
+OTHERS = ("litellm", "codex")
 
 
 def test_every_alert_has_runbook_section() -> None:
@@ -34,7 +36,7 @@ def test_every_runbook_section_has_a_command() -> None:
 
 
 def test_documented_examples_match_answers(farm: Farm) -> None:
-    shown = {name: json.loads(EXAMPLES[name]) for name in EXAMPLES if name != "litellm"}
+    shown = {name: json.loads(EXAMPLES[name]) for name in EXAMPLES if name not in OTHERS}
     ada, bob = user(), user()
     log = shown["ask compress"]["messages"][2]["content"]
 
@@ -63,7 +65,7 @@ def test_documented_examples_match_answers(farm: Farm) -> None:
 
 def test_documented_turn_matches_answers(farm: Farm) -> None:
     """The options' example, then a turn from its first half to its end."""
-    shown = {name: json.loads(EXAMPLES[name]) for name in EXAMPLES if name != "litellm"}
+    shown = {name: json.loads(EXAMPLES[name]) for name in EXAMPLES if name not in OTHERS}
     named = {"x-maas-username": user()}
     log = shown["ask compress"]["messages"][2]["content"]
     names = {
@@ -116,7 +118,7 @@ def _opened(value: Any) -> Any:
 
 def test_every_documented_example_is_tested() -> None:
     """A block that no test reads could say anything."""
-    blocks = re.findall(r"^```(?:json|yaml)$", page("docs/integration.md"), re.MULTILINE)
+    blocks = re.findall(r"^```(?:json|toml|yaml)$", page("docs/integration.md"), re.MULTILINE)
     assert len(blocks) == len(EXAMPLES) + 1  # the plugin's own configuration is not ours to run
     asked = {name.partition(" ")[2] for name in EXAMPLES if name.startswith("ask ")}
     answered = {name.partition(" ")[2] for name in EXAMPLES if name.startswith("answer ")}

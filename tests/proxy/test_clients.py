@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from ..documented import examples
 from ..farm import Farm
 from ..texts import events
 from .saying import RETRIEVE, Anthropic, Part, Responses
@@ -132,10 +133,10 @@ def test_codex_ends_its_session_well(
     codex = command("codex")
     settings = tmp_path / ".codex"
     settings.mkdir()
-    (settings / "config.toml").write_text(
-        'model = "gpt-5.5"\nmodel_provider = "farm"\n[model_providers.farm]\nname = "farm"\n'
-        f'base_url = "{proxy.url}/v1"\nenv_key = "OPENAI_API_KEY"\nwire_api = "responses"\n'
-    )
+    documented = examples("docs/integration.md")["codex"]
+    ours = documented.replace("http://127.0.0.1:8788", proxy.url)
+    assert ours != documented
+    (settings / "config.toml").write_text(f'model = "gpt-5.5"\n{ours}')
     steps: list[Part] = [
         ("own", f"call_{n}", "exec_command", json.dumps({"cmd": line}))
         for n, line in enumerate(["cat build.log", "echo one", "echo two"])
