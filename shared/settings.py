@@ -99,7 +99,7 @@ class Settings(BaseSettings):
 
     # Feedback: from which share of asked back outputs on, and how many, an engine pauses.
     feedback_rate: float = Field(0.3, ge=0, le=1)
-    feedback_sample: int = Field(50, ge=1)
+    feedback_sample: int = Field(1000, ge=1)
     feedback_pause_seconds: int = Field(86_400, ge=1, le=30 * 86_400)
 
     # State in Redis.
