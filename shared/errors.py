@@ -10,6 +10,11 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import msgspec
+
+UNREADABLE_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""Errors of msgspec on bytes that it cannot read; the standard library may still read them."""
+
 
 class FarmError(Exception):
     """Base of every error raised on purpose by this project."""

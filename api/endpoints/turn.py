@@ -9,7 +9,7 @@ import falcon.asgi
 import msgspec
 
 from shared.deadline import Deadline
-from shared.errors import Degraded, InvalidField, MalformedBody, Unavailable
+from shared.errors import UNREADABLE_JSON, Degraded, InvalidField, MalformedBody, Unavailable
 from shared.settings import Settings
 
 from ..accounting.cost import rates_of
@@ -26,7 +26,6 @@ _MOST_ROUNDS = 1_000_000
 _MOST_MS = 86_400_000
 _USAGE_BYTES = 65_536
 _encode = msgspec.json.Encoder().encode
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Body(msgspec.Struct):
@@ -125,7 +124,7 @@ def _read(raw: bytes) -> tuple[str, ProviderAnswer]:
 def _decoded(raw: bytes) -> _Body:
     try:
         return _body.decode(raw)
-    except _UNREADABLE:
+    except UNREADABLE_JSON:
         raise MalformedBody("the body is not a JSON object that can be read") from None
 
 

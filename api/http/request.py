@@ -14,6 +14,7 @@ from falcon.request import RequestOptions
 
 from shared.deadline import Deadline
 from shared.errors import (
+    UNREADABLE_JSON,
     BodyTooLarge,
     FarmError,
     InvalidField,
@@ -248,5 +249,5 @@ async def read_json(req: falcon.asgi.Request, limit: int) -> Any:
     """
     try:
         return msgspec.json.decode(await read_body(req, limit))
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE_JSON:
         raise MalformedBody("the body is not valid JSON") from None

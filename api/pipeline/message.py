@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from shared.errors import InvalidField, MalformedBody
+from shared.errors import UNREADABLE_JSON, InvalidField, MalformedBody
 from shared.jobs import Shape, ToolCall
 from shared.upstream import Counter, analysis_intent, tool_calls, user_query
 
@@ -150,7 +150,7 @@ def decode(raw: bytes) -> dict[str, Any]:
     """
     try:
         message = _any.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE_JSON:
         message = _decode_leniently(raw)
     if not isinstance(message, dict):
         raise InvalidField("every message must be an object")

@@ -16,7 +16,13 @@ from typing import Any
 
 import msgspec
 
-from shared.errors import BodyTooComplex, Degraded, InvalidField, MalformedBody
+from shared.errors import (
+    UNREADABLE_JSON,
+    BodyTooComplex,
+    Degraded,
+    InvalidField,
+    MalformedBody,
+)
 
 from .message import Seen
 
@@ -154,8 +160,6 @@ class Split:
 
 
 _unopened = msgspec.json.Decoder(_Unopened)
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""Errors of msgspec on bytes that it cannot read; the standard library may still read them."""
 _array = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -173,7 +177,7 @@ def split(body: bytes, trails: Sequence[Trail]) -> Split:
     try:
         unopened = _unopened.decode(body)
         envelope = _open(unopened)
-    except _UNREADABLE:
+    except UNREADABLE_JSON:
         return _lenient(body)
     return _whole(body, unopened.items, envelope)
 
@@ -205,7 +209,7 @@ def leave(body: bytes) -> Split:
     try:
         unopened = _unopened.decode(body)
         envelope = _open(unopened)
-    except _UNREADABLE:
+    except UNREADABLE_JSON:
         raise BodyTooComplex("the body is too large for what it holds") from None
     raw = _list(unopened.items)
     start = body.find(raw)
@@ -238,7 +242,7 @@ def _session(key: bytes, metadata: bytes) -> str:
         if not named and 0 < len(metadata) <= _SESSION_BYTES:
             found = msgspec.json.decode(metadata)
             named = found.get("user_id") if isinstance(found, dict) else None
-    except _UNREADABLE:
+    except UNREADABLE_JSON:
         return ""
     return named if isinstance(named, str) else ""
 
@@ -262,7 +266,7 @@ def _continue(body: bytes, trail: Trail) -> Split | None:
         unopened = _unopened.decode(short)
         envelope = _open(unopened)
         raws = _array.decode(unopened.items)
-    except _UNREADABLE:
+    except UNREADABLE_JSON:
         return None
     if not raws or bytes(raws[0]) != _TOKEN:
         return None
@@ -296,7 +300,7 @@ def _place(body: bytes, raw: bytes) -> int:
         try:
             if _unopened.decode(trial).items == _TOKEN:
                 return start
-        except _UNREADABLE:
+        except UNREADABLE_JSON:
             pass
         start = other
     return start

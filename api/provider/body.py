@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Mapping
-from typing import Any
+from collections.abc import Container, Iterable, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 
-from shared.errors import FarmError
+from shared.errors import UNREADABLE_JSON, FarmError
 
 _MOST_FIELDS = 256
 """Top-level fields of a body; the APIs know some thirty."""
@@ -41,6 +41,21 @@ _known = msgspec.json.Decoder(_Known)
 _raws = msgspec.json.Decoder(list[msgspec.Raw])
 
 
+_T = TypeVar("_T")
+
+
+def parse(decoder: msgspec.json.Decoder[_T], raw: bytes, fault: str) -> _T:
+    """Return ``raw`` as what ``decoder`` reads.
+
+    Raises:
+        Unreadable: it is something else; ``fault`` says so.
+    """
+    try:
+        return decoder.decode(raw)
+    except UNREADABLE_JSON:
+        raise Unreadable(fault) from None
+
+
 class Body:
     """The bytes of a JSON object and where its fields stand in them."""
 
@@ -56,7 +71,7 @@ class Body:
         try:
             known = _known.decode(raw)
             self._spans = _walk(raw, known)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IndexError):
+        except (*UNREADABLE_JSON, IndexError):
             raise Unreadable("the body is not a JSON object that can be read") from None
 
     @classmethod
@@ -77,7 +92,7 @@ class Body:
         value = self.field(name)
         try:
             return msgspec.json.decode(value) if value else None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE_JSON:
             return None
 
     def items(self, name: str) -> list[bytes]:
@@ -124,10 +139,12 @@ def array_items(raw: bytes) -> list[bytes]:
     Raises:
         Unreadable: it is no list.
     """
-    try:
-        return [bytes(item) for item in _raws.decode(raw)]
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Unreadable("a list was expected") from None
+    return [bytes(item) for item in parse(_raws, raw, "a list was expected")]
+
+
+def array_of(items: Iterable[bytes]) -> bytes:
+    """Return raw items as a raw list."""
+    return b"[" + b",".join(items) + b"]"
 
 
 def array_with(raw: bytes, *more: bytes) -> bytes:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from hashlib import blake2b
 from typing import Any
 
 import msgspec
 
 from shared.upstream import RETRIEVAL_TOOL, retrieval_hash, retrieval_tool
 
-from .body import Body, Unreadable, array_items, array_with
-from .messages import add_tool, offers_tool
-from .protocol import UNIQUE, Exchange, Retrieval, ToolResult, Turn, in_place_order
+from .body import Body, Unreadable, array_items, array_of, array_with, parse
+from .protocol import (
+    UNIQUE,
+    Exchange,
+    Provider,
+    Retrieval,
+    ToolResult,
+    Turn,
+    mark_digest,
+    text_of,
+)
 from .usage import add_usage
 
 _encode = msgspec.json.Encoder().encode
-_TOOL = _encode(retrieval_tool("openai"))
-_NO_TOOLS = b'"none"'
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Function(msgspec.Struct):
@@ -54,15 +58,13 @@ _said = msgspec.json.Decoder(_Said)
 _answer = msgspec.json.Decoder(_Answer)
 
 
-class Chat:
+class Chat(Provider):
     """Chat Completions: an assistant message with calls, and a tool message for each after it."""
 
     name = "openai"
     array = "messages"
-
-    def offers(self, body: bytes | Body) -> bool:
-        """Return whether a request offers a tool that retrieves originals."""
-        return offers_tool(Body.of(body), _name_of)
+    tool = _encode(retrieval_tool("openai"))
+    no_tools = b'"none"'
 
     def can_offer(self, body: bytes | Body) -> bool:
         """Return whether the farm may offer its tool: not where several answers are wanted.
@@ -73,16 +75,9 @@ class Chat:
         request.items("tools")
         return request.field("n") in (b"", b"null", b"1") and "functions" not in request
 
-    def offer(self, body: bytes) -> bytes:
-        """Return the request with the retrieval tool after its own."""
-        return add_tool(Body(body), _TOOL)
-
     def read(self, answer: bytes) -> Turn:
         """Parse an answer; of several choices none is served."""
-        try:
-            found = _answer.decode(answer)
-        except _UNREADABLE:
-            raise Unreadable("the answer is no completion") from None
+        found = parse(_answer, answer, "the answer is no completion")
         if len(found.choices) != 1:
             return Turn(b"{}", (), 0, False, found.usage, found.id)
         said = bytes(found.choices[0].message)
@@ -96,24 +91,12 @@ class Chat:
             id=found.id,
         )
 
-    def follow_up(
-        self, body: bytes, turn: Turn, results: Sequence[ToolResult], *, last: bool = False
-    ) -> bytes:
-        """Return the request that continues ``turn``."""
-        request = Body(body)
-        request.items("messages")
-        more = [turn.said, *_results(results)]
-        fields = {"messages": array_with(request.field("messages"), *more)}
-        if last:
-            fields["tool_choice"] = _NO_TOOLS
-        return request.replaced(fields)
-
     def merge(self, answer: bytes, turns: Sequence[Turn]) -> bytes:
         """Return the last ``answer`` as the client gets it: texts joined, calls of the last."""
         turn = self.read(answer)
         if turn.said == b"{}":
             return answer
-        texts = [_text_of(_read_said(t.said)) for t in [*turns, turn]]
+        texts = [text_of(_read_said(t.said).content) for t in [*turns, turn]]
         fields: dict[str, bytes] = {}
         if any(texts[:-1]):
             fields["content"] = _encode("".join(texts))
@@ -131,26 +114,23 @@ class Chat:
         """Return what tells the message: its text and the ids of the client's calls."""
         found = _read_said(said)
         calls = [_read_call(bytes(raw)) for raw in found.tool_calls or []]
-        return (_text_mark(_text_of(found)), *[_id_mark(c) for c in calls if not _is_ours(c)])
+        own = [UNIQUE + call.id for call in calls if not _is_ours(call)]
+        return ("text:" + mark_digest(text_of(found.content)), *own)
 
-    def put_back(self, body: bytes, exchanges: Sequence[Exchange]) -> bytes:
-        """Return a client's later request with the exchanges in their places."""
-        request = Body(body)
-        messages = request.items("messages")
-        changed = False
-        for exchange in in_place_order(exchanges):
-            put = self._put_back(messages, exchange)
-            if put is not None:
-                messages, changed = put, True
-        if not changed:
-            return body
-        return request.replaced({"messages": b"[" + b",".join(messages) + b"]"})
+    def _name_of(self, tool: dict[str, Any]) -> Any:
+        function = tool.get("function")
+        return function.get("name") if isinstance(function, dict) else None
 
-    def _put_back(self, messages: list[bytes], exchange: Exchange) -> list[bytes] | None:
+    def _continued(self, request: Body, turn: Turn, results: Sequence[ToolResult]) -> bytes:
+        return array_with(request.field("messages"), turn.said, *_results(results))
+
+    def _put_back(
+        self, items: list[bytes], exchange: Exchange, request: Body
+    ) -> list[bytes] | None:
         closed = exchange.rounds[:-1] if exchange.mixed else exchange.rounds
-        spoken = "".join([_text_of(_read_said(bytes(r.said))) for r in closed])
-        for index in exchange.places(len(messages)):
-            raw = messages[index]
+        spoken = "".join([text_of(_read_said(bytes(r.said)).content) for r in closed])
+        for index in exchange.places(len(items)):
+            raw = items[index]
             if b"assistant" not in raw:
                 continue
             rest = self._rest_of(raw, spoken, exchange.answer)
@@ -162,7 +142,7 @@ class Chat:
                 said += [_with_calls(rest, bytes(last.said)), *_results(last.results)]
             else:
                 said.append(rest)
-            return [*messages[:index], *said, *messages[index + 1 :]]
+            return [*items[:index], *said, *items[index + 1 :]]
         return None
 
     def _rest_of(self, raw: bytes, spoken: str, answer: tuple[str, ...]) -> bytes | None:
@@ -171,7 +151,7 @@ class Chat:
             found = _read_said(raw)
             if found.role != "assistant":
                 return None
-            text = _text_of(found)
+            text = text_of(found.content)
             rest = raw
             if spoken:
                 if not text.startswith(spoken):
@@ -184,23 +164,12 @@ class Chat:
             return None
 
 
-def _name_of(tool: dict[str, Any]) -> Any:
-    function = tool.get("function")
-    return function.get("name") if isinstance(function, dict) else None
-
-
 def _read_said(raw: bytes) -> _Said:
-    try:
-        return _said.decode(raw)
-    except _UNREADABLE:
-        raise Unreadable("a message cannot be read") from None
+    return parse(_said, raw, "a message cannot be read")
 
 
 def _read_call(raw: bytes) -> _Call:
-    try:
-        return _call.decode(raw)
-    except _UNREADABLE:
-        raise Unreadable("a call cannot be read") from None
+    return parse(_call, raw, "a call cannot be read")
 
 
 def _is_ours(call: _Call) -> bool:
@@ -211,22 +180,6 @@ def _retrieval(call: _Call) -> Retrieval:
     function = {"name": call.function.name, "arguments": call.function.arguments}
     asked = {"id": call.id, "type": "function", "function": function}
     return Retrieval(call.id, retrieval_hash(asked, "openai") or "")
-
-
-def _text_of(said: _Said) -> str:
-    if isinstance(said.content, str):
-        return said.content
-    parts = said.content if isinstance(said.content, list) else []
-    texts = [part.get("text") for part in parts if isinstance(part, dict)]
-    return "".join([text for text in texts if isinstance(text, str)])
-
-
-def _text_mark(text: str) -> str:
-    return "text:" + blake2b(text.encode("utf-8", "replace"), digest_size=12).hexdigest()
-
-
-def _id_mark(call: _Call) -> str:
-    return UNIQUE + call.id
 
 
 def _results(results: Iterable[ToolResult]) -> list[bytes]:
@@ -243,7 +196,7 @@ def _shown(said: bytes) -> bytes:
     if len(kept) == len(calls):
         return said
     if kept:
-        return Body(said).replaced({"tool_calls": b"[" + b",".join(kept) + b"]"})
+        return Body(said).replaced({"tool_calls": array_of(kept)})
     # Gone, for the API refuses a null that the client sends back.
     message = msgspec.json.decode(said)
     del message["tool_calls"]
@@ -259,4 +212,4 @@ def _with_calls(raw: bytes, said: bytes) -> bytes:
             calls.append(call)
         elif own:
             calls.append(own.pop(0))
-    return Body(raw).replaced({"tool_calls": b"[" + b",".join([*calls, *own]) + b"]"})
+    return Body(raw).replaced({"tool_calls": array_of([*calls, *own])})

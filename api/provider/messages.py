@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from hashlib import blake2b
 from typing import Any
 
 import msgspec
 
 from shared.upstream import RETRIEVAL_TOOL, retrieval_hash, retrieval_tool
 
-from .body import Body, Unreadable, array_items, array_with
-from .protocol import UNIQUE, Exchange, Retrieval, Round, ToolResult, Turn, in_place_order
+from .body import Body, Unreadable, array_items, array_of, array_with, parse
+from .protocol import UNIQUE, Exchange, Provider, Retrieval, Round, ToolResult, Turn, mark_digest
 from .usage import add_usage
 
 _encode = msgspec.json.Encoder().encode
-_TOOL = _encode(retrieval_tool("anthropic"))
-_NO_TOOLS = b'{"type":"none"}'
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 class _Block(msgspec.Struct):
@@ -50,31 +46,17 @@ _answer = msgspec.json.Decoder(_Answer)
 _message = msgspec.json.Decoder(_Message)
 
 
-class Messages:
+class Messages(Provider):
     """Messages: an assistant message's blocks, and results first in the user message after it."""
 
     name = "anthropic"
     array = "messages"
-
-    def offers(self, body: bytes | Body) -> bool:
-        """Return whether a request offers a tool that retrieves originals."""
-        return offers_tool(Body.of(body), lambda tool: tool.get("name"))
-
-    def can_offer(self, body: bytes | Body) -> bool:
-        """Return whether the farm may offer its tool: always, unless ``tools`` is no list."""
-        Body.of(body).items("tools")
-        return True
-
-    def offer(self, body: bytes) -> bytes:
-        """Return the request with the retrieval tool after its own."""
-        return add_tool(Body(body), _TOOL)
+    tool = _encode(retrieval_tool("anthropic"))
+    no_tools = b'{"type":"none"}'
 
     def read(self, answer: bytes) -> Turn:
         """Parse an answer."""
-        try:
-            found = _answer.decode(answer)
-        except _UNREADABLE:
-            raise Unreadable("the answer is no message") from None
+        found = parse(_answer, answer, "the answer is no message")
         blocks = [_read_block(raw) for raw in array_items(bytes(found.content))]
         calls = [block for block in blocks if block.type == "tool_use"]
         return Turn(
@@ -86,23 +68,11 @@ class Messages:
             id=found.id,
         )
 
-    def follow_up(
-        self, body: bytes, turn: Turn, results: Sequence[ToolResult], *, last: bool = False
-    ) -> bytes:
-        """Return the request that continues ``turn``."""
-        request = Body(body)
-        request.items("messages")
-        more = _messages_of(turn.said, results)
-        fields = {"messages": array_with(request.field("messages"), *more)}
-        if last:
-            fields["tool_choice"] = _NO_TOOLS
-        return request.replaced(fields)
-
     def merge(self, answer: bytes, turns: Sequence[Turn]) -> bytes:
         """Return the last ``answer`` as the client gets it."""
         turn = self.read(answer)
         shown = [raw for said in [*turns, turn] for raw in _shown(said.said)]
-        fields = {"content": b"[" + b",".join(shown) + b"]"}
+        fields = {"content": array_of(shown)}
         if turn.usage is not None and turns:
             fields["usage"] = _encode(usage_of([*turns, turn]))
         if turn.retrievals and not turn.own_calls and turn.ended:
@@ -113,18 +83,31 @@ class Messages:
         """Return what tells the visible blocks: a call's id, a signature, else its bytes."""
         return tuple(_mark(raw) for raw in _shown(said))
 
-    def put_back(self, body: bytes, exchanges: Sequence[Exchange]) -> bytes:
-        """Return a client's later request with the exchanges in their places."""
-        request = Body(body)
-        messages = request.items("messages")
-        changed = False
-        for exchange in in_place_order(exchanges):
-            put = _put_back(messages, exchange)
-            if put is not None:
-                messages, changed = put, True
-        if not changed:
-            return body
-        return request.replaced({"messages": b"[" + b",".join(messages) + b"]"})
+    def _continued(self, request: Body, turn: Turn, results: Sequence[ToolResult]) -> bytes:
+        return array_with(request.field("messages"), *_messages_of(turn.said, results))
+
+    def _put_back(
+        self, items: list[bytes], exchange: Exchange, request: Body
+    ) -> list[bytes] | None:
+        hidden = [_mark(raw) for r in exchange.rounds for raw in _shown(bytes(r.said))]
+        if exchange.mixed:
+            hidden = hidden[: len(hidden) - len(exchange.answer)]
+        for index in exchange.places(len(items)):
+            raw = items[index]
+            if b"assistant" not in raw:
+                continue
+            rest = _rest_of(raw, hidden, exchange.answer)
+            if rest is None:
+                continue
+            before, after = items[:index], items[index + 1 :]
+            closed = exchange.rounds[:-1] if exchange.mixed else exchange.rounds
+            said = [m for r in closed for m in _messages_of(bytes(r.said), r.results)]
+            if exchange.mixed:
+                mixed = _with_calls(raw, rest, exchange.rounds[-1], after)
+                return None if mixed is None else [*before, *said, *mixed]
+            final = [_with_content(raw, rest)] if rest else []
+            return [*before, *said, *final, *after]
+        return None
 
 
 def usage_of(turns: Sequence[Turn]) -> dict[str, Any]:
@@ -139,30 +122,8 @@ def usage_of(turns: Sequence[Turn]) -> dict[str, Any]:
     return {**add_usage([turn.usage for turn in turns]), "iterations": steps}
 
 
-def offers_tool(body: Body, name_of: Any) -> bool:
-    """Return whether one of the request's tools is headroom's, also under an MCP server's name."""
-    tools = body.field("tools")
-    if RETRIEVAL_TOOL.encode() not in tools:
-        return False
-    try:
-        named = [name_of(t) for t in msgspec.json.decode(tools) if isinstance(t, dict)]
-    except (*_UNREADABLE, TypeError):
-        raise Unreadable("'tools' is no list") from None
-    return any(isinstance(name, str) and name.endswith(RETRIEVAL_TOOL) for name in named)
-
-
-def add_tool(body: Body, tool: bytes) -> bytes:
-    """Return the request with ``tool`` after its own tools."""
-    if not body.items("tools"):
-        return body.replaced({"tools": b"[%b]" % tool})
-    return body.replaced({"tools": array_with(body.field("tools"), tool)})
-
-
 def _read_block(raw: bytes) -> _Block:
-    try:
-        return _block.decode(raw)
-    except _UNREADABLE:
-        raise Unreadable("a content block cannot be read") from None
+    return parse(_block, raw, "a content block cannot be read")
 
 
 def _is_ours(block: _Block) -> bool:
@@ -184,7 +145,7 @@ def _mark(raw: bytes) -> str:
     unique = block.id or block.signature or block.data or block.tool_use_id
     told = unique or (raw.decode("utf-8", "replace") if block.text is None else block.text)
     kind = UNIQUE if unique else "text:"
-    return f"{kind}{block.type}:{blake2b(told.encode(), digest_size=12).hexdigest()}"
+    return f"{kind}{block.type}:{mark_digest(told)}"
 
 
 def _results(results: Iterable[ToolResult]) -> list[bytes]:
@@ -203,31 +164,8 @@ def _messages_of(said: bytes, results: Iterable[ToolResult]) -> tuple[bytes, byt
     )
 
 
-def _put_back(messages: list[bytes], exchange: Exchange) -> list[bytes] | None:
-    """Return the messages with the exchange in its place, None where it has none."""
-    hidden = [_mark(raw) for r in exchange.rounds for raw in _shown(bytes(r.said))]
-    if exchange.mixed:
-        hidden = hidden[: len(hidden) - len(exchange.answer)]
-    for index in exchange.places(len(messages)):
-        raw = messages[index]
-        if b"assistant" not in raw:
-            continue
-        rest = _rest_of(raw, hidden, exchange.answer)
-        if rest is None:
-            continue
-        before, after = messages[:index], messages[index + 1 :]
-        closed = exchange.rounds[:-1] if exchange.mixed else exchange.rounds
-        said = [m for r in closed for m in _messages_of(bytes(r.said), r.results)]
-        if exchange.mixed:
-            mixed = _with_calls(raw, rest, exchange.rounds[-1], after)
-            return None if mixed is None else [*before, *said, *mixed]
-        final = [_with_content(raw, b"[" + b",".join(rest) + b"]")] if rest else []
-        return [*before, *said, *final, *after]
-    return None
-
-
 def _content_of(raw: bytes) -> tuple[str, list[bytes]]:
-    message = _message.decode(raw)
+    message = parse(_message, raw, "a message cannot be read")
     content = bytes(message.content)
     if content.startswith(b'"'):
         content = b'[{"type":"text","text":%b}]' % content
@@ -242,7 +180,7 @@ def _rest_of(raw: bytes, hidden: list[str], answer: tuple[str, ...]) -> list[byt
     try:
         role, blocks = _content_of(raw)
         marks = [_mark(block) for block in blocks]
-    except (*_UNREADABLE, Unreadable):
+    except Unreadable:
         return None
     if role != "assistant":
         return None
@@ -257,13 +195,15 @@ def _rest_of(raw: bytes, hidden: list[str], answer: tuple[str, ...]) -> list[byt
     return blocks[first:]
 
 
-def _with_calls(raw: bytes, rest: list[bytes], last: Round, after: list[bytes]) -> Any:
+def _with_calls(
+    raw: bytes, rest: list[bytes], last: Round, after: list[bytes]
+) -> list[bytes] | None:
     """Return the assistant's message with its retrieval calls, and those after it with results."""
     if not after:
         return None
     try:
         role, answers = _content_of(after[0])
-    except (*_UNREADABLE, Unreadable):
+    except Unreadable:
         return None
     if role != "user":
         return None
@@ -276,10 +216,13 @@ def _with_calls(raw: bytes, rest: list[bytes], last: Round, after: list[bytes]) 
         mark = _mark(block)
         if remaining and _mark(remaining[0]) == mark:
             content.append(remaining.pop(0))
-    said = _with_content(raw, b"[" + b",".join([*content, *remaining]) + b"]")
-    heard = b"[" + b",".join([*_results(last.results), *answers]) + b"]"
-    return [said, _with_content(after[0], heard), *after[1:]]
+    heard = [*_results(last.results), *answers]
+    return [
+        _with_content(raw, [*content, *remaining]),
+        _with_content(after[0], heard),
+        *after[1:],
+    ]
 
 
-def _with_content(raw: bytes, content: bytes) -> bytes:
-    return Body(raw).replaced({"content": content})
+def _with_content(raw: bytes, content: Iterable[bytes]) -> bytes:
+    return Body(raw).replaced({"content": array_of(content)})

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from hashlib import blake2b
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from .body import Body
+from shared.errors import UNREADABLE_JSON
+from shared.upstream import RETRIEVAL_TOOL
+
+from .body import Body, Unreadable, array_of, array_with
 
 MAX_ROUNDS = 5
 """Follow-up requests of one turn; in the last the model may call no tool."""
@@ -102,31 +107,47 @@ def in_place_order(exchanges: Sequence[Exchange]) -> list[Exchange]:
     return sorted(exchanges, key=lambda exchange: exchange.at, reverse=True)
 
 
-class Provider(Protocol):
+class Provider(ABC):
     """One API's shapes. Bodies and answers are raw JSON; unchanged parts keep their bytes.
 
     Every method raises :class:`~api.provider.body.Unreadable` where a body or an answer is not
     what the API's documentation says.
     """
 
-    name: str
-    array: str
+    name: ClassVar[str]
+    array: ClassVar[str]
+    """The field with the conversation."""
+    tool: ClassVar[bytes]
+    """The farm's retrieval tool, as a request offers it."""
+    no_tools: ClassVar[bytes]
+    """The ``tool_choice`` by which the model may call none."""
+
+    # ── requests ────────────────────────────────────────────────────────────────────
 
     def offers(self, body: bytes | Body) -> bool:
-        """Return whether a request offers a tool that retrieves originals."""
-        ...
+        """Return whether a request offers a tool that retrieves originals.
+
+        It is headroom's, also under an MCP server's name.
+        """
+        tools = Body.of(body).field("tools")
+        if RETRIEVAL_TOOL.encode() not in tools:
+            return False
+        try:
+            named = [self._name_of(t) for t in msgspec.json.decode(tools) if isinstance(t, dict)]
+        except (*UNREADABLE_JSON, TypeError):
+            raise Unreadable("'tools' is no list") from None
+        return any(isinstance(name, str) and name.endswith(RETRIEVAL_TOOL) for name in named)
 
     def can_offer(self, body: bytes | Body) -> bool:
         """Return whether the farm may offer its tool and answer its calls."""
-        ...
+        Body.of(body).items("tools")
+        return True
 
     def offer(self, body: bytes) -> bytes:
         """Return the request with the retrieval tool after its own; the same bytes each time."""
-        ...
-
-    def read(self, answer: bytes) -> Turn:
-        """Parse an answer."""
-        ...
+        request = Body(body)
+        own = request.field("tools") if request.items("tools") else b"[]"
+        return request.replaced({"tools": array_with(own, self.tool)})
 
     def follow_up(
         self, body: bytes, turn: Turn, results: Sequence[ToolResult], *, last: bool = False
@@ -135,23 +156,69 @@ class Provider(Protocol):
 
         ``body`` is the request that was answered. ``last``: the model may call no more tools.
         """
-        ...
-
-    def merge(self, answer: bytes, turns: Sequence[Turn]) -> bytes:
-        """Return the last ``answer`` as the client gets it.
-
-        What ``turns``, the earlier answers, said comes before it; retrieval calls are left out,
-        usage is summed.
-        """
-        ...
-
-    def marks(self, said: bytes) -> tuple[str, ...]:
-        """Return what tells the visible parts of what was said, in order."""
-        ...
+        request = Body(body)
+        request.items(self.array)
+        fields = {self.array: self._continued(request, turn, results)}
+        if last:
+            fields["tool_choice"] = self.no_tools
+        return request.replaced(fields)
 
     def put_back(self, body: bytes, exchanges: Sequence[Exchange]) -> bytes:
         """Return a client's later request with the exchanges in their places.
 
         An exchange whose answer the request does not have, or has changed, is left out.
         """
-        ...
+        request = Body(body)
+        items = request.items(self.array)
+        changed = False
+        for exchange in in_place_order(exchanges):
+            put = self._put_back(items, exchange, request)
+            if put is not None:
+                items, changed = put, True
+        return request.replaced({self.array: array_of(items)}) if changed else body
+
+    def _name_of(self, tool: dict[str, Any]) -> Any:
+        """Return the name of one of a request's tools."""
+        return tool.get("name")
+
+    @abstractmethod
+    def _continued(self, request: Body, turn: Turn, results: Sequence[ToolResult]) -> bytes:
+        """Return the raw conversation that continues ``turn`` with the results."""
+
+    @abstractmethod
+    def _put_back(
+        self, items: list[bytes], exchange: Exchange, request: Body
+    ) -> list[bytes] | None:
+        """Return the request's items with the exchange in its place, None if it has none."""
+
+    # ── answers ─────────────────────────────────────────────────────────────────────
+
+    @abstractmethod
+    def read(self, answer: bytes) -> Turn:
+        """Parse an answer."""
+
+    @abstractmethod
+    def merge(self, answer: bytes, turns: Sequence[Turn]) -> bytes:
+        """Return the last ``answer`` as the client gets it.
+
+        What ``turns``, the earlier answers, said comes before it; retrieval calls are left out,
+        usage is summed.
+        """
+
+    @abstractmethod
+    def marks(self, said: bytes) -> tuple[str, ...]:
+        """Return what tells the visible parts of what was said, in order."""
+
+
+def text_of(content: Any) -> str:
+    """Return the text of a message's content: a string, or a list of parts."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    texts = [part.get("text") for part in parts if isinstance(part, dict)]
+    return "".join([text for text in texts if isinstance(text, str)])
+
+
+def mark_digest(text: str) -> str:
+    """Return the digest by which a mark names a text."""
+    return blake2b(text.encode("utf-8", "replace"), digest_size=12).hexdigest()

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from hashlib import blake2b
 from typing import Any
 
 import msgspec
 
 from shared.upstream import RETRIEVAL_TOOL, retrieval_hash, retrieval_tool
 
-from .body import Body, Unreadable, array_items, array_with
-from .messages import add_tool, offers_tool
-from .protocol import UNIQUE, Exchange, Retrieval, ToolResult, Turn, in_place_order
+from .body import Body, Unreadable, array_items, array_of, array_with, parse
+from .protocol import (
+    UNIQUE,
+    Exchange,
+    Provider,
+    Retrieval,
+    ToolResult,
+    Turn,
+    in_place_order,
+    mark_digest,
+    text_of,
+)
 from .usage import add_usage
 
 _encode = msgspec.json.Encoder().encode
-_TOOL = _encode(retrieval_tool("openai_responses"))
-_NO_TOOLS = b'"none"'
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _SERVED_BY_PROVIDER = frozenset(
     {
         "web_search_call",
@@ -52,15 +57,13 @@ _item = msgspec.json.Decoder(_Item)
 _answer = msgspec.json.Decoder(_Answer)
 
 
-class Responses:
+class Responses(Provider):
     """Responses: one flat list of items, in which a call and its output are two items."""
 
     name = "openai"
     array = "input"
-
-    def offers(self, body: bytes | Body) -> bool:
-        """Return whether a request offers a tool that retrieves originals."""
-        return offers_tool(Body.of(body), lambda tool: tool.get("name"))
+    tool = _encode(retrieval_tool("openai_responses"))
+    no_tools = b'"none"'
 
     def can_offer(self, body: bytes | Body) -> bool:
         """Return whether the farm may offer its tool: not in the background, nor for a text."""
@@ -68,16 +71,9 @@ class Responses:
         request.items("tools")
         return request.field("background") != b"true" and request.field("input").startswith(b"[")
 
-    def offer(self, body: bytes) -> bytes:
-        """Return the request with the retrieval tool after its own."""
-        return add_tool(Body(body), _TOOL)
-
     def read(self, answer: bytes) -> Turn:
         """Parse an answer."""
-        try:
-            found = _answer.decode(answer)
-        except _UNREADABLE:
-            raise Unreadable("the answer is no response") from None
+        found = parse(_answer, answer, "the answer is no response")
         items = [_read_item(raw) for raw in array_items(bytes(found.output))]
         ours = [item for item in items if _is_ours(item)]
         return Turn(
@@ -89,28 +85,11 @@ class Responses:
             id=found.id,
         )
 
-    def follow_up(
-        self, body: bytes, turn: Turn, results: Sequence[ToolResult], *, last: bool = False
-    ) -> bytes:
-        """Return the request that continues ``turn``.
-
-        In a ``conversation`` the provider has the items it said.
-        """
-        request = Body(body)
-        request.items("input")
-        said = [] if "conversation" in request else _repeatable(turn.said, request)
-        more = [*said, *_results(results)]
-        base = b"[]" if "conversation" in request else request.field("input")
-        fields = {"input": array_with(base, *more)}
-        if last:
-            fields["tool_choice"] = _NO_TOOLS
-        return request.replaced(fields)
-
     def merge(self, answer: bytes, turns: Sequence[Turn]) -> bytes:
         """Return the last ``answer`` as the client gets it, under the first one's id."""
         turn = self.read(answer)
         shown = [raw for said in [*turns, turn] for raw in _shown(said.said)]
-        fields = {"output": b"[" + b",".join(shown) + b"]"}
+        fields = {"output": array_of(shown)}
         if turns:
             fields["id"] = _encode(turns[0].id)
         if turn.usage is not None and turns:
@@ -120,6 +99,12 @@ class Responses:
     def marks(self, said: bytes) -> tuple[str, ...]:
         """Return what tells the visible items: a call's id, a reasoning's content, a text."""
         return tuple(_mark(raw) for raw in _shown(said))
+
+    def _continued(self, request: Body, turn: Turn, results: Sequence[ToolResult]) -> bytes:
+        if "conversation" in request:  # the provider has the items it said
+            return array_of(_results(results))
+        more = [*_repeatable(turn.said, request), *_results(results)]
+        return array_with(request.field("input"), *more)
 
     def put_back(self, body: bytes, exchanges: Sequence[Exchange]) -> bytes:
         """Return a client's later request with the exchanges in their places."""
@@ -136,19 +121,49 @@ class Responses:
                 if exchange.mixed:
                     items, changed = [*_results(exchange.rounds[-1].results), *items], True
                 continue
-            put = _put_back(items, exchange, request)
+            put = self._put_back(items, exchange, request)
             if put is not None:
                 items, changed = put, True
         if changed:
-            fields["input"] = b"[" + b",".join(items) + b"]"
+            fields["input"] = array_of(items)
         return request.replaced(fields) if fields else body
+
+    def _put_back(
+        self, items: list[bytes], exchange: Exchange, request: Body
+    ) -> list[bytes] | None:
+        marks = [_mark_or_nothing(raw) for raw in items]
+        hidden = [
+            mark for r in exchange.rounds for raw in _shown(bytes(r.said)) for mark in [_mark(raw)]
+        ]
+        if exchange.mixed:
+            hidden = hidden[: len(hidden) - len(exchange.answer)]
+        for start in _starts(marks, hidden, exchange):
+            at = start
+            for mark in hidden:
+                if at < len(marks) and marks[at] == mark:
+                    at += 1
+            end = at
+            for mark in exchange.answer:
+                if end < len(marks) and marks[end] == mark:
+                    end += 1
+            if exchange.answer and end == at:
+                continue
+            closed = exchange.rounds[:-1] if exchange.mixed else exchange.rounds
+            said = [
+                item
+                for r in closed
+                for item in [*_repeatable(bytes(r.said), request), *_results(r.results)]
+            ]
+            rest = items[at:end]
+            if exchange.mixed:
+                rest = _with_calls(rest, bytes(exchange.rounds[-1].said))
+                rest += _results(exchange.rounds[-1].results)
+            return [*items[:start], *said, *rest, *items[end:]]
+        return None
 
 
 def _read_item(raw: bytes) -> _Item:
-    try:
-        return _item.decode(raw)
-    except _UNREADABLE:
-        raise Unreadable("an item cannot be read") from None
+    return parse(_item, raw, "an item cannot be read")
 
 
 def _is_ours(item: _Item) -> bool:
@@ -191,17 +206,9 @@ def _mark(raw: bytes) -> str:
     item = _read_item(raw)
     if item.call_id:
         return f"{UNIQUE}{item.type}:{item.call_id}"
-    told = item.encrypted_content or _text_of(item) or item.id or ""
+    told = item.encrypted_content or text_of(item.content) or item.id or ""
     kind = f"{UNIQUE}reasoning:" if item.encrypted_content else f"{item.type}:"
-    return kind + blake2b(told.encode("utf-8", "replace"), digest_size=12).hexdigest()
-
-
-def _text_of(item: _Item) -> str:
-    if isinstance(item.content, str):
-        return item.content
-    parts = item.content if isinstance(item.content, list) else []
-    texts = [part.get("text") for part in parts if isinstance(part, dict)]
-    return "".join([text for text in texts if isinstance(text, str)])
+    return kind + mark_digest(told)
 
 
 def _results(results: Iterable[ToolResult]) -> list[bytes]:
@@ -209,39 +216,6 @@ def _results(results: Iterable[ToolResult]) -> list[bytes]:
         _encode({"type": "function_call_output", "call_id": result.id, "output": result.text})
         for result in results
     ]
-
-
-def _put_back(items: list[bytes], exchange: Exchange, request: Body) -> list[bytes] | None:
-    """Return the items with the exchange in its place, None where it has none."""
-    marks = [_mark_or_nothing(raw) for raw in items]
-    hidden = [
-        mark for r in exchange.rounds for raw in _shown(bytes(r.said)) for mark in [_mark(raw)]
-    ]
-    if exchange.mixed:
-        hidden = hidden[: len(hidden) - len(exchange.answer)]
-    for start in _starts(marks, hidden, exchange):
-        at = start
-        for mark in hidden:
-            if at < len(marks) and marks[at] == mark:
-                at += 1
-        end = at
-        for mark in exchange.answer:
-            if end < len(marks) and marks[end] == mark:
-                end += 1
-        if exchange.answer and end == at:
-            continue
-        closed = exchange.rounds[:-1] if exchange.mixed else exchange.rounds
-        said = [
-            item
-            for r in closed
-            for item in [*_repeatable(bytes(r.said), request), *_results(r.results)]
-        ]
-        rest = items[at:end]
-        if exchange.mixed:
-            rest = _with_calls(rest, bytes(exchange.rounds[-1].said))
-            rest += _results(exchange.rounds[-1].results)
-        return [*items[:start], *said, *rest, *items[end:]]
-    return None
 
 
 def _starts(marks: list[str], hidden: list[str], exchange: Exchange) -> list[int]:

@@ -7,6 +7,8 @@ from hashlib import blake2b
 
 import msgspec
 
+from shared.errors import UNREADABLE_JSON
+
 from .body import Body, Unreadable
 
 HEADERS = ("x-headroom-session-id", "x-claude-code-session-id", "session-id")
@@ -40,7 +42,7 @@ def first_words(body: Body, array: str) -> str:
     try:
         items = body.items(array)
         first = msgspec.json.decode(items[0]) if items else None
-    except (Unreadable, msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (Unreadable, *UNREADABLE_JSON):
         return ""
     content = first.get("content") if isinstance(first, dict) else None
     if isinstance(content, list):
@@ -52,7 +54,7 @@ def _session_in(user: str) -> str:
     if user.startswith("{"):
         try:
             named = msgspec.json.decode(user)
-        except (msgspec.DecodeError, RecursionError):
+        except UNREADABLE_JSON:
             return user
         session = named.get("session_id") if isinstance(named, dict) else None
         return session if isinstance(session, str) and session else user

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import msgspec
+
+from shared.errors import UNREADABLE_JSON
 
 from .protocol import Turn
 
 StreamState = Literal["open", "follow_up", "over"]
 
 
-class AnswerStream(Protocol):
+class AnswerStream(ABC):
     """Lets a provider's events pass, but for those of retrieval calls.
 
     An event that needs no change leaves as the bytes it came in. In later rounds the events go on
@@ -21,27 +24,38 @@ class AnswerStream(Protocol):
     client's answer is complete; ``turns`` are the rounds that are over.
     """
 
-    state: StreamState
-    turns: list[Turn]
-
-    def feed(self, event: bytes) -> bytes:
-        """Return what the client gets for an event of the provider, maybe nothing."""
-        ...
-
-    def end(self) -> None:
-        """Note that the provider's stream has ended."""
-        ...
+    def __init__(self) -> None:
+        self.state: StreamState = "open"
+        self.turns: list[Turn] = []
+        self._last = False
+        self._begin()
 
     def next_round(self, *, last: bool) -> None:
-        """Go on with the provider's answer to the follow-up request."""
-        ...
+        """Go on with the provider's answer to the follow-up request.
+
+        ``last``: retrieval calls in it are not served any more.
+        """
+        self.state = "open"
+        self._last = last
+        self._begin()
+
+    def end(self) -> None:  # noqa: B027 - most APIs' streams end by an event
+        """Note that the provider's stream has ended: without its last event it was cut off."""
+
+    @abstractmethod
+    def feed(self, event: bytes) -> bytes:
+        """Return what the client gets for an event of the provider, maybe nothing."""
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Forget what was read of the round before."""
 
 
 def decoded(data: bytes) -> dict[str, Any] | None:
     """Return an event's data as an object, None where it is none."""
     try:
         found = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE_JSON:
         return None
     return found if isinstance(found, dict) else None
 

@@ -12,7 +12,7 @@ from .body import Unreadable
 from .chat import Chat
 from .protocol import Turn
 from .sse import data_of, with_data
-from .stream import StreamState, decoded, grown, whole_number
+from .stream import AnswerStream, decoded, grown, whole_number
 from .usage import add_usage
 
 _encode = msgspec.json.Encoder().encode
@@ -21,15 +21,12 @@ _OF_THE_FIRST = ("id", "created", "system_fingerprint")
 """Fields that all chunks of one answer share."""
 
 
-class ChatStream:
+class ChatStream(AnswerStream):
     """Holds back the pieces of retrieval calls and renumbers the client's calls."""
 
     def __init__(self) -> None:
-        self.state: StreamState = "open"
-        self.turns: list[Turn] = []
+        super().__init__()
         self._head: dict[str, Any] = {}
-        self._last = False
-        self._begin()
 
     def _begin(self) -> None:
         self._message: dict[str, Any] = {}
@@ -38,12 +35,6 @@ class ChatStream:
         self._usage: dict[str, Any] | None = None
         self._turn: Turn | None = None
         self._goes_on = False
-
-    def next_round(self, *, last: bool) -> None:
-        """Go on with the provider's answer to the follow-up request."""
-        self.state = "open"
-        self._last = last
-        self._begin()
 
     def end(self) -> None:
         """Note that the provider's stream has ended; not all servers say ``[DONE]``."""

@@ -12,21 +12,18 @@ from .body import Unreadable
 from .messages import Messages, usage_of
 from .protocol import Turn
 from .sse import data_of, with_data
-from .stream import StreamState, decoded, grown, whole_number
+from .stream import AnswerStream, decoded, grown, whole_number
 
 _encode = msgspec.json.Encoder().encode
 _messages = Messages()
 
 
-class MessagesStream:
+class MessagesStream(AnswerStream):
     """Holds back the blocks of retrieval calls and renumbers the others."""
 
     def __init__(self) -> None:
-        self.state: StreamState = "open"
-        self.turns: list[Turn] = []
+        super().__init__()
         self._shown = 0
-        self._last = False
-        self._begin()
 
     def _begin(self) -> None:
         self._places: dict[int, int | None] = {}
@@ -35,15 +32,6 @@ class MessagesStream:
         self._usage: dict[str, Any] = {}
         self._id = ""
         self._goes_on = False
-
-    def next_round(self, *, last: bool) -> None:
-        """Go on with the provider's answer to the follow-up request."""
-        self.state = "open"
-        self._last = last
-        self._begin()
-
-    def end(self) -> None:
-        """Note that the provider's stream has ended: without its last event it was cut off."""
 
     def feed(self, event: bytes) -> bytes:
         """Return what the client gets for an event of the provider."""

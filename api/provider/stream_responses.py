@@ -9,10 +9,9 @@ import msgspec
 from shared.upstream import RETRIEVAL_TOOL
 
 from .body import Unreadable
-from .protocol import Turn
 from .responses import Responses
 from .sse import data_of, with_data
-from .stream import StreamState, decoded, whole_number
+from .stream import AnswerStream, decoded, whole_number
 
 _encode = msgspec.json.Encoder().encode
 _responses = Responses()
@@ -20,29 +19,17 @@ _STARTS = ("response.created", "response.in_progress", "response.queued")
 _ENDS = ("response.completed", "response.incomplete", "response.failed")
 
 
-class ResponsesStream:
+class ResponsesStream(AnswerStream):
     """Holds back the events of retrieval calls and renumbers items and events."""
 
     def __init__(self) -> None:
-        self.state: StreamState = "open"
-        self.turns: list[Turn] = []
+        super().__init__()
         self._shown = 0
         self._number = -1
-        self._last = False
-        self._begin()
 
     def _begin(self) -> None:
         self._places: dict[int, int | None] = {}
         self._done: dict[int, Any] = {}
-
-    def next_round(self, *, last: bool) -> None:
-        """Go on with the provider's answer to the follow-up request."""
-        self.state = "open"
-        self._last = last
-        self._begin()
-
-    def end(self) -> None:
-        """Note that the provider's stream has ended: without its last event it was cut off."""
 
     def feed(self, event: bytes) -> bytes:
         """Return what the client gets for an event of the provider."""

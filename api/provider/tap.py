@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from shared.errors import UNREADABLE_JSON
+
 _MOST_BYTES = 16 * 1024 * 1024
 """Of an event, or of an answer that is no stream; a longer one's usage is not read."""
 _MARK = b'"usage"'
@@ -70,7 +72,7 @@ class UsageTap:
     def _read(self, data: bytes) -> None:
         try:
             found = _reported.decode(data)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNREADABLE_JSON:
             return
         inner = found.message.get("usage") if isinstance(found.message, dict) else None
         of_response = found.response.usage if found.response is not None else None
