@@ -7,35 +7,17 @@ from typing import Any
 
 from shared.errors import InvalidField
 
+from ..pipeline.split import OPTION_NAMES
 from ..provider.body import Body, Unreadable
-from ..provider.chat import Chat
-from ..provider.messages import Messages
 from ..provider.protocol import Provider
-from ..provider.responses import Responses
+from ..provider.shapes import CHAT, MESSAGES, RESPONSES
 
-CONTROLS = frozenset(
-    {
-        "compress_system_messages",
-        "compress_user_messages",
-        "config",
-        "fold_reads",
-        "frozen_message_count",
-        "gateway",
-        "min_tokens_to_compress",
-        "mode",
-        "model_limit",
-        "protect_analysis_context",
-        "protect_recent",
-        "session_id",
-        "target_ratio",
-        "token_budget",
-    }
-)
+CONTROLS = OPTION_NAMES | {"config", "gateway"}
 """Fields that are the farm's and never a provider's."""
 SHAPES: dict[str, Provider] = {
-    "anthropic": Messages(),
-    "openai": Chat(),
-    "openai_responses": Responses(),
+    "anthropic": MESSAGES.requests,
+    "openai": CHAT.requests,
+    "openai_responses": RESPONSES.requests,
 }
 """The providers' shapes by name."""
 _KNOWN_HEADERS = ("anthropic-beta",)

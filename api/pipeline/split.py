@@ -104,6 +104,8 @@ class Envelope:
 
 
 _FIELDS = tuple(f.name for f in fields(Envelope) if f.name not in ("array", "redeems", "session"))
+OPTION_NAMES = frozenset(_FIELDS) - {"model", "config"}
+"""The options that a body may name, at the top level or in its ``config``."""
 
 
 @dataclass(slots=True)

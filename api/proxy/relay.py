@@ -9,6 +9,7 @@ from typing import Any
 from ..http.request import AnswerCut
 from ..provider.body import Unreadable
 from ..provider.protocol import MAX_ROUNDS, ToolResult, Turn
+from ..provider.shapes import Shape
 from ..provider.sse import Framer
 from ..provider.stream import AnswerStream
 from ..provider.tap import UsageTap
@@ -18,7 +19,6 @@ from .errors import ProviderName, UpstreamFailed, error_event
 from .outgoing import Outgoing
 from .presence import Presence
 from .retrieval import Retrievals
-from .shapes import Shape
 
 _ANSWER_BYTES = 64 * 1024 * 1024
 Send = Callable[[bytes], Coroutine[Any, Any, UpstreamAnswer]]

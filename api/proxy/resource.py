@@ -22,6 +22,7 @@ from ..accounting.usage_record import measured
 from ..http.auth import TOKEN_PATH
 from ..http.content_encoding import decoder_for
 from ..http.request import AnswerCut, Intake, at_end, user_of
+from ..provider.shapes import Shape
 from .client import UpstreamAnswer, UpstreamClient
 from .errors import ProviderName, UpstreamFailed, error_body
 from .headers import Headers, to_client, to_upstream
@@ -29,7 +30,6 @@ from .outgoing import Outgoing, Preparation
 from .presence import Presence
 from .relay import Relay
 from .retrieval import Retrievals
-from .shapes import Shape
 from .targets import COUNT_TOKENS, Route, Routes, is_ours
 
 _log = structlog.get_logger(__name__)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from shared.settings import Settings
 
+from ..provider.shapes import CHAT, MESSAGES, RESPONSES, Shape
 from .errors import ProviderName
-from .shapes import CHAT, MESSAGES, RESPONSES, Shape
 
 _OURS = ("compress", "playground", "retrieve", "usage", "policy")
 """First parts of the paths under ``/v1/`` that are the farm's own."""
