@@ -25,44 +25,16 @@ Markers = Literal["ccr", "none", "if_redeemable"]
 Arm = Literal["on", "audit", "control", "off"]
 """What becomes of a conversation. ``control``: its rule's ``share`` left it out, for comparison."""
 
-REVERSIBLE = (
-    "farm_json",
-    "farm_plain",
-    "farm_prefix",
-    "farm_records",
-    "farm_repeats",
-    "farm_search",
-)
-"""Engines whose result gives the exact text back; a policy may name all of them at once."""
-ENGINES = (
-    "code_aware",
-    "diff",
-    "farm_extract",
-    "farm_rows",
-    "html",
-    "log",
-    "search",
-    "text",
-    *REVERSIBLE,
-)
-"""Every engine that makes a form of a text, as answers and usage records name it."""
-EngineName = Literal[
-    "reversible",
-    "code_aware",
-    "diff",
-    "farm_extract",
-    "farm_rows",
-    "html",
-    "log",
-    "search",
-    "text",
-    "farm_json",
-    "farm_plain",
-    "farm_prefix",
-    "farm_records",
-    "farm_repeats",
-    "farm_search",
+_Reversible = Literal[
+    "farm_json", "farm_plain", "farm_prefix", "farm_records", "farm_repeats", "farm_search"
 ]
+_Lossy = Literal["code_aware", "diff", "farm_extract", "farm_rows", "html", "log", "search", "text"]
+EngineName = Literal["reversible", _Lossy, _Reversible]
+"""What a policy may name: an engine, or all reversible ones at once."""
+REVERSIBLE: tuple[str, ...] = get_args(_Reversible)
+"""Engines whose result gives the exact text back."""
+ENGINES: tuple[str, ...] = (*get_args(_Lossy), *REVERSIBLE)
+"""Every engine that makes a form of a text, as answers and usage records name it."""
 ENGINE_NAMES: tuple[str, ...] = get_args(EngineName)
 FOLD = "fold"
 """How pauses name references to earlier output, which no engine makes."""
