@@ -12,9 +12,11 @@ from ..pipeline.filing import Filed
 from ..pipeline.result import CacheShares, CompressionResult
 from ..runtime.feedback import Feedback
 from ..runtime.user_store import Retrieved
+from .cost import rates_of
 from .ledger import Ledger
 from .pricing import Prices
-from .usage_record import AnsweredRequest, answered, of_session, retrieved
+from .provider_usage import read_usage
+from .usage_record import AnsweredRequest, answered, measured, of_session, retrieved
 
 
 class AnswerBook:
@@ -48,6 +50,16 @@ class AnswerBook:
             task = asyncio.create_task(self._follow(request, answer), name="follow")
             self._following.add(task)
             task.add_done_callback(self._following.discard)
+
+    def billed(self, user: str, name: str, model: str, usage: object) -> None:
+        """Record a provider's own usage of what the ledger knows as ``name``, a request or turn.
+
+        Raises:
+            InvalidField: the usage is in no provider's format.
+        """
+        read = read_usage(usage)
+        rates = rates_of(model, self._prices.price_of(model))
+        self._ledger.record(measured(user, name, model, read, rates))
 
     def retrieved(self, user: str, found: Retrieved) -> None:
         """Record a retrieval; the first of an original means that the shortened text lacked it."""

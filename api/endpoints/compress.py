@@ -22,7 +22,7 @@ from ..accounting.ledger import Ledger
 from ..accounting.usage_record import AnsweredRequest, refused
 from ..gateway.block import gateway_request
 from ..gateway.request_half import FirstHalf, RequestHalf
-from ..http.request import Intake, deadline_of, trace_of, user_of
+from ..http.request import Intake, asks_bypass, deadline_of, trace_of, user_of
 from ..pipeline.compressor import Compressor
 from ..pipeline.dispatch import Origin
 from ..pipeline.result import CompressionResult
@@ -80,7 +80,7 @@ class CompressResource:
                 body,
                 deadline,
                 Origin(request_id, trace, keys.user_tag(keys.tenant_of(user))),
-                bypass=(req.get_header("x-headroom-bypass") or "").lower() == "true",
+                bypass=asks_bypass(req),
                 redeems=gateway.redeems if gateway is not None else None,
                 session=req.get_header("x-headroom-session-id") or "",
             )

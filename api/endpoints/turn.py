@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import falcon
@@ -12,12 +13,9 @@ from shared.deadline import Deadline
 from shared.errors import UNREADABLE_JSON, Degraded, InvalidField, MalformedBody, Unavailable
 from shared.settings import Settings
 
-from ..accounting.cost import rates_of
-from ..accounting.ledger import Ledger
-from ..accounting.pricing import Prices
+from ..accounting.answer_book import AnswerBook
 from ..accounting.provider_usage import read_usage
-from ..accounting.usage_record import measured
-from ..gateway.response_half import Billed, ProviderAnswer, ResponseHalf
+from ..gateway.response_half import ProviderAnswer, ResponseHalf
 from ..http.request import Intake, user_of
 from .retrieve import Originals
 
@@ -50,15 +48,13 @@ class TurnResource:
         settings: Settings,
         turns: ResponseHalf,
         originals: Originals,
-        ledger: Ledger,
-        prices: Prices,
+        book: AnswerBook,
     ) -> None:
         self._settings = settings
         self._intake = Intake(settings)
         self._turns = turns
         self._originals = originals
-        self._ledger = ledger
-        self._prices = prices
+        self._book = book
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Return whether the turn is done, or what the provider is to be asked next.
@@ -82,17 +78,11 @@ class TurnResource:
         except Degraded:
             raise Unavailable("turns cannot be read at the moment") from None
         if half.billed is not None:
-            self._book(user, half.billed)
+            billed = half.billed
+            with contextlib.suppress(InvalidField):  # the provider's answer has an unknown format
+                self._book.billed(user, billed.name, billed.model, billed.usage)
         resp.content_type = falcon.MEDIA_JSON
         resp.data = _encode(half.fields)
-
-    def _book(self, user: str, billed: Billed) -> None:
-        try:
-            usage = read_usage(billed.usage)
-        except InvalidField:  # the provider's answer has an unknown format
-            return
-        rates = rates_of(billed.model, self._prices.price_of(billed.model))
-        self._ledger.record(measured(user, billed.name, billed.model, usage, rates))
 
 
 def _read(raw: bytes) -> tuple[str, ProviderAnswer]:

@@ -75,6 +75,11 @@ def deadline_of(req: falcon.asgi.Request, settings: Settings) -> Deadline:
     return Deadline.after(limit / 1000, req.scope.get(ARRIVED))
 
 
+def asks_bypass(req: falcon.asgi.Request) -> bool:
+    """Return whether the request's header wants its messages back unchanged."""
+    return (req.get_header("x-headroom-bypass") or "").lower() == "true"
+
+
 def at_end(req: falcon.asgi.Request, call: Callable[[], None]) -> None:
     """Call ``call`` when the request is over: answered and sent, or broken off."""
     req.scope.setdefault(_AT_END, []).append(call)

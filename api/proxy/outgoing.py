@@ -17,7 +17,7 @@ from shared.tracing import tracer
 
 from ..accounting.answer_book import AnswerBook
 from ..accounting.usage_record import AnsweredRequest
-from ..http.request import BodyLease, deadline_of, trace_of, user_of
+from ..http.request import BodyLease, asks_bypass, deadline_of, trace_of, user_of
 from ..pipeline.compressor import Compressor
 from ..pipeline.dispatch import Origin
 from ..pipeline.result import CompressionResult
@@ -86,7 +86,7 @@ class Preparation:
         ``lease`` is the body's; ``counted``: the request gets a usage record.
         """
         deadline = deadline_of(req, self._settings)
-        bypass = (req.get_header("x-headroom-bypass") or "").lower() == "true"
+        bypass = asks_bypass(req)
         try:
             body = Body(raw)
             offers = shape.offers(body)

@@ -13,12 +13,8 @@ import structlog
 from shared.errors import InvalidField, UnsupportedCoding
 from shared.settings import Settings
 
-from ..accounting.cost import rates_of
-from ..accounting.ledger import Ledger
-from ..accounting.pricing import Prices
-from ..accounting.provider_usage import read_usage
+from ..accounting.answer_book import AnswerBook
 from ..accounting.proxy_counters import ProxyCounters
-from ..accounting.usage_record import measured
 from ..http.auth import TOKEN_PATH
 from ..http.content_encoding import decoder_for
 from ..http.request import AnswerCut, Intake, at_end, user_of
@@ -44,8 +40,7 @@ class Proxy:
         client: UpstreamClient,
         preparation: Preparation,
         retrievals: Retrievals,
-        ledger: Ledger,
-        prices: Prices,
+        book: AnswerBook,
         counters: ProxyCounters,
     ) -> None:
         self._counters = counters
@@ -54,8 +49,7 @@ class Proxy:
         self._client = client
         self._preparation = preparation
         self._retrievals = retrievals
-        self._ledger = ledger
-        self._prices = prices
+        self._book = book
 
     async def serve(
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response | None, **_: Any
@@ -132,7 +126,7 @@ class Proxy:
             lambda kind: self._failed(route.provider, kind),
         )
         if answer.status == 200 and not counts:
-            at_end(req, lambda: self._book(req, outgoing, relay))
+            at_end(req, lambda: self._note_usage(req, outgoing, relay))
         if not outgoing.serves or answer.status != 200 or counts:
             _answer(resp, answer, outgoing.headers, relay.pass_on(answer))
         elif answer.is_stream:
@@ -158,19 +152,16 @@ class Proxy:
         self._counters.failed(provider, kind)
         _log.warning("upstream_failed", provider=provider, kind=kind)
 
-    def _book(self, req: falcon.asgi.Request, outgoing: Outgoing, relay: Relay) -> None:
+    def _note_usage(self, req: falcon.asgi.Request, outgoing: Outgoing, relay: Relay) -> None:
         """Note the provider's own account of the request."""
         usage = relay.usage()
         if not usage or outgoing.result is None:
             return
-        model = outgoing.result.model
+        request_id = req.context.request_id
         try:
-            read = read_usage(usage)
+            self._book.billed(user_of(req), request_id, outgoing.result.model, usage)
         except InvalidField:
-            _log.warning("usage_unreadable", request_id=req.context.request_id)
-            return
-        rates = rates_of(model, self._prices.price_of(model))
-        self._ledger.record(measured(user_of(req), req.context.request_id, model, read, rates))
+            _log.warning("usage_unreadable", request_id=request_id)
 
 
 async def _passed(answer: UpstreamAnswer, presence: Presence | None) -> AsyncIterator[bytes]:
