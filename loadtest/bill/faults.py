@@ -28,7 +28,7 @@ from api.accounting.prompt_cache import bill_of
 from loadtest.bench.servers import Servers
 from loadtest.target import Target
 
-from .__main__ import gather
+from .gather import gather
 from .replay import changed_turns
 from .systems import Compress, post
 

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
-import subprocess
-import sys
 from typing import Any, Protocol
 from urllib.parse import urlsplit
+
+from loadtest.peers.library_process import LibraryEnded, LibraryProcess
 
 from .provider import Provider
 
@@ -104,14 +103,7 @@ class Library:
 
     def __init__(self, name: str, **environment: str) -> None:
         self.name = name
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "loadtest.bill.inprocess"],
-            env={**os.environ, **environment},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-        )
+        self._process = LibraryProcess(**environment)
 
     def begin(self, session: str) -> None:
         """Each call stands alone."""
@@ -125,27 +117,14 @@ class Library:
         """
         if "messages" not in body:
             raise NotTaken(self.name)
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
         try:
-            self._process.stdin.write(
-                json.dumps({"messages": body["messages"], "model": body["model"]}) + "\n"
-            )
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
-        except BrokenPipeError:
-            line = ""
-        if not line:
-            raise SystemFailed(f"{self.name}: the process ended")
-        return {**body, "messages": json.loads(line)}
+            return {**body, "messages": self._process.ask(body)["messages"]}
+        except LibraryEnded as error:
+            raise SystemFailed(f"{self.name}: {error}") from None
 
     def close(self) -> None:
         """End the process."""
-        self._process.terminate()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
+        self._process.close()
 
 
 class Proxy:

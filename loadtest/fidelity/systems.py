@@ -7,10 +7,10 @@ import json
 import random
 import re
 import secrets
-import subprocess
-import sys
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
+
+from loadtest.peers.library_process import LibraryEnded, LibraryProcess
 
 from .sample import Sample
 
@@ -123,33 +123,20 @@ class Library:
     name = "compress()"
 
     def __init__(self) -> None:
-        command = [sys.executable, "-P", "-m", "loadtest.fidelity.library"]
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # it says for each text that it has no model
-            text=True,
-        )
+        self._process = LibraryProcess()
 
     def shown(self, sample: Sample, size: int) -> Result:
         """Ask the process."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(request_of(sample)) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        if not line:
-            raise SystemFailed("headroom.compress() has ended")
-        answer = json.loads(line)
+        try:
+            answer = self._process.ask(request_of(sample))
+        except LibraryEnded as error:
+            raise SystemFailed(str(error)) from None
         text = _text_of(answer["messages"])
         return Result(text, answer["originals"], _engine_of(answer["transforms"]))
 
     def close(self) -> None:
         """End the process."""
-        if self._process.stdin is not None:
-            self._process.stdin.close()
-        self._process.wait(_TIMEOUT_SECONDS)
+        self._process.close()
 
 
 class MiddleOut:

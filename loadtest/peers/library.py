@@ -1,6 +1,8 @@
 """``headroom.compress()`` in a process of its own: a request a line in; messages, originals out.
 
-Started by :mod:`loadtest.fidelity.systems`. Not a line of the farm runs in it.
+Its switches (``HEADROOM_DEDUPE`` and others) are environment variables that it reads once, so each
+setting of them needs a process. Started by :mod:`loadtest.peers.library_process`. Not a line of
+the farm runs in it.
 """
 
 from __future__ import annotations
