@@ -79,8 +79,8 @@ class UserStore:
             pipe.expire(keys.shown(user), self._settings.original_ttl)
             pipe.hlen(keys.shown(user))
         said = await self._state.ask(pipe.execute(), deadline, user)
-        if shown and said[-1] > keys.TOMBSTONES:
-            await self._state.ask(self._state.client.unlink(keys.shown(user)), deadline, user)
+        if shown:
+            await self._bound(user, keys.shown(user), said[-1], keys.TOMBSTONES, deadline)
         there = said[len(stored) : len(stored) + len(known)]
         return [digest for digest, held in zip(known, there, strict=True) if not held]
 
@@ -118,8 +118,7 @@ class UserStore:
         if waiting:
             pipe.hmget(keys.left(user), list(waiting))
         noted, _, _, count, *left = await self._state.ask(pipe.execute(), deadline, user)
-        if count > keys.SENT_MAX:
-            await self._state.ask(self._state.client.unlink(key), deadline, user)
+        await self._bound(user, key, count, keys.SENT_MAX, deadline)
         return noted, _numbers(waiting, left[0] if left else [])
 
     async def forms(
@@ -141,8 +140,7 @@ class UserStore:
         pipe.expire(key, self._settings.session_ttl)
         pipe.hlen(key)
         *_, count = await self._state.ask(pipe.execute(), deadline, user)
-        if count > keys.LEFT_MAX:
-            await self._state.ask(self._state.client.unlink(key), deadline, user)
+        await self._bound(user, key, count, keys.LEFT_MAX, deadline)
 
     async def retrieve(self, user: str, digest: str, deadline: Deadline) -> Retrieved | None:
         """Return an original of ``user``; renew its TTL."""
@@ -201,6 +199,11 @@ class UserStore:
         pipe.zadd(keys.SESSIONS, {name: now + i * 1e-6 for i, name in enumerate(users)})
         pipe.expire(keys.SESSIONS, settings.session_ttl)
         await self._queues.ask(pipe.execute(), deadline)
+
+    async def _bound(self, user: str, key: str, count: int, most: int, deadline: Deadline) -> None:
+        """Delete a hash with more than ``most`` fields: it starts again empty."""
+        if count > most:
+            await self._state.ask(self._state.client.unlink(key), deadline, user)
 
     async def _now(self, deadline: Deadline) -> float:
         """Return the time of the queues' Redis; while it is away, the last time it gave."""

@@ -8,6 +8,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from api.pipeline.compressor import Compressor
+
 from . import test_compressor as one
 
 FRONT_ENDS = 3
@@ -45,6 +47,12 @@ def _sent(front_end: Any, messages: Messages, **options: Any) -> Messages:
     return found
 
 
+def _replicas() -> tuple[one.Elsewhere, list[Compressor]]:
+    """Return what several front ends share, and the front ends."""
+    shared = one.Elsewhere()
+    return shared, [one._compressor(shared) for _ in range(FRONT_ENDS)]
+
+
 @given(ROUTES, st.integers(0, 999), st.data())
 @settings(max_examples=12, deadline=None)
 def test_spread_session_has_the_bytes_of_one_front_end(
@@ -52,8 +60,7 @@ def test_spread_session_has_the_bytes_of_one_front_end(
 ) -> None:
     turns = _turns(len(routes), seed)
     alone = one._compressor(one.Elsewhere())
-    shared = one.Elsewhere()
-    front_ends = [one._compressor(shared) for _ in range(FRONT_ENDS)]
+    shared, front_ends = _replicas()
     before: Messages = []
     for route, messages in zip(routes, turns, strict=True):
         fault = data.draw(st.sampled_from(["none", "restart", "flush", "both"]))
@@ -75,8 +82,7 @@ def test_spread_session_has_the_bytes_of_one_front_end(
 def test_late_text_changes_only_where_an_answer_says_so(
     routes: list[int], seed: int, data: st.DataObject
 ) -> None:
-    shared = one.Elsewhere()
-    front_ends = [one._compressor(shared) for _ in range(FRONT_ENDS)]
+    shared, front_ends = _replicas()
     before: Messages = []
     for route, messages in zip(routes, _turns(len(routes), seed), strict=True):
         shared.late = ("w1", "like line 3", "row 7") if data.draw(st.booleans()) else ()
@@ -95,8 +101,7 @@ def test_late_text_changes_only_where_an_answer_says_so(
 def test_changed_options_change_nothing_that_was_sent(
     routes: list[int], seed: int, data: st.DataObject
 ) -> None:
-    shared = one.Elsewhere()
-    front_ends = [one._compressor(shared) for _ in range(FRONT_ENDS)]
+    _, front_ends = _replicas()
     before: Messages = []
     for route, messages in zip(routes, _turns(len(routes), seed), strict=True):
         options: dict[str, Any] = data.draw(st.sampled_from(OPTIONS))
