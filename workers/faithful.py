@@ -1,4 +1,4 @@
-"""One block's way: envelope, kind, candidates, check, marker.
+"""Makes one block's form: envelope, kind, candidates, check, marker.
 
 The form is a function of the block's text, the call it answers, the question and the options:
 the same block gives the same bytes in every process.
@@ -45,7 +45,7 @@ class Made(NamedTuple):
 
 
 class _Work(NamedTuple):
-    """A block, taken apart."""
+    """A block, what its text is, and what the job asks for."""
 
     block: Block
     content: Content
@@ -56,12 +56,12 @@ class _Work(NamedTuple):
 
 def faithful_form(job: Job, block: Block, routers: Routers) -> Made:
     """Return the best form of the block that passes the check; raises what an engine raised."""
-    work = _taken_apart(job, block, routers)
+    work = _work_of(job, block, routers)
     digest = digest_of(block.text)
     lossy = _lossy(work, routers, digest)
     without = frozenset(block.without)
     chosen = choose(work.envelope.body, work.content.kind, lossy, without)
-    unfaithful = _told(chosen)
+    unfaithful = _first_failure(chosen)
     failed: tuple[str, ...] = ("farm:verbatim:unfaithful",) if chosen.failed else ()
     if chosen.text is None:
         return Made(Form(None, failed, unfaithful=unfaithful), [])
@@ -91,7 +91,7 @@ def faithful_form(job: Job, block: Block, routers: Routers) -> Made:
 
 def read_free_text(job: Job, block: Block, routers: Routers) -> None:
     """Give the block's free text to the text engine and drop the result: a batch reads ahead."""
-    work = _taken_apart(job, block, routers)
+    work = _work_of(job, block, routers)
     engine = routers.text_engine
     if (
         engine is not None
@@ -102,9 +102,10 @@ def read_free_text(job: Job, block: Block, routers: Routers) -> None:
         work.router.kept(work.envelope.body, job.context, job.options.target_ratio)
 
 
-def _taken_apart(job: Job, block: Block, routers: Routers) -> _Work:
-    content = classify(block.text, block.call, job.options.press)
-    return _Work(block, content, unwrap(block.text), routers.router(job.options), job)
+def _work_of(job: Job, block: Block, routers: Routers) -> _Work:
+    envelope = unwrap(block.text)
+    content = classify(envelope, block.call, job.options.press)
+    return _Work(block, content, envelope, routers.router(job.options), job)
 
 
 def _may_lose(work: _Work, routers: Routers) -> bool:
@@ -165,7 +166,7 @@ def _transform(block: Block, engine: str, size: int) -> str:
     return f"router:{engine}:{size / max(1, len(block.text)):.2f}"
 
 
-def _told(chosen: Chosen) -> str:
+def _first_failure(chosen: Chosen) -> str:
     """Return engine, reason and line of the first candidate that did not pass."""
     if not chosen.failed:
         return ""

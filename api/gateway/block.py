@@ -51,7 +51,7 @@ class Capabilities:
 class GatewayRequest:
     """A request of a gateway: its body, what the gateway can do, the provider's shape.
 
-    ``redeems`` says whether what goes behind a marker can be had back: the client retrieves it
+    ``redeems`` says whether what goes behind a marker can be retrieved: the client retrieves it
     itself (``offers``: it has the tool), or the farm does in the turn's second half.
     """
 

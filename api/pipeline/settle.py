@@ -93,11 +93,11 @@ def _marked(turn: RequestContext, index: int, candidate: Candidate, decision: De
     """
     form = decision.form
     if form is None:
-        apart = decision.folded is not None
+        marked = decision.folded is not None
     else:
-        apart = not form.shown and any(_ROWS in name for name in form.transforms)
+        marked = not form.shown and any(_ROWS in name for name in form.transforms)
     light = turn.messages[index].size <= HEAVY_MESSAGE_BYTES
-    if not apart or turn.options.mode != "ccr" or not light or decision.text is None:
+    if not marked or turn.options.mode != "ccr" or not light or decision.text is None:
         return ""
     text = turn.text(index, candidate)
     return digest_of(text) if len(text) - len(decision.text) >= _MARKED_CHARS else ""

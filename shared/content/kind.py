@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from shared.jobs import ToolCall
 
 from .command import Printed, printed_by
-from .envelope import unwrap
+from .envelope import Envelope, unwrap
 from .names import Kind, kind_of_file, kind_of_program, kind_of_tool
 from .shape import Shape, shape_of
 
@@ -18,7 +18,7 @@ _LEAST = {
     "diff": 2000, "search": 12_000, "listing": 16_000, "table": 16_000, "other": 16_000,
 }  # fmt: skip
 """Characters from which a text of a kind may lose lines; a kind not named here never does.
-A reader is asked about what he was given: what is short stays whole."""
+A reader is asked about what it was given: what is short stays whole."""
 _GUARDED = ("code", "config", "rules", "error")
 _PATH = re.compile(r'"(?:file_path|path|filename|file|target_file|notebook_path|uri|relative_path)"'
                    r'\s*:\s*"([^"]+)"')  # fmt: skip
@@ -39,12 +39,13 @@ class Content(NamedTuple):
     evidence: tuple[str, ...]
 
 
-def classify(text: str, call: ToolCall | None, press: int = 1) -> Content:
+def classify(text: str | Envelope, call: ToolCall | None, press: int = 1) -> Content:
     """Return what ``text`` is, from the call that it answers, if any, and from the text itself.
 
-    It may lose lines from a size on that is ``press`` times smaller than usual.
+    A text that was unwrapped already is given as its envelope. It may lose lines from a size on
+    that is ``press`` times smaller than usual.
     """
-    body = unwrap(text).body
+    body = (unwrap(text) if isinstance(text, str) else text).body
     evidence: list[str] = []
     said = _of_call(call, evidence) if call is not None else None
     # What the call settles is not looked at: that is most of a text's cost here.

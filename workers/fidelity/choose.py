@@ -202,5 +202,5 @@ def _extracted(body: str, kind: Kind, result: str | None, digest: str) -> str | 
         return None
     chosen = lines_in(result, lines) if result is not None else set()
     if kind in ("markdown", "prose", "code") and not chosen:
-        return None  # nobody chose
+        return None  # neither the engine nor the rules chose lines
     return extract(lines, chosen | needed, digest, kinds=kind in _COUNTED)

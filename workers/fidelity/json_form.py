@@ -302,7 +302,7 @@ def _write_short(tree: Any, out: list[str], depth: int = 0) -> None:
     is_object = isinstance(tree, Object)
     items = tree.pairs if is_object else tree
     out.append("{" if is_object else "[")
-    # An element a line near the root, so that a reader finds his way.
+    # An element a line near the root, so that the structure is easy to see.
     between = ",\n" if depth == 0 or (depth == 1 and not is_object) else ", "
     for place, item in enumerate(items):
         if place:

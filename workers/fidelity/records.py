@@ -29,7 +29,7 @@ _LEAST_ROWS = 3
 _LEAST_SAVED = 60
 """Characters that a run of rows must save."""
 _LEAST_SHARE = 0.15
-"""What it must save of its lines: less is not worth the reader's way to the line above."""
+"""What it must save of its lines: less does not justify that the reader looks at the line above."""
 _HIGHEST = 16
 _HIGHER_WORTH = 1.4
 """How much more a higher block must save than a lower one, which is easier to read."""
@@ -57,7 +57,7 @@ _CELLS_A_LINE = 10
 _AGAIN, _NOTE = 40, 130
 """Characters of the notes."""
 _BREAK = 80
-"""What a reader's way over a note is worth, in characters, beside the note itself."""
+"""What reading a note costs, in characters, beside the note itself."""
 _WIDE = "   "
 """Blanks that are taken for padding."""
 _TABLES_TRIED = 4

@@ -1,4 +1,4 @@
-"""Forms from which the exact text can be had back: what repeats is said once.
+"""Forms that give the exact text back: what repeats is said once.
 
 Each has its inverse beside it. None is needed to read the text: the notes say what was done.
 """

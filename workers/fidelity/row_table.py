@@ -122,7 +122,7 @@ class _Column:
 
     @property
     def plain(self) -> bool:
-        """Return whether nothing hangs on this column's being one of its own."""
+        """Return whether the column has no template place, repetition or need of its own."""
         return not (self.place or self.again or self.needed)
 
 
