@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 
-import msgspec
 import structlog
 
 from shared import logs
@@ -14,7 +13,7 @@ from shared.deadline import Deadline
 from shared.errors import BodyTooComplex, Degraded, RequestError
 from shared.jobs import Block
 from shared.settings import Settings
-from shared.upstream import counter_for, detect
+from shared.upstream import detect
 
 from ..runtime.admission import AdmissionControl
 from ..runtime.bypass import BypassSwitch
@@ -23,16 +22,15 @@ from ..runtime.user_store import UserStore
 from .behind import WorkBehind
 from .context import RequestContext
 from .dispatch import Dispatcher, Order, Origin
-from .earlier import AS_IT_CAME
 from .filing import Filed
 from .left_texts import LeftTexts
-from .message import HEAVY_MESSAGE_BYTES, VERBATIM, Candidate, Plan, Seen, digest, read
+from .message import HEAVY_MESSAGE_BYTES, Candidate, Seen
 from .message_reader import MessageReader, to_read_here
-from .offload import HEAVY_BODY_BYTES, Offload, OffloadedPlan, TooHeavy
+from .offload import HEAVY_BODY_BYTES, Offload
 from .options import RequestOptions, as_text
 from .originals import keep_originals
-from .plan import ConversationContext, ConversationPlanner
 from .render import join, render
+from .request_planner import RequestPlanner
 from .result import CompressionResult, result_of, untouched
 from .ruled import PolicyRules, left_by_policy
 from .session_memory import Sessions
@@ -72,7 +70,7 @@ class Compressor:
         self.behind = WorkBehind()
         self._reading = MessageReader(self.offload)
         self.admission = AdmissionControl()
-        self._planner = ConversationPlanner()
+        self._planning = RequestPlanner(settings, self.offload)
         self._left_texts = LeftTexts(state, settings)
         self._policy = policy
         self._earlier = policy.earlier
@@ -208,20 +206,14 @@ class Compressor:
 
     def warm_up(self) -> None:
         """Plan a first message, so that no request waits for rules to load."""
-        text = "\n".join(f"2026-01-01 00:00:{i:02d} INFO warm-up line {i}" for i in range(60))
-        part = {"type": "tool_result", "tool_use_id": "warm-up", "content": text}
-        raw = msgspec.json.encode({"role": "user", "content": [part]})
-        facts, message = read(raw, digest(raw))
-        options = RequestOptions("default").plan_options(self._settings)
-        around = ConversationContext([facts], options, counter_for("default"))
-        self._planner.plan(around.of(0), facts, message)
+        self._planning.warm_up()
 
     async def _shrink(self, turn: RequestContext, origin: Origin) -> CompressionResult:
         if turn.options.arm == "control":
             await self._policy.leave_as_came(turn)
             return await self._assemble(turn)
         await self._left_texts.revise(turn)
-        await self._plan(turn)
+        await self._planning.plan(turn)
         turn.mark("plan")
         await self._fill(turn, origin)
         turn.mark("wait")
@@ -237,74 +229,6 @@ class Compressor:
         name = turn.counter.id
         return sum([m.tokens[name] for m in turn.messages]) + turn.counter.overhead
 
-    # ── 2: plan ─────────────────────────────────────────────────────────────────────
-
-    async def _plan(self, turn: RequestContext) -> None:
-        """Plan the messages that are new to the conversation; after the deadline they stay."""
-        turn.plans = [VERBATIM] * len(turn.messages)
-        if turn.admission.refused:
-            turn.unplanned.update(range(turn.known, len(turn.messages)))
-            return
-        options = turn.options.plan_options(self._settings)
-        around = ConversationContext(turn.messages, options, turn.counter, turn.earlier)
-        turn.context = around
-        for index in range(turn.known, len(turn.messages)):
-            message = turn.messages[index]
-            if index in turn.as_came:
-                turn.plans[index] = AS_IT_CAME
-                continue
-            if message.unread:
-                turn.degraded.add("large")
-                continue
-            turn.plans[index] = message.plan
-            if message.plan_key != (key := around.key(index)):
-                turn.plans[index] = await self._plan_in_time(turn, index, around)
-                if index not in turn.unplanned:
-                    message.plan, message.plan_key = turn.plans[index], key
-
-    async def _plan_in_time(
-        self, turn: RequestContext, index: int, around: ConversationContext
-    ) -> Plan:
-        try:
-            if turn.admission.ends.remaining > 0:
-                await turn.admission.acquire_thread()
-                return await self._plan_one(turn, index, around)
-        except Degraded:  # other requests used the thread until the deadline
-            pass
-        turn.degraded.add("deadline")
-        turn.unplanned.add(index)
-        return VERBATIM
-
-    async def _plan_one(
-        self, turn: RequestContext, index: int, around: ConversationContext
-    ) -> Plan:
-        message = turn.messages[index]
-        if message.size > HEAVY_MESSAGE_BYTES:
-            planned = await self._plan_heavy(turn, index, around)
-            if planned is None:
-                return VERBATIM
-            plan, texts, detections = planned
-            turn.detections.update(detections)
-        else:
-            plan, texts = self._planner.plan(around.of(index), message, turn.message(index))
-        turn.texts.update(texts)
-        return plan
-
-    async def _plan_heavy(
-        self, turn: RequestContext, index: int, around: ConversationContext
-    ) -> OffloadedPlan | None:
-        turn.admission.release_thread()
-        message = turn.messages[index]
-        raw = turn.raw(index)
-        try:
-            return await self.offload.plan(turn.session.user, raw, around.of(index), turn.deadline)
-        except Degraded as error:
-            turn.degraded.add(error.reason)
-            turn.unplanned.add(index)
-            if isinstance(error, TooHeavy):
-                message.unread = "refused"
-            return None
-
     # ── 3, 4, 5: look up, enqueue, wait ─────────────────────────────────────────────
 
     async def _fill(self, turn: RequestContext, origin: Origin) -> None:
@@ -314,7 +238,7 @@ class Compressor:
         turn.admission.release_thread()  # other requests run meanwhile
         await self._earlier.recall(turn)
         if turn.earlier or turn.as_came:
-            await self._plan(turn)
+            await self._planning.plan(turn)
         await self._policy.keep_to_quota(turn, origin)
         await settle(turn, final=False)
         session = turn.session
@@ -371,7 +295,7 @@ class Compressor:
         if not heavy or turn.context is None:
             return
         for index in heavy:
-            await self._plan_one(turn, index, turn.context)
+            await self._planning.plan_one(turn, index, turn.context)
         for key in [k for k, (i, _) in unknown.items() if i in heavy and k not in turn.texts]:
             del unknown[key]
 

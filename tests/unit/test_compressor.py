@@ -589,7 +589,7 @@ def test_heavy_message_blocks_no_admission_of_others(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    "step", ["_reading.turn", "_plan", "_fill", "_assemble", "_left_texts.revise"]
+    "step", ["_reading.turn", "_planning.plan", "_fill", "_assemble", "_left_texts.revise"]
 )
 def test_defect_in_a_step_only_prevents_savings(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     compressor = _compressor(Elsewhere())
