@@ -247,7 +247,7 @@ class FoldIndex:
             if known is None:
                 i += 1
                 continue
-            best, i = self._longest(here, ends, i, floor, known)
+            best, i = self._longest(here, ends, i, floor, known, own)
             if best is None or best.chars < self._least_saved + _SHORTEST_REFERENCE:
                 continue
             at = len(out) + best.first - done
@@ -265,11 +265,18 @@ class FoldIndex:
         return Folded(folded, tuple(references), len(text) - len(folded))
 
     def _longest(
-        self, here: _Text, ends: list[int], i: int, floor: int, known: int | list[int]
+        self,
+        here: _Text,
+        ends: list[int],
+        i: int,
+        floor: int,
+        known: int | list[int],
+        own_call: str,
     ) -> tuple[_Found | None, int]:
         """Return the longest run through own line ``i``, and the first line after all runs.
 
         Length is in characters; among equal ones, equal numbers are preferred, then nearness.
+        Another output of the same call's id is no source: a reader could not tell the two apart.
         """
         best: _Found | None = None
         reached = i + 1
@@ -284,7 +291,10 @@ class FoldIndex:
             if not alone and keys[at + 1] != after and keys[at - 1] != before:
                 continue
             held = self._held[bisect_right(self._starts, position) - 1]
-            if self._named[held.source.call, held.source.kind][-1] != held.start:
+            source = held.source
+            if (source.call, source.kind) == (own_call, "output"):
+                continue
+            if self._named[source.call, source.kind][-1] != held.start:
                 continue
             back, forward, same = self._extend(here, i, floor, at, held.numbering)
             reached = max(reached, i + forward)

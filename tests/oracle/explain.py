@@ -147,7 +147,7 @@ def _wrong_lines(original: str, shown: str, before: Sequence[str]) -> str:
 
 def _put_back(shown: str, source: str) -> Iterator[str]:
     """Yield the text with the lines of ``source`` that its references name, where that is it."""
-    lines = source.split("\n")
+    lines = source.removesuffix("\n").split("\n")  # as a reference counts them
     out: list[str] = []
     for line in shown.split("\n"):
         ranges = _RANGE.match(line) if _REFERENCE.fullmatch(line) else None

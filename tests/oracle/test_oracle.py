@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from shared.content import classify
 from shared.originals import digest_of
+from workers.fidelity import choose
 
 from ..documented import page
 from .compare import compare, references
@@ -102,3 +104,13 @@ def test_damage_is_no_deliberate_difference() -> None:
     ):
         assert why_changed(text, wrong, ())[1] != ""
     assert why_changed(text, wrong, (text,))[1] == ""
+
+
+def test_reference_to_whole_form_puts_it_back() -> None:
+    text = "".join(f"Compiling './encodings/cp{n * 7}.py'...\n" for n in range(200))
+    form = choose(text, classify(text, None).kind, None).text
+    assert form.endswith("\n")
+    assert form != text
+    line = "[this entire output is identical to the entire output of CALL a; omitted here]"
+    assert why_changed(text, f"{line}\n", (form,)) == (REFERENCE, "")
+    assert why_changed(text, f"{line}\n", (form.replace("cp91.", "cp92."),))[1] != ""

@@ -380,6 +380,14 @@ def test_calls_its_own_input_so() -> None:
     assert 'to the entire input "content" of this very call, from' in line
 
 
+def test_never_refers_to_output_of_same_id() -> None:
+    index = FoldIndex()
+    text = "\n".join(FILE)
+    index.add(Source("twice", "Bash: cat a.py"), text)
+    assert index.fold(text, own="twice") is None
+    assert index.fold(text, own="other") is not None
+
+
 def test_stays_within_its_bounds() -> None:
     index = FoldIndex(max_lines=100, max_chars=6000)
     for i in range(50):
