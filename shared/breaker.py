@@ -44,7 +44,7 @@ Cause = Literal[
 REFUSES_WRITES: frozenset[Cause] = frozenset(
     {"out_of_memory", "read_only", "cannot_persist", "no_replicas"}
 )
-"""Causes with which Redis still answers commands that only read."""
+"""Causes for which Redis still answers read-only commands."""
 
 _CAUSES: tuple[tuple[type[BaseException], Cause], ...] = (
     (OutOfMemoryError, "out_of_memory"),
@@ -69,13 +69,13 @@ _CODES: tuple[tuple[str, Cause], ...] = (
     ("READONLY", "read_only"),
     ("OOM", "out_of_memory"),
 )
-"""Errors without a class in redis-py, or raised in a script, by their first words."""
+"""Errors without a class in redis-py, or raised by a script, by the start of their message."""
 
 
 def cause_of(error: BaseException) -> Cause | None:
-    """Return why other commands would fail too; None if only this command was refused.
+    """Return the cause if other commands would fail too; None if only this one was refused.
 
-    Too many connections of this process are not a failure of Redis either.
+    Running out of connections in this process is not a failure of Redis either.
     """
     if isinstance(error, MaxConnectionsError):
         return None
@@ -98,7 +98,7 @@ class Reading(NamedTuple):
 
 
 class Breaker:
-    """One breaker. ``clock`` returns seconds; ``trips`` counts how often it opened, by cause."""
+    """One breaker. ``clock`` returns seconds; ``trips`` counts by cause how often it opened."""
 
     def __init__(self, retry_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._retry_seconds = retry_seconds
@@ -115,7 +115,7 @@ class Breaker:
 
     @property
     def admits_reading(self) -> bool:
-        """Whether commands that only read may be sent."""
+        """Whether read-only commands may be sent."""
         return self.admits or self.cause in REFUSES_WRITES
 
     def probe(self) -> bool:
@@ -138,7 +138,7 @@ class Breaker:
             self._due = self._clock()
         elif self.state == "half_open":
             self._due = self._clock() + self._retry_seconds
-        # A command that was sent before the breaker opened says nothing new by failing now.
+        # A command that was sent before the breaker opened may still fail now: nothing new.
         if self.state != "open":
             self.state, self.cause = "open", cause
         return tripped

@@ -19,7 +19,7 @@ _UNKNOWN = "not said"
 
 
 class Bypass(msgspec.Struct, frozen=True):
-    """The reason, and since and until when (epoch seconds); ``until`` 0 means no end."""
+    """The reason, and the start and end in epoch seconds; ``until`` 0 means no end."""
 
     reason: str = _UNKNOWN
     since: float = 0.0

@@ -29,7 +29,7 @@ from .scripts import script
 LEASE_MS = 2000
 """TTL of a claim after its last renewal, in milliseconds."""
 KEYS_A_CALL = 256
-"""Most blocks in one script call, because other commands wait while a script runs."""
+"""Maximum number of blocks in a script call, because a running script blocks other commands."""
 ABSENT, CLAIMED = 0, 1
 """Answers of :meth:`Claiming.claim` for a block that is not cached. A negative number means that
 another front end has claimed it, and is the claim's remaining time in milliseconds."""
@@ -51,15 +51,15 @@ class Claiming:
         self._prolong_sha: str = state.register_script(script("prolong")).sha
 
     def claim(self, user: str, owner: str, names: Sequence[str]) -> Any:
-        """Look up blocks; claim or join those not cached. Gives a form or a number for each."""
+        """Look up blocks; claim or join those not cached. Returns a form or a number for each."""
         return self._look(user, owner, names, LEASE_MS)
 
     def look_up(self, user: str, names: Sequence[str]) -> Any:
-        """Look up blocks; gives a form, or :data:`ABSENT` for those not cached."""
+        """Look up blocks; returns a form for each, or :data:`ABSENT` if it is not cached."""
         return self._look(user, "", names, 0)
 
     def release(self, user: str, owner: str, names: Iterable[str]) -> Any:
-        """Give up claims of ``owner``; gives the reply lists that wait for each block."""
+        """Give up claims of ``owner``; returns the reply lists that wait for each block."""
         return self._release(keys=[keys.claim(user, name) for name in names], args=[owner])
 
     def prolong(self, pipe: Any, user: str, owner: str, names: Iterable[str]) -> None:
@@ -76,7 +76,7 @@ class Claiming:
         return self._forget(keys=[keys.cache(user)], args=pairs)
 
     def finish(self, user: str, name: str, packed: bytes, ttl: int, max_entries: int) -> Any:
-        """End a block's claim and cache its form (empty: none); gives the waiting reply lists."""
+        """End a block's claim and cache its form (empty: none); returns the waiting lists."""
         return self._finish(
             keys=[keys.cache(user), keys.ages(user), keys.claim(user, name)],
             args=[ttl, max_entries, name, packed],

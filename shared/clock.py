@@ -1,7 +1,7 @@
 """The one wall clock of the farm: its queues' Redis.
 
-Clocks of machines differ by seconds and more. So times that one process writes and another
-compares are those of this Redis; within one process ``time.monotonic()`` is used.
+The clocks of two machines can differ by seconds or more. So a time that one process writes and
+another compares is read from this Redis; within one process ``time.monotonic()`` is used.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 
 _FRESH_SECONDS = 10.0
-"""Seconds for which this process's clock extends a reading before Redis is asked again."""
+"""Seconds for which a reading is extended by this process's clock before Redis is asked again."""
 
 
 def seconds(answer: tuple[int, int]) -> float:
@@ -33,7 +33,7 @@ class RedisClock:
 
     @property
     def last(self) -> float | None:
-        """Epoch seconds by the last reading, however old; None without one."""
+        """Epoch seconds by the last reading, however old; None before the first one."""
         return None if self._ahead is None else time.monotonic() + self._ahead
 
     @property

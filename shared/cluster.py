@@ -53,7 +53,8 @@ class _Pipeline(ClusterPipeline):
 class _Policies(StaticPolicyResolver):
     """Sends ``EVAL`` to the node that has its keys.
 
-    Redis-py would first ask some node which keys these are, and keep asking it after its death.
+    By default redis-py asks one node for the positions of the keys, and keeps asking that node
+    after it has failed.
     """
 
     def resolve(self, command_name: str) -> Any:
@@ -75,7 +76,7 @@ class AsyncCluster(asynchronous.RedisCluster):
         return owners[0].name if owners else None
 
     def key_on_each(self, make: Callable[[int], str]) -> dict[str, str]:
-        """Return by node name a key on each node with slots; ``make`` makes keys of numbers."""
+        """Return by node name a key on each node with slots; ``make`` turns numbers into keys."""
         nodes = {node.name for node in self.get_primaries()}
         found = {n: key for n, key in self._keys.items() if n in nodes and self.node_of(key) == n}
         for number in range(_TRIES):

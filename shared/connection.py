@@ -14,9 +14,9 @@ All kinds of clients support, with the keys of ONE user in each call:
 * in a synchronous pipeline ``that_script(keys=..., args=..., client=pipe)``, in either kind of
   pipeline ``pipe.evalsha(that_script.sha, len(keys), *keys, *args)``. (Never give an
   asynchronous pipeline to a script: on a Cluster, awaiting it empties it.) On a plain
-  server the second may meet ``NoScriptError``. On a Cluster, redis-py refuses ``EVALSHA`` in
-  pipelines because a node that was promoted or restarted knows no scripts; here the script's
-  text travels instead, with each call (``EVAL``, some 1 KB), and it must be one of
+  server the second form can raise ``NoScriptError``. On a Cluster, redis-py refuses ``EVALSHA``
+  in pipelines because a node that was promoted or restarted knows no scripts; here each call
+  sends the script's text instead (``EVAL``, about 1 KB), and it must be one of
   ``shared/scripts``.
 
 No client retries a command by itself: the caller has a deadline and knows which commands may be
@@ -53,7 +53,7 @@ BROKEN = (RedisError, RedisClusterException, OSError)
 """Errors of an unavailable, slow or refusing Redis (a ``TimeoutError`` is an ``OSError``)."""
 
 _MAX_CONNECTIONS = 1000
-"""Concurrent commands of a process at one server; each holds a connection."""
+"""Concurrent commands from a process to one server; each holds a connection."""
 
 
 def connect(settings: Settings, *, blocking_seconds: float = 0.0) -> redis.Redis:
@@ -81,7 +81,7 @@ def connect_state(settings: Settings) -> redis.Redis:
 
     A Cluster's client needs the Cluster's map: this returns when one of its nodes has answered.
     """
-    # A Cluster's client has Redis's commands, which callers type, without being a subclass.
+    # Callers are typed with redis.Redis; a Cluster's client has its commands but is no subclass.
     client: Any = _sync(settings.state_address, settings.state_credentials, settings, 0.0)
     return client  # type: ignore[no-any-return]
 
@@ -156,7 +156,7 @@ def _async(
 
 
 def _options(settings: Settings, blocking_seconds: float = 0.0) -> dict[str, Any]:
-    """Options of every connection. It sends little on connecting, so users need few permissions."""
+    """Options of every connection. Connecting sends few commands, so few permissions suffice."""
     return {
         "socket_connect_timeout": settings.redis_connect_timeout,
         "socket_timeout": settings.redis_timeout + blocking_seconds,
@@ -169,7 +169,7 @@ def _options(settings: Settings, blocking_seconds: float = 0.0) -> dict[str, Any
 
 
 def _tls(address: Address, settings: Settings) -> dict[str, Any]:
-    """Return the certificates' files; the server's certificate and its name are always checked."""
+    """Return the certificate files; the server's certificate and host name are always checked."""
     if not address.tls:
         return {}
     files = {
@@ -218,7 +218,8 @@ def _of_master(
 def _of_sentinels(
     settings: Settings, retry: Any, tls: dict[str, Any], address: Address
 ) -> dict[str, Any]:
-    """Options for the Sentinels; a slow one must not use up the time for all of them."""
+    """Options for the Sentinels; timeouts are short, so that one slow Sentinel leaves time to ask
+    the others."""
     password = settings.sentinel_password
     return {
         **tls,

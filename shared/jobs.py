@@ -25,7 +25,7 @@ def is_tool_output(shape: Shape, role: str) -> bool:
 
 
 def engines_of(transforms: Iterable[str]) -> tuple[str, ...]:
-    """Return the engines that ``transforms`` name, by headroom's names, each once."""
+    """Return the engines named in headroom's ``transforms``, without duplicates."""
     names: dict[str, None] = {}
     for transform in transforms:
         parts = transform.split(":")
@@ -61,8 +61,8 @@ class Detection(msgspec.Struct, frozen=True, array_like=True):
 class Block(msgspec.Struct, frozen=True):
     """One text to compress. ``key`` names text, surroundings, options and engine version.
 
-    ``reversible_only`` says that nothing may go behind a marker: the caller cannot redeem it, or
-    the block is too small for one. ``without`` are the engines that may make no form of it.
+    ``reversible_only`` forbids markers: the caller cannot redeem them, or the block is too small
+    for one. ``without`` are the engines that may not be used.
     """
 
     key: str
@@ -78,7 +78,7 @@ class Block(msgspec.Struct, frozen=True):
 class Options(msgspec.Struct, frozen=True, array_like=True):
     """The request's options that engines need.
 
-    ``press`` divides the least size from which a text may lose lines.
+    ``press`` divides the minimum size of a text that may lose lines.
     """
 
     marker_mode: str = "ccr"
@@ -150,7 +150,7 @@ class Reply(msgspec.Struct, frozen=True, array_like=True):
 
 
 class EngineStatus(NamedTuple):
-    """The text engine a worker runs: its name, provider, graph, and why not a better one."""
+    """A worker's text engine: name, provider, graph, and why a faster one is not in use."""
 
     engine: str
     provider: str

@@ -17,14 +17,14 @@ REPLY_TTL_SECONDS = 60
 WORKER_TTL_SECONDS = 5
 """A worker without a heartbeat for this long counts as dead."""
 ANSWER_TTL_SECONDS = 900
-"""How long a repeated request id counts as the same request."""
+"""Time in which a repeated request id means the same request."""
 
 SENT_MAX = 4096
-"""Most requests remembered for a conversation: a provider's cache does not outlive more."""
+"""Most requests remembered for a conversation; a provider's cache expires before that many."""
 TURNS_MAX = 1000
-"""Turns that are kept for a user: the newest."""
+"""Turns kept per user; the oldest are dropped first."""
 EXCHANGES = 32
-"""Exchanges kept of a session; the oldest are dropped first."""
+"""Exchanges kept per session; the oldest are dropped first."""
 LEFT_MAX = 10_000
 """Most messages remembered per user that have a text left verbatim because of a fault."""
 TOMBSTONE_TTL_SECONDS = 7 * 86_400
@@ -52,8 +52,8 @@ def user_tag(user: str) -> str:
 def tenant_of(user: str) -> str:
     """Return the tenant of a user's name: the part before ``/``, or the whole name without one.
 
-    All names that a tenant makes up have that form (:mod:`api.http.auth`). A playground's name
-    ends in the name of the user who opened it.
+    All user names that a tenant's own requests supply have that form (:mod:`api.http.auth`). A
+    playground's name ends with the name of the user who opened it.
     """
     name = user.rpartition("\t")[2]
     return name.partition("/")[0] or name
@@ -75,15 +75,15 @@ def claim(tag: str, block: str) -> str:
 
 
 def left(tag: str) -> str:
-    """Hash, conversation chain -> numbers of the texts left without their form by a fault.
+    """Hash, conversation chain -> numbers of the texts that a fault left without their form.
 
-    An empty value means that they were decided again, with their forms.
+    An empty value means that these texts have been decided again and have their forms.
     """
     return f"{PREFIX}:{{u:{tag}}}:left"
 
 
 def sent(tag: str, conversation: bytes) -> str:
-    """Hash, chain of a request's last message -> the rules by which its messages were decided.
+    """Hash, chain of a request's last message -> the rules that its messages were decided by.
 
     ``conversation`` identifies the conversation by its beginning (16 bytes).
     """
@@ -96,7 +96,7 @@ def turn(tag: str, turn_id: str) -> str:
 
 
 def turns(tag: str) -> str:
-    """List, this user's turns, the newest first: what bounds their number."""
+    """List, this user's turns, newest first; used to limit their number."""
     return f"{PREFIX}:{{u:{tag}}}:turns"
 
 
@@ -106,7 +106,7 @@ def original(tag: str, digest: str) -> str:
 
 
 def shown(tag: str) -> str:
-    """Hash, an original's hash -> under what the policy filed the request that showed it."""
+    """Hash, an original's hash -> the policy rule, mode and such of the request that showed it."""
     return f"{PREFIX}:{{u:{tag}}}:shown"
 
 
@@ -116,9 +116,9 @@ def reads(tag: str, digest: str) -> str:
 
 
 def exchanges(tag: str, session: str) -> str:
-    """List, what was retrieved inside the turns of one session that passes the proxy.
+    """List, the retrievals made within the turns of one session of the proxy.
 
-    An empty item says only that the session was offered the retrieval tool.
+    An empty item records that the session was offered the retrieval tool.
     """
     name = blake2b(session.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
     return f"{PREFIX}:{{u:{tag}}}:exchanges:{name}"
@@ -130,23 +130,23 @@ def session(tag: str) -> str:
 
 
 FEEDBACK_PAUSES = f"{PREFIX}:feedback:pauses"
-"""Hash, scope, engine and tool -> until when and why the engine leaves the tool alone."""
+"""Hash, (scope, engine, tool) -> end of and reason for the engine's pause on that tool."""
 FEEDBACK_SCOPES = f"{PREFIX}:feedback:scopes"
 """Sorted set, scope by the time something was last counted for it."""
 
 
 def feedback(scope: str) -> str:
-    """Hash, engine and tool -> outputs shortened and asked back, by a scope's tag."""
+    """Hash of a scope, (engine, tool) -> number of outputs shortened and of those retrieved."""
     return f"{PREFIX}:feedback:counts:{scope}"
 
 
 def tenant_quota(tenant: str) -> str:
-    """Hash, what a tenant brought lately, by the tenant's tag; it expires when that has drained."""
+    """Hash, a tenant's recent usage (leaky bucket), by its tag; expires once it has drained."""
     return f"{PREFIX}:{{u:{tenant}}}:quota"
 
 
 def user_quota(tenant: str, tag: str) -> str:
-    """Hash, what a tenant's user brought lately; beside :func:`tenant_quota`, in one slot."""
+    """Hash, a user's recent usage (leaky bucket); in the same slot as :func:`tenant_quota`."""
     return f"{PREFIX}:{{u:{tenant}}}:quota:{tag}"
 
 

@@ -34,7 +34,7 @@ def configure(settings: Settings) -> None:
 
 
 def frames(error: BaseException) -> list[str]:
-    """Return the frames of ``error``, innermost last, without its text: it may quote content."""
+    """Return the frames of ``error``, innermost last, but not its text, which may quote content."""
     return [
         f"{frame.filename.rpartition('/')[2]}:{frame.lineno} {frame.name}"
         for frame in traceback.extract_tb(error.__traceback__)[-6:]

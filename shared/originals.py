@@ -38,7 +38,7 @@ def keep(
     for digest in known:
         pipe.expire(keys.original(user, digest), ttl)
     if known:
-        # Only existing ones (XX): a forged marker must not look like an expired one.
+        # Only existing entries (XX), so that a forged marker does not look like an expired one.
         pipe.zadd(stones, known, xx=True)
     if fresh:
         pipe.zadd(stones, fresh)

@@ -1,12 +1,12 @@
-"""The policy: which conversations are compressed, how, and whose share of them.
+"""The policy: which conversations are compressed, and how.
 
-A policy is a list of rules, the first that matches decides (``docs/policy.md``). The file is read
-by :mod:`shared.policy_file`; here is what its rules mean.
+A policy is an ordered list of rules; the first matching rule applies (``docs/policy.md``). This
+module evaluates the rules; :mod:`shared.policy_file` parses the file.
 
-Two questions are asked of it. Of a *conversation* (tenant, user, model): the first rule without a
-``tool`` that matches gives its mode, share, markers and quota. Of a *tool's output* in it: the
-first rule that matches, with or without a ``tool``, says whether it may be touched, by which
-engines, and whether it may refer to earlier output.
+There are two lookups. For a *conversation* (tenant, user, model), the first matching rule without
+a ``tool`` sets its mode, share, markers and quota. For a *tool output* in it, the first matching
+rule, with or without a ``tool``, sets whether the output may be changed, by which engines, and
+whether it may refer to earlier output.
 """
 
 from __future__ import annotations
@@ -23,30 +23,30 @@ import msgspec
 Mode = Literal["on", "audit", "off"]
 Markers = Literal["ccr", "none", "if_redeemable"]
 Arm = Literal["on", "audit", "control", "off"]
-"""What becomes of a conversation. ``control``: its rule's ``share`` left it out, for comparison."""
+"""How a conversation is treated. ``control``: outside its rule's ``share``, so not compressed."""
 
 _Reversible = Literal[
     "farm_json", "farm_plain", "farm_prefix", "farm_records", "farm_repeats", "farm_search"
 ]
 _Lossy = Literal["code_aware", "diff", "farm_extract", "farm_rows", "html", "log", "search", "text"]
 EngineName = Literal["reversible", _Lossy, _Reversible]
-"""What a policy may name: an engine, or all reversible ones at once."""
+"""A name in a rule's ``engines``: one engine, or ``reversible`` for all reversible ones."""
 REVERSIBLE: tuple[str, ...] = get_args(_Reversible)
-"""Engines whose result gives the exact text back."""
+"""Engines whose output can be turned back into the exact input."""
 ENGINES: tuple[str, ...] = (*get_args(_Lossy), *REVERSIBLE)
-"""Every engine that makes a form of a text, as answers and usage records name it."""
+"""Every engine, by its name in answers and usage records."""
 ENGINE_NAMES: tuple[str, ...] = get_args(EngineName)
 FOLD = "fold"
-"""How pauses name references to earlier output, which no engine makes."""
+"""Name used in pauses for references to earlier output, which are not made by an engine."""
 TOOL_CHARS = 64
-"""Characters of a tool's name that feedback knows."""
+"""Tool names are cut to this many characters in feedback."""
 NO_RULE = "default"
-"""The name of what holds where no rule matches."""
+"""Rule name reported when no rule matches."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much a minute may bring: requests, and tokens not sent before. None: any amount."""
+    """Limits per minute: requests, and tokens not sent before. None means no limit."""
 
     requests: int | None = None
     tokens: int | None = None
@@ -54,7 +54,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """Limits of each user, and of each tenant with all its users."""
+    """Limits for each user, and for each tenant across all its users."""
 
     user: Limits | None = None
     tenant: Limits | None = None
@@ -62,9 +62,9 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule. Empty globs match everything, ``engines`` None allows all.
+    """One rule. Empty globs match everything; ``engines`` None allows every engine.
 
-    ``share`` is in per cent of the sessions.
+    ``share`` is the percentage of sessions that the rule's mode applies to.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Rule:
     quota: Quota | None = None
 
     def mismatch(self, about: Subject) -> str:
-        """Return why this rule does not match, its ``tool`` left out; empty if it does."""
+        """Return why this rule does not match, ignoring its ``tool``; empty if it matches."""
         given = {"tenant": about.tenant, "user": about.user, "model": about.model}
         globs = {"tenant": self.tenant, "user": self.user, "model": self.model}
         for name, value in given.items():
@@ -91,7 +91,7 @@ class Rule:
 
     @property
     def without(self) -> frozenset[str]:
-        """Return the engines that this rule forbids."""
+        """The engines that this rule forbids."""
         if self.engines is None:
             return frozenset()
         allowed = set(self.engines) | (set(REVERSIBLE) if "reversible" in self.engines else set())
@@ -100,7 +100,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whose conversation it is, and with which model. A user without a tenant is one."""
+    """The tenant, user and model of a conversation. A user without a tenant is its own tenant."""
 
     tenant: str
     user: str
@@ -108,18 +108,22 @@ class Subject:
 
     @classmethod
     def of(cls, name: str, model: str) -> Subject:
-        """Return the subject of a user as requests name them: ``tenant/user``, or one name."""
+        """Return the subject for a request's user name: ``tenant/user``, or a single name."""
         plain = name.rpartition("\t")[2]
         tenant, slash, user = plain.partition("/")
         if not slash:
             return cls(plain, plain, model)
-        # A trusted service's user who is called like a tenant is none (api/http/auth.py).
+        # A trusted service's user with the name of a tenant is not that tenant (api/http/auth.py).
         return cls(tenant or plain, user, model)
 
 
 @dataclass(frozen=True, slots=True)
 class ToolRuling:
-    """What may happen to a tool's output: whether anything, by all engines but which, folds."""
+    """What is allowed for a tool's output.
+
+    ``touched``: it may be changed at all. ``without``: the engines that may not be used.
+    ``fold``: it may be replaced by references to earlier output.
+    """
 
     touched: bool = True
     without: frozenset[str] = frozenset()
@@ -127,8 +131,10 @@ class ToolRuling:
 
 
 class _ToolRule(msgspec.Struct, frozen=True, array_like=True):
-    """A rule over tools, as it travels: of ``tools``, those ``left_alone``, and of the others
-    what engines and references may do."""
+    """The part of a rule that concerns tools, as serialized in :attr:`Ruling.tools`.
+
+    ``left_alone`` are globs of tools whose output stays unchanged: empty for all, None for none.
+    """
 
     tools: tuple[str, ...]
     left_alone: tuple[str, ...] | None
@@ -137,18 +143,18 @@ class _ToolRule(msgspec.Struct, frozen=True, array_like=True):
 
     @classmethod
     def of(cls, rule: Rule) -> _ToolRule:
-        """Return what a rule says of tools; no globs match all tools, None none."""
+        """Return the part of ``rule`` that concerns tools."""
         alone = () if rule.mode == "off" else rule.protect_tools or None
         return cls(rule.tool, alone, tuple(sorted(rule.without)), rule.fold)
 
     @property
     def changes(self) -> bool:
-        """Whether it says anything that does not hold without it."""
+        """Whether it restricts anything."""
         return self.left_alone is not None or bool(self.without) or not self.fold
 
 
 class _ToolRules(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The rules over a conversation's tools, in order, and the engines ``paused`` by tool."""
+    """A conversation's tool rules in order, and the (engine, tool) pairs that are ``paused``."""
 
     rules: tuple[_ToolRule, ...] = ()
     paused: tuple[tuple[str, str], ...] = ()
@@ -164,9 +170,9 @@ def _written(rules: _ToolRules) -> str:
 
 @lru_cache(maxsize=1024)
 def paused(tools: str, pauses: tuple[tuple[str, str], ...]) -> str:
-    """Return rules over tools, as in :class:`Ruling`, with further (engine, tool) pairs left out.
+    """Return ``tools`` (as in :class:`Ruling`) with these (engine, tool) pairs paused.
 
-    The pairs are kept in one order, so that equal rules are equal texts.
+    The pairs are sorted, so that equal rules have equal serializations.
     """
     rules = _decode(tools) if tools else _ToolRules()
     return _written(_ToolRules(rules.rules, tuple(sorted(pauses))))
@@ -174,9 +180,9 @@ def paused(tools: str, pauses: tuple[tuple[str, str], ...]) -> str:
 
 @lru_cache(maxsize=8192)
 def tool_ruling(tools: str, tool: str) -> ToolRuling:
-    """Return what may happen to a tool's output; ``tool`` is empty if no call is known.
+    """Return what is allowed for a tool's output; ``tool`` is empty if the call is not known.
 
-    ``tools`` are the rules, as in :class:`Ruling`.
+    ``tools`` are the serialized rules of a :class:`Ruling`.
     """
     if not tools:
         return _ANYTHING
@@ -196,10 +202,10 @@ _ANYTHING = ToolRuling()
 
 @dataclass(frozen=True, slots=True)
 class Ruling:
-    """What holds for a conversation.
+    """The policy's decision for a conversation.
 
-    ``tools`` are the rules over the outputs in it, written as text: a request notes them for
-    other replicas, and what was decided under them stays so when the policy changes.
+    ``tools`` are its tool rules, serialized. They are stored with each request, so that other
+    replicas use the same rules and earlier decisions still hold after the policy changes.
     """
 
     rule: str = NO_RULE
@@ -210,9 +216,10 @@ class Ruling:
     tools: str = ""
 
     def arm(self, session: bytes) -> Arm:
-        """Return what becomes of the session of this digest: always the same at one ``share``.
+        """Return how the session with this digest is treated.
 
-        A larger share keeps the sessions of a smaller one.
+        The result is deterministic for a given ``share``, and raising the share only adds
+        sessions.
         """
         if self.mode != "off" and position(session) >= self.share:
             return "control"
@@ -220,19 +227,19 @@ class Ruling:
 
 
 def position(session: bytes) -> float:
-    """Return where a session stands among all: at least 0, below 100, evenly distributed."""
+    """Map a session's digest to [0, 100), uniformly; a share of N selects positions below N."""
     drawn = blake2b(session, digest_size=8, person=b"farm:share").digest()
     return int.from_bytes(drawn, "big") / 2**64 * 100
 
 
 def tool_rules(rules: Iterable[Rule]) -> str:
-    """Return what rules say of tools, as text; empty if they change nothing."""
+    """Return the tool rules of ``rules``, serialized; empty if they restrict nothing."""
     found = tuple(_ToolRule.of(rule) for rule in rules)
     return _written(_ToolRules(found)) if any(rule.changes for rule in found) else ""
 
 
 class Policy:
-    """Rules in order. ``version`` names their file's content."""
+    """Rules in order. ``version`` identifies the content of their file."""
 
     def __init__(self, rules: Iterable[Rule] = (), version: str = "") -> None:
         self.rules = tuple(rules)
@@ -240,7 +247,7 @@ class Policy:
         self._rulings = lru_cache(maxsize=4096)(self._decide)
 
     def ruling(self, about: Subject) -> Ruling:
-        """Return what holds for a conversation."""
+        """Return the decision for a conversation."""
         return self._rulings(about)
 
     def _decide(self, about: Subject) -> Ruling:
@@ -257,5 +264,5 @@ class Policy:
 
 
 def matches(globs: tuple[str, ...], value: str) -> bool:
-    """Return whether a glob (``*``, ``?``, ``[...]``) matches all of ``value``; none match all."""
+    """Return whether any glob (``*``, ``?``, ``[...]``) matches ``value``; no globs match all."""
     return not globs or any(fnmatchcase(value, glob) for glob in globs)

@@ -1,7 +1,7 @@
-"""The policy's file: TOML, its schema, and clear words for what is wrong with it.
+"""The policy file: TOML, its schema, and error messages with line numbers.
 
-TOML and not YAML, because YAML reads an unquoted ``mode: on`` or ``off`` as a boolean; and not
-JSON, because a policy wants comments. Python reads it without a further library.
+TOML rather than YAML, because YAML reads an unquoted ``mode: on`` or ``off`` as a boolean, and
+rather than JSON, because a policy needs comments. The standard library can read it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .policy import (
 MAX_BYTES = 1024 * 1024
 MAX_RULES = 200
 MAX_TOOL_RULES_BYTES = 16 * 1024
-"""What rules say of tools is noted with each request of a conversation, so it is bounded."""
+"""Limit for the serialized tool rules, which are stored with each request of a conversation."""
 _HEADER = re.compile(r"^\s*\[\[\s*rule\s*\]\]")
 _AT_END = " (at end of document)"
 _UNKNOWN = re.compile(r"unknown field `([^`]*)`")
@@ -49,21 +49,21 @@ _Amount = Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000_000)]
 
 
 class LimitsEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a minute may bring."""
+    """Limits per minute."""
 
     requests: _Amount | None = None
     tokens: _Amount | None = None
 
 
 class QuotaEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Limits of each user, and of each tenant with all its users."""
+    """Limits for each user, and for each tenant across all its users."""
 
     user: LimitsEntry | None = None
     tenant: LimitsEntry | None = None
 
 
 class RuleEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A rule as the file has it; absent keys match everything and change nothing."""
+    """A rule as written in the file; an absent key matches everything and changes nothing."""
 
     name: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9._ -]{1,64}$")] | None = None
     tenant: Globs | None = None
@@ -86,7 +86,7 @@ class PolicyEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Fault(NamedTuple):
-    """What is wrong and in which line (0: not known); a warning does no harm."""
+    """One problem in the file and its line (0 if not known). A warning does not reject the file."""
 
     line: int
     text: str
@@ -94,7 +94,7 @@ class Fault(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """A file that was looked at: its policy, None if a fault is an error."""
+    """The result of checking a file; ``policy`` is None if any fault is an error."""
 
     policy: Policy | None
     faults: list[Fault]
@@ -110,8 +110,8 @@ def read(path: Path) -> Policy:
     """Return the policy in a file.
 
     Raises:
-        PolicyError: it cannot be read or is not valid; the message has a line for each fault.
-        OSError: there is no such file.
+        PolicyError: The file is not valid; the message has a line for each fault.
+        OSError: The file cannot be opened or read.
     """
     with path.open("rb") as file:
         data = file.read(MAX_BYTES + 1)
@@ -123,13 +123,13 @@ def read(path: Path) -> Policy:
 
 
 def said(name: str, fault: Fault) -> str:
-    """Return a fault as one line: file, place, what is wrong."""
+    """Return a fault as one line: ``FILE:LINE: TEXT``."""
     place = f"{name}:{fault.line}" if fault.line else name
     return f"{place}: {'warning: ' if fault.warning else ''}{fault.text}"
 
 
 def check(data: bytes) -> Checked:
-    """Look at a file's content: all faults of all rules, in the file's order."""
+    """Check the content of a policy file and report every fault, in the order of the file."""
     if len(data) > MAX_BYTES:
         return Checked(None, [Fault(0, f"the file is over {MAX_BYTES} bytes")])
     try:
@@ -144,13 +144,13 @@ def check(data: bytes) -> Checked:
         return Checked(None, [Fault(0, "the file is nested too deeply")])
     places = _Places(text)
     faults = [
-        Fault(places.top(key), f"unknown key '{key}': only [[rule]] stands at the top")
+        Fault(places.top(key), f"unknown key '{key}': only [[rule]] is allowed at the top level")
         for key in found
         if key != "rule"
     ]
     entries = found.get("rule", [])
     if not isinstance(entries, list) or len(entries) > MAX_RULES:
-        what = f"'rule' must be a list of at most {MAX_RULES} tables, each begun by [[rule]]"
+        what = f"'rule' must be a list of at most {MAX_RULES} tables, each started by [[rule]]"
         return Checked(None, [*faults, Fault(places.top("rule"), what)])
     rules: list[Rule] = []
     for number, entry in enumerate(entries):
@@ -161,7 +161,7 @@ def check(data: bytes) -> Checked:
         rules.append(made)
         faults += _contradictions(number, entry, made, places)
     if len(tool_rules(rules)) > MAX_TOOL_RULES_BYTES:
-        text = f"what the rules say of tools takes over {MAX_TOOL_RULES_BYTES} bytes"
+        text = f"the tool rules take more than {MAX_TOOL_RULES_BYTES} bytes"
         faults.append(Fault(0, text))
     faults += _twice(rules, entries, places)
     if any(not fault.warning for fault in faults):
@@ -208,22 +208,25 @@ def _quota(entry: QuotaEntry | None) -> Quota | None:
     return Quota(*limits)
 
 
-# ── faults, and where they are ──────────────────────────────────────────────────────
+# ── faults and their lines ──────────────────────────────────────────────────────────
 
 
 class _Places:
-    """Finds the lines of a file's rules and keys; for people, so a guess is good enough."""
+    """Finds the lines of rules and keys by pattern, because ``tomllib`` does not report them.
+
+    A wrong line only makes a message less helpful.
+    """
 
     def __init__(self, text: str) -> None:
         self._lines = text.splitlines()
         self._starts = [i for i, line in enumerate(self._lines) if _HEADER.match(line)]
 
     def top(self, key: str) -> int:
-        """Return the line of a key outside of all rules."""
+        """Return the line of a top-level key."""
         return self._find(key, 0, len(self._lines))
 
     def rule(self, number: int, *path: str) -> int:
-        """Return the line of a key of a rule, or the rule's own where the key is not found."""
+        """Return the line of a rule's key, or of the rule itself if the key is not found."""
         if number >= len(self._starts):
             return 0
         start = self._starts[number]
@@ -243,7 +246,7 @@ class _Places:
 
 
 def _syntax(message: str, text: str) -> Fault:
-    """Return the parser's words, which end in the place, as a fault of ``text``."""
+    """Return the parser's ``message``, which ends with the position, as a fault."""
     if message.endswith(_AT_END):
         return Fault(text.count("\n") + 1, f"not TOML: {message.removesuffix(_AT_END)}")
     found = re.search(r"\(at line (\d+), column (\d+)\)$", message)
@@ -254,7 +257,7 @@ def _syntax(message: str, text: str) -> Fault:
 
 
 def _explained(number: int, entry: Any, message: str, places: _Places) -> Fault:
-    """Return a fault of the schema with the rule's number and name and the key's line."""
+    """Return a schema violation as a fault, with the rule's number and name and the key's line."""
     place = _PLACE.search(message)
     path = [key for key in re.split(r"[.\[\]]+", place[1]) if key] if place else []
     text = message[: place.start()] if place else message
@@ -272,19 +275,19 @@ def _explained(number: int, entry: Any, message: str, places: _Places) -> Fault:
 
 
 def _contradictions(number: int, entry: Any, rule: Rule, places: _Places) -> Iterator[Fault]:
-    """Yield the faults of keys that do not go together."""
+    """Yield a fault for each key that conflicts with another one."""
     if rule.tool:
         for key in _OF_CONVERSATIONS:
             if key in entry:
-                text = f"{rule.name}: '{key}' is a whole conversation's and cannot go with 'tool'"
+                text = f"{rule.name}: '{key}' applies to conversations and cannot go with 'tool'"
                 yield Fault(places.rule(number, key), text)
         if rule.mode == "audit":
-            text = f"{rule.name}: a whole conversation is audited, so 'audit' cannot go with 'tool'"
+            text = f"{rule.name}: 'audit' applies to conversations and cannot go with 'tool'"
             yield Fault(places.rule(number, "mode"), text)
     if rule.mode == "off":
         for key in ("share", "engines", "protect_tools", "markers", "fold", "quota"):
             if key in entry:
-                text = f"{rule.name}: '{key}' does nothing if the mode is 'off'"
+                text = f"{rule.name}: '{key}' has no effect if the mode is 'off'"
                 yield Fault(places.rule(number, key), text)
     quota = rule.quota
     empty = Limits()
@@ -305,7 +308,7 @@ def _twice(rules: list[Rule], entries: list[Any], places: _Places) -> Iterator[F
 
 
 def _unreached(rules: list[Rule], places: _Places) -> Iterator[Fault]:
-    """Warn of rules behind one that matches all they match."""
+    """Warn about each rule that an earlier rule makes unreachable."""
     for number, rule in enumerate(rules):
         for before in rules[:number]:
             if _covers(before, rule):
@@ -328,5 +331,5 @@ def _covers(first: Rule, second: Rule) -> bool:
 
 
 def _plain(glob: str, wide: tuple[str, ...]) -> bool:
-    """Return whether ``glob`` is a plain name that ``wide`` matches, or ``wide`` is all."""
+    """Return whether ``wide`` matches everything, or ``glob`` is a plain name it matches."""
     return "*" in wide or (not set(glob) & set("*?[") and matches(wide, glob))

@@ -31,7 +31,7 @@ Target = Annotated[str, Field(pattern=rf"^https?://({_HOST})(:[0-9]{{1,5}})?(/[!
 
 
 def _also(name: str, field: str) -> AliasChoices:
-    """Let a setting be given by a name of headroom's too, which has no prefix."""
+    """Also accept headroom's own name for a setting, which has no prefix."""
     return AliasChoices(name, f"HEADROOM_{name}", field)
 
 
@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     tokens_file: Path | None = None
     trusted_peers: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = ()
 
-    # What is compressed for whom (see shared/policy.py).
+    # Which conversations are compressed, and how (see shared/policy.py).
     policy_file: Path | None = None
 
     # Browsers: origins that may read answers, frame the dashboard, and be read by it.
@@ -97,7 +97,7 @@ class Settings(BaseSettings):
     turn_ttl_seconds: int = Field(600, ge=1, le=86_400)
     turn_max_bytes: int = Field(8 * 1024 * 1024, ge=1024)
 
-    # Feedback: from which share of asked back outputs on, and how many, an engine pauses.
+    # Feedback: an engine pauses on a tool if this share of at least this many outputs is asked for.
     feedback_rate: float = Field(0.3, ge=0, le=1)
     feedback_sample: int = Field(1000, ge=1)
     feedback_pause_seconds: int = Field(86_400, ge=1, le=30 * 86_400)
@@ -206,19 +206,19 @@ class Settings(BaseSettings):
 
     @property
     def proxies(self) -> bool:
-        """Whether the farm stands before a provider."""
+        """Whether the transparent proxy is enabled."""
         return bool(self.anthropic_target_api_url or self.openai_target_api_url)
 
     @property
     def request_seconds(self) -> float:
-        """The longest that a drained process waits for a request: its deadline, or a stream."""
+        """Longest time a draining process waits for a request: its deadline or a stream's."""
         deadline = self.deadline_ms / 1000
         return max(deadline, self.stream_drain_seconds) if self.proxies else deadline
 
     @property
     def original_ttl(self) -> int:
-        """TTL of an original in seconds: a quarter more than promised, so that answers renew it
-        only once in that quarter."""
+        """TTL of an original in seconds: a quarter longer than promised, so that it need not be
+        renewed by every answer but only once per quarter."""
         return self.ccr_ttl_seconds * 5 // 4
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 10.0
 STABLE_SECONDS = 60.0
-"""A task that ran this long before it failed starts again with the first pause."""
+"""A task that ran this long before it failed is restarted after the first pause again."""
 MOST_FAILURES = 10
 """Failures in a row, about 35 s of pauses, after which an essential task's process gives up."""
 
@@ -25,11 +25,11 @@ class Restarts:
         self._started = time.monotonic()
 
     def started(self) -> None:
-        """Note that the task runs from now on."""
+        """Record that the task has started."""
         self._started = time.monotonic()
 
     def failed(self) -> float:
-        """Note a failure; return the seconds until the task runs again."""
+        """Record a failure; return the seconds to wait before restarting the task."""
         if time.monotonic() - self._started >= STABLE_SECONDS:
             self.in_a_row = 0
         self.in_a_row += 1
@@ -37,12 +37,15 @@ class Restarts:
 
     @property
     def exhausted(self) -> bool:
-        """Whether running it again is unlikely to help."""
+        """Whether another restart is unlikely to help."""
         return self.in_a_row >= MOST_FAILURES
 
 
 def place_of(error: BaseException) -> str:
-    """Return where ``error`` was raised, ``file.py:line``; its text may quote users' data."""
+    """Return where ``error`` was raised, as ``file.py:line``.
+
+    Used in logs instead of its message, which may quote users' data.
+    """
     trace = error.__traceback__
     if trace is None:
         return ""

@@ -24,7 +24,7 @@ def trace_id(traceparent: str) -> str | None:
 
 
 class Tracer:
-    """Makes spans if configured."""
+    """Creates spans if tracing is configured."""
 
     def __init__(self) -> None:
         self._tracer: Any = None
@@ -55,7 +55,7 @@ class Tracer:
         self._propagator = TraceContextTextMapPropagator()
 
     def span(self, name: str, parent: str, **attributes: str | int) -> AbstractContextManager[str]:
-        """Return a span under the W3C ``traceparent`` of ``parent`` (empty: a new trace).
+        """Return a span whose parent is the W3C ``traceparent`` ``parent`` (empty: a new trace).
 
         Its value is the ``traceparent`` to pass on; if tracing is off, that is ``parent``.
         """

@@ -1,7 +1,7 @@
-"""What a text is: by the command that printed it, by the tool, by the file, and by itself.
+"""Classifies texts by the command, tool or file that they came from, and by their content.
 
 Pure functions on strings: nothing here imports headroom, so the front end (which pool, whether
-a marker is worth it) and the workers (which engine) decide alike.
+a marker is worth it) and the workers (which engine) reach the same decision.
 """
 
 from .command import Printed, printed_by

@@ -1,8 +1,7 @@
-"""Which programs printed a text: the shell command, read as far as that is needed.
+"""Finds the programs whose output a text holds, by parsing the shell command just far enough.
 
-``bash -lc 'cd x && git show HEAD:a.py | sed -n 1,80p'`` printed the lines of ``a.py``. Commands
-that print nothing (``cd``) do not count, and stages that hand lines through (``head``) do not
-change what they are.
+``bash -lc 'cd x && git show HEAD:a.py | sed -n 1,80p'`` printed lines of ``a.py``. Commands that
+print nothing (``cd``) are skipped, and filters (``head``) do not change the kind of their input.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ _SILENT = frozenset(
      "test", "[", "[[", "kill", "local", "read", "ulimit"}
 )  # fmt: skip
 _QUIET = frozenset({"echo", "printf", "pwd", "date", "whoami", "hostname", "clear", "which"})
-"""Print a line or two between others: they say nothing of the rest."""
+"""Commands that print a line or two between others, which tells nothing about the rest."""
 _FILTERS = frozenset(
     {"head", "tail", "less", "more", "tee", "sort", "uniq", "tac", "nl", "cat", "bat", "sed", "rev",
      "grep", "egrep", "fgrep", "rg", "ag", "awk", "gawk", "fold", "expand", "sponge", "pv",
      "strings", "ts", "col"}
 )  # fmt: skip
-"""Choose, order or decorate lines: what they print is what came in."""
+"""Programs that select, sort or decorate lines: the output is of the same kind as the input."""
 _WITH_VALUE = {
     "head": "-n -c", "tail": "-n -c -s", "sed": "-e -f -i -l", "bat": "-r -l -p --line-range",
     "batcat": "-r -l --line-range", "grep": "-e -f -m -A -B -C --include --exclude",
@@ -52,8 +51,8 @@ _TIMEOUT_VALUE = re.compile(r"\d+(?:\.\d+)?[smhd]?")
 class Printed(NamedTuple):
     """One program whose output is in the text.
 
-    ``program`` is its name with the subcommand where it has one (``git log``), ``words`` all of
-    its words, ``files`` the names of files whose contents it prints as they are.
+    ``program`` is its name, with the subcommand if it has one (``git log``), ``words`` are all
+    words of its command line, ``files`` the names of files that it prints unchanged.
     """
 
     program: str
@@ -62,7 +61,7 @@ class Printed(NamedTuple):
 
 
 def printed_by(command: str) -> tuple[Printed, ...]:
-    """Return the programs that printed what ``command`` left on the terminal, in order."""
+    """Return the programs that printed the output of ``command``, in order."""
     text = _unquoted(command[:_LONGEST])
     try:
         tokens = _tokens(text)
@@ -77,7 +76,7 @@ def printed_by(command: str) -> tuple[Printed, ...]:
 
 
 def _unquoted(command: str) -> str:
-    """Return the script inside ``bash -lc SCRIPT``, also where quotes were lost on the way."""
+    """Return the script inside ``bash -lc SCRIPT``, even if its quotes have been lost."""
     for _ in range(3):
         start = _SHELL_C.match(command)
         if start is None or start[1] not in _SHELLS:
@@ -113,7 +112,7 @@ def _tokens(text: str) -> list[str]:
 
 
 def _pipelines(tokens: list[str]) -> list[list[list[str]]]:
-    """Return the pipelines: stages of words, without redirections."""
+    """Return the pipelines, each a list of stages, each a list of words without redirections."""
     pipelines: list[list[list[str]]] = [[[]]]
     skip = False
     for token in tokens:
@@ -136,7 +135,7 @@ def _pipelines(tokens: list[str]) -> list[list[list[str]]]:
 
 
 def _of_pipeline(stages: list[list[str]]) -> Printed | None:
-    """Return what the pipeline printed: its last stage that makes lines of its own."""
+    """Return what the pipeline printed: its last stage that is not a filter."""
     shown: Printed | None = None
     for place, raw in enumerate(stages):
         words = _bare(raw)
@@ -150,7 +149,7 @@ def _of_pipeline(stages: list[list[str]]) -> Printed | None:
 
 
 def _bare(words: list[str]) -> list[str]:
-    """Return the words without what only prepares the program: ``sudo``, ``env A=b``, paths."""
+    """Return the words without what only sets up the program: ``sudo``, ``env A=b``, paths."""
     words = list(words)
     while words:
         name = words[0].rsplit("/", 1)[-1]
@@ -182,7 +181,7 @@ def _bare(words: list[str]) -> list[str]:
 
 
 def _inner_of_exec(words: list[str]) -> list[str]:
-    """Return the command that ``docker exec`` or ``kubectl exec`` ran inside."""
+    """Return the command that ``docker exec`` or ``kubectl exec`` ran in the container."""
     if "--" in words:
         return words[words.index("--") + 1 :]
     rest = words[2:]
@@ -236,7 +235,7 @@ def _git_files(words: list[str]) -> tuple[str, ...]:
 
 
 def _printed_files(words: list[str]) -> tuple[str, ...]:
-    """Return the files among the words of a program that prints files as they are."""
+    """Return the files among the words of a program that prints files unchanged."""
     name = words[0]
     valued = _WITH_VALUE.get(name, "").split()
     free: list[str] = []

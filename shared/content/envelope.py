@@ -1,6 +1,6 @@
-"""A harness's envelope around what a command printed: exit code, wall time, notes of its own.
+"""The envelope that an agent's harness puts around a command's output: exit code, time, notes.
 
-It is kept as it is, whatever happens to the body: it says whether the command failed.
+It is never changed, whatever happens to the body, because it says whether the command failed.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _STRING = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"')
 
 
 class Envelope(NamedTuple):
-    """``head + body + tail`` is the text, where ``quoted`` is empty.
+    """If ``quoted`` is empty, the text is ``head + body + tail``.
 
-    Else the body stands between them as a JSON string, written as Python's ``json`` does with
-    ASCII escapes (``ascii``) or without (``unicode``).
+    Otherwise the body between them is encoded as a JSON string, as Python's ``json`` writes it
+    with ASCII escapes (``ascii``) or without (``unicode``).
     """
 
     head: str
@@ -47,14 +47,14 @@ class Envelope(NamedTuple):
     quoted: str = ""
 
     def around(self, body: str) -> str:
-        """Return the text with ``body`` in the place of its body."""
+        """Return the text with its body replaced by ``body``."""
         if self.quoted:
             body = json.dumps(body, ensure_ascii=self.quoted == "ascii")[1:-1]
         return f"{self.head}{body}{self.tail}"
 
 
 def unwrap(text: str) -> Envelope:
-    """Split ``text`` into a harness's envelope and what the command printed."""
+    """Split ``text`` into the harness's envelope and the command's output."""
     if text[:1] == "{" and len(text) > 200:
         quoted = _in_json(text)
         if quoted is not None:
@@ -66,7 +66,7 @@ def unwrap(text: str) -> Envelope:
 
 
 def _reminders_start(text: str) -> int:
-    """Return where the harness's reminders at the end begin, with the blanks before them."""
+    """Return the start of the harness's reminders at the end, including blanks before them."""
     first = max(0, len(text) - _LONGEST_REMINDERS)
     rest = text[first:]
     found = len(text)
@@ -83,7 +83,7 @@ def _reminders_start(text: str) -> int:
 
 
 def _head_end(text: str, end: int) -> int:
-    """Return where the head's lines end: only known ones and blanks between them count."""
+    """Return the end of the head: known lines, with blank ones between them."""
     at = known = 0
     for _ in range(_MOST_HEAD):
         line_end = text.find("\n", at, end)
@@ -101,7 +101,7 @@ def _head_end(text: str, end: int) -> int:
 
 
 def _tail_start(text: str, start: int, end: int) -> int:
-    """Return where the tail's lines begin."""
+    """Return the start of the tail's lines."""
     known = at = end
     for _ in range(_MOST_TAIL):
         line_start = text.rfind("\n", start, max(start, at - 1)) + 1
@@ -117,7 +117,7 @@ def _tail_start(text: str, start: int, end: int) -> int:
 
 
 def _in_json(text: str) -> Envelope | None:
-    """Return the envelope of ``{"output": "...", "exit_code": 1}`` where it is exactly that."""
+    """Return the envelope of ``{"output": "...", "exit_code": 1}``; None if re-encoding differs."""
     found = _QUOTED.search(text, 0, 4000)
     if found is None:
         return None

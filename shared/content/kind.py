@@ -1,4 +1,4 @@
-"""What a text is, and so whether anything of it may go behind a marker."""
+"""Decides the kind of a text, and so whether parts of it may be replaced by a marker."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _LEAST = {
     "log": 4000, "test_run": 3000, "json": 12_000, "html": 2000, "markdown": 8000, "prose": 6000,
     "diff": 2000, "search": 12_000, "listing": 16_000, "table": 16_000, "other": 16_000,
 }  # fmt: skip
-"""Characters from which a text of a kind may lose lines; a kind not named here never does.
-A reader is asked about what it was given: what is short stays whole."""
+"""Minimum size in characters from which a text of this kind may lose lines; other kinds never do.
+Short texts stay whole: the model is likely to be asked about them."""
 _GUARDED = ("code", "config", "rules", "error")
 _PATH = re.compile(r'"(?:file_path|path|filename|file|target_file|notebook_path|uri|relative_path)"'
                    r'\s*:\s*"([^"]+)"')  # fmt: skip
@@ -27,10 +27,10 @@ _READERS = re.compile(r"(?:^|_)(?:read|view|open|cat|get_file|fetch_file|show|ed
 
 
 class Content(NamedTuple):
-    """What a text is. ``evidence`` says in words why.
+    """The kind of a text. ``evidence`` gives the reasons in words.
 
-    ``lossy`` says that lines of it may go behind a marker. ``pool`` is where it is worked on:
-    ``gpu`` only for free text that the text engine may shorten.
+    ``lossy`` means that lines may be replaced by a marker. ``pool`` is the pool that compresses
+    it: ``gpu`` only for free text that the text engine may shorten.
     """
 
     kind: Kind
@@ -40,15 +40,15 @@ class Content(NamedTuple):
 
 
 def classify(text: str | Envelope, call: ToolCall | None, press: int = 1) -> Content:
-    """Return what ``text`` is, from the call that it answers, if any, and from the text itself.
+    """Classify ``text`` by the tool call that it answers, if any, and by its content.
 
-    A text that was unwrapped already is given as its envelope. It may lose lines from a size on
-    that is ``press`` times smaller than usual.
+    A text that has been unwrapped already is given as its envelope. ``press`` divides the minimum
+    size from which the text may lose lines.
     """
     body = (unwrap(text) if isinstance(text, str) else text).body
     evidence: list[str] = []
     said = _of_call(call, evidence) if call is not None else None
-    # What the call settles is not looked at: that is most of a text's cost here.
+    # Skip inspecting the text if the call is conclusive: inspection is most of the cost here.
     settled = said in _GUARDED or said == "diff"
     kind = said if said is not None and settled else _weigh(said, shape_of(body), evidence)
     least = _LEAST.get(kind)
@@ -58,17 +58,17 @@ def classify(text: str | Envelope, call: ToolCall | None, press: int = 1) -> Con
 
 
 def _weigh(said: Kind | None, shape: Shape, evidence: list[str]) -> Kind:
-    """Decide between what the call says and what the text looks like."""
+    """Decide between the kind that the call suggests and the kind that the text looks like."""
     evidence.append(shape.evidence)
     if shape.kind in _GUARDED and shape.sure:
-        # `cat notes.txt` of a program is a program; `git log` of commits that quote one is not.
+        # `cat notes.txt` may print a program, but `git log` whose commits quote code is a log.
         if said in (None, "other", "markdown", "prose", "log", "json", "html"):
             return shape.kind
         if said in ("table", "test_run") and shape.kind == "config":
             return shape.kind
     if shape.kind in ("json", "html", "diff") and shape.sure:
         return shape.kind
-    if said == "json":  # it may be cut, or hold a message instead
+    if said == "json":  # it may be truncated, or an error message instead
         return shape.kind if shape.kind in ("log", "json") else "other"
     if said is None or said == "other":
         return shape.kind
@@ -98,7 +98,7 @@ def _of_call(call: ToolCall, evidence: list[str]) -> Kind | None:
 
 
 def _command_in(args: str) -> str:
-    """Return the command that ``args``, JSON or a command itself, hold under another name."""
+    """Return the command in ``args`` (JSON), under any of the usual names; empty if none."""
     if not args.startswith("{"):
         return ""
     try:
@@ -129,7 +129,7 @@ def _of_program(printed: Printed, evidence: list[str]) -> Kind | None:
 
 
 def _most_guarded(kinds: list[Kind | None]) -> Kind | None:
-    """Return the kind of several outputs in one text: the one that may lose least."""
+    """Return the kind of a text that holds several outputs: the most restrictive of theirs."""
     for guarded in (*_GUARDED, "diff"):
         if guarded in kinds:
             return guarded

@@ -1,4 +1,4 @@
-"""What a file holds, by its name; what a program prints, by its own."""
+"""Tables that map names of files, programs and tools to the kind of text they hold or print."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ _TOOLS: dict[str, Kind] = {
 
 
 def kind_of_file(name: str) -> Kind | None:
-    """Return what the file ``name`` holds; None where its name does not say."""
+    """Return the kind of the file ``name``; None if the name does not tell."""
     base = name.strip().strip("\"'").replace("\\", "/").rsplit("/", 1)[-1].lower()
     if base in _NAMES:
         return _NAMES[base]
@@ -134,7 +134,7 @@ def kind_of_file(name: str) -> Kind | None:
 
 
 def kind_of_program(program: str, words: tuple[str, ...]) -> Kind | None:
-    """Return what ``program`` prints when called as ``words``; None where that says nothing."""
+    """Return the kind that ``program`` prints when called as ``words``; None if not known."""
     plain = " ".join(words)
     verbs = program.split(" ")
     shorter = [" ".join(verbs[:count]) for count in range(len(verbs), 0, -1)]
@@ -173,7 +173,7 @@ def _by_flags(program: str, words: tuple[str, ...], kind: Kind) -> Kind:
 
 
 def kind_of_tool(name: str) -> Kind | None:
-    """Return what the tool ``name`` answers with, where its name says so."""
+    """Return the kind of the tool's outputs; None if its name does not tell."""
     plain = name.rsplit("__", 1)[-1].lower()
     if plain in _TOOLS:
         return _TOOLS[plain]

@@ -1,4 +1,4 @@
-"""What a text looks like: the shares of its lines that look like code, a log, a table."""
+"""Classifies a text by its content: which share of its lines looks like code, a log, a table."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import NamedTuple
 from .names import Kind
 
 _HEAD, _MIDDLE, _END = 30, 12, 12
-"""Lines that are looked at: from the start, the middle and the end."""
+"""Number of lines examined at the start, in the middle and at the end."""
 _LONGEST = 120
-"""Characters of a line that are looked at."""
+"""Characters of a line that are examined."""
 _Share = Callable[[re.Pattern[str]], float]
 
 
 class Shape(NamedTuple):
-    """What a text looks like; ``sure`` where it may outvote the command that printed it."""
+    """What a text looks like; ``sure`` means that it may override what the command suggests."""
 
     kind: Kind
     sure: bool
@@ -26,7 +26,7 @@ class Shape(NamedTuple):
 _NUMBERED = re.compile(
     r"\s*\d+(?:\t|→|: |\| )|\^?[0-9a-f]{7,40} .{0,80}\d{4}-\d\d-\d\d .{0,30}\d+\) ?"
 )
-"""What stands before the text of a line: its number, or what ``git blame`` says of it."""
+"""A prefix of a line: its number, or the columns of ``git blame``."""
 _LOG = re.compile(
     r"\W{0,3}(?:\d{4}[-/.]\d\d[-/.]\d\d[T ,]+\d\d:\d\d|\d\d[-/.]\d\d[-/.]\d\d(?:\d\d)?[ T]\d\d:\d\d"
     r"|(?:[A-Z][a-z]{2} )?[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d\d:\d\d:\d\d[.,\s]"
@@ -114,16 +114,16 @@ _SENTENCE = re.compile(r"(?:[A-Za-z][\w'’-]*[,;:]? ){5}")
 def shape_of(text: str) -> Shape:
     """Return what ``text`` looks like."""
     if _RULES.match(text.lstrip()[:200]):
-        return Shape("rules", True, "begins as instructions do")
+        return Shape("rules", True, "begins like instructions")
     if _HTML.match(text[:2000]):
-        return Shape("html", True, "begins as a page does")
+        return Shape("html", True, "begins like an HTML page")
     lines = _sample(text)
     if not lines:
         return Shape("other", False, "is empty")
     if _JSON.match(text[:400]):
         end = text.rstrip()[-1:]
         if len(lines[0]) >= _LONGEST and text.find("\n") > 0.8 * len(text):
-            return Shape("json", True, "is JSON, and what its program said of the pipe")
+            return Shape("json", True, "is one line of JSON, followed by messages")
         if end in "]}" or sum(map(bool, map(_MEMBER.match, lines))) > 0.8 * len(lines):
             return Shape("json", True, "is JSON")
     return _by_lines(lines)
@@ -143,7 +143,7 @@ def _sample(text: str) -> list[str]:
 
 
 def _by_lines(lines: list[str]) -> Shape:
-    """Weigh the lines' shares, the kinds that may lose nothing first."""
+    """Classify by shares of lines; kinds that may not lose anything are tried first."""
     count = len(lines)
 
     def share(pattern: re.Pattern[str]) -> float:
@@ -199,7 +199,7 @@ def _as_code(lines: list[str], share: _Share) -> Shape | None:
     if share(_XML) >= 0.7:
         return Shape("config", True, "looks like XML")
     if strong >= 0.25 and prose < 0.4:
-        return Shape("code", True, f"{strong:.0%} of its lines are of a program")
+        return Shape("code", True, f"{strong:.0%} of its lines look like a program's")
     return None
 
 
@@ -217,4 +217,4 @@ def _as_text(lines: list[str], share: _Share, logged: float) -> Shape:
         return Shape("prose", False, f"{prose:.0%} of its lines are sentences")
     if share(_PATHS) >= 0.7:
         return Shape("listing", False, f"{share(_PATHS):.0%} of its lines are paths")
-    return Shape("other", False, "looks like nothing known")
+    return Shape("other", False, "does not look like a known kind")

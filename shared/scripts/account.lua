@@ -6,7 +6,7 @@
 -- An entry's amounts are strings: 64-bit integers that Lua's numbers would round.
 -- Hour and day keys are not in KEYS: the clock that names them is Redis's, known only here.
 -- Returns 1 if it was written, 2 if written at a corrected time, 0 if this writer had written
--- it before, -1 if entries before it are missing: this Redis lost them; send them first.
+-- it before, -1 if earlier entries are missing because this Redis lost them: send those first.
 local writer, seq = ARGV[1], tonumber(ARGV[2])
 local last = redis.call('HGET', KEYS[1], writer)
 if last and seq <= tonumber(last) then return 0 end
@@ -15,8 +15,8 @@ redis.call('HSET', KEYS[1], writer, ARGV[2])
 local entry, limits = cmsgpack.unpack(ARGV[3]), cmsgpack.unpack(ARGV[4])
 
 -- The entry's time, by Redis's clock. limits.sent is the sender's clock now: if it is off by
--- more than limits.margin seconds, so is the entry's. A time in the future, or before the longest
--- retention, comes from a clock that has been set since.
+-- more than limits.margin seconds, so is the entry's. If the time is in the future, or older than
+-- the longest retention, the sender's clock has been changed since.
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1e6
 local at, skew = entry.at, now - limits.sent
@@ -208,8 +208,8 @@ local function write(key, rows)
   return now
 end
 
--- A session's line in the comparison of the policy's groups: what its requests came to, together.
--- It is written as JSON here, for cjson writes a number with 14 digits only.
+-- A session's line in the comparison of the policy's groups: the sums over its requests.
+-- The JSON is written by hand, because cjson writes only 14 digits of a number.
 local function compare(trial, sign)
   if not trial or trial.arm == nil then return end
   local id = trial.arm .. '\31' .. trial.rule .. '\31' .. trial.session

@@ -1,6 +1,6 @@
--- Take a gateway's turn one step on, unless another answer did so first.
+-- Advance a gateway's turn by one step, unless another answer has done so.
 -- KEYS: turn    ARGV: version it must have, state, body ('' = as it is, '-' = none), ttl_s
--- Returns 1; 0 where the turn has another version by now; -1 where it is gone
+-- Returns 1 if it was advanced, 0 if the turn has another version, -1 if it has expired
 local version = redis.call('HGET', KEYS[1], 'version')
 if not version then return -1 end
 if version ~= ARGV[1] then return 0 end

@@ -1,12 +1,12 @@
--- Count what was shortened and what of it was asked back, and pause engines asked back too often.
+-- Count outputs that were shortened and retrieved, and pause engines whose share is too high.
 -- KEYS: the scope's counts, all pauses, all scopes
--- ARGV: scope, rate and sample from which on an engine is paused, seconds of a pause, half-life of
---       counts in seconds, most pairs of a scope, most pauses; then engine, tool, shortened, asked
---       back for each pair
+-- ARGV: scope, minimum rate and sample to pause an engine, length of a pause and half-life of
+--       counts in seconds, most pairs of a scope, most pauses; then engine, tool, shortened,
+--       retrieved for each pair
 -- Returns the number of engines paused now
 --
--- A pair's counts are [shortened, asked back, time]; both halve with every half-life, so that what
--- an engine did weeks ago says little. A pause is [until, since, shortened, asked back].
+-- A pair's counts are [shortened, retrieved, time]; both halve with every half-life, so that the
+-- results of weeks ago have little weight. A pause is [until, since, shortened, retrieved].
 local scope, rate, sample = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local pause, half_life = tonumber(ARGV[4]), tonumber(ARGV[5])
 local most_pairs, most_pauses = tonumber(ARGV[6]), tonumber(ARGV[7])

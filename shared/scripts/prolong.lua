@@ -1,4 +1,4 @@
--- Renew claims; those that expired, or that another front end has claimed since, are left alone.
+-- Renew claims, except those that expired or that another front end has claimed since.
 -- KEYS: the claims    ARGV: the claimer's reply list, lease_ms
 for _, claim in ipairs(KEYS) do
   local waiters = redis.call('GET', claim)

@@ -1,7 +1,7 @@
 -- Admit a job to its pool's queue, or refuse it.
 -- KEYS: queue, job, load, jobs
 -- ARGV: job_id, user, blocks, bytes, max_blocks, max_bytes, job_ttl_s, timestamp, origin, data,
---       most_ms, job_prefix, most_bytes (-1: any), tenant (none or the user: the user alone)
+--       most_ms, job_prefix, most_bytes (-1: any), tenant (absent or the user: no tenant)
 -- Returns 1 if it was enqueued, 0 if it was rejected
 --
 -- Capacity is shared by dynamic thresholds (Choudhury and Hahne, 1998): one tenant may hold as much
@@ -29,7 +29,7 @@ local at = ahead and redis.call('LPOS', KEYS[1], ahead)
 if not at then ahead = nil end
 -- A user without queued work whose tenant has some replaces the tenant's first job that is not
 -- its user's only one. The replaced job goes to the end, so that no other tenant waits for it. It
--- is searched in the part of the queue that is processed next.
+-- is looked for in the part of the queue that is processed next.
 local swapped, swapped_at
 if all_blocks > 0 and held[3] == 0 then
   local first = redis.call('LRANGE', KEYS[1], 0, 127)

@@ -1,12 +1,12 @@
 -- Admit a request within its tenant's and its user's quota, or reject it without charging either.
 -- KEYS: the tenant's levels, the user's levels; both carry the tenant's hash tag
--- ARGV: the request's new tokens, then requests and tokens a minute of the tenant and of the user
---       (-1: any amount)
--- Returns 0 where it is admitted, 1 where the tenant's quota is used up, 2 where the user's is
+-- ARGV: the request's new tokens, then requests and tokens per minute of the tenant and of the
+--       user (-1: no limit)
+-- Returns 0 if it is admitted, 1 if the tenant's quota is used up, 2 if the user's is
 --
--- A level is what came and has not drained yet; it drains by a minute's amount a minute (a leaky
--- bucket as a meter, ITU-T I.371). A minute's amount may come at once. A level of 0 takes any
--- request, or one of more new tokens than a minute's could never pass.
+-- A level is the fill of a leaky bucket used as a meter (ITU-T I.371); it drains at the quota's
+-- rate and holds one minute's amount, which may arrive at once. A level of 0 admits any request;
+-- otherwise one with more new tokens than the quota of a minute could never pass.
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local cost = {1, tonumber(ARGV[1])}

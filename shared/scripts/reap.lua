@@ -15,7 +15,7 @@ local dead = {}
 for _, id in ipairs(taken) do
   local ends = redis.call('ZSCORE', KEYS[2], id)
   if fresh or not ends then
-    -- Popped and not begun: its worker has one lease's time to begin it.
+    -- Popped but not started: its worker has the time of one lease to start it.
     redis.call('ZADD', KEYS[2], now + lease, id)
   elseif tonumber(ends) < now then
     local job = ARGV[3] .. id

@@ -1,4 +1,4 @@
--- Begin a popped job: lease it and read it.
+-- Start a popped job: lease it and read it.
 -- KEYS: job, jobs, leases    ARGV: job_id, lease_ms, ms_a_megabyte, job_ttl_s
 -- Returns {lease_ms, data, milliseconds in the queue, earlier starts}; no data if the job is gone
 local held = redis.call('HGET', KEYS[2], ARGV[1])

@@ -1,12 +1,12 @@
 """Headroom 0.42, and the only package of this project that touches it.
 
-The farm calls headroom's rules and engines instead of writing them again. Where the
-public surface is not enough, a private name is used *here*, and
-``tests/unit/test_upstream_seams.py`` fails with the name when an upgrade moves it.
+The farm calls headroom's rules and engines instead of reimplementing them. Where the public API
+is not enough, a private name is used *here*, and ``tests/unit/test_upstream_seams.py`` fails and
+reports the name if an upgrade changes it.
 
-Two routers come out of it, both headroom's own ``ContentRouter`` with a few methods
-replaced: :class:`Planner` runs every rule that decides *whether* a text may shrink and
-notes the texts that reach an engine; :class:`EngineRouter` runs the engines on one text.
+There are two routers, both headroom's own ``ContentRouter`` with a few methods replaced:
+:class:`Planner` runs every rule that decides *whether* a text may shrink and records the texts
+that reach an engine; :class:`EngineRouter` runs the engines on one text.
 """
 
 from .conversation import analysis_intent, tool_calls, user_query

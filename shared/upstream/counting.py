@@ -13,7 +13,7 @@ from headroom.tokenizers.tiktoken_counter import TiktokenLoadError
 
 
 def _refuse_download(blobpath: str) -> bytes:
-    """Stand in for tiktoken's downloader: a vocabulary that is not on disk is not fetched."""
+    """Replaces tiktoken's downloader: a vocabulary that is not on disk is not fetched."""
     raise TiktokenLoadError("tiktoken vocabularies are used from disk, never downloaded")
 
 
@@ -21,7 +21,7 @@ tiktoken.load.read_file = _refuse_download
 
 
 class Counter:
-    """A model family's token counter, chosen for ``model``. ``id`` is equal where counts are."""
+    """A model family's token counter, chosen for ``model``. Equal ``id`` means equal counts."""
 
     def __init__(self, name: str, tokenizer: Any, model: str) -> None:
         self.id = name
@@ -29,7 +29,7 @@ class Counter:
         self._model = model
 
     def __reduce__(self) -> tuple[Any, tuple[str]]:
-        """Travel to another process by the model's name."""
+        """Pickle as the model's name."""
         return counter_for, (self._model,)
 
     def message(self, message: dict[str, Any]) -> int:
@@ -44,7 +44,7 @@ class Counter:
         return overhead
 
     def count_text(self, text: str) -> int:
-        """Tokens of one text (the surface headroom's router asks for)."""
+        """Tokens of one text (the interface that headroom's router expects)."""
         count: int = self._tokenizer.count_text(text)
         return count
 
@@ -63,16 +63,16 @@ _known: dict[str, Counter] = {}
 
 
 def known_counter(model: str) -> Counter | None:
-    """Return what :func:`counter_for` chose for ``model``; None if it has yet to."""
+    """Return the result of an earlier :func:`counter_for` for ``model``; None if there is none."""
     return _known.get(model)
 
 
 def counter_for(model: str) -> Counter:
     """Return the counter headroom chooses for ``model``; families share one.
 
-    Where that counter needs what is not installed or not on disk, headroom finds out when it
-    first counts and gives the conversation up; here its estimator counts instead. Choosing
-    takes seconds where a library (transformers) or a vocabulary has to be loaded.
+    If that counter needs something that is not installed or not on disk, headroom fails on the
+    first count and leaves the conversation uncompressed; here its estimator is used instead.
+    Choosing takes seconds if a library (transformers) or a vocabulary has to be loaded.
     """
     found = known_counter(model)
     if found is None:

@@ -1,4 +1,4 @@
-"""Free text without a model: headroom's TextCrusher, kept from dropping what is fragile."""
+"""Free text without a model: headroom's TextCrusher, prevented from dropping fragile content."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .sentences import joined, sentences
 class TextCrusherEngine:
     """Headroom's native extractive crusher: whole sentences of prose, no model.
 
-    By itself it loses 25 to 40 % of planted facts (``loadtest/needles.py``). So sentences with
-    numbers, identifiers or negations are kept, and so are headings, list items, tables and code;
+    On its own it loses 25 to 40 % of planted facts (``loadtest/needles.py``). So sentences with
+    numbers, identifiers or negations are kept, as are headings, list items, tables and code;
     TextCrusher chooses among the rest.
     """
 

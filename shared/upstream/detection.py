@@ -1,4 +1,4 @@
-"""Content detection by headroom, once for each text in memory."""
+"""Content detection by headroom, computed once for each text in memory."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ _DETECTIONS_KEPT = 64
 _upstream_detect = _router._detect_content
 _upstream_mixed = _router.is_mixed_content
 _SCAN_STEPS = 300_000
-"""Most lines, about 0.1 s, that headroom's search for JSON blocks in one text may read in vain.
-It follows each line that opens a block to the text's end if the block never closes, so 50 KB of
-``{`` lines took 6 s. Real texts stay far below the limit, and their result does not change."""
+"""Most lines (about 0.1 s) that headroom's search for JSON blocks may scan in one text without
+finding one. From each line that opens a block it scans to the end of the text if the block never
+closes, so 50 KB of ``{`` lines took 6 s. Real texts stay far below the limit, and their result
+does not change."""
 _STEPS_KEY = (-1, False, False)
 _upstream_extract = _mixed._extract_json_block
 
@@ -56,7 +57,7 @@ def _mixed_once(content: str) -> bool:
 def _extract_within_bounds(
     lines: list[str], start: int, *, cache: dict[Any, Any] | None = None
 ) -> tuple[str | None, int]:
-    """Find no further blocks in a text once :data:`_SCAN_STEPS` lines were read in vain.
+    """Find no further blocks in a text after :data:`_SCAN_STEPS` lines were scanned in vain.
 
     After the first failure, headroom passes one ``cache`` through all calls for a text.
     """

@@ -38,7 +38,7 @@ class TextEngine(Protocol):
     ) -> str:
         """Return ``text`` shortened, or unchanged; ``context`` is the user's question.
 
-        ``original`` is what ``text`` was before tags in it were replaced by placeholders.
+        ``original`` is ``text`` before its tags were replaced by placeholders.
         """
         ...
 
@@ -193,7 +193,7 @@ class EngineRouter(FarmRouter):
             if _FULL_DIFF not in trimmed and trimmed != content:
                 trimmed = self._with_marker(content, trimmed, "Diff trimmed to its changes.")
             fewer = _router._estimate_tokens(trimmed)
-            # Headroom's estimate drops where a text grows past a size, so compare lengths too.
+            # Headroom's token estimate drops above a certain size, so compare lengths too.
             shorter = len(trimmed) < len(folded)
             if shorter and fewer <= tokens * (1 - self._lossy_min_extra_savings):
                 return trimmed, fewer, [CompressionStrategy.DIFF.value]
@@ -241,7 +241,7 @@ class EngineRouter(FarmRouter):
         return compressed, _router._estimate_tokens(compressed)
 
     def _with_marker(self, original: str, compressed: str, what: str) -> str:
-        """Store ``original`` and mark ``compressed``; return the original if that is no longer."""
+        """Store ``original`` and add its marker; return ``original`` if that is not shorter."""
         if not self.config.ccr_inject_marker:
             return original
         key = get_compression_store().store(

@@ -1,10 +1,10 @@
 """Headroom's Kompress rules around a model that the farm runs.
 
 Headroom's ``KompressCompressor.compress`` does everything except inference: chunks, must-keep
-words, ratio, marker. It takes model and tokenizer from ``_kompress_cache``, which is the seam:
-the model put there asks a :class:`Scorer`. The start of a chunk depends on the tokens only,
-never on scores. So a first pass over the texts (:meth:`KompressEngine.collect`) collects every
-row of tokens that will be needed, one batch scores them, and the second pass uses the scores.
+words, ratio, marker. It takes model and tokenizer from ``_kompress_cache``; the object placed
+there delegates to a :class:`Scorer`. The start of a chunk depends only on the tokens, never on
+scores. So a first pass over the texts (:meth:`KompressEngine.collect`) collects every row of
+tokens that will be needed, one batch scores them, and the second pass uses the scores.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class KompressEngine:
         exception of the model, where headroom itself would silently return the text.
         """
         self._error = None
-        # A new one each time: three failures of other texts would disable an old one.
+        # A new one each time, because three failures, of any texts, disable it.
         compressor = KompressCompressor(KompressConfig(model_id=self._id))
         result = compressor.compress(
             text,
@@ -125,7 +125,7 @@ class KompressEngine:
 
     @contextmanager
     def collect(self) -> Iterator[None]:
-        """Only collect the rows of texts in this context: no model runs, results are invalid."""
+        """Collect the rows of texts in this context: no model runs, and results are invalid."""
         self._noted = {}
         try:
             yield
@@ -139,7 +139,7 @@ class KompressEngine:
         return [len(row) for row in self.rows]
 
     def forget(self) -> None:
-        """Drop scores and encodings of the last batch: they are other users' texts."""
+        """Drop scores and encodings of the last batch, which may belong to other users."""
         self._known.clear()
         self._encodings.clear()
         self.rows = []

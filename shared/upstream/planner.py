@@ -15,7 +15,7 @@ from .routers import NOOP, FarmRouter, router_config
 
 INLINE_FOLD_CHARS = 2048
 """Outputs of excluded tools below this size, in bytes, are folded on the front end: folding 2 KB
-takes about 0.1 ms, a round trip through the queue several."""
+takes about 0.1 ms, a round trip through the queue takes several."""
 
 _CODE_PROTECTED = frozenset({"router:protected:recent_code", "router:protected:analysis_context"})
 
@@ -72,7 +72,7 @@ class Planner(FarmRouter):
         self._code = False
         result = self.apply(
             [message],
-            # The router measures str(content), but decides nothing by it if content is a list.
+            # The router counts str(content), but does not use the count if content is a list.
             counter if isinstance(message.get("content"), str) else NO_COUNT,
             model_limit=0,
             context="",

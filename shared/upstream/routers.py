@@ -40,9 +40,9 @@ def router_config(*, marker_mode: str, code_aware: bool) -> ContentRouterConfig:
     return ContentRouterConfig(
         lossless=marker_mode == "marker-free",
         enable_code_aware=code_aware,
-        # Sent text stays: a read that becomes stale later is not changed.
+        # Text that was sent never changes, even if a file read becomes stale later.
         read_lifecycle=ReadLifecycleConfig(enabled=False),
-        # The hybrid scorer downloads a model; without it headroom stays on BM25 anyway.
+        # The hybrid scorer downloads a model; without the model headroom falls back to BM25 anyway.
         relevance=RelevanceScorerConfig(tier="bm25"),
     )
 

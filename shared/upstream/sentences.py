@@ -1,4 +1,4 @@
-"""Splits prose into sentences and parts never cut: headings, items, tables, code, fragile ones."""
+"""Splits prose into sentences, and marks those that must stay: headings, items, tables, code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NO_END = re.compile(
     r"|Dr|Mr|Mrs|Ms|St|Jr|Sr|Inc|Ltd|Co|Corp|U\.S|a\.m|p\.m)\.$",
     re.I,
 )
-"""Full stops that end no sentence: numbers of headings and items, abbreviations, initials."""
+"""Full stops that do not end a sentence: numbered headings and items, abbreviations, initials."""
 _WHOLE = re.compile(
     # headings, items, tables
     r"\s*(?:#{1,6}\s|[-*+•]\s|\d+[.)]\s|[a-z][.)]\s|\||>|\[[^\]]+\]:|!\[|<)"
@@ -42,7 +42,7 @@ _KEPT_ABOVE = 0.5
 
 
 class Span(NamedTuple):
-    """A sentence or an indivisible part: its start and end, and whether it must stay."""
+    """A sentence or an indivisible part: start, end, and whether it must be kept."""
 
     start: int
     end: int
@@ -50,7 +50,7 @@ class Span(NamedTuple):
 
 
 def sentences(text: str) -> list[Span]:
-    """Return the sentences and other parts of ``text`` in order; only blanks are between them."""
+    """Return the sentences and other parts of ``text`` in order; only blanks lie between them."""
     found: list[Span] = []
     paragraph: tuple[int, int] | None = None
     at, fenced = 0, False
@@ -75,7 +75,7 @@ def sentences(text: str) -> list[Span]:
 
 
 def _in_paragraph(text: str, start: int, end: int) -> list[Span]:
-    """Return the sentences of one paragraph; one that continues a list's item stays whole."""
+    """Return the sentences of one paragraph; one that continues a list item is not split."""
     before = text[:start].rstrip("\n").rsplit("\n", 1)[-1]
     goes_on = (
         bool(before.strip()) and text[start - 1 : start] == "\n" and text[:start][-2:] != "\n\n"

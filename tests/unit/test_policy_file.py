@@ -86,7 +86,7 @@ def test_empty_file_is_a_policy_without_rules() -> None:
         ("[[rule]]\nquota.user = {}", 2, "limits nothing"),
         ("[[rule]]\ntool = 'a'\nshare = 3", 3, "cannot go with 'tool'"),
         ("[[rule]]\ntool = 'a'\nmode = 'audit'", 3, "cannot go with 'tool'"),
-        ("[[rule]]\nmode = 'off'\nshare = 3", 3, "does nothing"),
+        ("[[rule]]\nmode = 'off'\nshare = 3", 3, "has no effect"),
         ("[[rule]]\nname = 'a'\n[[rule]]\nname = 'a'", 4, "two rules are named 'a'"),
         ("[[rule]]\nname = 'rule 2'\n[[rule]]", 3, "two rules are named 'rule 2'"),
         ("[[rule]]\nname = 'a\\tb'", 2, "'name'"),
