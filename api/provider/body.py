@@ -95,16 +95,43 @@ class Body:
         except UNREADABLE_JSON:
             return None
 
-    def items(self, name: str) -> list[bytes]:
-        """Return the items of a list as received; none if the field is absent or null.
+    def list_of(self, name: str) -> bytes:
+        """Return a list as received, an empty one if the field is absent or null.
 
         Raises:
             Unreadable: it is no list.
         """
         value = self.field(name)
         if value in (b"", b"null"):
-            return []
-        return array_items(value)
+            return b"[]"
+        if not value.startswith(b"["):
+            raise Unreadable("a list was expected")
+        return value
+
+    def items(self, name: str) -> list[bytes]:
+        """Return the items of a list as received; none if the field is absent or null.
+
+        Raises:
+            Unreadable: it is no list.
+        """
+        return array_items(self.list_of(name))
+
+    def first_item(self, name: str) -> bytes:
+        """Return the first item of a list as received, without reading the others if it is simple.
+
+        It is empty if there is none.
+
+        Raises:
+            Unreadable: it is no list.
+        """
+        value = self.list_of(name)
+        start = _skip(value, 1)
+        if value[start : start + 1] == b"]":
+            return b""
+        try:
+            return value[start : _end_of(value, start, b"")]
+        except Unreadable:  # too complex to walk over
+            return array_items(value)[0]
 
     def replaced(self, fields: Mapping[str, bytes]) -> bytes:
         """Return the body with these raw values; a field that was absent comes last."""

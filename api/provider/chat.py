@@ -72,7 +72,7 @@ class Chat(Provider):
         Nor where the request uses ``functions``, which the API no longer takes beside ``tools``.
         """
         request = Body.of(body)
-        request.items("tools")
+        request.list_of("tools")
         return request.field("n") in (b"", b"null", b"1") and "functions" not in request
 
     def read(self, answer: bytes) -> Turn:

@@ -140,14 +140,17 @@ class Provider(ABC):
 
     def can_offer(self, body: bytes | Body) -> bool:
         """Return whether the farm may offer its tool and answer its calls."""
-        Body.of(body).items("tools")
+        Body.of(body).list_of("tools")
         return True
 
     def offer(self, body: bytes) -> bytes:
         """Return the request with the retrieval tool after its own; the same bytes each time."""
         request = Body(body)
-        own = request.field("tools") if request.items("tools") else b"[]"
-        return request.replaced({"tools": array_with(own, self.tool)})
+        return request.replaced({"tools": self.tools_with_ours(request)})
+
+    def tools_with_ours(self, request: Body) -> bytes:
+        """Return the raw list of a request's tools with the retrieval tool after them."""
+        return array_with(request.list_of("tools"), self.tool)
 
     def follow_up(
         self, body: bytes, turn: Turn, results: Sequence[ToolResult], *, last: bool = False

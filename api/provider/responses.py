@@ -68,7 +68,7 @@ class Responses(Provider):
     def can_offer(self, body: bytes | Body) -> bool:
         """Return whether the farm may offer its tool: not in the background, nor for a text."""
         request = Body.of(body)
-        request.items("tools")
+        request.list_of("tools")
         return request.field("background") != b"true" and request.field("input").startswith(b"[")
 
     def read(self, answer: bytes) -> Turn:

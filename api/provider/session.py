@@ -40,8 +40,8 @@ def first_words(body: Body, array: str) -> str:
     Cache marks, which move from turn to turn, are left out.
     """
     try:
-        items = body.items(array)
-        first = msgspec.json.decode(items[0]) if items else None
+        item = body.first_item(array)
+        first = msgspec.json.decode(item) if item else None
     except (Unreadable, *UNREADABLE_JSON):
         return ""
     content = first.get("content") if isinstance(first, dict) else None

@@ -35,15 +35,20 @@ class Outgoing:
     """What goes to the provider.
 
     ``result`` is None where the body could not be read. ``serves`` says whether the request offers
-    the farm's retrieval tool, so that its calls are answered here; ``session`` and ``items`` (the
-    client's own messages or items) tell where what was retrieved belongs.
+    the farm's retrieval tool, so that its calls are answered here. ``session`` and ``items`` tell
+    where what was retrieved belongs; ``put_back`` is how many items of earlier turns the farm has
+    put into the conversation.
     """
 
     body: bytes
     result: CompressionResult | None = None
     serves: bool = False
     session: str = ""
-    items: int = 0
+    put_back: int = 0
+
+    def items(self, array: str) -> int:
+        """Return how many messages or items the client's own request has in ``array``."""
+        return len(Body(self.body).items(array)) - self.put_back
 
     @property
     def headers(self) -> list[tuple[str, str]]:
@@ -120,16 +125,19 @@ class Preparation:
             known = await recalled
             if result.array != shape.array:
                 return Outgoing(raw)
-            sent = raw
+            fields = {}
             if result.changed:
-                sent = body.replaced({shape.array: b"[" + b",".join(result.pieces) + b"]"})
-            if serves and known:
-                sent = shape.put_back(sent, unpack(known))
+                fields[shape.array] = b"[" + b",".join(result.pieces) + b"]"
             serves = serves and bool(result.hashes or known)
             if serves:
-                sent = shape.offer(sent)
+                fields["tools"] = shape.tools_with_ours(body)
                 if not known:
                     self._exchanges.note_offered(tag, conversation)
+            sent = body.replaced(fields) if fields else raw
+            put_back = 0
+            if exchanges := unpack(known):
+                sent = shape.put_back(sent, exchanges)
+                put_back = len(Body(sent).items(shape.array)) - len(body.items(shape.array))
         except (RequestError, Unreadable):  # the provider says what is wrong with it
             return Outgoing(raw)
         except Exception as error:  # a defect of ours must not cost a user the answer
@@ -137,8 +145,7 @@ class Preparation:
             return Outgoing(raw)
         finally:
             recalled.cancel()
-        items = len(body.items(shape.array)) if serves else 0
-        return Outgoing(sent, result, serves, conversation, items)
+        return Outgoing(sent, result, serves, conversation, put_back)
 
     async def _compress(
         self,

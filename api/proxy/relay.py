@@ -195,10 +195,11 @@ class Relay:
             self._results.append(await self._retrievals.answer(self._user, turns[-1]))
 
     async def _keep(self, turns: list[Turn]) -> None:
-        outgoing = self._outgoing
-        await self._retrievals.keep(
-            self._user, outgoing.session, self._shape.requests, outgoing.items, turns, self._results
-        )
+        if not self._results:
+            return
+        outgoing, shape = self._outgoing, self._shape.requests
+        at = outgoing.items(shape.array)
+        await self._retrievals.keep(self._user, outgoing.session, shape, at, turns, self._results)
 
     async def _chunks(self, answer: UpstreamAnswer) -> AsyncGenerator[bytes]:
         self._open = answer

@@ -88,6 +88,22 @@ def test_items_of_something_else_are_refused() -> None:
         body.items("tools")
 
 
+@pytest.mark.parametrize(
+    ("raw", "first"),
+    [
+        (b"[]", b""),
+        (b"[ \n ]", b""),
+        (b"null", b""),
+        (b'[ {"a":"]"} , 2]', b'{"a":"]"}'),
+        (b'["x,]\\"",1]', b'"x,]\\""'),
+        (b"[1 ,2]", b"1"),
+        (b"[" + b"[" + b"[]," * 60_000 + b"1],2]", b"[" + b"[]," * 60_000 + b"1]"),
+    ],
+)
+def test_first_item_is_found_as_received(raw: bytes, first: bytes) -> None:
+    assert Body(b'{"messages":%b}' % raw).first_item("messages") == first
+
+
 def test_appends_to_lists_however_they_are_written() -> None:
     assert array_with(b"[]", b"1") == b"[1]"
     assert array_with(b"[ \n]", b"1", b"2") == b"[ \n1,2]"
