@@ -1,4 +1,4 @@
-"""Records answers: at once, and again when work that continued after them is done."""
+"""Records answers: immediately, and again once work that continued after them has ended."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ class AnswerBook:
         self._following: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Nothing: it begins with the first answer."""
+        """Do nothing: there is nothing to start."""
 
     async def stop(self) -> None:
-        """Record what the work after answers came to; all of it has ended."""
+        """Record the results of work that continued after answers; all of it has ended."""
         await asyncio.gather(*self._following, return_exceptions=True)
 
     def record(self, request: AnsweredRequest, answer: CompressionResult) -> None:
         """Record an answer before it is sent.
 
-        If work continues after the answer, the record is replaced when that is done: then the
-        tokens are counted and the result is known.
+        If work continues after the answer, the record is replaced when it has ended, because only
+        then are the tokens counted and the result known.
         """
         price = self._prices.price_of(answer.model)
         self._ledger.record(answered(request, answer, price))
-        if answer.session is not None:  # its usage may come without a model
+        if answer.session is not None:  # its usage may be reported without a model
             named = of_session(request.user, answer.session.id, answer.model)
             self._ledger.record(named)
         if answer.behind is not None:
@@ -52,17 +52,17 @@ class AnswerBook:
             task.add_done_callback(self._following.discard)
 
     def billed(self, user: str, name: str, model: str, usage: object) -> None:
-        """Record a provider's own usage of what the ledger knows as ``name``, a request or turn.
+        """Record the usage that a provider reported for the request or turn ``name``.
 
         Raises:
-            InvalidField: the usage is in no provider's format.
+            InvalidField: The usage is not in any provider's format.
         """
         read = read_usage(usage)
         rates = rates_of(model, self._prices.price_of(model))
         self._ledger.record(measured(user, name, model, read, rates))
 
     def retrieved(self, user: str, found: Retrieved) -> None:
-        """Record a retrieval; the first of an original means that the shortened text lacked it."""
+        """Record a retrieval; an original's first one is also counted for feedback."""
         filed = None
         if found.shown is not None:
             with contextlib.suppress(msgspec.DecodeError):
@@ -77,7 +77,7 @@ class AnswerBook:
             return
         try:
             would = await answer.behind
-        except asyncio.CancelledError:  # the process ends before the work does
+        except asyncio.CancelledError:  # the process is stopping before the work has ended
             would = None
         price = self._prices.price_of(answer.model)
         counted = as_it_came(would, answer) if would is not None else replace(answer, behind=None)

@@ -1,4 +1,4 @@
-"""The body of ``GET /stats/policy``: the policy's groups side by side, session by session."""
+"""The body of ``GET /stats/policy``: compares the policy's groups, with sessions as the unit."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ MEASURES = {
     "retrievals": "retrievals",
     "repeated_reads": "repeats",
 }
-"""Figures of a session in the report, and the counters they come from."""
+"""The report's figures of a session, and the counters they are computed from."""
 _COMPARED = ("bill_usd", "tokens_left", "requests", "retrievals", "repeated_reads")
 _MONEY = 1e-10
 _CHUNK = 1000
 
 
 class PolicyReport:
-    """Reads the sessions of the policy's groups and compares them."""
+    """Reads the sessions of the policy's groups, and compares the groups."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
@@ -95,13 +95,13 @@ def _group(lines: Sequence[TrialLine]) -> dict[str, Any]:
 
 
 def _saved(kept: Interval) -> dict[str, float | None]:
-    """Return the saved share for a kept share."""
+    """Return the share saved, given the share kept."""
     value, low, high = (None if x is None else 1 - x for x in kept)
     return Interval(value, high, low).as_json()
 
 
 def _compared(groups: dict[str, list[TrialLine]]) -> dict[str, Any] | None:
-    """Return how the sessions that were compressed differ from the control group's.
+    """Return how the compressed sessions differ from those of the control group.
 
     Audited sessions are not compared, because they were sent unchanged.
     """

@@ -1,6 +1,6 @@
-"""What a request costs without the farm and with it, by the provider's prompt cache.
+"""What a request costs without and with the farm, given the provider's prompt cache.
 
-Amounts are whole units of 1e-10 USD: tokens times a price of four decimals per million tokens.
+Amounts are whole units of 1e-10 USD: tokens times a price with four decimals per million tokens.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _STEP = Decimal(1)
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """A model's prices in units of 1e-10 USD a token.
+    """A model's prices in units of 1e-10 USD per token.
 
     ``automatic`` means that the provider caches without marks, so that every new token is
     written to its cache; ``output`` is 0 if no such price is known.
@@ -48,7 +48,8 @@ class Cost:
 
 @lru_cache(maxsize=4096)
 def rates_of(model: str, price: Price) -> Rates:
-    """Return the rates of ``model``; prices not given are input times the provider's weights."""
+    """Return the rates of ``model``; missing prices are the input price times the provider's
+    weight."""
     rules = rules_of(model)
     plain = price.units_per_token
     read = _units(price.cache_read, plain, rules.read)
@@ -61,7 +62,8 @@ def rates_of(model: str, price: Price) -> Rates:
 def cost_of(answer: CompressionResult, rates: Rates) -> Cost:
     """Return what the answer's messages cost without and with the farm.
 
-    If it is not known what the provider has cached, all tokens count as new and not to be cached.
+    If it is not known what the provider has cached, all tokens count as new, and none as written
+    to the cache.
     """
     shares = answer.cache
     if shares is None:
@@ -79,12 +81,12 @@ def cost_of(answer: CompressionResult, rates: Rates) -> Cost:
 
 
 def per_mtok(units: int) -> float:
-    """Return units a token as USD per million tokens."""
+    """Return units per token as USD per million tokens."""
     return units / 10_000
 
 
 def _units(per_mtok: Decimal | None, plain: int, weight: float) -> int:
-    """Return a price per million tokens in units; without one, ``plain`` times ``weight``."""
+    """Return a price per million tokens in units; if it is None, ``plain`` times ``weight``."""
     if per_mtok is not None:
         return int(per_mtok.scaleb(4))
     return int((plain * Decimal(str(weight))).quantize(_STEP, ROUND_HALF_EVEN))

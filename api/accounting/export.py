@@ -26,9 +26,9 @@ _MONEY = {
     "list": "list_price_saved_usd",
     "measured_cost": "measured_usd",
 }
-"""Counters of money, and the names of their columns."""
+"""Monetary counters, and the names of their columns."""
 _LEFT_OUT = ("answer:", "barrier", "names:")
-"""Parts that are not exported; ``names:`` is an earlier release's, and not restored either."""
+"""Parts that are not exported. ``names:`` was written by earlier releases; it is not restored."""
 
 
 class Export(msgspec.Struct, frozen=True):
@@ -97,7 +97,8 @@ class Archive:
         """Write an export into a Redis without usage records; return the number of requests.
 
         Raises:
-            ArchiveError: ``data`` is no export, or Redis has usage records. Nothing was changed.
+            ArchiveError: ``data`` is not an export, or Redis has usage records already. Nothing
+                was changed.
         """
         try:
             export = msgspec.json.decode(data, type=Export)

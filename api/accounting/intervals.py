@@ -1,10 +1,11 @@
-"""Confidence intervals over sessions, from their sums: means, ratios, and how two groups differ.
+"""Confidence intervals of means and ratios over sessions, and of differences between two groups.
 
-The unit is the session, because requests of one session are alike. All intervals are for 95 %, by
-the normal approximation with Student's quantile (sums are not resampled: an answer about 20 000
-sessions takes milliseconds, and two front ends give the same figures). A ratio of sums has the
-linearised (delta method) variance, the ratio of two means is taken on the log scale, and two means
-are compared as Welch does. Fewer than :data:`FEWEST` sessions in a group have no interval.
+The unit is the session, because requests of one session are not independent. All intervals are
+95 % intervals by the normal approximation with Student's quantile. There is no resampling, so a
+report on 20 000 sessions takes milliseconds and every front end gives the same figures. The
+variance of a ratio of sums is linearised (delta method), the ratio of two means is taken on the
+log scale, and two means are compared by Welch's method. A group of fewer than :data:`FEWEST`
+sessions has no interval.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ class Interval(NamedTuple):
     high: float | None = None
 
     def as_json(self) -> dict[str, float | None]:
-        """Return it as answers show it."""
+        """Return it in the format of reports."""
         return {"value": _round(self.value), "low": _round(self.low), "high": _round(self.high)}
 
 
 class Sample(NamedTuple):
-    """A group's sessions in one measure: how many, their mean and its variance."""
+    """One measure of a group's sessions: their number, the mean, and the variance of the mean."""
 
     sessions: int
     mean: float
@@ -40,7 +41,7 @@ class Sample(NamedTuple):
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Sample:
-        """Return the sample of these values; ``of_mean`` is the variance of their mean."""
+        """Return the sample with these values; ``of_mean`` is the variance of their mean."""
         count = len(values)
         mean = math.fsum(values) / count if count else 0.0
         if count < 2:
@@ -50,7 +51,7 @@ class Sample(NamedTuple):
 
     @property
     def interval(self) -> Interval:
-        """The mean's."""
+        """The mean with its interval."""
         if not self.sessions:
             return Interval(None)
         if self.sessions < FEWEST:
@@ -60,7 +61,7 @@ class Sample(NamedTuple):
 
 
 def ratio(above: Sequence[float], below: Sequence[float]) -> Interval:
-    """Return the sum of ``above`` over the sum of ``below``, which are of the same sessions."""
+    """Return the sum of ``above`` over the sum of ``below``; both list the same sessions."""
     total = math.fsum(below)
     if not total:
         return Interval(None)
@@ -99,7 +100,7 @@ def relative(one: Sample, other: Sample) -> Interval:
 
 
 def _freedom(one: Sample, other: Sample) -> float:
-    """Return the degrees of freedom of two means' difference (Welch and Satterthwaite)."""
+    """Return the degrees of freedom of the difference of two means (Welch and Satterthwaite)."""
     total = one.of_mean + other.of_mean
     below = one.of_mean**2 / (one.sessions - 1) + other.of_mean**2 / (other.sessions - 1)
     return total**2 / below if below > 0 else float(one.sessions + other.sessions - 2)
@@ -108,7 +109,7 @@ def _freedom(one: Sample, other: Sample) -> float:
 @lru_cache(maxsize=4096)
 def quantile(freedom: float) -> float:
     """Return Student's 0.975 quantile (Cornish and Fisher's expansion; within 1 %)."""
-    # From 4 degrees of freedom on, and FEWEST sessions have as many.
+    # The error bound holds from 4 degrees of freedom on, which FEWEST sessions have.
     z, n = _NORMAL, max(1.0, freedom)
     return (
         z

@@ -33,30 +33,30 @@ from .wal import Line, WriteAheadLog, orphans
 _log = structlog.get_logger(__name__)
 _pack = msgspec.msgpack.Encoder().encode
 _BATCH = 64
-"""Most entries in one round trip."""
+"""Maximum number of entries in one round trip."""
 _GATHER_SECONDS = 0.01
 """Seconds for which entries are collected into a batch, because a round trip costs more than an
 entry."""
 _WAIT_SECONDS = 0.25
-"""Most seconds that a report waits for entries of requests answered before it."""
+"""Maximum time, in seconds, that a report waits for entries of earlier requests."""
 _BARRIER_SECONDS = 1.0
-"""Interval, in seconds, at which the journal is cleared of entries that Redis has on disk."""
+"""Interval, in seconds, at which entries that Redis has on disk are removed from the journal."""
 _AOF_MS = 2000
-"""Most milliseconds that one WAITAOF waits for Redis's disk."""
+"""Timeout of one WAITAOF, in milliseconds."""
 _ADOPT_SECONDS = 10.0
-"""Interval, in seconds, at which journals of ended processes are looked for."""
+"""Interval, in seconds, at which journals of ended processes are searched for."""
 _STOP_SECONDS = 2.0
-"""Most seconds for which stopping waits for pending entries."""
+"""Maximum time, in seconds, that stopping waits for pending entries."""
 USER_HOURS = timedelta(hours=50)
 """Retention of users' hours, and of the hourly detail of users and models."""
 DETAIL_DAYS = timedelta(days=33)
 """Retention of the daily detail of users and models."""
 _TRANSFORMS = 300
-"""Most names of transforms that are counted; more are counted as ``other``."""
+"""Maximum number of transform names; further ones are counted as ``other``."""
 MOST_TRIALS = 20_000
-"""Sessions that are compared, the newest: some 6 MB."""
+"""Number of sessions in the comparison, the most recent ones: about 6 MB."""
 _CLOCK_MARGIN_SECONDS = 300.0
-"""Most deviation of a host's clock; beyond it, entries are recorded at Redis's time."""
+"""Tolerated deviation of a host's clock; beyond it, entries are recorded at Redis's time."""
 NAME_UNUSED = timedelta(days=30)
 """How long a name must be unused before a full table reuses its slot."""
 PARTS = ("", ":users", ":detail")
@@ -140,7 +140,7 @@ class Ledger:
     async def _write_on(self) -> None:
         """Send pending lines; the only task that adds to ``_unsure`` or removes from its end."""
         resent = False
-        self._wake.set()  # where it failed, entries wait that woke it already
+        self._wake.set()  # after a failure, entries wait whose wake-up has been consumed
         while True:
             await self._wake.wait()
             await asyncio.sleep(_GATHER_SECONDS)
@@ -175,14 +175,14 @@ class Ledger:
         await asyncio.sleep(self._settings.redis_retry_seconds)
 
     def _release(self, seq: int) -> None:
-        """Wake those who wait for entries up to number ``seq``."""
+        """Wake callers that wait for entries up to number ``seq``."""
         while self._waiting and self._waiting[0][0] <= seq:
             _, written = self._waiting.popleft()
             if not written.done():
                 written.set_result(None)
 
     def _again(self) -> None:
-        """Queue the lines that Redis may have lost again, in front and in order.
+        """Put lines that Redis may have lost back at the front of the queue, in order.
 
         Redis ignores those that it has.
         """
@@ -286,7 +286,7 @@ class Ledger:
             self._journal.forget(below)
 
     async def _durable(self, writer: str) -> int | None:
-        """Return the last number of ``writer`` that Redis has on disk, None where unknown."""
+        """Return the last number of ``writer`` that Redis has on disk; None if not known."""
         pipe = self._redis.pipeline(transaction=False)
         # HGET first: WAITAOF covers writes before the SET, not entries written while it waits.
         pipe.hget(keys.books("writers"), writer)
@@ -299,7 +299,7 @@ class Ledger:
                 raise result
         if isinstance(synced, RedisConnectionError):
             raise synced
-        # An error means that Redis has no append-only file or no WAITAOF: its answer must do.
+        # An error means that Redis has no append-only file or no WAITAOF: rely on its answer.
         if not isinstance(synced, Exception) and synced[0] < 1:
             return None
         return int(last or 0)
@@ -345,7 +345,7 @@ def day_of(at: datetime) -> str:
 
 
 def _is_of_the_entry(error: ResponseError) -> bool:
-    """Return whether Redis rejects this entry, and not every write at the moment."""
+    """Return whether Redis rejects this particular entry, rather than all writes."""
     if cause_of(error) is not None:
         return False
     return "script:" in str(error) or "not an integer" in str(error)

@@ -1,7 +1,7 @@
 """The body of ``/stats/farm``: the state of both pools and the front end, for scaling decisions.
 
-It is made of the counters of ``/metrics``. While Redis is unavailable it shows the last known
-state, and says so.
+It is computed from the counters of ``/metrics``. While Redis is unavailable it shows the last
+known state, and says so.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class FarmReport:
     async def read(self, window: TimeRange) -> dict[str, Any]:
         """Return the farm's state; requests are counted over ``window``, jobs over all time.
 
-        ``at`` is when the counters were read. They only grow, so two answers give a rate.
+        ``at`` is the time at which the counters were read. They only grow, so a rate can be
+        computed from two answers.
         """
         redis = "ok"
         try:

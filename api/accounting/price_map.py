@@ -29,8 +29,8 @@ _RELEASE = re.compile(r"[-@:](latest|preview|\d{3,8}(-\d\d){0,2})")
 
 
 class MapEntry(msgspec.Struct):
-    """The fields read of a model, in USD per token; of any type, because the map's first entry
-    documents the fields in words."""
+    """The fields read for a model, in USD per token. They may have any type, because the map's
+    first entry documents the fields in words."""
 
     mode: Any = None
     input_cost_per_token: Any = None
@@ -57,7 +57,7 @@ class PriceMap:
     source: str = ""
 
     def find(self, model: str) -> tuple[str, ListedPrice] | None:
-        """Return the name and price of ``model``, as given, without ``provider/``, or undated."""
+        """Return name and price of ``model``: as given, without ``provider/``, or undated."""
         for name in (model, model.rpartition("/")[2]):
             if name in self.prices:
                 return name, _listed(self.prices[name])
@@ -71,7 +71,7 @@ class PriceMap:
 def read_price_map() -> PriceMap:
     """Return the installed map; an empty one if there is none or it cannot be read.
 
-    Takes some 10 ms for 4 900 models, so no request may wait for it.
+    Takes about 10 ms for 4 900 models, so no request may wait for it.
     """
     try:
         found = distribution(_PACKAGE)
@@ -88,7 +88,7 @@ def parse(data: bytes) -> dict[str, MapEntry]:
     """Return the text models with a price from the JSON of litellm's map.
 
     Raises:
-        msgspec.DecodeError: ``data`` is no such JSON.
+        msgspec.DecodeError: ``data`` does not have that format.
     """
     return {
         name: entry
@@ -107,7 +107,7 @@ def _listed(entry: MapEntry) -> ListedPrice:
 
 
 def _per_million(per_token: object) -> Decimal | None:
-    """Return USD per token as USD per million tokens; None if it is no valid price."""
+    """Return USD per token as USD per million tokens; None if it is not a valid price."""
     if isinstance(per_token, bool) or not isinstance(per_token, int | float):
         return None
     if not 0 <= per_token <= _HIGHEST:

@@ -1,5 +1,5 @@
-"""Prices of models' tokens: from another team's table (read only), else from litellm's price
-map, else the fallback, which is marked as such.
+"""Token prices by model: from another team's table (read only), else from litellm's price map,
+else the fallback, which is marked as such.
 
 Prices are read in the background and kept in memory; no request waits for them. If the database
 is unreachable, slow or wrong, the last prices stay in force.
@@ -52,10 +52,10 @@ an overflow in the query would fail all rows, not one."""
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """USD per million tokens, four decimals; ``per_mtok`` is input that is not cached.
+    """USD per million tokens, four decimals; ``per_mtok`` is for input that is not cached.
 
-    ``row`` is the table's row or the map's model it comes from, None for the fallback. The other
-    prices are None if not given: they then follow from the provider's rules.
+    ``row`` names the table's row or the map's model, None for the fallback. The other prices are
+    None if not given; they then follow from the provider's rules.
     """
 
     per_mtok: Decimal
@@ -75,7 +75,7 @@ class Price:
 
     @property
     def units_per_token(self) -> int:
-        """The price in units of 1e-10 USD per token: whole, with four decimals per million."""
+        """The price in units of 1e-10 USD per token; a whole number, given four decimals."""
         return int(self.per_mtok.scaleb(4))
 
 
@@ -196,7 +196,7 @@ class Prices:
                 self._succeeded(rows)
             except (psycopg.Error, PoolTimeout, OSError, TimeoutError) as error:
                 self._failed(type(error).__name__)
-            except Exception as error:  # another team's table must not end the refresh
+            except Exception as error:  # whatever the table holds must not end the refresh
                 _log.exception("prices_refresh_failed")
                 self._failed(type(error).__name__)
             await asyncio.sleep(self._refresh_seconds)
@@ -252,9 +252,9 @@ def _usable(value: object, unit: int) -> Decimal | None:
 
 
 def _given(value: object, unit: int) -> Decimal | None:
-    """Return a price other than the input's; None if the table has none.
+    """Return a price other than that of input; None if the table has none.
 
-    Columns default to 0, so 0 means that nobody filled it in. A free model's other prices follow
+    These columns default to 0, so 0 means not filled in. The other prices of a free model follow
     from its input price.
     """
     return (None if value is None else _usable(value, unit)) or None

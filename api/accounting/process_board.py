@@ -1,9 +1,10 @@
-"""Figures of each front-end process of this port, shared by all of them.
+"""Metrics of the front-end processes of one port, shared through files.
 
-A scrape reaches one process of several, so each must answer for all: gauges are combined over
-the live processes, counters summed over the live and the ended ones. The figures are kept in
-files, not in Redis, because most of them matter while Redis is unavailable. A process holds the
-lock of its file; a process that finds a file unlocked adds its counters to the ended ones'.
+A scrape reaches one of several processes, so each must report for all: gauges are combined over
+the live processes, counters are summed over live and ended ones. The figures are kept in files
+rather than in Redis, because most of them matter while Redis is unavailable. A process holds a
+lock on its file; a process that finds a file unlocked adds its counters to those of the ended
+processes.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ _KEPT_SECONDS = 86_400
 class Figures(msgspec.Struct):
     """One process's figures, or several processes' combined.
 
-    ``started`` is ``time.monotonic()``, one clock for all processes of a machine; ``breakers``
-    maps (place, node, cause) to a state, 0 closed to 2 open; ``counters`` only grow.
+    ``started`` is ``time.monotonic()``, which all processes of a machine share; ``breakers`` maps
+    (place, node, cause) to a state from 0 (closed) to 2 (open); ``counters`` only grow.
     """
 
     started: float
@@ -51,7 +52,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class ProcessBoard:
-    """This process's file and those of its siblings; without a directory there are none."""
+    """This process's file and those of its siblings; without a directory, no files are used."""
 
     def __init__(self, directory: Path, port: int, own: Callable[[], Figures]) -> None:
         self._directory = directory
@@ -64,7 +65,7 @@ class ProcessBoard:
         self._past: Counter[str] = Counter()
 
     def open(self) -> None:
-        """Create this process's file; if that fails, log it and report this process only."""
+        """Create this process's file; if that fails, log it and report only this process."""
         new = self._path.with_suffix(".new")
         try:
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -78,7 +79,7 @@ class ProcessBoard:
             self.close()
 
     def close(self) -> None:
-        """Release the file; a sibling, or the next process to start, adds up its counters."""
+        """Release the file; a sibling or the next process to start adds its counters."""
         if self._file >= 0:
             with contextlib.suppress(OSError):
                 _write(self._file, self._own())
@@ -88,7 +89,7 @@ class ProcessBoard:
     def publish(self) -> None:
         """Write this process's figures for its siblings."""
         if self._file >= 0:
-            with contextlib.suppress(OSError):  # a full disk: the last figures stay
+            with contextlib.suppress(OSError):  # disk full: siblings keep using the last figures
                 _write(self._file, self._own())
 
     def read(self) -> Figures:
@@ -101,7 +102,7 @@ class ProcessBoard:
         return _combined([own, *self._others.values()], self._past)
 
     def _read_siblings(self) -> None:
-        """Read live siblings and add up ended ones; if another process does so, keep the last."""
+        """Read live siblings and add ended ones, unless another process is doing so now."""
         with _locked(self._ended) as ended:
             if ended is None:
                 return
@@ -182,7 +183,7 @@ def _look(path: Path) -> tuple[Figures | None, bool]:
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[int | None]:
-    """Hold a file's lock; gives None, without waiting, if another process holds it."""
+    """Hold a file's lock; yields None, without waiting, if another process holds it."""
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:

@@ -1,7 +1,7 @@
 """``/metrics``: Prometheus text from the ledger and the pools' counters in Redis.
 
-The counters are the farm's, not this process's, so every front end reports the same values and
-a restart loses nothing. With several front ends scraped, take ``max``, not ``sum``.
+The counters cover the whole farm, so every front end reports the same values and a restart loses
+nothing. If several front ends are scraped, aggregate with ``max``, not ``sum``.
 """
 
 from __future__ import annotations
@@ -309,7 +309,7 @@ class Metrics:
         return gauge
 
     def _engines(self) -> Metric:
-        """Return the running text engines; ``/readyz`` and the log say why not a better one."""
+        """Return the running text engines; ``/readyz`` says why a faster one is not in use."""
         gauge = GaugeMetricFamily(
             "headroom_engine_provider",
             "Workers by text engine and its provider",

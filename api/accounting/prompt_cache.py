@@ -1,8 +1,8 @@
-"""How providers bill a prompt that is sent again: the rules of their prompt caches.
+"""How providers bill a prompt that is sent repeatedly: the rules of their prompt caches.
 
 Prices, lifetimes and their sources are in :mod:`shared.prompt_cache`.
 
-The module uses no clock and no network. Times are in seconds of any one clock.
+The module uses neither a clock nor the network. Times are in seconds, by any one clock.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class MarkedSession:
         self.rules = rules
         self._count = count
         self._expires: dict[bytes, tuple[float, float]] = {}
-        """Digest of a cached prefix -> when it expires, and its lifetime (seconds)."""
+        """Digest of a cached prefix -> its expiry time and its lifetime, in seconds."""
 
     def turn(self, body: Mapping[str, Any], at: float = 0.0) -> Usage:
         """Return how the request is billed; its marked prefixes are cached afterwards."""
@@ -162,12 +162,12 @@ def _prefixes(blocks: Sequence[_Block]) -> tuple[list[bytes], list[float]]:
 
 
 class AutomaticSession:
-    """OpenAI: the longest prefix of any earlier request is read, without marks."""
+    """OpenAI: the longest prefix of any earlier request is read from the cache, without marks."""
 
     def __init__(self, rules: CacheRules = OPENAI) -> None:
         self.rules = rules
         self._seen: list[tuple[str, float]] = []
-        """Earlier requests as text, and when each was last used (seconds)."""
+        """Earlier requests as text, and the time of their last use (seconds)."""
 
     def turn(self, body: Mapping[str, Any], at: float = 0.0) -> Usage:
         """Return how the request is billed; it is cached afterwards."""

@@ -1,7 +1,7 @@
-"""A provider's own account of a request, as its API reports it: validated and in one form.
+"""The usage that a provider's API reports for a request: validated, and converted to one format.
 
-Anthropic's ``input_tokens`` are those beside the cache; OpenAI's ``prompt_tokens`` (Chat
-Completions) and ``input_tokens`` (Responses) include what was read from it and written to it.
+Anthropic's ``input_tokens`` exclude tokens read from or written to the cache; OpenAI's
+``prompt_tokens`` (Chat Completions) and ``input_tokens`` (Responses) include them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from shared.prompt_cache import Usage
 from .cost import Rates
 
 _MOST = 100_000_000
-"""Highest valid amount of tokens: it keeps sums of costs within 64 bits."""
+"""Highest valid number of tokens: it keeps sums of costs within 64 bits."""
 
 
 def input_cost(usage: Usage, rates: Rates) -> int:
@@ -31,7 +31,7 @@ def read_usage(usage: object) -> Usage:
     """Return the ``usage`` object of any provider's answer in one format.
 
     Raises:
-        InvalidField: it is no object, has no input, or an amount is no whole number.
+        InvalidField: It is not an object, has no input, or has an invalid number of tokens.
     """
     if not isinstance(usage, dict):
         raise InvalidField("'usage' must be an object")
@@ -59,7 +59,7 @@ def _inclusive(usage: dict[str, Any], whole: str, output: str) -> Usage:
     total, read = _amount(usage, whole), _amount(cached, "cached_tokens")
     written = _amount(cached, "cache_write_tokens")
     if read + written > total:
-        raise InvalidField(f"'usage.{whole}' is less than what was cached of it")
+        raise InvalidField(f"'usage.{whole}' is less than the cached tokens it includes")
     return Usage(total - read - written, written, 0, read, _amount(usage, output))
 
 

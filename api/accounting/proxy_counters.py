@@ -1,4 +1,4 @@
-"""What a front end's proxy did: answers by provider and status, failures, latency, open streams."""
+"""The proxy's metrics: answers by provider and status, failures, latency, open streams."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from shared.buckets import BEYOND, REQUEST, bucket_of, quantile
 from .process_board import Figures
 
 _TIMES = {
-    "added": "Time from a model call's arrival until it went to the provider",
-    "upstream": "Time from there to the head of the provider's answer",
+    "added": "Time from a model call's arrival until it was sent to the provider",
+    "upstream": "Time from sending a model call until the head of the provider's answer",
 }
 
 
@@ -39,26 +39,26 @@ class ProxyCounters:
             self._counts[f"proxy:{name}_us"] += round(seconds * 1e6)
 
     def failed(self, provider: str, kind: str) -> None:
-        """Count an answer that did not come, or broke off."""
+        """Count an answer that did not arrive or was cut off."""
         self._counts[f"proxy:failures:{provider}:{kind}"] += 1
 
     def retrieved(self, outcome: str) -> None:
-        """Count a retrieval inside a turn: ``served`` or ``failed``."""
+        """Count a retrieval within a turn: ``served`` or ``failed``."""
         self._counts[f"proxy:retrievals:{outcome}"] += 1
 
 
 def proxy_families(figures: Figures) -> Iterator[Metric]:
-    """Yield the proxy's metrics; none where it never answered."""
+    """Yield the proxy's metrics; none if it has not answered a request."""
     counters = figures.counters
     yield GaugeMetricFamily(
         "headroom_proxy_open_streams",
-        "Answers of providers that are being passed on",
+        "Answers of providers that are being relayed",
         figures.open_streams,
     )
     for name, text, labels in (
         ("answers", "Model calls answered by a provider", ("provider", "status")),
-        ("failures", "Model calls whose answer did not come or broke off", ("provider", "kind")),
-        ("retrievals", "Retrievals answered inside a turn", ("outcome",)),
+        ("failures", "Model calls whose answer was missing or cut off", ("provider", "kind")),
+        ("retrievals", "Retrievals answered within a turn", ("outcome",)),
     ):
         family = CounterMetricFamily(f"headroom_proxy_{name}", text, labels=labels)
         for found, amount in _named(counters, f"proxy:{name}:").items():

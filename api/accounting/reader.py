@@ -1,7 +1,7 @@
 """Reads the ledger: counters of whole buckets, never single requests.
 
-A bucket carries a revision, so a bucket is read again only if it changed; most days of a month
-do not. For one user or model only its own fields are read.
+A bucket has a revision number and is read again only if that changed; most days of a month do not
+change. For one user or model, only its own fields are read.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ SERIES_FIELDS = (
     "list",
 )
 _MEMO_ROWS = 40_000
-"""Most rows of users and models kept in memory: a month of 1000 users, some 30 MB."""
+"""Maximum number of user and model rows in memory: a month of 1000 users, about 30 MB."""
 _SUMS = 8
 _TRIALS_AT_ONCE = 500
-"""Sessions that are read between two pauses for other requests."""
+"""Sessions that are decoded before other requests may run."""
 _AWAY = "the usage records cannot be read at the moment"
 _SEPARATOR = "\x1f"
 
@@ -70,9 +70,9 @@ class Rows:
 
 
 class TrialLine(msgspec.Struct, frozen=True):
-    """What a session's requests came to under one rule of the policy and in one of its groups.
+    """The sums over a session's requests, under one rule of the policy and in one group.
 
-    ``first`` and ``last`` are when its first and last request were answered (epoch seconds).
+    ``first`` and ``last`` are the times of the first and last answer (epoch seconds).
     """
 
     rule: str
@@ -94,10 +94,10 @@ _trial = msgspec.json.Decoder(_TrialText).decode
 class Reader:
     """Reads counters for reports; every front end reads the same ledger.
 
-    ``queues`` and ``state`` know whether Redis is available; if not, a query fails at once.
-    ``settle`` is awaited before totals are read, so that earlier answers of this process are
-    included. Its commands use their own connections and trip no breaker, so a slow query does
-    not stop compression.
+    If ``queues`` or ``state`` report that Redis is unavailable, a query fails at once. ``settle``
+    is awaited before totals are read, so that earlier answers of this process are included.
+    Queries use their own connections and never trip a breaker, so a slow one does not stop
+    compression.
     """
 
     def __init__(
@@ -201,7 +201,7 @@ class Reader:
         return model
 
     async def trials(self, window: TimeRange) -> list[TrialLine]:
-        """Return the lines of the sessions whose last request lies in ``window``.
+        """Return the lines of the sessions whose last request is in ``window``.
 
         Raises:
             Unavailable: Redis did not answer.
@@ -214,7 +214,7 @@ class Reader:
         lines = []
         for number, (name, packed) in enumerate(found.items()):
             if number % _TRIALS_AT_ONCE == 0:
-                await asyncio.sleep(0)  # thousands are read: let answers leave in between
+                await asyncio.sleep(0)  # let other requests run between chunks of thousands
             text = _trial(packed)
             if not since <= text.last <= until:
                 continue
@@ -224,7 +224,7 @@ class Reader:
         return lines
 
     async def sessions(self, limit: int) -> tuple[int, list[dict[str, Any]]]:
-        """Return how many sessions there are and the ``limit`` most recent of them."""
+        """Return the number of sessions and the ``limit`` most recent ones."""
         pipe = self._redis.pipeline(transaction=False)
         pipe.time()
         pipe.zcard(keys.SESSIONS)
@@ -262,8 +262,8 @@ class Reader:
         pipe.time()
         waiting, beats, counted, load, answer = await self._ask(pipe.execute())
         now = clock.seconds(answer)
-        # The first need not be the oldest: users without jobs are placed ahead. The pool is
-        # bounded, so the list is short.
+        # The first job need not be the oldest: users without jobs are placed ahead. The pool is
+        # bounded, so reading the whole list is cheap.
         pipe = self._redis.pipeline(transaction=False)
         for job_id in waiting:
             pipe.hget(keys.job(job_id.decode()), "since")
@@ -344,7 +344,7 @@ class Reader:
 
 
 def _part(who: str) -> str:
-    """Return which hash of a bucket has the rows with this prefix."""
+    """Return the name of the bucket's hash that has the rows with this prefix."""
     return ":users" if who.startswith("u") else ""
 
 

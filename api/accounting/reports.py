@@ -20,7 +20,7 @@ MAX_SESSIONS_SHOWN = 500
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A query of the ledger: a time range, of everybody or of one user or model."""
+    """A query of the ledger: a time range, and all users and models or one of them."""
 
     window: TimeRange
     user: str | None = None
@@ -29,7 +29,7 @@ class Question:
 
     def __post_init__(self) -> None:
         if self.user is not None and self.model is not None:
-            raise InvalidField("'user' and 'model' cannot be asked for at once")
+            raise InvalidField("'user' and 'model' cannot be combined")
 
     @property
     def everybody(self) -> bool:
@@ -52,12 +52,12 @@ class Question:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as shown in answers."""
+        """Return it in the format of reports."""
         return {**self.window.as_json(), "user": self.user, "model": self.model}
 
 
 class Reports:
-    """Makes reports from counters. Money and percentages become floats here and not before."""
+    """Builds reports from counters. Only here are money and percentages converted to floats."""
 
     def __init__(self, settings: Settings, reader: Reader) -> None:
         self._settings = settings
@@ -98,9 +98,9 @@ class Reports:
     async def insights(self, question: Question) -> dict[str, Any]:
         """Return the body of ``GET /stats/insights``.
 
-        Transforms are counted only in total, so a query for one user or model has none (null).
-        Engines, degraded answers and cache use are null once their retention has ended. Days
-        need a year of buckets to be read, so they are included only on demand.
+        Transforms are counted only in total, so for one user or model they are null. Engines,
+        degraded answers and cache use are null after the end of their retention. Days are
+        included only on demand, because they require reading a year of buckets.
         """
         window, everybody = question.window, question.everybody
         rows = await self._rows(question, window)
@@ -165,7 +165,7 @@ class Reports:
         return await self._reader.one(window, question.prefix, rows.total)
 
     async def _daily(self, question: Question) -> list[dict[str, Any]]:
-        """Return one line per day from the first with requests; none if the window has hours."""
+        """Return one line per day from the first day with requests; none for a range of hours."""
         days = question.window.days(self._settings.books_days)
         rows = await self._reader.series([day_of(day) for day in days], question.prefix)
         lines = [
@@ -178,7 +178,7 @@ class Reports:
     async def _hourly(
         self, question: Question, shape: Callable[[Row], dict[str, Any]]
     ) -> list[dict[str, Any]]:
-        """Return the window's hours; for a user only those within retention."""
+        """Return the window's hours; for a user, only those within retention."""
         hours = question.window.hours
         if question.user is not None:
             oldest = datetime.now(UTC) - USER_HOURS
@@ -233,7 +233,7 @@ def _point(row: Row) -> dict[str, Any]:
 
 
 def _measured(row: Row) -> dict[str, Any]:
-    """Return what providers reported: the cost of input and of output, and the tokens."""
+    """Return the usage that providers reported: cost of input and output, and tokens."""
     kinds = ("uncached", "written", "read", "output")
     return {
         "measured_requests": row.get("measured", 0),
@@ -256,7 +256,7 @@ def _cache(total: Row) -> dict[str, int]:
 
 
 def named(row: Mapping[str, float], prefix: str) -> dict[str, int]:
-    """Return the counters under ``prefix`` that are not 0, by their names without it."""
+    """Return the counters with ``prefix`` that are not 0, by name without the prefix."""
     start = len(prefix)
     return {
         name[start:]: int(n) for name, n in sorted(row.items()) if name.startswith(prefix) and n

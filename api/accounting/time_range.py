@@ -27,7 +27,7 @@ _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 class TimeRange:
     """From ``since`` to ``until`` (UTC), widened to whole buckets; without them, all time.
 
-    Ranges within the last 48 hours consist of hours, all others of days.
+    Ranges within the last 48 hours consist of hours, other ranges of days.
     """
 
     since: datetime | None = None
@@ -78,7 +78,7 @@ class TimeRange:
 
     @property
     def hours(self) -> list[datetime]:
-        """The hours to draw: its own, at most the last 31 days'; without a range, a day's."""
+        """The hours to chart: at most the last 31 days of the range; without one, a day."""
         until = self.until or datetime.now(UTC)
         since = self.since or until - timedelta(hours=23)
         last = until.replace(minute=0, second=0, microsecond=0)
@@ -86,7 +86,7 @@ class TimeRange:
         return [last - i * _HOUR for i in reversed(range(count))]
 
     def days(self, kept: int) -> list[datetime]:
-        """The days to draw: its own within the last ``kept``; none if it consists of hours."""
+        """The days to chart: those within the last ``kept`` days; none for a range of hours."""
         if self.resolution == "hour":
             return []
         last = (self.until or datetime.now(UTC)).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -100,7 +100,7 @@ class TimeRange:
         return self.since <= datetime.fromisoformat(stamp) <= self.until
 
     def as_json(self) -> dict[str, str | None]:
-        """Return it as shown in answers."""
+        """Return it in the format of reports."""
         return {
             "since": self.since.isoformat() if self.since else None,
             "until": self.until.isoformat() if self.until else None,

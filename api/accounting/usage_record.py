@@ -1,7 +1,7 @@
 """One entry of the ledger: what an answered request adds to the counters.
 
-Money is counted in whole units of 1e-10 USD: tokens times a price of four decimals per
-million tokens is a whole number of them, so sums in Redis are exact.
+Money is counted in whole units of 1e-10 USD: tokens times a price with four decimals per million
+tokens is a whole number of units, so sums in Redis are exact.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .pricing import Price
 from .provider_usage import input_cost
 
 RINGS = {"recent": 100, "history": 1000}
-"""Number of most recent requests that each ring shows; Redis may hold a tenth more."""
+"""Number of recent requests that each ring shows; Redis may hold a tenth more."""
 _NAME_CHARS = 256
 _PROVIDERS = (
     ("claude", "anthropic"),
@@ -41,13 +41,13 @@ _DETAIL = ("hits", "misses", "e:", "d:")
 _OF_ALL_ONLY = ("l:", "x:", "err", "latency_us", "retrievals", "corrected")
 
 Row = list[tuple[str, str]]
-"""Counters and what is added to each, as decimal digits (64 bits, signed)."""
+"""Counters and the amounts to add to them, in decimal digits (64 bits, signed)."""
 
 
 class Trial(msgspec.Struct, frozen=True):
     """What a request adds to its session's line in a comparison of groups (``docs/policy.md``).
 
-    ``session`` and ``chain`` are digests in hex; a request of the same chain again (empty: not
+    ``session`` and ``chain`` are hex digests; a further request with the same chain (empty: not
     known) adds no ``repeats``. ``amounts`` are whole numbers, money in units of 1e-10 USD.
     """
 
@@ -63,8 +63,8 @@ class UsageRecord(msgspec.Struct, frozen=True):
 
     ``row`` is added to the totals and to the user's and the model's row; ``detail`` to the totals
     and to the user's and the model's detail, which has a shorter retention; ``more`` to the totals
-    only. ``answer`` identifies the request (empty: it cannot be repeated), ``best`` is its saving
-    in hundredths of a per cent, ``at`` the time in epoch seconds.
+    only. ``answer`` identifies the request (empty: it cannot be replaced), ``best`` is its saving
+    in hundredths of a per cent, ``at`` is the time in epoch seconds.
     """
 
     at: float
@@ -83,7 +83,7 @@ class UsageRecord(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class AnsweredRequest:
-    """A request's id and caller, and how many seconds its answer took."""
+    """A request's id and caller, and the time to its answer in seconds."""
 
     id: str
     user: str
@@ -142,7 +142,7 @@ def answered(
 
 
 def trial_of(request: AnsweredRequest, answer: CompressionResult, price: Price) -> Trial | None:
-    """Return what a request adds to its session's line; None if no policy files it.
+    """Return what a request adds to its session's line; None if no policy applies to it.
 
     The cost of an audited request's result is counted, although its messages were sent unchanged.
     """
@@ -160,15 +160,15 @@ def trial_of(request: AnsweredRequest, answer: CompressionResult, price: Price) 
         "repeats": filed.repeats,
         "degraded": int(bool(answer.degraded)),
     }
-    if not filed.chain:  # it was not read: its tokens are an estimate
+    if not filed.chain:  # its body was not read, so its tokens are an estimate
         amounts = {"requests": 1, "unread": 1, "latency_us": amounts["latency_us"]}
     return Trial(filed.rule, filed.arm, filed.session.hex(), filed.chain.hex(), amounts)
 
 
 def measured(user: str, request_id: str, model: str, usage: Usage, rates: Rates) -> UsageRecord:
-    """Return the entry of the usage that the provider reported for a request.
+    """Return the entry for the usage that the provider reported for a request.
 
-    A usage sent again with the same ``request_id`` replaces the earlier amounts.
+    Usage reported again for the same ``request_id`` replaces the earlier amounts.
     """
     row = {
         "measured": 1,
@@ -190,7 +190,7 @@ def measured(user: str, request_id: str, model: str, usage: Usage, rates: Rates)
 
 
 def of_session(user: str, session_id: str, model: str) -> UsageRecord:
-    """Return the entry that counts nothing, and by which a session's last model is known."""
+    """Return an entry that counts nothing but records the session's last model."""
     return UsageRecord(
         at=time.time(),
         row=[],
@@ -202,29 +202,29 @@ def of_session(user: str, session_id: str, model: str) -> UsageRecord:
 
 
 def session_key(user: str, session_id: str) -> str:
-    """Return what a user's session is known by for some time after its last request."""
+    """Return the key that identifies a user's session for some time after its last request."""
     return answer_key(user, f"session\0{session_id}")
 
 
 def answer_key(user: str, request_id: str) -> str:
-    """Return the key that identifies a user's request while it may be repeated."""
+    """Return the key that identifies a user's request while its entry may be replaced."""
     return blake2b(f"{user}\0{request_id}".encode(), digest_size=16).hexdigest()
 
 
 def part_of(counter: str) -> Literal["row", "detail", "more"]:
-    """Return which part of a :class:`UsageRecord` has a counter."""
+    """Return the part of a :class:`UsageRecord` that a counter belongs to."""
     if counter.startswith(_DETAIL):
         return "detail"
     return "more" if counter.startswith(_OF_ALL_ONLY) else "row"
 
 
 def refused(kind: str) -> UsageRecord:
-    """Return the entry of a request answered with an error of type ``kind``."""
+    """Return the entry for a request answered with an error of type ``kind``."""
     return UsageRecord(at=time.time(), row=[], more=[("errors", "1"), (f"err:{kind}", "1")])
 
 
 def retrieved(filed: Filed | None = None) -> UsageRecord:
-    """Return the entry of a retrieved original; ``filed`` says which request showed its marker."""
+    """Return the entry for a retrieval; ``filed`` identifies the request that showed the marker."""
     trial = None
     if filed is not None:
         trial = Trial(filed.rule, filed.arm, filed.session.hex(), "", {"retrievals": 1})
@@ -237,7 +237,7 @@ def money(units: int) -> Decimal:
 
 
 def provider_of(model: str) -> str:
-    """Return the provider of a model, judged by its name."""
+    """Return the provider of a model, by its name."""
     bare = model.rpartition("/")[2].lower()
     return next((name for prefix, name in _PROVIDERS if bare.startswith(prefix)), "unknown")
 
@@ -263,8 +263,8 @@ def _more(request: AnsweredRequest, answer: CompressionResult) -> dict[str, int]
 
 
 def _without_path(transform: str) -> str:
-    """Return the transform's name without a file path, which only its user may see: headroom's
-    name of a stale read ends with one."""
+    """Return the transform's name without a file path, which headroom appends to the name of a
+    stale read and which only the user may see."""
     return ":".join(transform.split(":", 2)[:2]) if transform.startswith("read_") else transform
 
 
@@ -323,6 +323,6 @@ def _json(value: object) -> str:
 
 
 def _name(text: str) -> str:
-    """Return a name as written in the ledger: of limited length, without its separator."""
+    """Return a name as written in the ledger: of limited length, without the separator."""
     clean = text.encode("utf-8", "replace").decode()
     return "".join(c if c.isprintable() else " " for c in clean)[:_NAME_CHARS]

@@ -1,8 +1,8 @@
 """The ledger's local buffer: entries on disk until Redis has them on its own disk.
 
-A writer has a lock file and numbered segments in one directory. If nobody holds a writer's lock,
-another process sends its entries: they carry their writer's name and a sequence number, so Redis
-does not count them twice.
+A writer has a lock file and numbered segments in one directory. If a writer's lock is free, another
+process sends its entries. They carry their writer's name and a sequence number, so Redis does not
+count them twice.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from .usage_record import UsageRecord
 
 _log = structlog.get_logger(__name__)
 RETRY_SECONDS = 1.0
-"""Seconds between attempts to write after the disk refused a line."""
+"""Seconds between attempts to write after a write has failed."""
 
 
 class Line(msgspec.Struct, frozen=True):
-    """An entry and its writer's sequence number for it."""
+    """An entry and its sequence number."""
 
     seq: int
     entry: UsageRecord
@@ -40,8 +40,8 @@ _encode = msgspec.json.Encoder().encode
 class WriteAheadLog:
     """This process's own segments. Disk errors are logged, never raised.
 
-    Lines that the disk refused stay in memory, within the limit; writing them is tried again
-    before the next line, at most every :data:`RETRY_SECONDS`.
+    Lines that could not be written stay in memory, within the limit; they are tried again before
+    the next line, at most every :data:`RETRY_SECONDS`.
     """
 
     def __init__(self, directory: Path, limit: int) -> None:
@@ -58,7 +58,7 @@ class WriteAheadLog:
         self._retry_at = 0.0
 
     def open(self) -> None:
-        """Acquire the lock; while the directory cannot be written, entries stay in memory."""
+        """Acquire the lock; while the directory is not writable, entries stay in memory."""
         try:
             self._take_lock()
         except OSError as error:
@@ -88,7 +88,7 @@ class WriteAheadLog:
         """Write the waiting lines, in order.
 
         Raises:
-            OSError: the disk refused; lines that were not written whole keep waiting.
+            OSError: Writing failed; lines that were not written completely keep waiting.
         """
         if self._lock < 0:
             self._take_lock()
@@ -110,7 +110,7 @@ class WriteAheadLog:
             self._broken = False
 
     def rotate(self) -> int:
-        """Start a new segment; return its number, which is above those of all older ones."""
+        """Start a new segment; return its number, which is higher than that of any older one."""
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
@@ -118,7 +118,7 @@ class WriteAheadLog:
         return self._number
 
     def forget(self, below: int) -> None:
-        """Delete the segments below a number: Redis has their entries."""
+        """Delete the segments with lower numbers: Redis has their entries."""
         for number in [n for n in self._sizes if n < below]:
             del self._sizes[number]
             self._segment(number).unlink(missing_ok=True)
@@ -126,7 +126,7 @@ class WriteAheadLog:
             self._unwritten.popleft()
 
     def close(self, *, clean: bool) -> None:
-        """Release the lock; with ``clean`` no entries are left, and the files are deleted."""
+        """Release the lock. ``clean`` means that no entries are left; the files are deleted."""
         if self._unwritten and not clean:
             try:
                 self._write()
@@ -157,7 +157,7 @@ class WriteAheadLog:
 
 @dataclass(frozen=True, slots=True)
 class Orphan:
-    """An ended writer, whose lock this process holds now, and its remaining lines in order."""
+    """A writer that has ended, whose lock this process now holds, and its remaining lines."""
 
     writer: str
     lines: list[Line]

@@ -1,12 +1,12 @@
 """Admission control for CPU work on the event loop.
 
-The pools' queues are bounded in Redis. Before them, reading and planning new messages runs on
-this process's only thread. Without a bound all requests would share it and all be late
-together, and so would cheap work: accepting connections, sending answers. So one request at a
-time has the thread for such work, in time slices of a few milliseconds, and everything else
-runs in between. If the work already admitted takes too long for a new request's deadline, the
-request is rejected at once: the time in a queue is bounded, not its length (Nichols and
-Jacobson, "Controlling Queue Delay", ACM Queue 10(5), 2012).
+The pools' queues are bounded in Redis, but reading and planning new messages happens before, on
+this process's only thread. Without a bound all requests would share the thread and miss their
+deadlines together, and cheap work (accepting connections, sending answers) would be delayed too.
+So one request at a time has the thread for such work, in time slices of a few milliseconds, and
+everything else runs in between. If the work already admitted takes too long for a new request's
+deadline, the request is rejected at once: the time in the queue is bounded, not the queue's
+length (Nichols and Jacobson, "Controlling Queue Delay", ACM Queue 10(5), 2012).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ROUNDS = 20
 """Iterations of the event loop until a request with new messages is answered."""
 _ANSWER_SECONDS = 0.02
 _ANSWER_ROUNDS = 12
-"""Assembling an answer takes so many seconds, and so many iterations of the loop meanwhile."""
+"""Time to assemble an answer: seconds of work, and iterations of the event loop."""
 _SPARE_SECONDS = 0.15
 """Most time reserved for an answer, in seconds, in case the loop becomes slower."""
 _SHORT_SECONDS = 2.0
@@ -34,16 +34,16 @@ _SHORT_SECONDS = 2.0
 _SLACK_SECONDS = 2.0
 """Seconds that must remain after :data:`ROUNDS` iterations; half of the time if that is less."""
 _FIRST_PACE = 2.0 * 1024 * 1024
-"""Bytes per second that a core reads and plans, until this process has measured its own pace."""
+"""Assumed bytes per second that a core reads and plans, until this process has measured it."""
 _HALF_LIFE_SECONDS = 0.3
 """Half-life of measured loop iterations, in seconds. Their mean decides admission, because one slow
 iteration may be an exception; the slowest decides when an answer must be started."""
 _MEMORY = 0.9
-"""Weight that the measured pace keeps when another request has finished."""
+"""Weight of the previous pace when a finished request adds a measurement."""
 
 
 class AdmissionControl:
-    """The reading and planning that this process has admitted."""
+    """Tracks the reading and planning that this process has admitted."""
 
     def __init__(self) -> None:
         self._thread = asyncio.Lock()
@@ -63,7 +63,7 @@ class AdmissionControl:
         return self._done / self._seconds
 
     def wait_deadline(self, deadline: Deadline) -> Deadline:
-        """Return when waiting must end, so that an answer can be assembled by ``deadline``.
+        """Return when waiting must end so that the answer can be assembled by ``deadline``.
 
         Assembling takes some iterations of the event loop. A tenth of the remaining time, at
         most :data:`_SPARE_SECONDS`, is reserved in case the loop becomes slower. At most half of a
@@ -79,10 +79,10 @@ class AdmissionControl:
     def admit(self, user: str, new_bytes: int, deadline: Deadline) -> Admission:
         """Admit a request with ``new_bytes`` of new messages of ``user``, or refuse it.
 
-        All admitted work may take half of the time this request has, and a quarter if the user
-        already has a request in work, so that others are admitted beside one user's flood.
+        All admitted work may take half of the time that this request has, or a quarter if the
+        user already has an admitted request, so that a flood from one user leaves room for others.
         Nothing is admitted while the event loop, which also accepts requests and sends answers,
-        iterates too slowly. If no work is admitted, any request is.
+        iterates too slowly. If no work is admitted at the moment, any request is.
         """
         self._measure()
         size = new_bytes + REQUEST_BYTES
@@ -97,7 +97,7 @@ class AdmissionControl:
         return Admission(self, user, size, deadline)
 
     def release(self, user: str, size: int) -> None:
-        """Release what a request of ``size`` bytes was admitted with."""
+        """Release the admission of a request of ``size`` bytes."""
         self._admitted -= size
         self._by_user[user] -= size
         if not self._by_user[user]:

@@ -22,7 +22,7 @@ _log = structlog.get_logger(__name__)
 class BypassSwitch:
     """Whether all conversations are returned verbatim; read once per heartbeat interval.
 
-    While Redis is unavailable the last known state holds, until its own expiry.
+    While Redis is unavailable, the last known state applies until it expires.
     """
 
     def __init__(self, settings: Settings, queues: RedisGuard) -> None:

@@ -31,9 +31,10 @@ from .tasks import end, every, supervise
 
 _log = structlog.get_logger(__name__)
 _RENEW_SECONDS = LEASE_MS / 1000 / 4
-"""Interval of renewals, in seconds: a lease outlives two failed renewals and not a third."""
+"""Interval of renewals, in seconds: a lease survives two failed renewals in a row, not three."""
 _MISSED_ROUNDS = 2
-"""Renewals in a row that must miss a job before it is lost: its result may still be arriving."""
+"""A job is lost once this many renewals in a row have not found it; one may be too early, while
+the job's result is still on its way."""
 _USERS_A_CALL = 64
 """Users whose claims are renewed by one pipeline, with one script call each."""
 
@@ -52,7 +53,7 @@ class _Claim:
 
 
 class Claims:
-    """The claims of this process, by user tag and block key; each ends with its job."""
+    """The claims of this process, by user tag and block key. A claim ends when its job does."""
 
     def __init__(
         self, settings: Settings, state: RedisGuard, queues: RedisGuard, inbox: ResultInbox
@@ -106,7 +107,7 @@ class Claims:
         return answers
 
     def enqueued(self, user: str, names: Iterable[str], job_id: str) -> None:
-        """Note which job serves these claims."""
+        """Record which job serves these claims."""
         for key in names:
             if (user, key) in self._held:
                 self._held[user, key].job_id = job_id
@@ -114,7 +115,7 @@ class Claims:
     def give_up(self, user: str, names: Iterable[str]) -> None:
         """Give up claims that no job will serve, and notify the requests that joined them.
 
-        This runs in the background, because the usual reason is the answer's deadline.
+        This runs in the background, because the usual reason is that the deadline has come.
         """
         claimed = [key for key in names if self._held.pop((user, key), None) is not None]
         if not claimed:

@@ -1,4 +1,4 @@
-"""What was retrieved inside the turns of a session, in Redis: any replica serves the next turn."""
+"""Retrievals made within a session's turns, kept in Redis so that any replica can continue it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from .redis_guard import RedisGuard
 
 _log = structlog.get_logger(__name__)
 MOST_BYTES = 1024 * 1024
-"""Of one exchange; a larger one is not kept, and later requests go without it."""
+"""Maximum size of an exchange; a larger one is not kept, and later requests are sent without it."""
 
 
 class ExchangeStore:
-    """Keeps packed exchanges by user and session, for ``HEADROOM_SESSION_TTL`` after the last use.
+    """Keeps packed exchanges by user and session for ``HEADROOM_SESSION_TTL`` after the last use.
 
     Nothing fails while Redis is unavailable: a session then continues without its exchanges.
     """
@@ -31,7 +31,7 @@ class ExchangeStore:
         self._writes: set[asyncio.Task[None]] = set()
 
     async def recall(self, user: str, session: str, deadline: Deadline) -> list[bytes]:
-        """Return the session's exchanges, oldest first, and prolong their life."""
+        """Return the session's exchanges, oldest first, and renew their TTL."""
         key = keys.exchanges(user, session)
         pipe = self._state.client.pipeline(transaction=False)
         pipe.lrange(key, 0, -1)
@@ -43,7 +43,7 @@ class ExchangeStore:
         return [bytes(one) for one in found]
 
     async def remember(self, user: str, session: str, exchanges: Sequence[bytes]) -> None:
-        """Add exchanges to the session's; an empty one notes that the tool was offered."""
+        """Add exchanges to the session; an empty one records that the tool was offered."""
         kept = [one for one in exchanges if len(one) <= MOST_BYTES]
         if not kept:
             return
@@ -59,7 +59,7 @@ class ExchangeStore:
             _log.warning("exchange_not_kept", reason=error.reason)
 
     def note_offered(self, user: str, session: str) -> None:
-        """Note in the background that the session was offered the tool."""
+        """Record in the background that the session was offered the tool."""
         task = asyncio.create_task(self.remember(user, session, [b""]), name="offered")
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)

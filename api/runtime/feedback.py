@@ -1,9 +1,10 @@
-"""What of the shortened output is asked back, by engine and tool, and which engines pause for it.
+"""Counts how often models ask for shortened outputs, and pauses engines that shorten too much.
 
-An output is asked back when its original is retrieved for the first time, or when the call that
-printed it is made again. Where that happens too often, the engine leaves the tool's output alone
-for a while. Counts and pauses lie in Redis, by scope: a tenant, or all users without one; they
-are written every second and may lose as much with a killed process.
+A model asks for an output again by retrieving its original (the first time counts) or by
+repeating the call that printed it. If that happens too often for an engine and a tool, the engine
+is paused: it is not used on that tool's outputs for a while. Counts and pauses are kept in Redis
+by scope: a tenant, or all users without a tenant. They are written every second, so a killed
+process loses at most the last second.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ from .tasks import end, every, supervise
 _log = structlog.get_logger(__name__)
 _EVERY_SECONDS = 1.0
 HALF_LIFE_SECONDS = 86_400
-"""After so long a count weighs half."""
+"""Half-life of counts, in seconds."""
 _MOST_PAIRS = 500
-"""Pairs of engine and tool that are counted for a scope: tools' names are the clients'."""
+"""Pairs of engine and tool counted per scope; bounded, because clients choose tool names."""
 _MOST_PAUSES = 1000
 _SCOPES_SHOWN = 50
 _SEPARATOR = "\x1f"
@@ -40,9 +41,10 @@ _unpack_counts = msgspec.msgpack.Decoder(tuple[float, float, float]).decode
 
 
 class Pause(NamedTuple):
-    """An engine that leaves a tool's output alone, since and until when (epoch seconds).
+    """An engine's pause on a tool's outputs, from ``since`` until ``until`` (epoch seconds).
 
-    ``shortened`` outputs, of which ``asked_back`` were, are why.
+    The reason is that ``asked_back`` of ``shortened`` outputs were asked for again; both are
+    decayed counts.
     """
 
     scope: str
@@ -55,7 +57,7 @@ class Pause(NamedTuple):
 
 
 class Feedback:
-    """Counts for this process, and knows the pauses of all."""
+    """Counts outputs of this process, and knows the pauses of all processes."""
 
     def __init__(self, settings: Settings, queues: RedisGuard) -> None:
         self._settings = settings
@@ -67,29 +69,29 @@ class Feedback:
         self.pauses: list[Pause] = []
 
     async def start(self) -> None:
-        """Learn the pauses, then keep counting and learning."""
+        """Read the pauses, then keep them and the counts up to date."""
         await self.settle()
         self._task = supervise("feedback", lambda: every(_EVERY_SECONDS, self.settle))
 
     async def stop(self) -> None:
-        """Write what is left, if Redis is available."""
+        """Write the remaining counts, if Redis is available."""
         await end([self._task])
         await self.settle()
 
     def shortened(self, user: str, engine: str, tool: str) -> None:
-        """Count an output of ``tool`` of which an engine left something out."""
+        """Count an output of ``tool`` that ``engine`` shortened."""
         self._noted[scope_of(user)][engine, _plain(tool), "shortened"] += 1
 
     def asked_back(self, user: str, engine: str, tool: str) -> None:
-        """Count that such an output was asked back."""
+        """Count a shortened output that the model asked for again."""
         self._noted[scope_of(user)][engine, _plain(tool), "back"] += 1
 
     def paused(self, user: str) -> tuple[tuple[str, str], ...]:
-        """Return the pairs of engine and tool that pause for ``user``, in order."""
+        """Return the (engine, tool) pairs that are paused for ``user``, in order."""
         return self._pauses.get(scope_of(user), ())
 
     async def settle(self) -> None:
-        """Write down what was counted, and read the pauses."""
+        """Write the counts, and read the pauses."""
         deadline = Deadline.after(self._settings.redis_timeout)
         noted, self._noted = self._noted, defaultdict(Counter)
         try:
@@ -100,7 +102,7 @@ class Feedback:
             _log.warning("feedback_not_written", scopes=len(noted))
 
     async def observed(self) -> list[dict[str, Any]]:
-        """Return the counts of the scopes that were last counted for.
+        """Return the counts of the most recently active scopes.
 
         Raises:
             Degraded: Redis did not answer.
@@ -159,7 +161,7 @@ class Feedback:
 
 
 def scope_of(user: str) -> str:
-    """Return whose feedback counts together: the tenant in ``tenant/user``, empty without one."""
+    """Return the scope of a user: the tenant in ``tenant/user``, or empty without a tenant."""
     return user.rpartition("\t")[2].partition("/")[0] if "/" in user else ""
 
 

@@ -1,7 +1,7 @@
-"""The policy of this front-end process: its file, read again when it changes.
+"""The policy of this front-end process; its file is read again when it changes.
 
-While the file holds no valid policy, the last valid one applies. A process that never had a valid
-policy changes no conversation, since it cannot know what the operator excluded.
+While the file is not valid, the last valid policy applies. A process that never had a valid
+policy changes no conversation, because it cannot know what the operator excluded.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _NOTHING = Policy([Rule("no valid policy", mode="off")])
 
 
 class PolicySource:
-    """The policy in force; None if no file is set. ``fault`` says why it is not the file's.
+    """The policy in force; None if no file is configured.
 
-    ``fault`` is ``missing``, ``invalid``, or empty if the file's policy is in force. Only the log
-    has the details, because they may quote the file.
+    ``fault`` is ``missing`` or ``invalid``, or empty if the file's current content is in force.
+    Details are only in the log, because they may quote the file.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -87,7 +87,7 @@ class PolicySource:
 
     @property
     def state(self) -> dict[str, object] | None:
-        """Return its fields of ``/readyz``; None if no file is set."""
+        """Return the policy's part of ``/readyz``; None if no file is configured."""
         if self.policy is None:
             return None
         return {

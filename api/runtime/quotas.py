@@ -1,4 +1,4 @@
-"""Quotas of the policy: what a tenant and a user may bring in a minute, counted in Redis."""
+"""Quotas of the policy: requests and new tokens per minute of a tenant and a user, in Redis."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _ANY = -1
 
 
 class Quotas:
-    """Counts requests and new tokens, the same for all front ends."""
+    """Counts requests and new tokens across all front ends."""
 
     def __init__(self, state: RedisGuard) -> None:
         self._state = state
         self._admit = state.client.register_script(script("quota"))
 
     async def over(self, user: str, quota: Quota, tokens: int, deadline: Deadline) -> Over:
-        """Count a request of ``user`` with so many new tokens; return whose quota refuses it.
+        """Count a request of ``user`` with ``tokens`` new tokens; return whose quota refuses it.
 
-        A refused request is not counted. While Redis is away nothing is, and nothing refused:
-        without Redis no new text reaches an engine anyway.
+        A refused request is not counted. While Redis is unavailable, nothing is counted or
+        refused: without Redis no new text reaches an engine anyway.
         """
         tenant = keys.user_tag(keys.tenant_of(user))
         limits = [*_amounts(quota.tenant), *_amounts(quota.user)]

@@ -1,4 +1,4 @@
-"""A Redis behind a breaker: every command ends by its deadline, and a failure stops further ones.
+"""A Redis client with a circuit breaker; every command ends by its deadline.
 
 In a Cluster each node has its own breaker, so that a lost node affects only its own users.
 """
@@ -53,7 +53,7 @@ class RedisGuard:
     async def ask(self, command: Any, deadline: Deadline, user: str = "") -> Any:
         """Await one command within the deadline; a failure of Redis opens the breaker.
 
-        ``user`` is the tag of the user whose keys it uses, if they are a user's.
+        ``user`` is the tag of the user whose keys the command uses, if any.
 
         Raises:
             Degraded: Redis did not answer in time.
@@ -66,7 +66,7 @@ class RedisGuard:
             async with asyncio.timeout(min(deadline.remaining, self._settings.redis_timeout)):
                 return await command
         except BROKEN as error:
-            # A command ended by its deadline says nothing about Redis.
+            # A command that ran out of time does not mean that Redis failed.
             ours = isinstance(error, TimeoutError) and deadline.remaining <= 0
             cause = None if ours else cause_of(error)
             _log.warning("redis_failed", place=self.name, error=type(error).__name__, cause=cause)
@@ -75,9 +75,9 @@ class RedisGuard:
             raise Degraded("redis") from None
 
     def can_read(self, user: str = "") -> bool:
-        """Return whether commands that only read can be sent, as the probes found.
+        """Return whether read-only commands can be sent, according to the probes.
 
-        ``user`` is the tag of the user whose keys are read, if they are a user's.
+        ``user`` is the tag of the user whose keys are read, if any.
         """
         return self._of(user).admits_reading
 
@@ -138,7 +138,7 @@ class RedisGuard:
             await self.check()
 
     async def _probe(self, node: str, key: str) -> None:
-        """Write a key on this node: a successful read would not be enough."""
+        """Probe this node by writing a key; a successful read would not be enough."""
         breaker = self._breakers[node]
         if not breaker.probe():
             return
@@ -175,7 +175,7 @@ class RedisGuard:
         return self._breakers.setdefault(node, self._breaker())
 
     def _nodes(self) -> dict[str, str]:
-        """Return a key on every node; one key on any node until the Cluster's map is known."""
+        """Return a key on every node, by node; before the Cluster's map is known, only one key."""
         if not isinstance(self.client, AsyncCluster):
             return {_ONE: keys.ping(0)}
         return self.client.key_on_each(keys.ping) or {_ONE: keys.ping(0)}

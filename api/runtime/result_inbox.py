@@ -36,7 +36,7 @@ _UNREADABLE = Form(None, outcome="failed")
 
 
 class Awaited:
-    """The results of one request: the ``forms`` that arrived, and keys whose claim was given up."""
+    """The results for one request: ``forms`` that arrived, and keys whose claim was given up."""
 
     def __init__(self) -> None:
         self.forms: dict[str, Form] = {}
@@ -112,7 +112,7 @@ class ResultInbox:
             awaited.note(key, form)
 
     async def _receive(self) -> None:
-        # Requests wait already if this task was restarted: results popped before are lost.
+        # If requests are waiting already, this task was restarted, and results it popped are lost.
         broken = bool(self._waiting)
         seconds = _GLANCE_SECONDS if broken else _POLL_SECONDS
         while True:

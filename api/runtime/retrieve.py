@@ -16,15 +16,15 @@ _HASH = re.compile("[a-f0-9]{12,24}")
 async def find_original(
     store: UserStore, settings: Settings, user: str, digest: str, deadline: Deadline
 ) -> Retrieved:
-    """Return the original that the user with this tag has.
+    """Return the original with this hash of the user with this tag.
 
     Raises:
-        UnknownHash, Expired: there is no original, or it has expired.
-        Unavailable: Redis is unavailable.
+        UnknownHash, Expired: There never was such an original, or it has expired.
+        Unavailable: Redis did not answer.
     """
     digest = digest.lower()
     kept = settings.ccr_ttl_seconds
-    unknown = f"unknown: this user has no original under this hash (originals live {kept} s)"
+    unknown = f"unknown: this user has no original under this hash (originals are kept {kept} s)"
     if not _HASH.fullmatch(digest):
         raise UnknownHash(unknown)
     try:

@@ -47,12 +47,12 @@ class SessionStats:
         self._task = supervise("activity", lambda: every(_EVERY_SECONDS, self._write))
 
     async def stop(self) -> None:
-        """Write what is left, if Redis is available."""
+        """Write the remaining statistics, if Redis is available."""
         await end([self._task])
         await self._write()
 
     async def _write(self) -> None:
-        """Write what was collected, and start collecting again from zero."""
+        """Write the collected statistics and reset them."""
         if not self._noted:
             return
         noted, self._noted = self._noted, {}

@@ -40,10 +40,10 @@ def supervise(
     essential: bool = False,
     of: TaskHealth = health,
 ) -> asyncio.Task[None]:
-    """Start ``run``, which does not return, as a task that is run again whenever it fails.
+    """Start ``run``, which does not return, as a task that is restarted whenever it fails.
 
-    Without an ``essential`` task the process cannot serve requests correctly. ``run`` may fail
-    at any of its awaits: the state it keeps elsewhere must allow it to start again.
+    ``essential`` means that the process cannot serve requests correctly without the task. ``run``
+    may fail at any of its awaits, so any state it keeps must allow it to be started again.
     """
     of.failures.setdefault(name, 0)
     return asyncio.create_task(_run_on(name, run, essential, of), name=name)
@@ -59,7 +59,7 @@ async def _run_on(
         try:
             await run()
         except asyncio.CancelledError as cancelled:
-            # Not cancelled by `end`: a future it awaited was, and asyncio would not report it.
+            # Only a future that the task awaited was cancelled; asyncio would not report this.
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
@@ -92,8 +92,8 @@ async def every(seconds: float, do: Callable[[], Awaitable[None]]) -> None:
 async def end(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
     """Cancel ``tasks`` until they are done; None is skipped.
 
-    Once is not enough: redis-py (8.1) loses a cancellation that arrives while a pipeline reads
-    its answers, and the task continues.
+    Cancelling once is not enough: redis-py (8.1) loses a cancellation that arrives while a
+    pipeline reads its answers, and the task continues.
     """
     left = {task for task in tasks if task is not None}
     while left:

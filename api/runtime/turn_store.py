@@ -1,4 +1,4 @@
-"""Gateways' turns between their two halves, in Redis: any replica may take the second."""
+"""A gateway's turns, kept in Redis between request and response so that any replica continues."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from shared.settings import Settings
 from .redis_guard import RedisGuard
 
 _ASIDE_BYTES = 128 * 1024
-"""Bodies above it are packed in a thread of their own: 1 ms for every 100 KB."""
+"""Larger bodies are compressed in a thread, because 100 KB takes about 1 ms."""
 
 
 class AnsweredRound(msgspec.Struct, frozen=True, array_like=True):
-    """An answer of the provider in a turn: what names it, what the model said, what was billed."""
+    """An answer of the provider in a turn: its digest, the model's message, and the usage."""
 
     digest: bytes
     said: bytes = b""
@@ -28,10 +28,10 @@ class AnsweredRound(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Turn(msgspec.Struct, frozen=True, array_like=True):
-    """What the second half needs of a turn; ``shape`` is the provider's.
+    """A turn's state that the response half needs; ``shape`` names the provider's format.
 
-    ``rounds`` are the answers so far, ``finished`` says that the last one ended the turn;
-    ``messages`` is how many messages the request had.
+    ``rounds`` are the answers so far, ``finished`` means that the last one ended the turn, and
+    ``messages`` is the number of messages in the request.
     """
 
     shape: str
@@ -43,7 +43,7 @@ class Turn(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Kept(NamedTuple):
-    """A turn as stored in Redis. ``body`` is the provider's next request, empty without one."""
+    """A turn as stored in Redis. ``body`` is the next request to the provider; empty if none."""
 
     version: int
     turn: Turn
@@ -55,7 +55,7 @@ _decode = msgspec.msgpack.Decoder(Turn).decode
 
 
 class TurnStore:
-    """Every method raises ``Degraded`` where Redis does not answer in time."""
+    """Stores turns. Every method raises ``Degraded`` if Redis does not answer in time."""
 
     def __init__(self, settings: Settings, state: RedisGuard) -> None:
         self._state = state
@@ -65,7 +65,7 @@ class TurnStore:
     async def open(
         self, user: str, turn_id: str, turn: Turn, body: bytes, deadline: Deadline
     ) -> None:
-        """Keep a new turn of ``user`` (a tag); the oldest go where there are too many."""
+        """Store a new turn of ``user`` (a tag); the oldest beyond the limit are dropped."""
         redis = self._state.client
         key, listed = keys.turn(user, turn_id), keys.turns(user)
         fields = {"version": 0, "state": _encode(turn)}
@@ -84,21 +84,21 @@ class TurnStore:
             await self._state.ask(redis.unlink(*gone), deadline, user)
 
     async def load(self, user: str, turn_id: str, deadline: Deadline) -> Kept | None:
-        """Return the turn, None where ``user`` has none of this id."""
+        """Return the turn; None if ``user`` has no turn with this id."""
         asked = self._state.client.hmget(keys.turn(user, turn_id), ["version", "state", "body"])
         version, state, body = await self._state.ask(asked, deadline, user)
         if version is None or state is None:
             return None
         try:
             turn = _decode(state)
-        except msgspec.MsgspecError:  # of another version of the farm
+        except msgspec.MsgspecError:  # written by another version
             return None
         return Kept(int(version), turn, await _unpacked(body) if body else b"")
 
     async def advance(
         self, user: str, turn_id: str, kept: Kept, turn: Turn, body: bytes, deadline: Deadline
     ) -> bool:
-        """Put ``turn`` in the place of what was ``kept``; False if another answer was first."""
+        """Replace ``kept`` by ``turn``; return False if another answer has replaced it first."""
         packed = await _packed(body) if body else b"-"
         done = self._advance(
             keys=[keys.turn(user, turn_id)],

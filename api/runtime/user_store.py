@@ -1,4 +1,4 @@
-"""A user's originals and session in Redis (blocks in work: :mod:`api.runtime.claims`)."""
+"""A user's originals and session in Redis (for blocks in progress: :mod:`api.runtime.claims`)."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ _AT_ONCE = 8
 """Users written at the same time; each needs a connection."""
 
 _SLACK = 100
-"""Once there are too many sessions, a hundredth of the limit is freed at once, because this needs
-the whole list."""
+"""Above the limit, 1/100 of all sessions is ended at once, because this reads the whole list."""
 
 
 @dataclass(slots=True)
@@ -37,7 +36,7 @@ class SessionActivity:
 
 
 class Retrieved(NamedTuple):
-    """An original, how often it was retrieved, and what was noted when it was shown."""
+    """An original, its number of retrievals, and the note that was stored when it was shown."""
 
     original: Original
     times: int
@@ -45,7 +44,7 @@ class Retrieved(NamedTuple):
 
 
 class UserStore:
-    """Reads and writes keys of one user, given by their tag, or of several.
+    """Reads and writes the keys of one or several users, who are given by their tags.
 
     Every method raises ``Degraded`` if Redis does not answer in time. ``state`` is the Redis with
     the users' keys, ``queues`` the one with the list of all sessions.
@@ -67,7 +66,7 @@ class UserStore:
     ) -> list[str]:
         """Store ``originals`` and renew the TTL of those stored under ``refresh`` hashes.
 
-        ``shown`` is what is noted of hashes, for :meth:`retrieve`. Returns the hashes of
+        ``shown`` maps hashes to notes that :meth:`retrieve` returns. Returns the hashes of
         ``refresh`` that have expired.
         """
         pipe = self._state.client.pipeline(transaction=False)
@@ -87,9 +86,10 @@ class UserStore:
     async def left(
         self, user: str, chains: Sequence[bytes], deadline: Deadline
     ) -> dict[bytes, frozenset[int]]:
-        """Return which texts of these messages an earlier answer left without their form.
+        """Return the texts of these messages that earlier answers left without their form.
 
-        None, where the message is in the answer: they were left once and have their form now.
+        The result maps a message's chain to numbers of texts. An empty set means that texts were
+        left before, but have their forms now.
         """
         asked = self._state.client.hmget(keys.left(user), list(chains))
         return _numbers(chains, await self._state.ask(asked, deadline, user))
@@ -103,11 +103,11 @@ class UserStore:
         waiting: Sequence[bytes],
         deadline: Deadline,
     ) -> tuple[list[bytes | None], dict[bytes, frozenset[int]]]:
-        """Note a request, and return what is known of the conversation's earlier ones.
+        """Store a note for a request, and return the notes of the conversation's earlier ones.
 
-        ``own`` is the request's last chain and what is noted under it, unless something is.
-        Returns what is noted under each of ``chains`` (None: nothing), and as :meth:`left` of
-        ``waiting``.
+        ``own`` is the request's last chain and its note; an existing note is not replaced.
+        Returns the note of each of ``chains`` (None if there is none), and the result of
+        :meth:`left` for ``waiting``.
         """
         key = keys.sent(user, conversation)
         pipe = self._state.client.pipeline(transaction=False)
@@ -124,7 +124,7 @@ class UserStore:
     async def forms(
         self, user: str, block_keys: Sequence[str], deadline: Deadline
     ) -> dict[str, bytes]:
-        """Return the packed forms that the session cache has of these blocks."""
+        """Return the packed forms of these blocks that are in the session cache, by block key."""
         asked = self._state.client.hmget(keys.cache(user), list(block_keys))
         found = await self._state.ask(asked, deadline, user)
         return {k: form for k, form in zip(block_keys, found, strict=True) if form is not None}
@@ -132,7 +132,7 @@ class UserStore:
     async def leave(
         self, user: str, left: Mapping[bytes, Iterable[int]], deadline: Deadline
     ) -> None:
-        """Note the texts that leave without their form, so that they stay so on any replica."""
+        """Record texts that are sent without their form, so that every replica repeats that."""
         key = keys.left(user)
         pipe = self._state.client.pipeline(transaction=False)
         written = {chain: b" ".join([b"%d" % n for n in found]) for chain, found in left.items()}
@@ -201,12 +201,12 @@ class UserStore:
         await self._queues.ask(pipe.execute(), deadline)
 
     async def _bound(self, user: str, key: str, count: int, most: int, deadline: Deadline) -> None:
-        """Delete a hash with more than ``most`` fields: it starts again empty."""
+        """Delete a hash that has more than ``most`` fields; it starts again empty."""
         if count > most:
             await self._state.ask(self._state.client.unlink(key), deadline, user)
 
     async def _now(self, deadline: Deadline) -> float:
-        """Return the time of the queues' Redis; while it is away, the last time it gave."""
+        """Return the time of the queues' Redis, by the last reading while it is unavailable."""
         now = self._clock.fresh
         if now is not None:
             return now
@@ -217,7 +217,7 @@ class UserStore:
                 raise
             return self._clock.last
 
-    # ── several users: each may be on another node, and fail on its own ─────────────
+    # ── several users, whose nodes may fail independently ───────────────────────────
 
     async def _prolong(self, user: str, deadline: Deadline) -> None:
         pipe = self._state.client.pipeline(transaction=False)
@@ -236,7 +236,7 @@ class UserStore:
         await self._state.ask(pipe.execute(), deadline, noted.tag)
 
     async def _together(self, writes: Sequence[Coroutine[Any, Any, None]]) -> None:
-        """Run all of ``writes``, a few at a time; raise the first failure once all have ended."""
+        """Run all ``writes``, a few at a time; raise the first failure after all have ended."""
         failed: list[BaseException] = []
         for start in range(0, len(writes), _AT_ONCE):
             part = writes[start : start + _AT_ONCE]
@@ -247,7 +247,7 @@ class UserStore:
 
 
 def _numbers(chains: Sequence[bytes], found: Sequence[bytes | None]) -> dict[bytes, frozenset[int]]:
-    """Return the numbers of the texts found under ``chains``; chains without any are left out."""
+    """Return the numbers of texts found for each chain; chains without an entry are left out."""
     return {
         chain: frozenset(map(int, numbers.split()))
         for chain, numbers in zip(chains, found, strict=True)

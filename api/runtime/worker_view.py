@@ -41,7 +41,7 @@ class WorkerView:
         await end([self._task])
 
     def bytes_in(self, pool: str, seconds: float) -> int:
-        """Return how many bytes of jobs the pool does in ``seconds``; -1 if not known yet."""
+        """Return how many bytes of jobs the pool processes in ``seconds``; -1 if not known yet."""
         pace = self._paces.get(pool)
         return -1 if pace is None else round(pace * seconds)
 
