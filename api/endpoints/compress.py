@@ -32,7 +32,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class CompressResource:
-    """The main endpoint. A well-formed request gets 200, whatever fails behind it."""
+    """The main endpoint. A well-formed request gets 200, even if another part of the farm fails."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class CompressResource:
         deadline = deadline_of(req, self._settings)
         try:
             body, lease = await self._intake.body(req)
-            # A client that disconnects ends its request, not its usage record.
+            # If the client disconnects, the request ends, but its usage is still recorded.
             task = asyncio.create_task(self._answer(req, body, deadline, started), name="answer")
             lease.held_by(task)
             answer, half = await asyncio.shield(task)
@@ -109,7 +109,7 @@ class CompressResource:
 
 
 def write(answer: CompressionResult, settings: Settings, **more: Any) -> bytes:
-    """Return the answer's body: the messages as raw bytes, the other fields, then ``more``."""
+    """Return the answer's body: messages as raw bytes, the other fields, then ``more``."""
     if answer.session is not None:
         more["session"] = answer.session
     if answer.warnings:

@@ -1,7 +1,7 @@
 """``/``, ``/dashboard`` and ``/static/``: the dashboard's page and its files.
 
 The files are read once, at start, and looked up by name, so no path traversal is possible. They
-hold no user data: the page reads it from the API, with a token where one is required.
+hold no user data: the page fetches that from the API, with a token if one is required.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from shared.settings import Settings
 _FOLDER = Path(__file__).parent.parent / "static"
 _PAGE = "index.html"
 _ORIGINS = b"{{origins}}"
-"""The place in the page for the list of other farms that it may read."""
+"""Placeholder in the page for the list of other farms that it may read."""
 _TYPES = {
     ".html": falcon.MEDIA_HTML,
     ".js": falcon.MEDIA_JS,

@@ -39,7 +39,7 @@ class HealthResource:
 class LiveResource:
     """200 while the process can continue, in the form that headroom's own clients expect.
 
-    503, with ``reason``, if an essential task failed for good: the process is ending itself.
+    503, with ``reason``, if an essential task failed for good: the process is shutting down.
     """
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
@@ -53,11 +53,11 @@ class LiveResource:
         }
         if failed is not None:
             resp.status = falcon.HTTP_503
-            resp.media["reason"] = f"the task '{failed}' fails again and again"
+            resp.media["reason"] = f"the task '{failed}' keeps failing"
 
 
 class ReadyResource:
-    """200 if this process can have blocks compressed, else 503 with the reason."""
+    """200 if blocks can be compressed through this process, else 503 with the reason."""
 
     def __init__(
         self,

@@ -40,7 +40,7 @@ class PlaygroundResource:
         deadline = Deadline.after(self._settings.deadline_ms / 1000)
         sandbox = sandbox_of(req)
         if sandbox is None:
-            raise InvalidField("'x-headroom-playground' must name the page that asks")
+            raise InvalidField("'x-headroom-playground' must identify the page")
         body = await read_body(req, min(SMALL_BODY_BYTES, self._settings.max_body_bytes))
         trace = Trace()
         tenant = keys.user_tag(keys.tenant_of(sandbox))

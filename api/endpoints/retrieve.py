@@ -46,7 +46,7 @@ class Originals:
         return _fields(found)
 
     async def _of(self, name: str, digest: str) -> Retrieved:
-        """Return the original that ``digest`` names for that user.
+        """Return the user's original with this hash.
 
         Raises:
             UnknownHash, Expired: there is no original, or it has expired.
@@ -57,7 +57,7 @@ class Originals:
         return await find_original(self._state, self._settings, tag, digest, deadline)
 
     async def answer(self, user: str, call: Retrieval) -> ToolResult:
-        """Return the result of the model's call of the retrieval tool; a miss says why."""
+        """Return the result of the model's retrieval call; a miss gives the reason as text."""
         try:
             if not call.hash:
                 raise UnknownHash("the call names no hash")
@@ -84,7 +84,7 @@ def _fields(found: Retrieved) -> dict[str, Any]:
 
 
 def for_the_model(found: dict[str, Any]) -> dict[str, Any]:
-    """Return the fields of an original that a model gets, as in headroom."""
+    """Return the fields of an original that are shown to the model, as in headroom."""
     names = ("hash", "original_content", "original_item_count", "compressed_item_count")
     return {name: found[name] for name in names}
 

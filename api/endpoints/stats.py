@@ -44,7 +44,7 @@ class StatsResource:
         resp.media = await self._reports.history(_question(req))
 
     async def on_get_sessions(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """Answer ``/sessions``; ``?limit=`` bounds their number, the most recent first."""
+        """Answer ``/sessions``, most recent first; ``?limit=`` bounds their number."""
         limit = req.get_param("limit") or "100"
         if not (limit.isascii() and limit.isdigit() and 1 <= int(limit) <= MAX_SESSIONS_SHOWN):
             raise InvalidField(f"'limit' must be a whole number from 1 to {MAX_SESSIONS_SHOWN}")
@@ -67,7 +67,7 @@ class FarmResource:
         self._started = started
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """Answer ``/stats/farm``, also while parts of the farm fail."""
+        """Answer ``/stats/farm``, even while parts of the farm are failing."""
         body = await self._report.read(_question(req).window)
         resp.media = {
             **body,
@@ -81,7 +81,7 @@ class FarmResource:
 
 
 class PolicyResource:
-    """The policy's groups side by side."""
+    """Comparison of the policy's groups."""
 
     def __init__(
         self,
@@ -149,7 +149,7 @@ class MetricsResource:
         self._metrics = metrics
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """Answer ``/metrics``, also while parts of the farm fail."""
+        """Answer ``/metrics``, even while parts of the farm are failing."""
         resp.content_type = CONTENT_TYPE_LATEST
         resp.data = await self._metrics.text()
 

@@ -17,12 +17,12 @@ _Call = tuple[dict[str, Any], str, str]
 
 
 class ToolCallResource:
-    """Answers as headroom does: a miss is 200 with a result whose text tells the model.
+    """Answers as headroom does: a miss is 200 with a result whose text informs the model.
 
-    Headroom's envelope (``{"tool_call", "provider"}``) is answered with headroom's
-    (``{"tool_result", "success", "data"}``); a bare call or message with the tool
-    result message of its dialect. The whole original comes back, as in headroom 0.42,
-    whose retrieval is by hash and takes no query.
+    A call in headroom's envelope (``{"tool_call", "provider"}``) is answered in headroom's format
+    (``{"tool_result", "success", "data"}``); a bare call or message is answered with the tool
+    result message of its dialect. The whole original is returned, as in headroom 0.42, whose
+    retrieval is by hash and takes no query.
     """
 
     def __init__(self, originals: Originals) -> None:
@@ -53,7 +53,7 @@ def _only_call(body: Any) -> _Call:
 
 
 def _candidates(body: Any) -> list[tuple[Any, str]]:
-    """Return the candidate for a tool call, with its dialect."""
+    """Return the candidates for a tool call, with their dialects."""
     if not isinstance(body, dict):
         return []
     if "tool_call" in body:

@@ -1,4 +1,4 @@
-"""``POST /v1/compress/response``: a provider's answer takes a gateway's turn on."""
+"""``POST /v1/compress/response``: continues a gateway's turn with a provider's answer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class _Body(msgspec.Struct):
-    """The request; the provider's answer is not turned into objects here."""
+    """The request body; the provider's answer stays raw JSON here."""
 
     turn_id: Any = None
     response: msgspec.Raw = msgspec.Raw(b"null")
@@ -41,7 +41,7 @@ _body = msgspec.json.Decoder(_Body)
 
 
 class TurnResource:
-    """The second half of the turn contract; any front end may take it."""
+    """The response half of the turn contract; any front end can serve it."""
 
     def __init__(
         self,
@@ -57,10 +57,10 @@ class TurnResource:
         self._book = book
 
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """Return whether the turn is done, or what the provider is to be asked next.
+        """Return that the turn is done, or the next request to the provider.
 
         Raises:
-            RequestError: the body is not as described, or the turn is not pending.
+            RequestError: The body is invalid, or the turn is not pending.
             Unavailable: Redis is unavailable; the gateway continues with the answer that it has.
         """
         user = user_of(req)
@@ -89,8 +89,8 @@ def _read(raw: bytes) -> tuple[str, ProviderAnswer]:
     """Return the turn's id and the provider's answer.
 
     Raises:
-        MalformedBody: the body is no JSON.
-        InvalidField: a field is not as described.
+        MalformedBody: The body is not JSON.
+        InvalidField: A field is invalid.
     """
     found = _decoded(raw)
     turn_id = found.turn_id
@@ -119,9 +119,9 @@ def _decoded(raw: bytes) -> _Body:
 
 
 def _usage(raw: bytes) -> dict[str, Any] | None:
-    """Return the usage that the gateway relays, None if there is none.
+    """Return the usage that the gateway reports; None if there is none.
 
-    A whole answer of the provider, or Kong's log, has it under ``usage``.
+    If ``raw`` is a whole answer of the provider, or Kong's log, the usage is its field ``usage``.
     """
     if raw == b"null":
         return None

@@ -22,11 +22,11 @@ _DEFAULT_MODEL = "default"
 
 
 class UsageResource:
-    """Records billed usage as measured cost, beside the estimate.
+    """Records billed usage as measured cost, in addition to the estimate.
 
-    The body is ``{"request_id", "usage", "model"?}``, or upstream's ``{"session_id", "usage"}``.
+    The body is ``{"request_id", "usage", "model"?}``, or headroom's ``{"session_id", "usage"}``.
     The latter has no request id, so this request's own ``x-request-id`` is used to count it once.
-    The default of ``model`` is that of the answered request, which is known for 15 minutes.
+    ``model`` defaults to that of the answered request, which is known for 15 minutes.
     """
 
     def __init__(self, ledger: Ledger, prices: Prices, reader: Reader) -> None:
@@ -38,8 +38,8 @@ class UsageResource:
         """Record one request's usage.
 
         Raises:
-            InvalidField: the body is not as described.
-            Unavailable: the model must be looked up and Redis is unavailable.
+            InvalidField: The body is invalid.
+            Unavailable: The model must be looked up, and Redis is unavailable.
         """
         body = await read_json(req, _BODY_BYTES)
         if not isinstance(body, dict):

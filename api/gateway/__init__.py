@@ -1,1 +1,1 @@
-"""The turn contract: one model turn of a gateway, in two requests. No HTTP."""
+"""The turn contract: one model turn of a gateway, in two requests. No HTTP here."""

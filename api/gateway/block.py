@@ -13,25 +13,25 @@ from ..provider.protocol import Provider
 from ..provider.shapes import CHAT, MESSAGES, RESPONSES
 
 CONTROLS = OPTION_NAMES | {"config", "gateway"}
-"""Fields that are the farm's and never a provider's."""
+"""Request fields for the farm, which are never sent to a provider."""
 SHAPES: dict[str, Provider] = {
     "anthropic": MESSAGES.requests,
     "openai": CHAT.requests,
     "openai_responses": RESPONSES.requests,
 }
-"""The providers' shapes by name."""
+"""Providers' request formats by name."""
 _KNOWN_HEADERS = ("anthropic-beta",)
-"""Headers of the client that a gateway may hand over; others are ignored, as upstream does."""
+"""Client headers that a gateway may pass on; others are ignored, as in headroom."""
 _MOST_HEADERS = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What the gateway can do, in upstream's words.
+    """The gateway's capabilities, by headroom's names.
 
     ``can_redrive``: it can call the provider again with another body. ``can_relay_response``: it
-    tells what the provider billed. ``session_affinity``: it sends a session to one replica, which
-    is not needed here and is only repeated in the answer.
+    reports the provider's usage. ``session_affinity``: it sends a session's requests to the same
+    replica, which is not needed here and only echoed in the answer.
     """
 
     can_redrive: bool = False
@@ -39,7 +39,7 @@ class Capabilities:
     session_affinity: bool = True
 
     def echo(self) -> dict[str, bool]:
-        """Return them as the answer repeats them."""
+        """Return the capabilities as echoed in the answer."""
         return {
             "can_redrive": self.can_redrive,
             "can_relay_response": self.can_relay_response,
@@ -49,10 +49,10 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class GatewayRequest:
-    """A request of a gateway: its body, what the gateway can do, the provider's shape.
+    """A request of a gateway: its body, the gateway's capabilities, the provider's format.
 
-    ``redeems`` says whether what goes behind a marker can be retrieved: the client retrieves it
-    itself (``offers``: it has the tool), or the farm does in the turn's second half.
+    ``redeems`` says whether a marker's original can be retrieved: by the client itself
+    (``offers``: it has the tool), or by the farm in the response half of the turn.
     """
 
     body: Body
@@ -63,27 +63,28 @@ class GatewayRequest:
 
     @property
     def provider(self) -> Provider:
-        """The provider's shape itself."""
+        """The provider's request format."""
         return SHAPES[self.shape]
 
     @property
     def redeems(self) -> bool:
-        """Whether the model's retrieval calls are answered by anybody."""
+        """Whether the client or the farm answers the model's retrieval calls."""
         return self.offers or self.redrives
 
     @property
     def has_tools(self) -> bool:
-        """Whether the request has tools of its own: an agent's."""
+        """Whether the request has tools of its own, as an agent's does."""
         return self.body.field("tools") not in (b"", b"null", b"[]")
 
 
 def gateway_request(raw: bytes, most_bytes: int) -> GatewayRequest | None:
-    """Return the gateway's request in ``raw``; None where it is none, or cannot be read.
+    """Return the gateway request in ``raw``; None if it is not one, or cannot be read.
 
-    A turn of a body of more than ``most_bytes`` is not kept, so its retrievals are not answered.
+    If the body has more than ``most_bytes``, the turn is not stored, so its retrievals are not
+    answered.
 
     Raises:
-        InvalidField: the block ``gateway`` is not as described.
+        InvalidField: The field ``gateway`` is invalid.
     """
     if b'"gateway"' not in raw:
         return None
@@ -124,7 +125,7 @@ def _capabilities(given: Any) -> Capabilities:
 
 
 def _shape_of(body: Body) -> str:
-    """Return the provider's shape: by the conversation, its tools, else by the model's name."""
+    """Return the provider's format, from the conversation, its tools, or else the model's name."""
     if "messages" not in body and "input" in body:
         return "openai_responses"
     tools = body.field("tools")
@@ -141,6 +142,6 @@ def _shape_of(body: Body) -> str:
 
 
 def provider_of_model(model: object) -> str:
-    """Return whose API a model is asked by, as upstream tells it by the name."""
+    """Return the provider whose API serves a model, from its name, as headroom does."""
     name = model.lower() if isinstance(model, str) else ""
     return "anthropic" if "claude" in name or "anthropic" in name else "openai"

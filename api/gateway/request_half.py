@@ -1,4 +1,4 @@
-"""The first half: the provider's body, the turn's id, and the gateway's obligations."""
+"""The request half of a turn: the provider's body, the turn id, and the gateway's obligations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NOT_WANTED = ("bypass", "empty", BYPASS_SWITCH)
 
 
 class FirstHalf(NamedTuple):
-    """What the answer of a gateway's request has beside that of any other."""
+    """The additions to the answer of a gateway's request."""
 
     fields: dict[str, Any]
     transforms: tuple[str, ...] = ()
@@ -38,10 +38,11 @@ class RequestHalf:
     async def open(
         self, user: str, request: GatewayRequest, result: CompressionResult, deadline: Deadline
     ) -> FirstHalf:
-        """Return what the gateway sends to the provider, and keep what the second half needs.
+        """Return what the gateway sends to the provider, and store the turn for the response half.
 
-        The tool is offered from an agent's first request on, or where a marker is: it stands
-        before the messages, so offering it later would make the provider read all of them again.
+        The retrieval tool is offered from an agent's first request on, or once there is a marker.
+        Tools precede the messages in the prompt, so adding one later would invalidate the
+        provider's cache of all messages.
         """
         turn_id = secrets.token_hex(16)
         sent = _provider_body(request, result)
@@ -70,15 +71,15 @@ class RequestHalf:
 
 
 def _is_left(result: CompressionResult) -> bool:
-    """Say whether nobody wanted anything done: the gateway owes nothing then.
+    """Return whether no compression was wanted, so that no usage needs to be reported.
 
-    What a policy leaves as it came is billed too, and compared with the rest.
+    Requests that a policy leaves unchanged do not count: their usage is compared with others'.
     """
     return result.reason in _NOT_WANTED
 
 
 def _provider_body(request: GatewayRequest, result: CompressionResult) -> bytes:
-    """Return the request without the farm's fields, with the messages that leave."""
+    """Return the request without the farm's fields and with the resulting messages."""
     shape = request.provider
     body = request.body
     if result.changed and result.array == shape.array:

@@ -1,4 +1,4 @@
-"""The second half: the provider's answer ends the turn, or needs another request."""
+"""The response half of a turn: the provider's answer ends it or needs another request."""
 
 from __future__ import annotations
 
@@ -27,22 +27,23 @@ from .block import SHAPES
 from .request_half import REDRIVE
 
 Retrieve = Callable[[Retrieval], Awaitable[ToolResult]]
-"""Has the result of a retrieval call, or one that says why there is none."""
+"""Returns the result of a retrieval call; its text gives the reason if there is no original."""
 _OK = range(200, 300)
 _MOST_CALLS = 32
 _RESULT_CHARS = 4 * 1024 * 1024
-"""What the results of one answer's calls may take, the last one whole: a model reads less."""
+"""Once the results of an answer's calls exceed this size, further calls get no original. Models
+cannot read as much."""
 _NOT_HERE = '{"error":"unknown: no marker in this conversation has this hash"}'
 _TOO_MUCH = '{"error":"too much at once: ask for fewer originals"}'
 _SAID_BYTES = 4 * 1024 * 1024
-"""Bounds what a turn remembers of the model's words; no model says as much in one answer."""
+"""Maximum size of a model's message stored with a turn; no model's answer is that long."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderAnswer:
-    """What the gateway brings: raw JSON of the answer (empty: none), its HTTP status, its usage.
+    """The gateway's report: raw JSON of the answer (empty: none), its HTTP status, its usage.
 
-    ``round`` says which of the turn's requests was answered, from 0 on; None: the last one.
+    ``round`` is the number of the turn's request that was answered, from 0; None: the last one.
     """
 
     response: bytes
@@ -53,7 +54,7 @@ class ProviderAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Billed:
-    """Usage of one round of a turn, to be booked: it counts once under its ``name``."""
+    """Usage of one round of a turn, to be recorded; it counts once per ``name``."""
 
     name: str
     model: str
@@ -69,7 +70,7 @@ class SecondHalf:
 
 
 class ResponseHalf:
-    """Takes turns on. An answer that comes twice is answered as the first time."""
+    """Advances turns. Idempotent: an answer that is sent again gets the same reply."""
 
     def __init__(self, settings: Settings, store: TurnStore) -> None:
         self._store = store
@@ -83,17 +84,17 @@ class ResponseHalf:
         retrieve: Retrieve,
         deadline: Deadline,
     ) -> SecondHalf:
-        """Return what is to be done with the provider's answer.
+        """Advance the turn by the provider's answer; return what the gateway must do next.
 
         Raises:
             UnknownTurn: ``user`` has no such turn, or it has expired.
-            InvalidField: the answer is missing, or of a round that has not begun.
-            Conflict: another answer of that round was taken before.
+            InvalidField: The answer is missing, or belongs to a round that has not started.
+            Conflict: A different answer to that round was accepted before.
             Degraded: Redis is unavailable.
         """
         tag = keys.user_tag(user)
         digest = _digest(answer)
-        for _ in range(2):  # the second time another replica was first, and its step is repeated
+        for _ in range(2):  # if another replica was faster, the second pass repeats its reply
             kept = await self._store.load(tag, turn_id, deadline)
             if kept is None:
                 raise UnknownTurn(self._gone(turn_id))
@@ -103,7 +104,7 @@ class ResponseHalf:
             step = await _step(turn_id, kept, answer, digest, retrieve)
             if await self._store.advance(tag, turn_id, kept, step.turn, step.body, deadline):
                 return SecondHalf(step.fields, _billed(turn_id, step.turn))
-        raise Conflict(f"turn {turn_id} is being taken on by another answer")
+        raise Conflict(f"turn {turn_id} is being advanced by another answer")
 
     def _gone(self, turn_id: str) -> str:
         return (
@@ -125,7 +126,7 @@ def _digest(answer: ProviderAnswer) -> bytes:
 
 
 def _again(turn_id: str, kept: Kept, answer: ProviderAnswer, digest: bytes) -> SecondHalf | None:
-    """Return the last step's answer where this is its answer again; None where it is a new one."""
+    """Return the last reply if ``answer`` is the one it was for; None if ``answer`` is new."""
     turn = kept.turn
     waits_for = len(turn.rounds)
     last = turn.rounds[-1] if turn.rounds else None
@@ -133,11 +134,11 @@ def _again(turn_id: str, kept: Kept, answer: ProviderAnswer, digest: bytes) -> S
     repeats = last is not None and last.digest == digest
     if repeats and (answer.round is None or of == waits_for - 1):
         fields = _done(turn_id, turn, answer) if turn.finished else _redrive(turn_id, kept)
-        return SecondHalf(fields, _billed(turn_id, turn))  # it counts once, also from here
+        return SecondHalf(fields, _billed(turn_id, turn))  # recording it again has no effect
     if turn.finished:
-        raise Conflict(f"turn {turn_id} is finished: its last answer was another one")
+        raise Conflict(f"turn {turn_id} is finished, and its last answer was a different one")
     if of > waits_for:
-        raise InvalidField(f"'round' is {of}, and the turn waits for round {waits_for}")
+        raise InvalidField(f"'round' is {of}, but the turn waits for round {waits_for}")
     if of < waits_for:
         if of == waits_for - 1:
             return SecondHalf(_redrive(turn_id, kept))
@@ -148,7 +149,7 @@ def _again(turn_id: str, kept: Kept, answer: ProviderAnswer, digest: bytes) -> S
 async def _step(
     turn_id: str, kept: Kept, answer: ProviderAnswer, digest: bytes, retrieve: Retrieve
 ) -> _Step:
-    """Take the turn one step on: to its end, or to the provider's next request."""
+    """Advance the turn by one step: to its end, or to the next request to the provider."""
     turn = kept.turn
     redrives = REDRIVE in turn.obligations
     if redrives and not answer.response and answer.status in _OK:
@@ -173,10 +174,10 @@ async def _step(
 
 
 async def _results(body: bytes, calls: Sequence[Retrieval], retrieve: Retrieve) -> list[ToolResult]:
-    """Return the calls' results, of bounded size in all: one answer can name an original often.
+    """Return the calls' results; their total size is bounded, as one answer can repeat a call.
 
-    Only what a marker in ``body`` leads to is retrieved: a gateway gets back what it has sent, and
-    needs no right to read the user's other originals.
+    Only originals of markers in ``body`` are retrieved: the gateway gets back what it has sent,
+    and needs no permission to read the user's other originals.
     """
     results: list[ToolResult] = []
     left = _RESULT_CHARS
@@ -194,7 +195,7 @@ async def _results(body: bytes, calls: Sequence[Retrieval], retrieve: Retrieve) 
 
 
 def _read(turn: Turn, answer: ProviderAnswer) -> Said | None:
-    """Return what the model said; None where that was an error, or is not to be read."""
+    """Return the model's message; None if the answer is an error or cannot be read."""
     if answer.status not in _OK:
         return None
     try:
@@ -226,7 +227,7 @@ def _done(turn_id: str, turn: Turn, answer: ProviderAnswer) -> dict[str, Any]:
 
 
 def _merged(turn: Turn, answer: ProviderAnswer) -> msgspec.Raw | None:
-    """Return the answer as the client gets it; None where the gateway has it as it is."""
+    """Return the answer for the client; None if that is the provider's answer, unchanged."""
     said = _read(turn, answer) if REDRIVE in turn.obligations else None
     if said is None:
         return None
@@ -240,7 +241,7 @@ def _merged(turn: Turn, answer: ProviderAnswer) -> msgspec.Raw | None:
 
 
 def _sum(usages: list[dict[str, Any]]) -> dict[str, int]:
-    """Return all rounds' usage in Anthropic's words, as upstream does."""
+    """Return the usage of all rounds by Anthropic's names, as headroom does."""
     total = add_usage(usages)
     found: dict[str, int] = {}
     names = {

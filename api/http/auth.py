@@ -3,13 +3,13 @@
 The tokens file is a JSON list with one object per token: ``{"tenant": "...", "token": "..."}`` or
 ``"sha256"`` (hex) instead of ``"token"``, ``"scopes"`` (of ``compress``, ``retrieve``,
 ``books``) and ``"trusted": true`` for a service that acts for users, or ``"user": "..."`` for
-a user's own token: that user is the one for whom trusted services use this name. The file is read
-again when it changes. While it does not parse, its last valid tenants apply; without any, or while
-it cannot be read, every request is refused.
+a user's own token; it is the same user that trusted services refer to by this name. The file is
+read again when it changes. While it does not parse, its last valid tenants apply; without any, or
+while it cannot be read, every request is refused.
 
-A request on its way to a provider carries the provider's key in ``Authorization`` or
-``x-api-key``. So the farm's token may stand in ``x-headroom-token`` or before the path,
-``/t/TOKEN/v1/...``, and is looked for there first.
+A request to a provider carries the provider's key in ``Authorization`` or ``x-api-key``. So the
+farm's token may instead be in ``x-headroom-token`` or at the start of the path,
+``/t/TOKEN/v1/...``; these places take precedence.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ Scope = Literal["compress", "retrieve", "books"]
 ANONYMOUS = "anonymous"
 FARM_TOKEN = "x-headroom-token"  # noqa: S105 - names of places, as the next
 TOKEN_PATH = "/t/"  # noqa: S105
-"""What a path begins with whose next part is a token."""
+"""Path prefix that is followed by a token."""
 _OPEN = frozenset({"/health", "/livez", "/readyz", "/openapi.json", "/", "/dashboard"})
 _OPEN_BELOW = "/static/"
-"""Need no token: probes, the OpenAPI document, and the dashboard's files (no user data)."""
+"""Paths that need no token: probes, the OpenAPI document, the dashboard's files (no user data)."""
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _USER_CHARS = 256
 
@@ -73,7 +73,7 @@ class Tokens:
         self._tenants: tuple[Tenant, ...] | None = None
 
     def find(self, token: str) -> Tenant | None:
-        """Return the tenant of ``token``; its run time reveals nothing about any token."""
+        """Return the tenant of ``token``, in a time that does not depend on any known token."""
         self._refresh()
         digest = sha256(token.encode("utf-8", "surrogatepass")).digest()
         found = None
@@ -94,8 +94,8 @@ class Tokens:
                 return
             tenants = _read(self._path)
         except OSError as error:
-            # Tokens may have been revoked by deleting the file: every token is rejected, and the
-            # next request looks for the file again.
+            # Deleting the file may have been meant to revoke its tokens: reject every token until
+            # the file is back; the next request checks again.
             if self._seen is not None or self._tenants is None:
                 _log.error("tokens_file_missing", error=type(error).__name__)
             self._seen, self._tenants = None, ()
@@ -130,7 +130,7 @@ class Authenticator:
         self._peers = settings.trusted_peers
 
     async def process_request(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """Set ``req.context.user``, and whether ``Authorization`` was the farm's own.
+        """Set ``req.context.user``, and whether ``Authorization`` held the farm's token.
 
         Raises:
             Unauthorized: a token is required and there is no valid one.
@@ -139,7 +139,7 @@ class Authenticator:
         """
         req.context.spent_authorization = False
         if req.method == "OPTIONS" or req.path in _OPEN or req.path.startswith(_OPEN_BELOW):
-            # A browser sends OPTIONS, without a token, before the request itself.
+            # A browser sends a preflight OPTIONS request, without a token.
             req.context.user = ANONYMOUS
             return
         named = _named(req)
@@ -164,7 +164,7 @@ class Authenticator:
             req.context.user = f"{tenant.name}/{named}" if named else tenant.name
 
     def _separate(self, named: str) -> str:
-        """Return a trusted service's user, changed if it could be taken for another tenant's."""
+        """Return a trusted service's user, renamed if it could be mistaken for a tenant's."""
         known = self._tokens is not None and self._tokens.knows(named)
         return f"/{named}" if known or "/" in named else named
 
@@ -188,7 +188,7 @@ class Authenticator:
 
 
 def _farm_token(req: falcon.asgi.Request) -> str:
-    """Return the token in the farm's own header, or in the path, which loses it."""
+    """Return the token in the farm's own header, or in the path, from which it is removed."""
     given = req.get_header(FARM_TOKEN) or ""
     if req.path.startswith(TOKEN_PATH):
         in_path, _, rest = req.path.removeprefix(TOKEN_PATH).partition("/")
@@ -200,15 +200,15 @@ def _farm_token(req: falcon.asgi.Request) -> str:
 def _named(req: falcon.asgi.Request) -> str:
     """Return the user name in the headers, empty if there is none.
 
-    Names are used as sent: case, Unicode form and percent-encoding are not normalised, so that
-    no user can become another by spelling a name differently.
+    Names are used as sent: case, Unicode form and percent-encoding are not normalised, so
+    different spellings are always different users.
 
     Raises:
         InvalidUser: as :meth:`Authenticator.process_request`.
     """
     given = req.get_header("x-maas-username") or req.get_header("x-headroom-user-id") or ""
     try:
-        named = given.encode("latin-1").decode()  # servers hand header bytes on as latin-1
+        named = given.encode("latin-1").decode()  # ASGI servers pass header bytes as latin-1
     except UnicodeError:
         raise InvalidUser("a user's name must be UTF-8") from None
     if len(named) > _USER_CHARS or _CONTROL.search(named):
@@ -229,8 +229,8 @@ def _scope(path: str) -> Scope:
 def _token(header: str | None) -> str:
     """Return the bearer token, or Basic's password.
 
-    HTTP clients send the latter for an address ``http://name:token@host``, the only way to give
-    headroom's MCP server a token; the name in it is ignored.
+    HTTP clients send the latter for an address ``http://name:token@host``, which is the only way
+    to give headroom's MCP server a token; the name is ignored.
     """
     kind, _, given = (header or "").partition(" ")
     if kind.lower() == "bearer":
@@ -239,5 +239,5 @@ def _token(header: str | None) -> str:
         return ""
     try:
         return b64decode(given.strip(), validate=True).decode().partition(":")[2]
-    except ValueError:  # binascii's and Unicode's are among them
+    except ValueError:  # includes binascii.Error and UnicodeError
         return ""

@@ -1,7 +1,7 @@
 """Content codings of request bodies: gzip, zstd and deflate, decoded in pieces.
 
-A body may grow a thousandfold when decoded, so it is never decoded at once: the decoder yields
-pieces of at most :data:`PIECE_BYTES`, and its caller counts them and may stop.
+A body may grow a thousandfold when decoded, so it is never decoded in one go: the decoder yields
+pieces of at most :data:`PIECE_BYTES`, and the caller counts them and can stop.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ else:
     from backports import zstd
 
 PIECE_BYTES = 1 << 20
-"""Decoding this much takes 1 to 3 ms, during which other requests wait."""
+"""Decoding a piece takes 1 to 3 ms, during which other requests wait."""
 _ZSTD_WINDOW_LOG = 23
-"""8 MiB, what RFC 8878 asks decoders to support; a frame that wants more memory is refused."""
+"""8 MiB, which RFC 8878 recommends that decoders support; frames that need more are refused."""
 
 
 class Decoder(Protocol):
@@ -31,7 +31,7 @@ class Decoder(Protocol):
         """Yield ``data`` decoded, in pieces of at most :data:`PIECE_BYTES`.
 
         Raises:
-            BrokenCoding: the data is not in the announced coding.
+            BrokenCoding: The data is not in the declared encoding.
         """
         ...
 
@@ -39,7 +39,7 @@ class Decoder(Protocol):
         """End the body.
 
         Raises:
-            BrokenCoding: it was cut off.
+            BrokenCoding: The body is incomplete.
         """
         ...
 

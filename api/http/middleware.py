@@ -48,10 +48,10 @@ class RequestId:
 
 
 class Remainder:
-    """Reads the rest of a refused body for a short time.
+    """Reads the rest of a refused body, for a short time.
 
     The connection is closed after a refusal, and closing it with unread bytes resets it: a client
-    that is still sending would see the reset and not the answer.
+    that is still sending would get the reset instead of the answer.
     """
 
     async def process_response(
@@ -61,7 +61,7 @@ class Remainder:
         resource: object,
         req_succeeded: bool,
     ) -> None:
-        """Discard input until the client is silent; skip clients that await ``100 Continue``."""
+        """Discard input until no more arrives; not for clients that await ``100 Continue``."""
         if req_succeeded or req.get_header("expect"):
             return
         if not (req.content_length or req.get_header("transfer-encoding")):
@@ -77,7 +77,7 @@ class Remainder:
 
 
 class LifespanPart(Protocol):
-    """A part that runs, or holds connections, as long as the process serves."""
+    """A part that runs, or holds connections, for the lifetime of the process."""
 
     async def start(self) -> None:
         """Start."""
@@ -94,7 +94,7 @@ class Lifespan:
         self._parts = parts
 
     async def process_startup(self, scope: Mapping[str, Any], event: Mapping[str, Any]) -> None:
-        """Start the parts, and load what the first request would have to wait for."""
+        """Start the parts, and preload what the first request would otherwise wait for."""
         self._compressor.warm_up()
         for part in self._parts:
             await part.start()

@@ -1,6 +1,9 @@
-"""The OpenAPI 3.1 document: the answers' schemas are those of the structs in
-:mod:`.response_schemas` and :mod:`.report_schemas`. Requests are described here: their messages
-are never turned into objects, so there is no struct to derive from."""
+"""The OpenAPI 3.1 document.
+
+The schemas of answers come from the structs in :mod:`.response_schemas` and
+:mod:`.report_schemas`. Requests are described here and in :mod:`.request_schemas`: their messages
+are never decoded into objects, so there are no structs to derive schemas from.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ _named: dict[type[Struct], None] = {}
 
 
 def _ref(kind: type[Struct]) -> Schema:
-    """Return a reference to the schema of a struct, which :func:`document` puts beside it."""
+    """Return a reference to the schema of a struct; :func:`document` adds the schema itself."""
     _named[kind] = None
     return {"$ref": f"#/components/schemas/{kind.__name__}"}
 
@@ -31,7 +34,7 @@ def _content(schema: Schema) -> dict[str, Any]:
 
 
 def _json(description: str, *kinds: type[Struct]) -> dict[str, Any]:
-    """Describe an answer, which is of one of these kinds."""
+    """Describe an answer, which has one of these types."""
     schemas = [_ref(kind) for kind in kinds]
     one = schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
     return {"description": description, **_content(one)}
@@ -44,7 +47,7 @@ _DENIED = {
 _BODY = {
     "408": _json("the request did not arrive in time", answers.Error),
     "413": _json("the body is too large, as sent or decoded, or too complex", answers.Error),
-    "415": _json("the content type is not JSON, or the content encoding is unknown", answers.Error),
+    "415": _json("the content type is not JSON, or the encoding is not supported", answers.Error),
 }
 _CODING: dict[str, Any] = {
     "name": "content-encoding",
@@ -84,9 +87,7 @@ def _probe(summary: str, **given: tuple[str, type[Struct]]) -> dict[str, Any]:
     return {"get": {"summary": summary, "responses": responses}}
 
 
-_SANDBOX = _header(
-    "x-headroom-playground", "the page that asks: 1 to 64 letters, digits or hyphens"
-)
+_SANDBOX = _header("x-headroom-playground", "an id of the page: 1 to 64 letters, digits or hyphens")
 
 
 def _retrieve(path: str | None) -> dict[str, Any]:
@@ -129,8 +130,8 @@ _TOOL_CALL: dict[str, Any] = {
     "responses": {
         "200": {
             "description": "the tool result message in the call's dialect (for a call in "
-            "headroom's envelope, in headroom's own: tool_result, success, data); a miss says so "
-            "in its text",
+            "headroom's envelope, in headroom's own format: tool_result, success, data); a miss "
+            "is reported in the text",
             **_content({"type": "object"}),
         },
         "400": _json("not exactly one call of headroom_retrieve", answers.Error),
@@ -145,10 +146,10 @@ _NAME = {"type": "string", "minLength": 1, "maxLength": 256}
 _USAGE: dict[str, Any] = {
     "summary": "Record the usage that a provider reported for a request",
     "description": (
-        "Counts once for each user and request_id. Anthropic's and OpenAI's usage objects are "
-        "taken as they are; without a model it is the one of the answered request."
+        "Counts once per user and request_id. Anthropic's and OpenAI's usage objects are "
+        "accepted as they are; model defaults to that of the answered request."
     ),
-    "parameters": [_header("x-maas-username", "whose request it was")],
+    "parameters": [_header("x-maas-username", "the user who made the request")],
     "requestBody": {
         "required": True,
         "content": {
@@ -169,7 +170,7 @@ _USAGE: dict[str, Any] = {
     },
     "responses": {
         "200": _json("the recorded usage", answers.Usage),
-        "400": _json("the usage is not as described", answers.Error),
+        "400": _json("the usage is invalid", answers.Error),
         **_DENIED,
         **_BODY,
         "503": _json("Redis is unavailable", answers.Error),
@@ -178,22 +179,22 @@ _USAGE: dict[str, Any] = {
 
 
 _TURN: dict[str, Any] = {
-    "summary": "A provider's answer takes a gateway's turn on, on any replica",
+    "summary": "Continue a gateway's turn with the provider's answer, on any replica",
     "description": (
-        "With 'done' the gateway passes 'response' on, or what it has where that is null; with "
-        "'redrive' it asks the provider 'request' and brings the answer under the next round. "
-        "The same answer sent again gets the same again."
+        "On 'done' the gateway returns 'response' to the client, or the provider's answer if it "
+        "is null. On 'redrive' it sends 'request' to the provider and reports the answer with the "
+        "next round number. An answer that is sent again gets the same reply."
     ),
     "parameters": [_header("x-maas-username", "the user whose turn it is")],
     "requestBody": {"required": True, **_content(PROVIDER_ANSWER)},
     "responses": {
-        "200": _json("what to do", answers.Done, answers.Redrive),
-        "400": _json("the answer is not as described", answers.Error),
+        "200": _json("the next step", answers.Done, answers.Redrive),
+        "400": _json("the provider's answer is invalid", answers.Error),
         **_DENIED,
         "404": _json("no such turn, or it has expired", answers.Error),
-        "409": _json("another answer was taken before", answers.Error),
+        "409": _json("a different answer was accepted before", answers.Error),
         **_BODY,
-        "503": _json("Redis is unavailable, or memory for bodies", answers.Error),
+        "503": _json("Redis is unavailable, or too many bodies are in memory", answers.Error),
     },
 }
 
@@ -247,20 +248,20 @@ def document(settings: Settings) -> dict[str, Any]:
         "400": _json("the body is invalid", answers.Error),
         **_DENIED,
         **_BODY,
-        "503": _json("other large bodies use all of the memory for them", answers.Error),
+        "503": _json("too many large bodies are in memory", answers.Error),
     }
     compress = {
         "summary": "Compress a conversation",
         "description": (
-            "Answers by the deadline with the same messages, tool output shortened. "
+            "Returns the same messages, with tool output shortened, by the deadline. "
             "If a part fails, its text is returned unchanged and 'degraded' names the reason."
         ),
         "parameters": [
             _header("x-maas-username", "the user whose conversation it is"),
             _header("x-headroom-user-id", "the same, for clients that send this header"),
             _header("x-headroom-deadline-ms", f"below {settings.deadline_ms}"),
-            _header("x-headroom-bypass", "'true' returns the messages untouched"),
-            _header("x-request-id", "returned as given"),
+            _header("x-headroom-bypass", "'true' returns the messages unchanged"),
+            _header("x-request-id", "returned unchanged"),
             _CODING,
         ],
         "requestBody": {
@@ -290,7 +291,7 @@ def document(settings: Settings) -> dict[str, Any]:
             "/v1/retrieve": {"post": _retrieve(None)},
             "/v1/retrieve/tool_call": {"post": _TOOL_CALL},
             "/v1/retrieve/{hash}": {"get": _retrieve("hash")},
-            "/stats": _books("What was saved", reports.Stats, narrowed=True),
+            "/stats": _books("Tokens and cost saved", reports.Stats, narrowed=True),
             "/stats/insights": _books(
                 "Savings by engine, model, user, hour, and optionally day",
                 reports.Insights,
@@ -301,7 +302,7 @@ def document(settings: Settings) -> dict[str, Any]:
                 "State and load of pools and front ends", reports.Farm, "range", "since", "until"
             ),
             "/stats/policy": _books(
-                "The policy's groups side by side", reports.Policy, "range", "since", "until"
+                "Comparison of the policy's groups", reports.Policy, "range", "since", "until"
             ),
             "/stats-history": _books(
                 "Lifetime totals and hourly savings", reports.History, narrowed=True
@@ -328,12 +329,12 @@ def document(settings: Settings) -> dict[str, Any]:
             "/livez": _probe(
                 "Whether the process can continue",
                 _200=("it can", answers.Live),
-                _503=("a background task fails again and again; the process ends", answers.NotLive),
+                _503=("a background task keeps failing; the process ends", answers.NotLive),
             ),
             "/readyz": _probe(
                 "Whether the process can serve",
                 _200=("it can", answers.Ready),
-                _503=("it cannot, and why", answers.NotReady),
+                _503=("it cannot, with the reason", answers.NotReady),
             ),
             "/openapi.json": _probe(
                 "This document",

@@ -1,4 +1,4 @@
-"""The reports' answers as msgspec structs: statistics, sessions, prices.
+"""The answers of the reports as msgspec structs: statistics, sessions, prices.
 
 The fields named here are guaranteed. Fields may be added, so no schema forbids others.
 """
@@ -13,7 +13,7 @@ from .response_schemas import Count
 
 
 class Window(Struct):
-    """The time and the users that a report covers."""
+    """The time range and the users that a report covers."""
 
     since: str | None
     until: str | None
@@ -60,14 +60,14 @@ class CompressionSummary(Struct):
 
 
 class UncompressedSummary(Struct):
-    """Why other requests were not."""
+    """Requests that were not compressed, by reason."""
 
     total: Count
     reasons: dict[str, Count]
 
 
 class MeasuredTokens(Struct):
-    """What providers billed, by kind of token."""
+    """Tokens billed by providers, by kind."""
 
     uncached: Count
     written: Count
@@ -76,7 +76,7 @@ class MeasuredTokens(Struct):
 
 
 class CostSummary(Struct):
-    """What the messages cost, in USD: estimated, and measured by the provider."""
+    """Cost of the messages in USD: estimated, and as reported by the provider."""
 
     without_headroom_usd: float
     with_headroom_usd: float
@@ -100,7 +100,7 @@ class Summary(Struct):
 
 
 class Tags(Struct):
-    """Whose request it was."""
+    """The user of a request."""
 
     user_id: str = field(name="user-id")
 
@@ -135,7 +135,7 @@ class Stats(Struct):
 
 
 class EngineSavings(Struct):
-    """What one engine did."""
+    """One engine's results."""
 
     blocks: Count
     tokens_saved: Count
@@ -164,8 +164,8 @@ class Day(Struct):
 class Insights(Struct):
     """``GET /stats/insights``.
 
-    ``engines`` and ``transforms_detail`` are counted over all users and models: null where one
-    is asked for.
+    ``engines`` and ``transforms_detail`` are counted over all users and models; they are null in
+    a report on one of them.
     """
 
     window: Window
@@ -179,7 +179,7 @@ class Insights(Struct):
 
 
 class Latency(Struct):
-    """Percentiles in milliseconds; null where nothing was measured."""
+    """Percentiles in milliseconds; null without measurements."""
 
     p50_ms: float | None
     p95_ms: float | None
@@ -187,20 +187,20 @@ class Latency(Struct):
 
 
 class EngineLatency(Latency):
-    """The same of a pool's engines, with the time they took in all."""
+    """Percentiles for a pool's engines in milliseconds, and their total time."""
 
     seconds_total: float
 
 
 class PricingState(Struct):
-    """The metering database."""
+    """State of the price database."""
 
     state: str
     age_seconds: float | None
 
 
 class LedgerState(Struct):
-    """Usage records on their way to Redis, and lost ones."""
+    """Usage records not yet in Redis, and lost ones."""
 
     backlog: Count
     dropped: Count
@@ -215,7 +215,7 @@ class Requests(Struct):
 
 
 class QueueState(Struct):
-    """What waits for a pool."""
+    """Jobs waiting for a pool."""
 
     depth: Count
     blocks: Count
@@ -245,7 +245,7 @@ class Farm(Struct):
 
 
 class Interval(Struct):
-    """An estimate and its 95 % interval; null where too little is known."""
+    """An estimate and its 95 % interval; null with too little data."""
 
     value: float | None
     low: float | None
@@ -253,7 +253,7 @@ class Interval(Struct):
 
 
 class Difference(Struct):
-    """How much the compressed sessions differ from the control group's."""
+    """Difference between the compressed sessions and the control group."""
 
     difference: Interval
     relative: Interval
@@ -282,7 +282,7 @@ class PolicyRule(Struct):
 
 
 class Paused(Struct):
-    """An engine that leaves a tool's output alone for a while, and why."""
+    """An engine that is paused for a tool's outputs, and the reason."""
 
     scope: str
     engine: str
@@ -294,7 +294,7 @@ class Paused(Struct):
 
 
 class Observed(Struct):
-    """How often a tool's output that an engine shortened was asked back."""
+    """Counts of a tool's outputs that an engine shortened and that models asked for again."""
 
     scope: str
     engine: str
@@ -305,7 +305,7 @@ class Observed(Struct):
 
 
 class FeedbackState(Struct):
-    """From when on an engine pauses, and what was counted."""
+    """The thresholds for pausing an engine, the pauses, and the counts."""
 
     rate: float
     sample: Count
@@ -335,7 +335,7 @@ class Lifetime(Struct):
 
 
 class HistoryEntry(Struct):
-    """A request that saved."""
+    """A request that saved tokens."""
 
     timestamp: str
     model: str
@@ -397,14 +397,14 @@ class CachePrices(Struct):
 
 
 class PriceMap(Struct):
-    """The list of prices that comes with litellm."""
+    """The price list of litellm."""
 
     source: str | None
     models: Count
 
 
 class AskedPrice(Struct):
-    """What one model's tokens cost, USD per million."""
+    """Prices of one model's tokens, in USD per million."""
 
     model: str
     row: str | None
@@ -417,7 +417,7 @@ class AskedPrice(Struct):
 
 
 class Pricing(Struct):
-    """``GET /pricing``; ``asked`` where a model is."""
+    """``GET /pricing``; ``asked`` is set if the query names a model."""
 
     models: dict[str, float]
     cache: dict[str, CachePrices]

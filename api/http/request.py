@@ -1,4 +1,4 @@
-"""Reading a request's user, deadline and body, in the same way for all endpoints."""
+"""Reads a request's user, deadline and body, in the same way for all endpoints."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{
 _PAGE = re.compile("[A-Za-z0-9-]{1,64}")
 SMALL_BODY_BYTES = 1 << 20
 PLAYGROUND = "playground"
-"""How a sandbox's name begins."""
+"""Prefix of a sandbox's name."""
 ARRIVED = "headroom_farm.arrived"
 """Key in a request's ASGI scope: ``time.monotonic()`` when its head had arrived."""
 _AT_END = "headroom_farm.at_end"
-"""In a request's ASGI scope: what :class:`Application` calls when the request is over."""
+"""Key in a request's ASGI scope: functions that :class:`Application` calls when it is over."""
 AsgiEvent = Mapping[str, Any]
 _MIN_DEADLINE_MS = 10
 
 
 class AnswerCut(FarmError):
-    """An answer broke off; its connection is closed so that the client notices."""
+    """An answer is incomplete; its connection is closed so that the client notices."""
 
 
 def user_of(req: falcon.asgi.Request) -> str:
@@ -51,13 +51,13 @@ def user_of(req: falcon.asgi.Request) -> str:
 
 
 def sandbox_of(req: falcon.asgi.Request) -> str | None:
-    """Return the playground sandbox of the request as a user name, None if it has none.
+    """Return the request's playground sandbox as a user name; None if it has none.
 
-    Each pair of page and user has a separate sandbox. No header can name it as a user, because
+    Each pair of page and user has a separate sandbox. A client cannot name it as a user, because
     user names have no control characters (:mod:`api.http.auth`).
 
     Raises:
-        InvalidField: the header names no sandbox.
+        InvalidField: The header is not a valid page id.
     """
     page = req.get_header("x-headroom-playground")
     if page is None:
@@ -68,7 +68,7 @@ def sandbox_of(req: falcon.asgi.Request) -> str | None:
 
 
 def deadline_of(req: falcon.asgi.Request, settings: Settings) -> Deadline:
-    """Return when the request must be answered; its header may only shorten the setting's time."""
+    """Return the request's deadline; its header can only shorten the configured time."""
     limit, header = settings.deadline_ms, req.get_header("x-headroom-deadline-ms")
     if header and header.isascii() and header.isdigit():
         limit = min(limit, max(_MIN_DEADLINE_MS, int(header[:9])))
@@ -76,12 +76,12 @@ def deadline_of(req: falcon.asgi.Request, settings: Settings) -> Deadline:
 
 
 def asks_bypass(req: falcon.asgi.Request) -> bool:
-    """Return whether the request's header wants its messages back unchanged."""
+    """Return whether the request's header asks for unchanged messages."""
     return (req.get_header("x-headroom-bypass") or "").lower() == "true"
 
 
 def at_end(req: falcon.asgi.Request, call: Callable[[], None]) -> None:
-    """Call ``call`` when the request is over: answered and sent, or broken off."""
+    """Call ``call`` when the request is over: its answer was sent, or it was aborted."""
     req.scope.setdefault(_AT_END, []).append(call)
 
 
@@ -92,7 +92,7 @@ def trace_of(req: falcon.asgi.Request) -> str:
 
 
 class _Arrival:
-    """Receives a body's events, and records whether its end was among them."""
+    """Receives a body's events, and records whether its end has arrived."""
 
     def __init__(
         self, receive: Callable[[], Awaitable[AsgiEvent]], first: AsgiEvent | None
@@ -130,16 +130,16 @@ class Request(falcon.asgi.Request):
 
 
 class Application(falcon.asgi.App[Request, falcon.asgi.Response]):
-    """Falcon's, which tells when a request is over: answered and sent, or broken off."""
+    """Falcon's application, with callbacks at the end of each request (:func:`at_end`)."""
 
     async def __call__(  # type: ignore[override]  # as falcon.asgi.App has it
         self, scope: dict[str, Any], receive: Any, send: Any
     ) -> None:
-        """Serve one request; ``send`` waits where the client reads slowly."""
+        """Serve one request; ``send`` waits while the client reads slowly."""
         try:
             await super().__call__(scope, receive, send)
         except AnswerCut:
-            pass  # the server closes the connection of an answer that is not complete
+            pass  # the server closes the connection of an incomplete answer
         finally:
             for tell in scope.get(_AT_END, ()):
                 tell()
@@ -153,12 +153,12 @@ class BodyLease:
         self._holders = 1
 
     def held_by(self, task: asyncio.Task[Any]) -> None:
-        """Keep the share until ``task`` is done, too."""
+        """Keep the share also until ``task`` is done."""
         self._holders += 1
         task.add_done_callback(lambda _: self.release())
 
     def release(self) -> None:
-        """Note that one holder is done with the body; give the share back after the last."""
+        """Release one holder's reference; the last one returns the share to the budget."""
         self._holders -= 1
         if not self._holders:
             self._give_back()
@@ -168,9 +168,9 @@ class Intake:
     """Reads request bodies within two limits: the decoded size of each, and the memory of all.
 
     ``HEADROOM_BODIES_BYTES`` limits the memory of the large bodies that this process holds, from
-    their first byte until the answer was sent and no task uses them. An answer is about as large
-    as its body, and is counted as such. A large body beyond the limit is refused at once; small
-    ones never are, so large bodies cannot block them.
+    their first byte until the answer has been sent and no task uses them. An answer is counted
+    with the size of its body. A large body beyond the limit is refused at once; small ones never
+    are, so large bodies cannot block them.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -178,10 +178,10 @@ class Intake:
         self._room = settings.bodies_bytes
 
     async def body(self, req: falcon.asgi.Request) -> tuple[bytes, BodyLease]:
-        """Return the body, decoded, and its lease, which the request holds to its end.
+        """Return the decoded body, and its lease, which the request holds until it is over.
 
         Raises:
-            Unavailable: other large bodies use all of the memory.
+            Unavailable: Other large bodies use all of the memory.
             NotJson, UnsupportedCoding, BrokenCoding, BodyTooLarge, MalformedBody:
                 as :func:`read_body`.
         """
@@ -209,15 +209,15 @@ async def read_body(
     limit: int,
     take: Callable[[int], None] = lambda size: None,
 ) -> bytes:
-    """Return the body, decoded, of at most ``limit`` bytes.
+    """Return the decoded body, of at most ``limit`` bytes.
 
     ``take`` is called with its size as it grows, and may raise.
 
     Raises:
-        NotJson: the content type is not JSON.
-        UnsupportedCoding, BrokenCoding: the content encoding is unknown, or the data is not in it.
-        BodyTooLarge: it is longer, as sent or decoded.
-        MalformedBody: it was cut off.
+        NotJson: The content type is not JSON.
+        UnsupportedCoding, BrokenCoding: The content encoding is not supported or not correct.
+        BodyTooLarge: It is longer, as sent or decoded.
+        MalformedBody: It is incomplete.
     """
     kind = (req.content_type or falcon.MEDIA_JSON).split(";", 1)[0].strip().lower()
     if kind != falcon.MEDIA_JSON and not kind.endswith("+json"):
@@ -249,7 +249,7 @@ async def read_json(req: falcon.asgi.Request, limit: int) -> Any:
     """Return the decoded body.
 
     Raises:
-        MalformedBody: it is not JSON.
+        MalformedBody: It is not JSON.
         NotJson, UnsupportedCoding, BrokenCoding, BodyTooLarge: as :func:`read_body`.
     """
     try:

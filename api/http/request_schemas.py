@@ -1,4 +1,4 @@
-"""JSON Schemas of requests' bodies, for the OpenAPI document."""
+"""JSON Schemas of request bodies, for the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ OPTIONS: dict[str, Any] = {
     "compress_user_messages": {**_SWITCH, "default": False},
     "compress_system_messages": {**_SWITCH, "default": False},
     "protect_analysis_context": {**_SWITCH, "default": True},
-    "fold_reads": {**_SWITCH, "description": "files that were read may refer to earlier text"},
+    "fold_reads": {**_SWITCH, "description": "output of file reads may refer to earlier text"},
     "mode": {
         "type": ["string", "null"],
         "enum": ["ccr", "marker-free", "lossy_inline", "lossless_then_lossy", None],
-        "description": "what may be left out: with a marker, nothing, or without a marker",
+        "description": "whether text may be removed: with a marker, not at all, or without",
     },
     "session_id": {
         "type": ["string", "null"],
         "pattern": "\\S",
         "maxLength": 256,
-        "description": "the conversation; without it, it is told by its first messages",
+        "description": "the conversation's id; by default it is derived from the first messages",
     },
     "frozen_message_count": {
         **_COUNT,
         "default": 0,
-        "description": "so many leading messages leave as they came, or as they last left",
+        "description": "number of leading messages to return as received, or as returned before",
     },
     "token_budget": {
         **_BUDGET,
-        "description": "from half of it on, texts shrink from a smaller size on",
+        "description": "above half of it, smaller texts are compressed too",
     },
-    "model_limit": {**_BUDGET, "description": "the same, where there is no token_budget"},
+    "model_limit": {**_BUDGET, "description": "used as token_budget if that is absent"},
 }
 _MESSAGE = {"type": "object", "additionalProperties": True}
 _GATEWAY: Schema = {
     "type": "object",
     "description": (
-        "what a gateway can do that opens a turn: the answer has the provider's body and a "
-        "turn_id, and the provider's answer is for /v1/compress/response"
+        "the gateway's capabilities; opens a turn: the answer has the provider's body and a "
+        "turn_id, and the provider's answer is then sent to /v1/compress/response"
     ),
     "properties": {
         "can_redrive": {**_SWITCH, "default": False},
@@ -60,7 +60,7 @@ REQUEST: Schema = {
         "input": {
             "type": "array",
             "items": _MESSAGE,
-            "description": "OpenAI Responses items in place of messages; the answer has them here",
+            "description": "OpenAI Responses items instead of messages; returned in the same field",
         },
         "model": {"type": ["string", "null"]},
         "config": {"type": ["object", "null"], "properties": OPTIONS},
@@ -88,7 +88,7 @@ PROVIDER_ANSWER: Schema = {
     "required": ["turn_id"],
     "properties": {
         "turn_id": {"type": "string", "pattern": "\\S", "maxLength": 128},
-        "response": {"type": ["object", "null"], "description": "the provider's answer, whole"},
+        "response": {"type": ["object", "null"], "description": "the provider's whole answer"},
         "status": {"type": ["integer", "null"], "minimum": 100, "maximum": 599, "default": 200},
         "usage": {"anyOf": [PROVIDER_USAGE, {"type": "null"}]},
         "latency_ms": {"type": ["number", "null"], "minimum": 0, "maximum": 86_400_000},
@@ -96,7 +96,7 @@ PROVIDER_ANSWER: Schema = {
             "type": ["integer", "null"],
             "minimum": 0,
             "maximum": 1_000_000,
-            "description": "which of the turn's requests was answered, from 0 on",
+            "description": "number of the turn's request that was answered, from 0",
         },
     },
 }

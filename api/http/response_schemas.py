@@ -1,6 +1,6 @@
-"""The answers of every endpoint but the reports', as msgspec structs.
+"""The answers of all endpoints except the reports, as msgspec structs.
 
-:mod:`api.http.openapi` makes the OpenAPI document from them, and from :mod:`.report_schemas`.
+:mod:`api.http.openapi` builds the OpenAPI document from them and from :mod:`.report_schemas`.
 
 The fields named here are guaranteed. Fields may be added, so no schema forbids others.
 """
@@ -17,20 +17,20 @@ Hash = Annotated[str, Meta(pattern="^[a-f0-9]{12,24}$")]
 
 
 class ErrorText(Struct):
-    """What is wrong, for programs and for people."""
+    """The error's type, for programs, and a message, for people."""
 
     type: str
     message: str
 
 
 class Error(Struct):
-    """The body of every answer of 400 and above."""
+    """The body of every answer with a status of 400 or above."""
 
     error: ErrorText
 
 
 class NamedSession(Struct):
-    """The conversation of ``session_id``, and how many of its messages were sent as before."""
+    """The conversation of ``session_id``, and its number of messages returned as before."""
 
     id: str
     frozen_message_count: Count
@@ -38,7 +38,7 @@ class NamedSession(Struct):
 
 
 class Route(Struct):
-    """Where a gateway's request may go: as the request itself says."""
+    """The model and provider of a gateway's request, as the request names them."""
 
     model: str | None
     provider: Literal["anthropic", "openai"]
@@ -73,7 +73,7 @@ class Compressed(Counts, kw_only=True):
 
 
 class CompressedInput(Counts, kw_only=True):
-    """The same for Responses items."""
+    """The conversation's Responses items, of which only tool output is changed."""
 
     input: list[dict[str, Any]]
 
@@ -85,7 +85,7 @@ class Traced(Counts, kw_only=True):
 
 
 class Done(Struct, kw_only=True):
-    """A gateway's turn has ended. ``response`` is null where the gateway has it as it is."""
+    """A gateway's turn has ended. ``response`` is null if the provider's answer is unchanged."""
 
     action: Literal["done"]
     turn_id: str
@@ -118,7 +118,7 @@ class Original(Struct):
 
 
 class Usage(Struct):
-    """A provider's usage as it was recorded."""
+    """A provider's usage as recorded."""
 
     request_id: str
     session_id: str | None

@@ -1,4 +1,4 @@
-"""Security headers of every answer: what it may load, who may frame it, who may read it.
+"""Security headers of every answer: what it may load, who may frame it, and who may read it.
 
 There is one policy for API answers (load nothing, no framing) and one for HTML pages (only this
 origin's files, no inline script or style, framing by the origins that the operator lists). The
