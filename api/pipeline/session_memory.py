@@ -128,7 +128,10 @@ class Sessions:
         self._total = 0
 
     def of(self, user: str) -> Session:
-        """Return ``user``'s session and make it the most recently used."""
+        """Return ``user``'s session and make it the most recently used.
+
+        Sessions beyond the limit on their number are forgotten.
+        """
         session = self._sessions.get(user)
         if session is None:
             session = self._sessions[user] = Session(user)
@@ -136,6 +139,10 @@ class Sessions:
         users = self._tenants.setdefault(tenant_of(user), OrderedDict())
         users[user] = None
         users.move_to_end(user)
+        # Here, because a request that is refused or left to the policy settles nothing.
+        while len(self._sessions) > self._max_users:
+            held = {tenant: len(users) for tenant, users in self._tenants.items()}
+            self._drop(self._oldest(held, self._max_users))
         return session
 
     def settle(self, session: Session) -> None:
@@ -146,9 +153,6 @@ class Sessions:
         if self._total > self._max_bytes:
             session.shrink()
             self._charge(session)
-        while len(self._sessions) > self._max_users:
-            held = {tenant: len(users) for tenant, users in self._tenants.items()}
-            self._drop(self._oldest(held, self._max_users))
 
     def _oldest(self, held: Mapping[str, int], limit: int) -> str:
         """Return the user to forget, by what each tenant holds of ``limit``."""

@@ -8,13 +8,16 @@ from collections.abc import Callable
 import pytest
 
 from api.http.request import PLAYGROUND
+from api.pipeline.dispatch import Order, Origin
 from api.runtime.redis_guard import RedisGuard
 from api.runtime.user_store import SessionActivity, UserStore
 from shared import keys
 from shared.connection import connect_async
 from shared.deadline import Deadline
+from shared.jobs import Options
 from shared.settings import Settings
 
+from ..dispatching import SECONDS, blocks, front_end, play, tag, until
 from ..farm import Farm
 
 
@@ -42,6 +45,26 @@ def test_invented_users_evict_only_own_tenants_sessions(own_farm: Callable[..., 
     assert farm.redis.zcard(keys.SESSIONS) <= 5
     assert not farm.redis.exists(keys.cache(keys.user_tag("flood/3")))
     assert farm.redis.exists(keys.cache(keys.user_tag("flood/19")))  # the latest stays
+
+
+def test_job_counts_for_the_tenant_of_its_user(own_farm: Callable[..., Farm]) -> None:
+    farm = own_farm()
+    farm.start_redis()
+    settings = Settings(redis_url=farm.redis_url)  # type: ignore[call-arg, unused-ignore]
+
+    async def scene() -> None:
+        user, tenant = tag(), tag()
+        order = Order(user, Options(), "", Origin("r", tenant=tenant))
+        async with front_end(settings) as front:
+            asked = front.dispatcher.fetch(order, {"k": "cpu"}, blocks, Deadline.after(SECONDS))
+            waits = asyncio.create_task(asked)
+            await until("it is enqueued", lambda: farm.redis.llen(keys.queue("cpu")))
+            load = farm.redis.hgetall(keys.load("cpu"))
+            assert load[f"blocks:{user}".encode()] == b"1"
+            assert load.get(f"tenant_blocks:{tenant}".encode()) == b"1"
+            waits.cancel()
+
+    play(scene())
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+
+import pytest
+
 from api.pipeline.conversation import Conversation, Sent
+from api.pipeline.dispatch import Origin
 from api.pipeline.fold import Source
 from api.pipeline.message import Message, Seen, chained, digest
 from api.pipeline.session_memory import Session, Sessions
 from api.pipeline.split import split
+from shared.deadline import Deadline
+from shared.errors import RequestError
 from shared.jobs import Form
+from shared.policy import Policy, Rule
+
+from .test_compressor import BODY, MESSAGES, Elsewhere, _compressor
 
 
 def _body(count: int, size: int = 1000) -> bytes:
@@ -87,6 +98,29 @@ def test_bytes_are_bounded_over_and_within_users() -> None:
     for count in range(1, 400, 7):
         _remember(sessions, "one", _body(count))
         assert sessions.total_bytes <= 600_000  # one body may be over the bound by itself
+
+
+@pytest.mark.parametrize("answer", ["compressed", "left by the policy", "refused"])
+def test_memory_is_bounded_whatever_is_answered(answer: str) -> None:
+    compressor = _compressor(Elsewhere())
+    compressor.sessions = Sessions(max_users=10, max_bytes=10**9)
+    if answer == "left by the policy":
+        compressor._policy.source.policy = Policy((Rule("nobody", mode="off"),))
+    body = json.dumps({"messages": 1}).encode() if answer == "refused" else BODY
+
+    async def ask() -> None:
+        for number in range(30):
+            name = f"user-{number}"
+            try:
+                made = await compressor.compress(name, body, Deadline.after(60), Origin("id"))
+            except RequestError:
+                assert answer == "refused"
+            else:
+                came = json.loads(b"[" + b",".join(made.pieces) + b"]") == MESSAGES
+                assert came is (answer == "left by the policy")
+
+    asyncio.run(ask())
+    assert len(compressor.sessions) == 10
 
 
 def test_conversation_has_one_trail_and_user_several() -> None:
