@@ -22,7 +22,7 @@ from ..accounting.ledger import Ledger
 from ..accounting.usage_record import AnsweredRequest, refused
 from ..gateway.block import gateway_request
 from ..gateway.request_half import FirstHalf, RequestHalf
-from ..http.request import Intake, asks_bypass, deadline_of, trace_of, user_of
+from ..http.request import BodyLease, Intake, asks_bypass, deadline_of, trace_of, user_of
 from ..pipeline.compressor import Compressor
 from ..pipeline.dispatch import Origin
 from ..pipeline.result import CompressionResult
@@ -56,11 +56,11 @@ class CompressResource:
         try:
             body, lease = await self._intake.body(req)
             # If the client disconnects, the request ends, but its usage is still recorded.
-            task = asyncio.create_task(self._answer(req, body, deadline, started), name="answer")
+            task = asyncio.create_task(
+                self._answer(req, body, lease, deadline, started), name="answer"
+            )
             lease.held_by(task)
             answer, half = await asyncio.shield(task)
-            if answer.behind is not None:
-                lease.held_by(answer.behind)
         except RequestError as error:
             self._ledger.record(refused(error.type))
             raise
@@ -68,7 +68,12 @@ class CompressResource:
         resp.data = write(answer, self._settings, **half.fields)
 
     async def _answer(
-        self, req: falcon.asgi.Request, body: bytes, deadline: Deadline, started: float
+        self,
+        req: falcon.asgi.Request,
+        body: bytes,
+        lease: BodyLease,
+        deadline: Deadline,
+        started: float,
     ) -> tuple[CompressionResult, FirstHalf]:
         user: str = user_of(req)
         request_id: str = req.context.request_id
@@ -84,6 +89,8 @@ class CompressResource:
                 redeems=gateway.redeems if gateway is not None else None,
                 session=req.get_header("x-headroom-session-id") or "",
             )
+            if answer.behind is not None:
+                lease.held_by(answer.behind)
             half = FirstHalf({})
             if gateway is not None:
                 half = await self._turns.open(user, gateway, answer, deadline)

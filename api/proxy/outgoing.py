@@ -109,6 +109,7 @@ class Preparation:
             self._compress(
                 req,
                 raw,
+                lease,
                 deadline,
                 session,
                 counted=counted,
@@ -120,8 +121,6 @@ class Preparation:
         lease.held_by(task)
         try:
             result = await asyncio.shield(task)
-            if result.behind is not None:
-                lease.held_by(result.behind)
             known = await recalled
             if result.array != shape.array:
                 return Outgoing(raw)
@@ -151,6 +150,7 @@ class Preparation:
         self,
         req: falcon.asgi.Request,
         raw: bytes,
+        lease: BodyLease,
         deadline: Deadline,
         session: str,
         *,
@@ -165,6 +165,8 @@ class Preparation:
             result = await self._compressor.compress(
                 user, raw, deadline, origin, bypass=bypass, redeems=redeems, session=session
             )
+        if result.behind is not None:
+            lease.held_by(result.behind)
         if counted:
             request = AnsweredRequest(request_id, user, time.perf_counter() - started)
             self._book.record(request, result)

@@ -1,4 +1,4 @@
-"""A large body counts towards the budget as long as it, or the answer made of it, is held."""
+"""A large body counts towards the budget as long as it, or what is made of it, is held."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
+from api.accounting.answer_book import AnswerBook
 from api.app import create_app
-from api.endpoints.compress import CompressResource
-from api.pipeline.compressor import CompressionResult
+from api.http.request import Intake
+from api.pipeline.compressor import CompressionResult, Compressor
 from api.pipeline.options import RequestOptions
 from api.pipeline.result import untouched
 from api.pipeline.split import split
+from api.proxy.client import UpstreamClient
+from api.proxy.errors import UpstreamFailed
 from shared.settings import Settings
 
 MEGABYTE = 1 << 20
@@ -22,9 +25,10 @@ BODY = b'{"model":"m","messages":[{"role":"user","content":"' + b"x" * 2 * MEGAB
 
 
 class Client:
-    """One ASGI request to ``/v1/compress`` whose answer is read when ``reads`` is set."""
+    """One ASGI request whose answer is read when ``reads`` is set."""
 
-    def __init__(self) -> None:
+    def __init__(self, path: str) -> None:
+        self.path = path
         self.reads = asyncio.Event()
         self.started = asyncio.Event()
         self._given = False
@@ -37,7 +41,7 @@ class Client:
             "asgi": {"version": "3.0", "spec_version": "2.1"},
             "http_version": "1.1",
             "method": "POST",
-            "path": "/v1/compress",
+            "path": self.path,
             "query_string": b"",
             "headers": [*headers, (b"content-length", str(len(BODY)).encode())],
         }
@@ -54,66 +58,107 @@ class Client:
 
 
 class Served:
-    """The application, with an answer that is ready when ``answers`` is set."""
+    """The application, with a result that is ready when ``answers`` is set.
+
+    Work goes on behind it until ``finishes`` is set. The provider gives no answer.
+    """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.app = create_app(Settings(bodies_bytes=BUDGET))
+        settings: Any = {"bodies_bytes": BUDGET, "anthropic_target_api_url": "http://127.0.0.1:9"}
+        self.app = create_app(Settings(**settings))
         self.answers = asyncio.Event()
+        self.finishes = asyncio.Event()
         self.begun = asyncio.Event()
-        self.ended = asyncio.Event()
+        self.behind: asyncio.Task[None]
+        self.task: asyncio.Task[Any] | None = None
+        self._intake: Intake
+        read = Intake.body
 
-        async def answer(
-            resource: CompressResource, req: Any, body: bytes, *more: Any
-        ) -> CompressionResult:
+        async def body(intake: Intake, req: Any) -> Any:
+            self._intake = intake
+            return await read(intake, req)
+
+        async def compress(*given: Any, **more: Any) -> CompressionResult:
+            self.task = asyncio.current_task()
             self.begun.set()
             await self.answers.wait()
-            asyncio.get_running_loop().call_soon(self.ended.set)
-            return untouched(split(body, ()), RequestOptions("m"), 1, "bypass")
+            result = untouched(split(BODY, ()), RequestOptions("m"), 1, "policy_audit")
+            work: Any = asyncio.create_task(self._finish())
+            self.behind = result.behind = work
+            return result
 
-        monkeypatch.setattr(CompressResource, "_answer", answer)
+        async def send(*given: Any) -> Any:
+            raise UpstreamFailed(502, "unreachable", "nobody is there")
+
+        monkeypatch.setattr(Intake, "body", body)
+        monkeypatch.setattr(Compressor, "compress", compress)
+        monkeypatch.setattr(UpstreamClient, "send", send)
+        monkeypatch.setattr(AnswerBook, "record", lambda *given: None)
+
+    async def _finish(self) -> None:
+        await self.finishes.wait()
 
     @property
     def left(self) -> int:
-        found = self.app._router.find("/v1/compress")
-        assert found is not None
-        room: int = found[0]._intake._room
-        return room
+        return self._intake._room
 
 
 Scenario = Callable[[Served, Client, "asyncio.Task[None]"], Any]
 
 
-def play(monkeypatch: pytest.MonkeyPatch, scenario: Scenario) -> None:
+def play(monkeypatch: pytest.MonkeyPatch, path: str, scenario: Scenario) -> None:
     async def run() -> None:
-        served, client = Served(monkeypatch), Client()
+        served, client = Served(monkeypatch), Client(path)
         call = asyncio.create_task(served.app(client.scope, client.receive, client.send))
         async with asyncio.timeout(60):
             await served.begun.wait()
             assert served.left < BUDGET - 2 * MEGABYTE
             await scenario(served, client, call)
+            served.finishes.set()
+            await asyncio.wait([call, served.behind])
+            await asyncio.sleep(0)  # the task's callbacks
         assert served.left == BUDGET
 
     asyncio.run(run())
 
 
-def test_abandoned_body_counts_until_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+both = pytest.mark.parametrize("path", ["/v1/compress", "/v1/messages"])
+
+
+@both
+def test_abandoned_body_counts_until_answered(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     async def scenario(served: Served, client: Client, call: asyncio.Task[None]) -> None:
         call.cancel()
         await asyncio.wait([call])
         assert served.left < BUDGET
         served.answers.set()
-        await served.ended.wait()
-        await asyncio.sleep(0)  # the task's callbacks
+        assert served.task is not None
+        await served.task
+        assert served.left < BUDGET
 
-    play(monkeypatch, scenario)
+    play(monkeypatch, path, scenario)
 
 
-def test_body_counts_until_its_answer_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+@both
+def test_body_counts_until_its_answer_is_read(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
     async def scenario(served: Served, client: Client, call: asyncio.Task[None]) -> None:
         served.answers.set()
         await client.started.wait()
+        served.finishes.set()
+        await served.behind
+        await asyncio.sleep(0)
         assert served.left < BUDGET
         client.reads.set()
-        await call
 
-    play(monkeypatch, scenario)
+    play(monkeypatch, path, scenario)
+
+
+@both
+def test_body_counts_until_work_behind_ends(monkeypatch: pytest.MonkeyPatch, path: str) -> None:
+    async def scenario(served: Served, client: Client, call: asyncio.Task[None]) -> None:
+        served.answers.set()
+        client.reads.set()
+        await call
+        assert served.left < BUDGET
+
+    play(monkeypatch, path, scenario)
