@@ -1,4 +1,4 @@
-"""Batching across jobs: waiting jobs are read, scored in one batch, then finished one by one.
+"""Batching across jobs: waiting jobs are read, scored in one batch, and finished one by one.
 
 Only an engine that can score many texts at once (:class:`Batching`) gets more than one job.
 No job waits for a batch to fill: the first job is taken when it arrives, together with the jobs
@@ -24,9 +24,9 @@ from .tasks import Engines
 
 _log = structlog.get_logger(__name__)
 _CHARS_A_TOKEN = 3.0
-"""Characters per token: a low estimate, so that a batch is below its budget rather than above."""
+"""Characters per token: a low estimate, so that a batch is rather below its budget than above."""
 _CALLS_A_SCORING = 10
-"""Engine timeouts that the scoring of a batch may take before its process is ended."""
+"""Scoring a batch may take this many engine timeouts; then the process is ended."""
 
 
 @runtime_checkable
@@ -40,11 +40,11 @@ class Batching(Protocol):
 
     @property
     def broken(self) -> bool:
-        """Whether the engine cannot work any more in this process."""
+        """Whether the engine is unusable in this process from now on."""
         ...
 
     def collect(self) -> AbstractContextManager[None]:
-        """Only collect the rows of texts in this context."""
+        """Collect the rows of texts in this context without scoring them."""
         ...
 
     def score(self) -> list[int]:
@@ -58,9 +58,9 @@ class Batching(Protocol):
 
 @dataclass(slots=True)
 class BatchCount:
-    """Counters of one batch, which add up. Times are milliseconds.
+    """Additive counters of a batch. Times are in milliseconds.
 
-    ``tokens`` are without padding; ``wait_ms`` is the total time of the jobs in the queue.
+    ``tokens`` exclude padding; ``wait_ms`` is the total time that the jobs spent in the queue.
     """
 
     batches: int = 0
@@ -83,13 +83,13 @@ def can_batch(engines: Engines) -> bool:
 
 
 def scoring_tokens(engines: Engines) -> int:
-    """Return how many tokens of jobs to take at once; 0 means one job."""
+    """Return how many tokens of jobs to process together; 0 means one job at a time."""
     engine = engines.text_engine
     return engine.scoring_tokens if isinstance(engine, Batching) else 0
 
 
 def is_broken(engines: Engines) -> bool:
-    """Return whether this process's engine cannot work any more, so that a new process must."""
+    """Return whether the engine is unusable in this process, so that a new one is needed."""
     engine = engines.text_engine
     return isinstance(engine, Batching) and engine.broken
 
@@ -101,9 +101,9 @@ def tokens_of(job: Job) -> int:
 
 @contextmanager
 def prepared(jobs: list[Job], engines: Engines, limit: Limit, count: BatchCount) -> Iterator[float]:
-    """Score the texts of ``jobs`` for this context; gives the milliseconds of it per block.
+    """Score the texts of ``jobs`` for this context; yields the milliseconds spent per block.
 
-    The batch is added to ``count``. With an engine that does not batch, nothing is done.
+    The batch is added to ``count``. If the engine does not batch, nothing is done.
     """
     engine = engines.text_engine
     if not isinstance(engine, Batching) or not jobs:
@@ -133,5 +133,5 @@ def _read(jobs: list[Job], engines: Engines, engine: Batching, limit: Limit) -> 
             for block in job.blocks:
                 try:
                     limit(partial(read_free_text, job, block, engines))
-                except Exception as error:  # it fails again, alone, when its job is processed
+                except Exception as error:  # it will fail again when its job is processed
                     _log.debug("unread", error=type(error).__name__, request_id=job.request_id)

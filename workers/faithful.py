@@ -1,7 +1,7 @@
-"""Makes one block's form: envelope, kind, candidates, check, marker.
+"""Computes a block's form: envelope, kind, candidates, check, marker.
 
-The form is a function of the block's text, the call it answers, the question and the options:
-the same block gives the same bytes in every process.
+The form is a pure function of the block's text, the call it answers, the question and the
+options, so the same block gives the same bytes in every process.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ _ENGINE: dict[Kind, str] = {
     "log": "log", "test_run": "log", "search": "search", "diff": "diff", "html": "html",
     "markdown": "text", "prose": "text", "code": "code_aware",
 }  # fmt: skip
-"""Headroom's name of the engine that chooses lines of a kind; ``farm_extract`` for the others."""
+"""Headroom's engine that selects lines, by kind of text; ``farm_extract`` for other kinds."""
 _FREE_TEXT = ("markdown", "prose", "html")
 _POINTER = " Retrieve original: hash={}]"
-"""How every marker ends: where nothing can be retrieved, it only says what is missing."""
+"""End of every marker; removed if nothing can be retrieved, so that only the note remains."""
 _CHARS_A_TOKEN = 4
 _MOST_UNFAITHFUL = 200
 
 
 class Routers(Protocol):
-    """Gives the router for a request's options."""
+    """Provides the router for a request's options."""
 
     text_engine: TextEngine | None
 
@@ -38,14 +38,14 @@ class Routers(Protocol):
 
 
 class Made(NamedTuple):
-    """A block's form, and the originals its marker leads to."""
+    """A block's form, and the originals that its markers refer to."""
 
     form: Form
     originals: list[Original]
 
 
 class _Work(NamedTuple):
-    """A block, what its text is, and what the job asks for."""
+    """A block, the classification of its text, its router, and its job."""
 
     block: Block
     content: Content
@@ -55,7 +55,7 @@ class _Work(NamedTuple):
 
 
 def faithful_form(job: Job, block: Block, routers: Routers) -> Made:
-    """Return the best form of the block that passes the check; raises what an engine raised."""
+    """Return the best form of the block that passes the check; engines' exceptions propagate."""
     work = _work_of(job, block, routers)
     digest = digest_of(block.text)
     lossy = _lossy(work, routers, digest)
@@ -90,7 +90,7 @@ def faithful_form(job: Job, block: Block, routers: Routers) -> Made:
 
 
 def read_free_text(job: Job, block: Block, routers: Routers) -> None:
-    """Give the block's free text to the text engine and drop the result: a batch reads ahead."""
+    """Run the text engine on the block's free text and drop the result, to collect a batch."""
     work = _work_of(job, block, routers)
     engine = routers.text_engine
     if (
@@ -122,7 +122,7 @@ def _may_lose(work: _Work, routers: Routers) -> bool:
 
 
 def _lossy(work: _Work, routers: Routers, digest: str) -> Lossy | None:
-    """Return how the block may lose lines; None where it may not."""
+    """Return how lines of the block may be removed; None if none may be."""
     if not _may_lose(work, routers):
         return None
     kind = work.content.kind
@@ -135,10 +135,10 @@ def _lossy(work: _Work, routers: Routers, digest: str) -> Lossy | None:
 
 
 def _by_router(work: _Work, body: str) -> str | None:
-    """Return what headroom's router makes of the body: a choice of its lines is taken from it."""
+    """Return the result of headroom's router for the body; only its selection of lines is used."""
     if work.content.kind not in _ENGINE:
         return None
-    # Not as the call's output: headroom's rules for it were applied when the block was planned.
+    # Without the call: headroom's rules for its output were applied when the block was planned.
     seen = work.block.detection if body == work.block.text else None
     block = Block(work.block.key, body, work.block.shape, work.block.role, detection=seen)
     options = work.job.options
@@ -158,7 +158,7 @@ def _sentences_of(work: _Work, body: str, digest: str) -> str | None:
 
 
 def _transform(block: Block, engine: str, size: int) -> str:
-    """Return headroom's word for what was done, by the shape of what it was done to."""
+    """Return headroom's name for the transform, which depends on the block's shape."""
     if block.shape == "tool_result":
         return f"router:tool_result:{engine}"
     if block.shape == "text":

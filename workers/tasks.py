@@ -1,7 +1,4 @@
-"""Processes a job's blocks, each by itself, with an engine.
-
-A block that fails does not affect the others.
-"""
+"""Processes each block of a job with an engine. A block that fails does not affect the others."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Done(NamedTuple):
-    """A processed block: its form and the originals that its markers lead to."""
+    """A processed block: its form and the originals that its markers refer to."""
 
     block: Block
     form: Form
@@ -32,7 +29,7 @@ class Done(NamedTuple):
 
 
 class Engines:
-    """This process's engines: one router per marker mode and option, made on demand."""
+    """This process's engines: one router per marker mode and options, created on demand."""
 
     def __init__(self, pool: PoolName, text_engine: TextEngine | None) -> None:
         self.pool = pool
@@ -49,9 +46,10 @@ class Engines:
         return self._routers[key]
 
     def warm_up(self) -> tuple[int, float]:
-        """Run each engine, the first text of which costs up to half a second of loading.
+        """Run each engine once, because its first text takes up to half a second of loading.
 
-        Returns the characters, and the seconds they then took, of texts as this pool gets them.
+        Returns the number of characters of typical texts for this pool, and the seconds that they
+        took after loading.
         """
         texts = warm_up_texts()
         for text in texts:
@@ -77,7 +75,7 @@ def warm_up_texts() -> list[str]:
     grep = "\n".join(f"src/module_{i % 5}.py:{i}:def function_{i}():" for i in numbers)
     lines = "\n".join(f" line {i}\n-old {i}\n+new {i}" for i in numbers)
     diff = f"diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1,160 +1,160 @@\n{lines}"
-    letters = "abcdefgh"  # no numbers: a sentence that has one always stays
+    letters = "abcdefgh"  # no numbers: sentences with numbers are always kept
     prose = " ".join(
         f"Sentence {a}{b}{c} says what everybody in town knew." for a in letters for b in letters
         for c in "xyz"
@@ -89,9 +87,9 @@ def warm_up_texts() -> list[str]:
 def compress_block(
     job: Job, block: Block, engines: Engines, limit: Limit, share_ms: float = 0.0
 ) -> Done:
-    """Compress one block of ``job``; one whose engine fails comes back as it was.
+    """Compress one block of ``job``; if its engine fails, the original text stays.
 
-    ``share_ms`` is what the block's engine time was before, in a batch.
+    ``share_ms`` is the block's share of the engine time already spent on its batch.
     """
     started = time.perf_counter()
     try:

@@ -1,4 +1,5 @@
-"""A worker process: RQ's worker with a loop of the farm's own (why: :mod:`workers.runtime`)."""
+"""A worker process: RQ's worker with the farm's own loop (for the reason see
+:mod:`workers.runtime`)."""
 
 from __future__ import annotations
 
@@ -115,7 +116,7 @@ class FarmWorker(SimpleWorker):
     # ── the jobs of one batch ───────────────────────────────────────────────────────
 
     def _take(self, job_id: str) -> None:
-        """Do one job, together with waiting jobs if the engine batches."""
+        """Process one job, together with waiting jobs if the engine batches."""
         started = time.perf_counter()
         count = BatchCount()
         begun = [self._begin(job_id, count)]
@@ -147,7 +148,7 @@ class FarmWorker(SimpleWorker):
         return one
 
     def _begin_more(self, begun: list[Begun], count: BatchCount) -> None:
-        """Begin more waiting jobs, as many as the engine can batch."""
+        """Start more waiting jobs, as many as the engine can batch."""
         most = scoring_tokens(self._engines)
         tokens = sum(tokens_of(one.job) for one in begun if isinstance(one.job, Job))
         while tokens < most and len(begun) < self._settings.batch_max_jobs:
@@ -161,8 +162,8 @@ class FarmWorker(SimpleWorker):
     def _is_wanted(self, one: Begun, job: Job, count: BatchCount) -> bool:
         """Return whether a job is still wanted; otherwise end it.
 
-        A model's time is not spent on jobs whose caller is gone. Requests that joined such a
-        claim later get their original, as after a failure.
+        Jobs whose caller has gone must not take up the model's time. Requests that joined such a
+        claim later keep their original text, as after a failure.
         """
         self._pulse.beat()
         if not can_batch(self._engines) or not 0 <= job.wait_ms < one.waited * 1000:
@@ -174,7 +175,7 @@ class FarmWorker(SimpleWorker):
         return False
 
     def _do(self, one: Begun, job: Job, count: BatchCount, share_ms: float) -> None:
-        """Do one job's blocks; if it was started before, record which block is in work."""
+        """Process a job's blocks; if it was started before, record which block is in progress."""
         self._pulse.beat()
         known = self._delivery.known(job) if one.starts else {}
         with tracer.span("job", job.trace, pool=self._pool, blocks=len(job.blocks)):

@@ -1,7 +1,7 @@
-"""The text engines that a pool may run, and the choice among them at start.
+"""The text engines that a pool can run, and the choice among them at start.
 
-A new engine is one module that satisfies :class:`shared.upstream.TextEngine` and one line
-in :data:`TEXT_ENGINES`.
+A new engine needs one module that implements :class:`shared.upstream.TextEngine`, and one line in
+:data:`TEXT_ENGINES`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Chosen(NamedTuple):
 
 
 def kompress(settings: Settings) -> Chosen:
-    """Open Kompress on the best provider that runs it correctly.
+    """Open Kompress on the fastest provider that runs it correctly.
 
     Raises:
         ModelError: There is no model, it is broken, or nothing here can run it.
@@ -62,7 +62,7 @@ TEXT_ENGINES: dict[str, Callable[[Settings], Chosen]] = {
 def text_engine(pool: PoolName, settings: Settings) -> Chosen | None:
     """Return the engine that compresses free text in ``pool``; the cpu pool has none.
 
-    If the configured engine cannot run, TextCrusher is used and the status says why.
+    If the configured engine cannot run, TextCrusher is used and the status gives the reason.
     """
     if pool != "gpu":
         return None

@@ -1,4 +1,4 @@
-"""Chooses graph and provider by running a batch at start; what a provider claims is not trusted."""
+"""Chooses graph and provider by running a batch at start; a provider's claims are not trusted."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from shared.upstream import MAX_TOKENS
 
 from .session import CPU, CUDA, PROBE, ModelSession
 
-# The int8 file's 8-bit kernel is verified on CPU only; there it is the fastest and smallest.
+# The int8 file's 8-bit kernels are verified on CPU only, where it is the fastest and smallest.
 _ORDER = {
     CUDA: ("kompress-fp16.onnx", "kompress-fp32.onnx", "kompress-int8-wo.onnx"),
     CPU: ("kompress-int8-wo.onnx", "kompress-fp32.onnx", "kompress-fp16.onnx"),
 }
 _TOLERANCE = 0.02
-"""Most difference of a score (0 to 1) between CUDA and CPU: that of half precision."""
+"""Largest accepted difference of a score (0 to 1) between CUDA and CPU: half precision's."""
 
 
 def choose(model: Model, *, threads: int, batch_tokens: int) -> tuple[ModelSession, str]:
@@ -74,7 +74,7 @@ def _opened(
         for row in PROBE:
             session.forward([row])
         session.forward(PROBE)
-        # The widest pass: if the GPU's memory is too small for it, that shows now.
+        # Run the widest pass, so that it fails now if the GPU's memory is too small.
         what = f"{name} with {session.pass_tokens} tokens a pass (HEADROOM_BATCH_TOKENS)"
         session.forward(PROBE[-1:] * max(1, session.pass_tokens // MAX_TOKENS - 1))
     except ModelError:

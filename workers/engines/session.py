@@ -21,26 +21,26 @@ CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 OUTPUT = "final_scores"
 _INPUTS = {"input_ids": "tensor(int64)", "attention_mask": "tensor(int64)"}
-# Rows to test and warm up a provider with: from a start token and one word to the longest row.
+# Rows for testing and warming up a provider, from a start token and one word to the longest.
 PROBE: tuple[Row, ...] = tuple(
     tuple(1 + (7 * n + i) % 13 for i in range(length))
     for n, length in enumerate((2, 17, 64, 200, MAX_TOKENS))
 )
 _DEVICE = {CPU: "cpu", CUDA: "cuda"}
 _MOST_TOKENS = {CPU: 1024}
-"""Most tokens of a pass by provider: on CPU a wider pass is slower (docs/performance.md)."""
+"""Maximum tokens of a pass by provider: on CPU, wider passes are slower (docs/performance.md)."""
 _SCORING_SECONDS = 0.25
-"""Seconds that scoring a batch may take, so that no text waits long for the others."""
+"""Target time for scoring a batch, in seconds, so that no text waits long for the others."""
 _PACE_KEEPS = 0.5
-"""Weight that the measured speed keeps after another batch."""
+"""Weight of earlier measurements of the speed when a batch adds one."""
 _CUDA_OPTIONS = {"arena_extend_strategy": "kSameAsRequested", "cudnn_conv_algo_search": "HEURISTIC"}
 
 
 class ModelSession:
-    """One graph on one provider. There is one per process, made after any fork.
+    """One graph on one provider. There is one per process, created after any fork.
 
     ``batch_tokens`` limits a pass's padded cost, ``longest row x (rows + 1)``. ``broken`` means
-    that it cannot score any more, for example after an error from which a GPU does not recover.
+    that it can no longer score, for example after an error from which a GPU does not recover.
     """
 
     def __init__(self, path: Path, provider: str, *, threads: int, batch_tokens: int) -> None:
@@ -57,8 +57,8 @@ class ModelSession:
     def scoring_tokens(self) -> int:
         """How many tokens to score before any of their texts is delivered.
 
-        As many as take :data:`_SCORING_SECONDS` at the recent speed, at most ``batch_tokens``: a
-        scored text must not wait for many others if the model is slow.
+        As many as take :data:`_SCORING_SECONDS` at the recent speed, at most ``batch_tokens``, so
+        that a text does not wait for many others if the model is slow.
         """
         tokens = self._pace.a_second
         if tokens is None:
@@ -66,7 +66,7 @@ class ModelSession:
         return min(self.batch_tokens, int(tokens * _SCORING_SECONDS))
 
     def scores(self, rows: Sequence[Row]) -> list[list[float] | Exception]:
-        """Return for each row one score per token, or an exception if the row fails alone."""
+        """Return for each row one score per token, or an exception if the row fails on its own."""
         started = time.perf_counter()
         done: list[list[float] | Exception] = [[] for _ in rows]
         for part in batches([len(row) for row in rows], self.pass_tokens):
@@ -77,7 +77,7 @@ class ModelSession:
         return done
 
     def _guarded(self, rows: list[Row]) -> Sequence[list[float] | Exception]:
-        """Run one pass; if it fails, run each of its rows alone."""
+        """Run one pass; if it fails, run each of its rows separately."""
         try:
             return self.forward(rows)
         except Exception as error:  # whatever ONNX Runtime raises
@@ -98,7 +98,7 @@ class ModelSession:
     def forward(self, rows: Sequence[Row]) -> list[list[float]]:
         """Run one padded pass and return the scores without the padding.
 
-        Raises ``ModelError`` if the graph does not give one finite number per token.
+        Raises ``ModelError`` if the graph does not return one finite number per token.
         """
         longest = max(len(row) for row in rows)
         ids = np.zeros((len(rows), longest), dtype=np.int64)
@@ -127,7 +127,8 @@ class ModelSession:
 def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
     """Yield indices of ``lengths`` in passes, longest first, each within the padded ``budget``.
 
-    A single row is a pass whatever its cost. The cost is that of text-embeddings-inference.
+    A single row is always a pass, whatever its cost. The cost is computed as in
+    text-embeddings-inference.
     """
     order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
     part: list[int] = []
@@ -150,7 +151,7 @@ def _open(path: Path, provider: str, threads: int) -> Any:
     chosen = [(CUDA, _CUDA_OPTIONS), CPU] if provider == CUDA else [CPU]
     try:
         session = ort.InferenceSession(str(path), options, providers=chosen)
-    except Exception as error:  # its exceptions share no base
+    except Exception as error:  # ONNX Runtime's exceptions have no common base
         raise ModelError(f"{path.name} does not load: {type(error).__name__}") from error
     inputs = {i.name: i.type for i in session.get_inputs()}
     outputs = [o.name for o in session.get_outputs()]

@@ -1,4 +1,4 @@
-"""The model's tokenizer with the interface that headroom calls: words in, one row of ids out."""
+"""The model's tokenizer with the interface that headroom expects: words in, one row of ids out."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class OneRow:
 
 
 class Tokenizer:
-    """A ``tokenizer.json``, cut at :data:`MAX_TOKENS`, never padded."""
+    """A ``tokenizer.json``; truncates to :data:`MAX_TOKENS`, never pads."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -38,5 +38,5 @@ class Tokenizer:
         self._tokenizer.enable_truncation(MAX_TOKENS)
 
     def __call__(self, words: list[str], **options: Any) -> OneRow:
-        """Tokenize one chunk; headroom's options are fixed and need not be read."""
+        """Tokenize one chunk; headroom always passes the same options, so they are ignored."""
         return OneRow(self._tokenizer.encode(words, is_pretokenized=True))

@@ -1,4 +1,4 @@
-"""Delivery of a finished block: it is stored for its user and sent to the waiting front ends."""
+"""Delivery of finished blocks: stored for their user, and sent to the waiting front ends."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _NOT_KEPT = ("failed", "refused")
 class Delivery:
     """Delivers one pool's blocks and ends its jobs.
 
-    ``state`` is the Redis with the users' caches and originals, ``redis`` the one with the queues.
+    ``state`` is the Redis with users' caches and originals, ``redis`` the one with the queues.
     """
 
     def __init__(self, state: Any, redis: Any, queue: PoolQueue, settings: Settings) -> None:
@@ -41,7 +41,7 @@ class Delivery:
         self._clock = RedisClock()
 
     def known(self, job: Job) -> dict[str, Form]:
-        """Return those forms of the job's blocks that are already in the session cache."""
+        """Return the forms of the job's blocks that are in the session cache already."""
         names = [block.key for block in job.blocks]
         try:
             found: Any = self._state.hmget(keys.cache(job.user), names) if names else []
@@ -69,7 +69,7 @@ class Delivery:
         except BROKEN as error:
             if self._state is self._redis:
                 raise
-            # The queues may be available: one failed node of users must not stop the pool.
+            # The queues may still be available: one failed state node must not stop the pool.
             _log.warning("state_failed", error=type(error).__name__)
             form = Form(None, outcome="unstored")
         pipe = self._redis.pipeline(transaction=False)
@@ -92,7 +92,7 @@ class Delivery:
             now = self._clock.fresh or self._clock.note(self._redis.time())
             keep(pipe, user, done.originals, (), settings.original_ttl, now)
             pipe.execute()
-        # Not in the pipeline: redis-py would first ask whether Redis has the script.
+        # Not in the pipeline, where redis-py would first ask whether Redis has the script.
         waiters: list[bytes] = self._claiming.finish(
             user,
             done.block.key,

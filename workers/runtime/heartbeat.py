@@ -1,7 +1,7 @@
-"""A worker's heartbeat thread: it reports the worker alive, renews leases, and reaps dead jobs.
+"""A worker's heartbeat thread: reports the worker as alive, renews leases, and reaps dead jobs.
 
-It depends on the worker's loop: while the loop hangs there are no heartbeats, and the worker
-counts as dead. If the loop keeps hanging, the process ends, so that its supervisor starts a new
+It depends on the worker's loop: while the loop hangs, no heartbeats are sent, and the worker
+counts as dead. If the loop keeps hanging, the process exits, so that its supervisor starts a new
 one.
 """
 
@@ -27,19 +27,19 @@ from .watchdog import Watchdog
 
 _log = structlog.get_logger(__name__)
 _BEATS_A_LEASE = 3
-"""Least number of heartbeats in a lease, so that two may fail."""
+"""Minimum number of heartbeats in a lease, so that two may fail."""
 _BEATS_TO_HANG = 20
-"""Missed heartbeats in a row after which a hung process ends. They are counted and not timed,
-because a process that was stopped for a while did not hang."""
+"""Missed heartbeats in a row after which a hung process exits. They are counted rather than
+timed, because a process that was suspended for a while has not hung."""
 _HUNG = 70
 """The exit status of a worker whose loop hung or whose heartbeat failed (``EX_SOFTWARE``)."""
 
 
 class Heartbeat:
-    """Sends heartbeats until it is stopped, after the last job, whose lease it renews to the end.
+    """Sends heartbeats, and renews leases, until it is stopped after the last job.
 
     ``register`` adds the worker to RQ's registry; ``prolong`` is RQ's key of the worker and its
-    TTL in seconds. ``pace`` is how many bytes of jobs the worker does per second of work.
+    TTL in seconds. ``pace`` measures the bytes of jobs that the worker does per second of work.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Time limits of engines: a slow engine's block is ended, or else its worker process."""
+"""Time limits for engines: a call that takes too long is aborted, or else its process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rq.timeouts import UnixSignalDeathPenalty
 from .watchdog import Watchdog
 
 _GRACE_SECONDS = 2.0
-"""Seconds beyond a call's timeout after which its process is ended."""
+"""Seconds after a call's timeout at which its process is ended."""
 T = TypeVar("T")
 
 
@@ -23,9 +23,10 @@ class EngineTimeout(TimeoutError):
 class Limit:
     """Runs engines under a timeout, in the main thread.
 
-    A signal ends Python code. Native code that does not return to Python cannot be ended so, and
-    may hold the interpreter's lock; then a thread that needs no Python ends the process, the job's
-    lease expires, and another worker starts the job again. ``pulse`` gets each call's time limit.
+    A signal aborts Python code. Native code that does not return to Python cannot be aborted that
+    way, and may hold the interpreter's lock. Then a thread that does not need the lock ends the
+    process, the job's lease expires, and another worker starts the job again. ``pulse`` is told
+    each call's time limit.
     """
 
     def __init__(self, seconds: int, pulse: Watchdog | None = None) -> None:
@@ -36,14 +37,14 @@ class Limit:
         """Return the result of ``call``.
 
         Raises:
-            EngineTimeout: it took too long.
+            EngineTimeout: It took too long.
         """
         with self.watched(1), UnixSignalDeathPenalty(self._seconds, EngineTimeout):
             return call()
 
     @contextmanager
     def watched(self, calls: int) -> Iterator[None]:
-        """End the process if the context takes longer than ``calls`` calls may take."""
+        """End the process if the context takes longer than ``calls`` calls are allowed to."""
         most = calls * self._seconds + _GRACE_SECONDS
         self._pulse.beat(most)
         faulthandler.dump_traceback_later(most, exit=True)

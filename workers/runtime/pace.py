@@ -1,10 +1,10 @@
-"""A recent rate: an amount per second, in which the latest measurements weigh most."""
+"""A moving average of a rate per second, weighted towards the latest measurements."""
 
 from __future__ import annotations
 
 
 class Pace:
-    """``keeps`` is the weight that a measurement keeps with each later one: from 0 to below 1."""
+    """A rate. Each measurement multiplies the weight of earlier ones by ``keeps``, in [0, 1)."""
 
     def __init__(self, keeps: float) -> None:
         self._keeps = keeps
@@ -12,11 +12,11 @@ class Pace:
         self._seconds = 0.0
 
     def note(self, amount: float, seconds: float) -> None:
-        """Add a measurement: ``amount`` was done in ``seconds``."""
+        """Add a measurement: ``amount`` was processed in ``seconds``."""
         self._amount = self._amount * self._keeps + amount
         self._seconds = self._seconds * self._keeps + seconds
 
     @property
     def a_second(self) -> float | None:
-        """The amount per second; None without any measurement."""
+        """The amount per second; None before the first measurement."""
         return self._amount / self._seconds if self._seconds else None

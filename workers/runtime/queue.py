@@ -1,4 +1,4 @@
-"""One pool's queue, as its workers use it: take, begin, finish, reap.
+"""One pool's queue, as used by its workers: pop, begin, finish, reap.
 
 Jobs and queues have RQ's layout. A popped job has a lease, which its worker renews while it works.
 If the worker dies, the lease expires and :meth:`PoolQueue.reap` queues the job again, once.
@@ -22,10 +22,10 @@ from shared.settings import Settings
 
 _log = structlog.get_logger(__name__)
 _MS_A_MEGABYTE = 1000
-"""Milliseconds that a megabyte of a job adds to its lease, because an engine may block the
-heartbeat thread for that long."""
+"""Milliseconds added to a job's lease per megabyte, because an engine may block the heartbeat
+thread for that long."""
 _REAPS_A_LEASE = 3
-"""Checks for expired leases per lease, over all workers."""
+"""Checks for expired leases within the time of a lease, over all workers."""
 JobOutcome = Literal["done", "gone", "refused", "expired", "dead"]
 """The outcome of a job, as counted in ``/metrics``."""
 
@@ -34,7 +34,7 @@ class Begun(NamedTuple):
     """A popped and leased job.
 
     ``job`` is an outcome if there is nothing to run. ``starts`` counts earlier starts, ``lease_ms``
-    is its lease, ``waited`` its seconds in the queue, ``size`` its bytes there.
+    is its lease, ``waited`` the seconds it spent in the queue, ``size`` its bytes there.
     """
 
     id: str
@@ -81,7 +81,7 @@ class PoolQueue:
         return Begun(job_id, job, starts, lease, waited_ms / 1000, len(data or b""))
 
     def renew(self, leases: Mapping[str, int]) -> None:
-        """Renew the leases (milliseconds by job id) of jobs in work."""
+        """Renew the leases (milliseconds by job id) of jobs in progress."""
         if leases:
             pairs = [item for pair in leases.items() for item in pair]
             self._renew(keys=[keys.leases(self.pool)], args=pairs)
@@ -91,12 +91,12 @@ class PoolQueue:
         self._done(keys=self._keys_of(job_id), args=[job_id, f"jobs:{outcome}"])
 
     def done_with(self, pipe: Pipeline, job_id: str) -> None:
-        """Send ``pipe``, and in the same round trip remove a job that is finished by it."""
+        """Execute ``pipe``, and remove the job that it finishes in the same round trip."""
         names = self._keys_of(job_id)
         pipe.evalsha(self._done.sha, len(names), *names, job_id, "jobs:done")
         try:
             pipe.execute()
-        except NoScriptError:  # this Redis lacks the script; all else was done
+        except NoScriptError:  # only the script failed; the other commands were executed
             self.done(job_id, "done")
 
     def _keys_of(self, job_id: str) -> list[str]:
@@ -110,7 +110,7 @@ class PoolQueue:
         ]
 
     def mark(self, job_id: str, block_key: str) -> None:
-        """Record which block of a job is in work, in case it kills the worker."""
+        """Record which block of a job is in progress, in case it kills the worker."""
         self._redis.hset(keys.job(job_id), "current", block_key)
 
     def marked(self, job_id: str) -> str | None:
@@ -119,9 +119,9 @@ class PoolQueue:
         return found.decode() if found is not None else None
 
     def reap(self) -> list[str]:
-        """Queue jobs again whose lease expired; return the ids of those that died twice.
+        """Queue jobs whose lease expired again; return the ids of those that died twice.
 
-        One call covers all workers; calls more often than a few per lease find nothing to do.
+        A call covers all workers. Only a few calls per lease do any work; others return at once.
         """
         dead: Any = self._reap(
             keys=[
@@ -138,7 +138,7 @@ class PoolQueue:
         return [job_id.decode() for job_id in dead]
 
     def _read(self, job_id: str, data: bytes | None) -> Job | JobOutcome:
-        """Return the job, or the outcome of one that is gone or not a job of this farm."""
+        """Return the job; or its outcome, if it has expired or is not a job of this farm."""
         if data is None:
             return "gone"
         try:

@@ -1,8 +1,8 @@
 """Recovery of jobs whose worker died.
 
-Such a job is started again once, by any worker, alone and block by block. If that worker dies
-too, the block in work is quarantined: it stays verbatim for its user's session and is not tried
-again. The job's other blocks stay verbatim this time.
+Such a job is started again once, by any worker, outside of batches and block by block. If that
+worker dies too, the block in progress is quarantined: it stays verbatim for its user's session
+and is not tried again. The job's other blocks stay verbatim in this answer.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Reaper:
         self._delivery = delivery
 
     def reap(self) -> None:
-        """Queue the jobs of dead workers again, or answer for those that died twice."""
+        """Queue the jobs of dead workers again; end those that died twice."""
         for job_id in self._queue.reap():
             self._bury(job_id)
 

@@ -1,18 +1,18 @@
-"""Detects that a worker's loop hangs, because the heartbeat thread would not notice by itself."""
+"""Detects that a worker's loop hangs; the heartbeat thread alone would not notice."""
 
 from __future__ import annotations
 
 import time
 
 _COMMANDS = 10
-"""Redis commands between two beats, each of which may take its full timeout."""
+"""Maximum number of Redis commands between two beats, each of which may take its full timeout."""
 
 
 class Watchdog:
-    """The loop beats and says how long its next step may take; the heartbeat thread checks it.
+    """The loop beats and announces how long its next step may take; the heartbeat thread checks.
 
-    ``redis_seconds`` is the most that one command may take, including connecting. The loop may be
-    silent for ten commands beyond the time it asked for: it waits for nothing else.
+    ``redis_seconds`` is the timeout of one command, including connecting. The loop may be silent
+    for the time it announced plus that of ten commands; it waits for nothing else.
     """
 
     def __init__(self, redis_seconds: float) -> None:
@@ -26,5 +26,5 @@ class Watchdog:
 
     @property
     def stopped(self) -> bool:
-        """Whether the loop was silent for longer than it asked for."""
+        """Whether the loop has been silent for longer than it announced."""
         return time.monotonic() > self._until
