@@ -86,6 +86,7 @@ class Settings(BaseSettings):
     openai_target_api_url: Target | None = Field(
         None, validation_alias=_also("OPENAI_TARGET_API_URL", "openai_target_api_url")
     )
+    tighten_tools: bool = True
     upstream_proxy: str | None = Field(None, repr=False, pattern="^https?://")
     upstream_ca_file: Path | None = None
     upstream_connect_seconds: float = Field(5.0, gt=0, le=600)

@@ -146,11 +146,11 @@ class Provider(ABC):
     def offer(self, body: bytes) -> bytes:
         """Return the request with the retrieval tool after its own; the same bytes each time."""
         request = Body(body)
-        return request.replaced({"tools": self.tools_with_ours(request)})
+        return request.replaced({"tools": self.with_ours(request.list_of("tools"))})
 
-    def tools_with_ours(self, request: Body) -> bytes:
-        """Return the raw list of a request's tools with the retrieval tool after them."""
-        return array_with(request.list_of("tools"), self.tool)
+    def with_ours(self, tools: bytes) -> bytes:
+        """Return a raw list of tools with the retrieval tool after them."""
+        return array_with(tools, self.tool)
 
     def follow_up(
         self, body: bytes, turn: Turn, results: Sequence[ToolResult], *, last: bool = False

@@ -26,6 +26,7 @@ from ..provider.exchange import unpack
 from ..provider.protocol import Provider
 from ..provider.session import first_words, session_of
 from ..runtime.exchange_store import ExchangeStore
+from .tool_definitions import Tightened, ToolDefinitions
 
 _log = structlog.get_logger(__name__)
 
@@ -76,6 +77,7 @@ class Preparation:
         self._compressor = compressor
         self._exchanges = exchanges
         self._book = book
+        self._definitions = ToolDefinitions(settings)
 
     async def prepare(
         self,
@@ -96,6 +98,7 @@ class Preparation:
             body = Body(raw)
             offers = shape.offers(body)
             serves = not (offers or bypass) and shape.can_offer(body)
+            tools = self._definitions.of(body)
         except Unreadable:
             return Outgoing(raw)
         session = session_of(req.get_header, body)
@@ -115,6 +118,7 @@ class Preparation:
                 counted=counted,
                 bypass=bypass,
                 redeems=offers or serves,
+                tools=tools,
             ),
             name="prepare",
         )
@@ -124,12 +128,14 @@ class Preparation:
             known = await recalled
             if result.array != shape.array:
                 return Outgoing(raw)
-            fields = {}
+            fields: dict[str, bytes] = {}
             if result.changed:
                 fields[shape.array] = b"[" + b",".join(result.pieces) + b"]"
+            if tools is not None and result.mode:
+                fields["tools"] = tools.raw
             serves = serves and bool(result.hashes or known)
             if serves:
-                fields["tools"] = shape.tools_with_ours(body)
+                fields["tools"] = shape.with_ours(fields.get("tools") or body.list_of("tools"))
                 if not known:
                     self._exchanges.note_offered(tag, conversation)
             sent = body.replaced(fields) if fields else raw
@@ -157,6 +163,7 @@ class Preparation:
         counted: bool,
         bypass: bool,
         redeems: bool,
+        tools: Tightened | None,
     ) -> CompressionResult:
         started = time.perf_counter()
         user, request_id = user_of(req), req.context.request_id
@@ -167,6 +174,8 @@ class Preparation:
             )
         if result.behind is not None:
             lease.held_by(result.behind)
+        if tools is not None and result.mode:  # else everything is sent as it came
+            result = tools.counted_in(result)
         if counted:
             request = AnsweredRequest(request_id, user, time.perf_counter() - started)
             self._book.record(request, result)

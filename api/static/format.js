@@ -77,7 +77,7 @@ const PLAIN = {
   lossless_search: 'Search (lossless)', diff: 'Diff', lossless_diff: 'Diff (lossless)', html: 'HTML',
   text: 'Text', kompress: 'Kompress', mixed: 'Mixed content', code_aware: 'Code', several: 'Several in one message',
   farm_json: 'JSON (lossless)', farm_rows: 'JSON rows', farm_extract: 'Extract of lines', farm_prefix: 'Shared beginnings (lossless)',
-  farm_records: 'Rows of like lines (lossless)', farm_repeats: 'Repeated lines (lossless)', farm_search: 'Search (lossless)', farm_plain: 'Plain text (lossless)', fold: 'Reference to the same lines above',
+  farm_records: 'Rows of like lines (lossless)', farm_repeats: 'Repeated lines (lossless)', farm_search: 'Search (lossless)', farm_plain: 'Plain text (lossless)', farm_tools: 'Tool definitions (lossless)', fold: 'Reference to the same lines above',
   json_array: 'JSON', source_code: 'Source code', build: 'Log or build output',
   read_lifecycle: 'Stale reads', tabular: 'Table', config: 'Config',
   nothing_to_compress: 'Nothing to compress', no_gain: 'No gain', protected: 'Protected content',
