@@ -115,6 +115,18 @@ def test_tool_definitions_lose_what_means_nothing(
     assert provider.asked[1].body == raw
 
 
+def test_the_farms_tool_follows_the_cut_definitions(
+    proxy: Farm, provider: ScriptedProvider
+) -> None:
+    provider.will_say(whole({"ok": True}))
+    own = [{"name": f"t{n}", "description": "Does one thing well. \n" * 9} for n in range(40)]
+    post(proxy.url, {**turns(log()), "tools": own}, KEY, "/v1/messages")
+    *first, last = provider.asked[0].json["tools"]
+    said = "\n".join(["Does one thing well."] * 9)
+    assert first == [{**tool, "description": said} for tool in own]
+    assert last["name"] == "headroom_retrieve"
+
+
 def test_bypass_sends_the_original(proxy: Farm, provider: ScriptedProvider) -> None:
     provider.will_say(whole({"ok": True}))
     raw = json.dumps(turns(log())).encode()
