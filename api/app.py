@@ -12,7 +12,7 @@ from .accounting.answer_book import AnswerBook
 from .accounting.comparison import PolicyReport
 from .accounting.ledger import Ledger
 from .accounting.pool_status import FarmReport
-from .accounting.pricing import Prices
+from .accounting.postgres_prices import Prices
 from .accounting.prometheus import Metrics
 from .accounting.proxy_counters import ProxyCounters
 from .accounting.reader import Reader
@@ -46,14 +46,14 @@ from .http.middleware import (
 )
 from .http.request import Application, Request
 from .http.security_headers import SecurityHeaders, cross_origin
+from .pipeline.apply_policy import PolicyRules
 from .pipeline.compressor import Compressor
 from .pipeline.dispatch import Dispatcher
-from .pipeline.earlier import EarlierRequests
-from .pipeline.ruled import PolicyRules
+from .pipeline.earlier_options import EarlierRequests
 from .proxy.client import UpstreamClient
 from .proxy.outgoing import Preparation
 from .proxy.resource import Proxy
-from .proxy.retrieval import Retrievals
+from .proxy.retrieval_loop import Retrievals
 from .runtime.bypass import BypassSwitch
 from .runtime.exchange_store import ExchangeStore
 from .runtime.feedback import Feedback

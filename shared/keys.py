@@ -70,7 +70,7 @@ def ages(tag: str) -> str:
 
 
 def claim(tag: str, block: str) -> str:
-    """String, the reply lists of the front ends that claim a block (:mod:`shared.claims`)."""
+    """String, reply lists of the front ends that claim a block: :mod:`shared.claim_protocol`."""
     return f"{PREFIX}:{{u:{tag}}}:claim:{block}"
 
 

@@ -1,7 +1,7 @@
 """When a failed background task is restarted, and when its process must give up.
 
-Used by the front end's asyncio tasks (``api/runtime/tasks.py``) and by the worker's heartbeat
-thread (``workers/runtime/heartbeat.py``).
+Used by the front end's asyncio tasks (``api/runtime/background_tasks.py``) and by the worker's
+heartbeat thread (``workers/runtime/heartbeat.py``).
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import structlog
 
 from shared.jobs import Job
 
-from .faithful import read_free_text
+from .block_form import read_free_text
 from .runtime.limits import Limit
 from .tasks import Engines
 

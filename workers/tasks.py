@@ -14,7 +14,7 @@ from shared.settings import PoolName
 from shared.tracing import trace_id
 from shared.upstream import EngineRouter, TextEngine, counter_for
 
-from .faithful import faithful_form
+from .block_form import faithful_form
 from .runtime.limits import Limit
 
 _log = structlog.get_logger(__name__)

@@ -8,13 +8,13 @@ from dataclasses import replace
 
 import msgspec
 
-from ..pipeline.filing import Filed
 from ..pipeline.result import CacheShares, CompressionResult
+from ..pipeline.session_identity import Filed
 from ..runtime.feedback import Feedback
 from ..runtime.user_store import Retrieved
 from .cost import rates_of
 from .ledger import Ledger
-from .pricing import Prices
+from .postgres_prices import Prices
 from .provider_usage import read_usage
 from .usage_record import AnsweredRequest, answered, measured, of_session, retrieved
 

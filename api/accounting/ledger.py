@@ -26,7 +26,7 @@ from shared.connection import BROKEN, connect_async, renew_async
 from shared.scripts import script
 from shared.settings import Settings
 
-from ..runtime.tasks import end, supervise
+from ..runtime.background_tasks import end, supervise
 from .usage_record import RINGS, UsageRecord
 from .wal import Line, WriteAheadLog, orphans
 

@@ -26,13 +26,13 @@ from shared.buckets import BEYOND, ENGINE, REQUEST
 from shared.errors import Unavailable
 from shared.settings import POOLS, Settings
 
+from ..runtime.background_tasks import end, every, health, supervise
 from ..runtime.bypass import BypassSwitch
 from ..runtime.policy import PolicySource
 from ..runtime.redis_guard import RedisGuard
-from ..runtime.tasks import end, every, health, supervise
 from ..runtime.worker_view import WorkerView
 from .ledger import Ledger
-from .pricing import Prices
+from .postgres_prices import Prices
 from .process_board import Figures, ProcessBoard
 from .proxy_counters import ProxyCounters, proxy_families
 from .reader import Reader, Row

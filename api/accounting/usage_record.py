@@ -19,10 +19,10 @@ import msgspec
 from shared.buckets import REQUEST, bucket_of
 from shared.prompt_cache import Usage
 
-from ..pipeline.filing import Filed
 from ..pipeline.result import CompressionResult
+from ..pipeline.session_identity import Filed
 from .cost import Cost, Rates, cost_of, rates_of
-from .pricing import Price
+from .postgres_prices import Price
 from .provider_usage import input_cost
 
 RINGS = {"recent": 100, "history": 1000}

@@ -12,11 +12,11 @@ import msgspec
 
 from shared.upstream import ENGINE_VERSION
 
-from ..accounting.pricing import Prices
+from ..accounting.postgres_prices import Prices
+from ..runtime.background_tasks import health
 from ..runtime.bypass import BypassSwitch
 from ..runtime.policy import PolicySource
 from ..runtime.redis_guard import RedisGuard
-from ..runtime.tasks import health
 from ..runtime.worker_view import WorkerView
 
 SERVICE = "headroom-farm"

@@ -15,7 +15,7 @@ from shared.settings import Settings
 from ..accounting.answer_book import AnswerBook
 from ..http.request import read_json, sandbox_of, user_of
 from ..provider.protocol import Retrieval, ToolResult
-from ..runtime.retrieve import find_original
+from ..runtime.find_original import find_original
 from ..runtime.user_store import Retrieved, UserStore
 
 BODY_BYTES = 65_536

@@ -10,7 +10,7 @@ from shared.errors import InvalidField
 
 from ..accounting.cost import rates_of
 from ..accounting.ledger import Ledger
-from ..accounting.pricing import Prices
+from ..accounting.postgres_prices import Prices
 from ..accounting.provider_usage import input_cost, read_usage
 from ..accounting.reader import Reader
 from ..accounting.usage_record import answer_key, measured, money, session_key

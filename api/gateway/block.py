@@ -7,7 +7,7 @@ from typing import Any
 
 from shared.errors import InvalidField
 
-from ..pipeline.split import OPTION_NAMES
+from ..pipeline.split_body import OPTION_NAMES
 from ..provider.body import Body, Unreadable
 from ..provider.protocol import Provider
 from ..provider.shapes import CHAT, MESSAGES, RESPONSES

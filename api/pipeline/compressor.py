@@ -19,25 +19,25 @@ from ..runtime.admission import AdmissionControl
 from ..runtime.bypass import BypassSwitch
 from ..runtime.session_stats import SessionStats
 from ..runtime.user_store import UserStore
-from .behind import WorkBehind
+from .after_answer import WorkBehind
+from .apply_policy import PolicyRules, left_by_policy
 from .context import RequestContext
+from .decide_messages import decide_messages
 from .dispatch import Dispatcher, Order, Origin
-from .filing import Filed
-from .left_texts import LeftTexts
 from .message import HEAVY_MESSAGE_BYTES, Candidate, Seen
 from .message_reader import MessageReader, to_read_here
 from .offload import HEAVY_BODY_BYTES, Offload
 from .options import RequestOptions, as_text
-from .originals import keep_originals
 from .render import join, render
 from .request_planner import RequestPlanner
 from .result import CompressionResult, result_of, untouched
-from .ruled import PolicyRules, left_by_policy
+from .session_identity import Filed
 from .session_memory import Sessions
-from .settle import settle
-from .split import Split, leave, split
+from .split_body import Split, leave, split
+from .store_originals import keep_originals
 from .trace import Trace
 from .trace_report import observe
+from .verbatim_texts import LeftTexts
 
 _log = structlog.get_logger(__name__)
 _LEFT = {
@@ -240,7 +240,7 @@ class Compressor:
         if turn.earlier or turn.as_came:
             await self._planning.plan(turn)
         await self._policy.keep_to_quota(turn, origin)
-        await settle(turn, final=False)
+        await decide_messages(turn, final=False)
         session = turn.session
         wanted = {
             candidate.key: (index, candidate)
@@ -327,7 +327,7 @@ class Compressor:
 
     async def _assemble(self, turn: RequestContext) -> CompressionResult:
         turn.admission.finish()
-        await settle(turn, final=True)
+        await decide_messages(turn, final=True)
         sent = turn.conversation.sent[: len(turn.messages)]
         # Without an await: another request of this conversation may write other cache marks.
         for index, (message, item) in enumerate(zip(turn.messages, sent, strict=True)):

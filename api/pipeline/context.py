@@ -15,7 +15,7 @@ from .message import Candidate, Message, Place, Plan, decode
 from .options import RequestOptions
 from .plan import ConversationContext, PlanOptions
 from .session_memory import Session
-from .split import Split
+from .split_body import Split
 from .trace import Trace
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from shared import keys
-from shared.claims import ABSENT, CLAIMED, LEASE_MS
+from shared.claim_protocol import ABSENT, CLAIMED, LEASE_MS
 from shared.deadline import Deadline
 from shared.errors import Degraded
 from shared.jobs import (
@@ -22,7 +22,7 @@ from shared.jobs import (
 from shared.scripts import script
 from shared.settings import POOLS, Settings
 
-from ..runtime.claims import Claims
+from ..runtime.claim_client import Claims
 from ..runtime.redis_guard import RedisGuard
 from ..runtime.result_inbox import Awaited, ResultInbox
 from ..runtime.worker_view import WorkerView

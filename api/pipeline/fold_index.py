@@ -13,7 +13,16 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from .fold import Folded, Numbering, Reference, Run, Source, head_lines, split_numbers, word
+from .fold_references import (
+    Folded,
+    Numbering,
+    Reference,
+    Run,
+    Source,
+    head_lines,
+    split_numbers,
+    word,
+)
 
 _MAX_LINES = 200_000
 _MAX_CHARS = 16 * 1024 * 1024

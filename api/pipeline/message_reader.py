@@ -26,7 +26,7 @@ from .message import (
 from .offload import HEAVY_BODY_BYTES, Offload, TooHeavy
 from .options import RequestOptions
 from .session_memory import Session
-from .split import Split, follow, split
+from .split_body import Split, follow, split
 
 
 def to_read_here(messages: Sequence[bytes]) -> int:

@@ -31,10 +31,10 @@ from shared.jobs import Detection
 from shared.python_command import python_module
 from shared.upstream import Counter
 
-from ..runtime.tasks import end
+from ..runtime.background_tasks import end
 from .message import Message, Plan
 from .plan import MessageContext
-from .split import Envelope, Split
+from .split_body import Envelope, Split
 
 _log = structlog.get_logger(__name__)
 HEAVY_BODY_BYTES = 4 * 1024 * 1024
@@ -95,7 +95,7 @@ class Offload:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def split(self, user: str, body: bytes, deadline: Deadline) -> Split:
-        """Split a heavy body, as :func:`api.pipeline.split.split` does.
+        """Split a heavy body, as :func:`api.pipeline.split_body.split` does.
 
         Raises:
             MalformedBody, InvalidField: as there.

@@ -23,7 +23,7 @@ from shared.upstream import Counter, detect
 from .message import Message, count, digest, read, without_marks
 from .offload import LENGTH, LIMIT_SECONDS, MEMORY_BYTES, OffloadedPlan, OffloadTask
 from .plan import ConversationPlanner, MessageContext
-from .split import split
+from .split_body import split
 
 _GROWN_BYTES = 256 * 1024 * 1024
 """A child that has grown by so many bytes is replaced: the interpreter frees little memory."""

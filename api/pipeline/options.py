@@ -14,9 +14,9 @@ from shared.jobs import Options
 from shared.policy import Arm, Quota, Ruling
 from shared.settings import Settings
 
-from .filing import Filed
 from .plan import PlanOptions
-from .split import Envelope
+from .session_identity import Filed
+from .split_body import Envelope
 
 MODES = {
     "ccr": "ccr",

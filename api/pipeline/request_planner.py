@@ -9,7 +9,7 @@ from shared.settings import Settings
 from shared.upstream import counter_for
 
 from .context import RequestContext
-from .earlier import AS_IT_CAME
+from .earlier_options import AS_IT_CAME
 from .message import HEAVY_MESSAGE_BYTES, VERBATIM, Plan, digest, read
 from .offload import Offload, OffloadedPlan, TooHeavy
 from .options import RequestOptions

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field, replace
 
 from .context import RequestContext
 from .conversation import Sent
-from .filing import Filed
 from .options import RequestOptions, as_text
-from .repeats import repeated_calls
-from .revise import is_cold, ttl_seconds
-from .split import Split
+from .repeated_calls import repeated_calls
+from .revision_rule import is_cold, ttl_seconds
+from .session_identity import Filed
+from .split_body import Split
 
 
 @dataclass(frozen=True, slots=True)

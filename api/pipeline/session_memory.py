@@ -15,7 +15,7 @@ from shared.policy import Subject
 
 from .conversation import Conversation
 from .message import Message, Seen
-from .split import Split, Trail
+from .split_body import Split, Trail
 
 _MESSAGE_BYTES = 1200
 """Measured bytes of a remembered message without its texts (its fields, plan, dict entries)."""

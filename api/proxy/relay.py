@@ -18,7 +18,7 @@ from .client import UpstreamAnswer
 from .errors import ProviderName, UpstreamFailed, error_event
 from .outgoing import Outgoing
 from .presence import Presence
-from .retrieval import Retrievals
+from .retrieval_loop import Retrievals
 
 _ANSWER_BYTES = 64 * 1024 * 1024
 Send = Callable[[bytes], Coroutine[Any, Any, UpstreamAnswer]]

@@ -25,7 +25,7 @@ from .headers import Headers, to_client, to_upstream
 from .outgoing import Outgoing, Preparation
 from .presence import Presence
 from .relay import Relay
-from .retrieval import Retrievals
+from .retrieval_loop import Retrievals
 from .targets import COUNT_TOKENS, Route, Routes, is_ours
 
 _log = structlog.get_logger(__name__)

@@ -13,8 +13,8 @@ from shared.deadline import Deadline
 from shared.errors import Degraded
 from shared.settings import Settings
 
+from .background_tasks import end, every, supervise
 from .redis_guard import RedisGuard
-from .tasks import end, every, supervise
 
 _log = structlog.get_logger(__name__)
 

@@ -24,8 +24,8 @@ from shared.policy import TOOL_CHARS
 from shared.scripts import script
 from shared.settings import Settings
 
+from .background_tasks import end, every, supervise
 from .redis_guard import RedisGuard
-from .tasks import end, every, supervise
 
 _log = structlog.get_logger(__name__)
 _EVERY_SECONDS = 1.0

@@ -17,7 +17,7 @@ from shared.policy import Policy, Rule
 from shared.policy_file import read
 from shared.settings import Settings
 
-from .tasks import end, every, supervise
+from .background_tasks import end, every, supervise
 
 _log = structlog.get_logger(__name__)
 _LOOK_SECONDS = 1.0

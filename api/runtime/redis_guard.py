@@ -21,7 +21,7 @@ from shared.deadline import Deadline
 from shared.errors import Degraded
 from shared.settings import Settings
 
-from .tasks import end, supervise
+from .background_tasks import end, supervise
 
 _log = structlog.get_logger(__name__)
 _ONE = ""

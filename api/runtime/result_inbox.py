@@ -19,15 +19,15 @@ import msgspec
 import structlog
 
 from shared import keys
-from shared.claims import GIVEN_UP, KEYS_A_CALL, Claiming
+from shared.claim_protocol import GIVEN_UP, KEYS_A_CALL, Claiming
 from shared.connection import BROKEN, connect_async, renew_async
 from shared.deadline import Deadline
 from shared.errors import Degraded
 from shared.jobs import Form, unpack_form, unpack_reply
 from shared.settings import Settings
 
+from .background_tasks import end, supervise
 from .redis_guard import RedisGuard
-from .tasks import end, supervise
 
 _log = structlog.get_logger(__name__)
 _POLL_SECONDS = 1.0

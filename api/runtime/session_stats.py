@@ -15,7 +15,7 @@ from shared.deadline import Deadline
 from shared.errors import Degraded
 from shared.settings import Settings
 
-from .tasks import end, every, supervise
+from .background_tasks import end, every, supervise
 from .user_store import SessionActivity, UserStore
 
 _log = structlog.get_logger(__name__)

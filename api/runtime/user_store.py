@@ -1,4 +1,4 @@
-"""A user's originals and session in Redis (for blocks in progress: :mod:`api.runtime.claims`)."""
+"""A user's originals and session in Redis (blocks in progress: :mod:`api.runtime.claim_client`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from shared.clock import RedisClock
 from shared.deadline import Deadline
 from shared.errors import Degraded
 from shared.jobs import Original, unpack_original
-from shared.originals import keep
+from shared.original_storage import keep
 from shared.settings import Settings
 
 from .redis_guard import RedisGuard

@@ -15,8 +15,8 @@ from shared.errors import Degraded
 from shared.jobs import EngineStatus, unpack_status
 from shared.settings import POOLS, Settings
 
+from .background_tasks import end, every, supervise
 from .redis_guard import RedisGuard
-from .tasks import end, every, supervise
 
 
 class WorkerView:

@@ -32,7 +32,7 @@ from shared.readiness import heard, readiness, tell
 from shared.settings import Settings
 from shared.sockets import listens, stop_listening
 
-from ..runtime.tasks import health
+from ..runtime.background_tasks import health
 from .accept import Listener
 from .connection import BoundedConnection, raise_file_limit
 

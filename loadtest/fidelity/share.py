@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 from shared.content import classify
 from shared.jobs import Block, Job, Options, ToolCall
 from shared.upstream import TextCrusherEngine
-from workers.faithful import faithful_form
+from workers.block_form import faithful_form
 from workers.tasks import Engines
 
 from .sample import Sample
 
-_module = importlib.import_module("workers.fidelity.choose")
+_module = importlib.import_module("workers.fidelity.choose_form")
 
 
 class Share(NamedTuple):

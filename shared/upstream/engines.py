@@ -16,7 +16,7 @@ from headroom.transforms.content_router import CompressionStrategy, RouterCompre
 
 from .counting import Counter
 from .detection import remember_detection
-from .originals import JobStore
+from .original_collector import JobStore
 from .routers import NOOP, FarmRouter, router_config
 
 

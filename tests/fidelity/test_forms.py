@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from loadtest.fidelity.tables import commits
 from shared.jobs import Block, Job, Options, ToolCall
-from workers.faithful import Made, faithful_form
+from workers.block_form import Made, faithful_form
 from workers.fidelity.json_form import parsed, shortened
 from workers.fidelity.json_lines import shortened_lines
 from workers.fidelity.reversible import folded_prefixes, folded_repeats, grouped_matches

@@ -10,7 +10,7 @@ import pytest
 from loadtest.fidelity.facts import Shown
 from loadtest.fidelity.sample import clock, hexes, name, word
 from shared.jobs import Block, Job, Options, ToolCall
-from workers.faithful import faithful_form
+from workers.block_form import faithful_form
 from workers.tasks import Engines
 
 _PICK = random.Random(11)

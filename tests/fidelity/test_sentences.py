@@ -11,8 +11,8 @@ from loadtest.graphs import build_model
 from shared.jobs import Block, Job, Options, ToolCall
 from shared.settings import Settings
 from shared.upstream.sentences import best_sentences, sentences
+from workers.block_form import Made, faithful_form
 from workers.engines import TEXT_ENGINES
-from workers.faithful import Made, faithful_form
 from workers.tasks import Engines, warm_up_texts
 
 from ..texts import plain_prose

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from shared import keys
-from shared.claims import ABSENT, CLAIMED, LEASE_MS, Claiming
+from shared.claim_protocol import ABSENT, CLAIMED, LEASE_MS, Claiming
 from shared.scripts import script
 from shared.settings import Settings
 from workers.runtime.queue import PoolQueue

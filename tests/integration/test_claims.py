@@ -11,7 +11,7 @@ import pytest
 from api.pipeline import dispatch
 from deploy.ports import free_port
 from shared import keys
-from shared.claims import LEASE_MS
+from shared.claim_protocol import LEASE_MS
 from shared.jobs import Block, Form, unpack_form
 from shared.settings import Settings
 

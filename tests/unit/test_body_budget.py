@@ -14,7 +14,7 @@ from api.http.request import Intake
 from api.pipeline.compressor import CompressionResult, Compressor
 from api.pipeline.options import RequestOptions
 from api.pipeline.result import untouched
-from api.pipeline.split import split
+from api.pipeline.split_body import split
 from api.proxy.client import UpstreamClient
 from api.proxy.errors import UpstreamFailed
 from shared.settings import Settings

@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
+from api.pipeline.apply_policy import PolicyRules
 from api.pipeline.compressor import Compressor
 from api.pipeline.conversation import ALL_LEFT
 from api.pipeline.dispatch import Fetched, Order, Origin
-from api.pipeline.earlier import EarlierRequests
+from api.pipeline.earlier_options import EarlierRequests
 from api.pipeline.offload import HEAVY_BODY_BYTES
-from api.pipeline.ruled import PolicyRules
 from api.runtime.admission import Admission
 from api.runtime.bypass import BypassSwitch
 from api.runtime.policy import PolicySource

@@ -20,7 +20,7 @@ from shared.jobs import Block, Options
 from shared.models import in_directory
 from shared.settings import Settings
 from shared.upstream import MAX_TOKENS, EngineRouter, KompressEngine, Row, counter_for
-from shared.upstream.originals import JobStore
+from shared.upstream.original_collector import JobStore
 from workers.engines import TEXT_ENGINES, text_engine, threads
 from workers.engines.provider import choose
 from workers.engines.session import CPU, PROBE, ModelSession, batches

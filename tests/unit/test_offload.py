@@ -19,7 +19,7 @@ from api.pipeline.message import count, digest, read
 from api.pipeline.offload import Offload, TooHeavy
 from api.pipeline.options import RequestOptions
 from api.pipeline.plan import ConversationContext, ConversationPlanner
-from api.pipeline.split import MAX_MESSAGES, leave, split
+from api.pipeline.split_body import MAX_MESSAGES, leave, split
 from shared.deadline import Deadline
 from shared.errors import BodyTooComplex, Degraded, InvalidField, MalformedBody
 from shared.settings import Settings

@@ -11,7 +11,7 @@ import pytest
 from api.endpoints.compress import write
 from api.pipeline.options import RequestOptions
 from api.pipeline.result import untouched
-from api.pipeline.split import split
+from api.pipeline.split_body import split
 from shared.errors import InvalidField
 from shared.settings import Settings
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import workers.faithful
+import workers.block_form
 import workers.fidelity
 from shared.policy import (
     ENGINE_NAMES,
@@ -27,12 +27,12 @@ ADA = Subject.of("acme/ada", "claude-x")
 
 
 def _engines_in_source() -> set[str]:
-    folders = [Path(workers.fidelity.__file__).parent, Path(workers.faithful.__file__)]
+    folders = [Path(workers.fidelity.__file__).parent, Path(workers.block_form.__file__)]
     files = [f for one in folders for f in (one.glob("*.py") if one.is_dir() else [one])]
     names: set[str] = set()
     for file in files:
         names |= set(re.findall(r'"(farm_[a-z_]+)"', file.read_text("utf-8")))
-    return names | set(workers.faithful._ENGINE.values())
+    return names | set(workers.block_form._ENGINE.values())
 
 
 def test_policy_knows_every_engine_there_is() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from api.accounting.answer_book import AnswerBook
 from api.accounting.usage_record import AnsweredRequest, UsageRecord
-from api.pipeline import behind
+from api.pipeline import after_answer
 from api.pipeline.compressor import Compressor
 from api.pipeline.dispatch import Fetched, Origin
 from api.pipeline.result import CompressionResult
@@ -112,7 +112,7 @@ def test_audited_requests_wait_for_no_pool() -> None:
             await compressor.compress("u", body, Deadline.after(20), Origin("id"))
             for body in _bodies()
         ]
-        assert all(a.behind is not None and not a.behind.done() for a in answers)
+        assert all(a.behind is not None and not a.after_answer.done() for a in answers)
         held.let.set()
         would = [await a.behind if a.behind is not None else None for a in answers]
         assert [_sums(one) for one in would] == [_sums(one) for one in real]
@@ -239,7 +239,7 @@ def test_ledger_separates_audited_from_real_cost() -> None:
 def test_full_backlog_answers_and_counts_as_unread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(behind, "MOST_REQUESTS", 0)
+    monkeypatch.setattr(after_answer, "MOST_REQUESTS", 0)
 
     async def play() -> None:
         entries, total = await _trials(Rule("r", mode="audit"))

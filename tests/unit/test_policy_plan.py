@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 
-from api.pipeline.filing import Filed
 from api.pipeline.options import RequestOptions
-from api.pipeline.split import Envelope
+from api.pipeline.session_identity import Filed
+from api.pipeline.split_body import Envelope
 from shared.jobs import Block, Job, Options, ToolCall
 from shared.policy import Policy, Rule, Ruling, Subject
 from shared.settings import Settings
-from workers.faithful import faithful_form
+from workers.block_form import faithful_form
 from workers.tasks import Engines
 
 from ..texts import events, prose, rows

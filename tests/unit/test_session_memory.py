@@ -9,10 +9,10 @@ import pytest
 
 from api.pipeline.conversation import Conversation, Sent
 from api.pipeline.dispatch import Origin
-from api.pipeline.fold import Source
+from api.pipeline.fold_references import Source
 from api.pipeline.message import Message, Seen, chained, digest
 from api.pipeline.session_memory import Session, Sessions
-from api.pipeline.split import split
+from api.pipeline.split_body import split
 from shared.deadline import Deadline
 from shared.errors import RequestError
 from shared.jobs import Form

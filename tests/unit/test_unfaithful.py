@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from shared.jobs import Block, Job, Options, ToolCall
-from workers.faithful import faithful_form
+from workers.block_form import faithful_form
 from workers.tasks import Engines
 
 from ..texts import page

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
-from . import notes
+from . import omission_notes as notes
 
 ANSI = re.compile(r"\x1b\[[0-9;:?]*[ -/]*[@-~]")
 _WORD = re.compile(r"[^\W_]+")

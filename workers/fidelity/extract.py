@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 
-from . import notes
+from . import omission_notes as notes
 from .check import plain
 from .templates import commonest, templates
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from . import notes
+from . import omission_notes as notes
 
 _CUT = re.compile(r"[:/\\-]")
 _LEAST_PREFIX, _LEAST_RUN, _LEAST_SAVED = 10, 3, 40

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from . import notes
+from . import omission_notes as notes
 from .json_form import header, rows_of
 from .must_see import is_bad
 

@@ -11,11 +11,11 @@ from redis.client import Pipeline
 
 from shared import keys
 from shared.buckets import ENGINE, bucket_of
-from shared.claims import Claiming, tell
+from shared.claim_protocol import Claiming, tell
 from shared.clock import RedisClock
 from shared.connection import BROKEN
 from shared.jobs import Form, Job, pack_form, unpack_form
-from shared.originals import keep
+from shared.original_storage import keep
 from shared.settings import Settings
 
 from ..batcher import BatchCount

@@ -6,11 +6,11 @@ import asyncio
 import time
 
 from shared.jobs import engines_of, is_tool_output
-from shared.originals import digest_of
+from shared.original_storage import digest_of
 
 from .context import RequestContext
 from .conversation import ALL_LEFT, Change, Conversation, Lost, Sent
-from .decide import Decision, decide, settles
+from .decide_block import Decision, decide_block, settles
 from .message import HEAVY_MESSAGE_BYTES, VERBATIM, Candidate, Place
 from .render import render
 
@@ -23,7 +23,7 @@ _SLICE_SECONDS = 0.005
 """Seconds of this work after which other requests may run."""
 
 
-async def settle(turn: RequestContext, *, final: bool) -> None:
+async def decide_messages(turn: RequestContext, *, final: bool) -> None:
     """Decide the messages that the conversation does not have yet.
 
     Before the forms have arrived (not ``final``) it ends at the first message that needs one;
@@ -82,7 +82,7 @@ def _decided(
             if fits and form
             else None
         )
-        decisions.append(decide(candidate, text, known, folded, refolded))
+        decisions.append(decide_block(candidate, text, known, folded, refolded))
     return _sent(turn, index, decisions, frozenset(left))
 
 

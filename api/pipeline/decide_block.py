@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from shared.jobs import Form
 
-from .fold import Folded
+from .fold_references import Folded
 from .message import Candidate
 
 FOLD_SETTLES = 0.5
@@ -32,7 +32,7 @@ def settles(text: str, folded: Folded | None) -> bool:
     return folded is not None and folded.saved >= FOLD_SETTLES * len(text)
 
 
-def decide(
+def decide_block(
     candidate: Candidate,
     text: str,
     form: Form | None,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.pipeline.message import Message, Seen, chained, digest
-from api.pipeline.split import Split, Trail, split
+from api.pipeline.split_body import Split, Trail, split
 from shared.errors import InvalidField, MalformedBody
 
 _json = st.recursive(

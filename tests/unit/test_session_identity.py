@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from api.pipeline.filing import Filed, session_digest
-from api.pipeline.split import split
+from api.pipeline.session_identity import Filed, session_digest
+from api.pipeline.split_body import split
 
 from ..texts import ran
 

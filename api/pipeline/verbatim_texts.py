@@ -14,7 +14,7 @@ from shared.settings import Settings
 from ..runtime.user_store import UserStore
 from .context import RequestContext
 from .conversation import Sent
-from .revise import revision, unfinished
+from .revision_rule import revision, unfinished
 
 
 class LeftTexts:

@@ -15,7 +15,7 @@ from ..accounting.proxy_counters import ProxyCounters
 from ..provider.exchange import exchange_of, pack
 from ..provider.protocol import Provider, Retrieval, ToolResult, Turn
 from ..runtime.exchange_store import ExchangeStore
-from ..runtime.retrieve import find_original
+from ..runtime.find_original import find_original
 from ..runtime.user_store import UserStore
 
 _NO_HASH = (

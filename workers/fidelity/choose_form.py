@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from shared.content import Kind
 
-from . import notes
+from . import omission_notes as notes
 from .check import Verdict, check, plain
 from .extract import extract, lines_in
 from .json_cut import shortened_cut

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from api.pipeline.message import Message, digest, read
-from api.pipeline.repeats import newest_calls, repeated_calls
+from api.pipeline.repeated_calls import newest_calls, repeated_calls
 
 from ..texts import call, openai_ran, result
 

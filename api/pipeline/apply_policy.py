@@ -15,13 +15,13 @@ from ..runtime.quotas import Quotas
 from .context import RequestContext
 from .conversation import Sent
 from .dispatch import Origin
-from .earlier import AS_IT_CAME, EarlierRequests
-from .filing import Filed, session_digest
+from .earlier_options import AS_IT_CAME, EarlierRequests
 from .message import VERBATIM
 from .options import RequestOptions
-from .repeats import newest_calls, repeated_calls
+from .repeated_calls import newest_calls, repeated_calls
 from .result import CompressionResult, untouched
-from .split import Split
+from .session_identity import Filed, session_digest
+from .split_body import Split
 
 _log = structlog.get_logger(__name__)
 

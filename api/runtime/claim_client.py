@@ -1,4 +1,4 @@
-"""This front end's side of the claim protocol (:mod:`shared.claims`).
+"""This front end's side of the claim protocol (:mod:`shared.claim_protocol`).
 
 It claims, joins and gives up blocks for the requests of this process. One task renews the claims
 until the result arrives or the job turns out to be lost.
@@ -18,16 +18,16 @@ import structlog
 from redis.exceptions import NoScriptError
 
 from shared import keys
-from shared.claims import CLAIMED, GIVEN_UP, KEYS_A_CALL, LEASE_MS, Claiming, tell
+from shared.claim_protocol import CLAIMED, GIVEN_UP, KEYS_A_CALL, LEASE_MS, Claiming, tell
 from shared.deadline import Deadline
 from shared.errors import Degraded
 from shared.jobs import Form, unpack_form
 from shared.scripts import script
 from shared.settings import Settings
 
+from .background_tasks import end, every, supervise
 from .redis_guard import RedisGuard
 from .result_inbox import ResultInbox
-from .tasks import end, every, supervise
 
 _log = structlog.get_logger(__name__)
 _RENEW_SECONDS = LEASE_MS / 1000 / 4
@@ -39,7 +39,7 @@ _USERS_A_CALL = 64
 """Users whose claims are renewed by one pipeline, with one script call each."""
 
 Answer = Form | int
-"""The state of a block: its cached form, or a number as in :mod:`shared.claims`."""
+"""The state of a block: its cached form, or a number as in :mod:`shared.claim_protocol`."""
 
 
 @dataclass(slots=True)

@@ -19,9 +19,9 @@ from shared.settings import Settings
 
 from ..runtime.user_store import UserStore
 from .context import RequestContext
-from .filing import session_digest
 from .message import Plan
 from .plan import MIN_CHARS, PlanOptions
+from .session_identity import session_digest
 
 AS_IT_CAME = Plan()
 """The plan of a message that the caller vouches for: the provider has it unchanged."""

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.pipeline.fold import (
+from api.pipeline.fold_index import FoldIndex
+from api.pipeline.fold_references import (
     Folded,
     Source,
     describe,
@@ -18,7 +19,6 @@ from api.pipeline.fold import (
     split_numbers,
     unfold,
 )
-from api.pipeline.fold_index import FoldIndex
 
 WORDS = [
     "self",

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from api.runtime.tasks import TaskHealth, end, supervise
+from api.runtime.background_tasks import TaskHealth, end, supervise
 from shared import supervision
 from shared.supervision import MOST_FAILURES, STABLE_SECONDS, Restarts
 

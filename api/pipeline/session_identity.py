@@ -18,7 +18,7 @@ import msgspec
 from shared.policy import Arm
 
 from .message import without_marks
-from .split import Split
+from .split_body import Split
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(tuple[str, Arm, bytes]).decode
