@@ -112,7 +112,7 @@ def test_audited_requests_wait_for_no_pool() -> None:
             await compressor.compress("u", body, Deadline.after(20), Origin("id"))
             for body in _bodies()
         ]
-        assert all(a.behind is not None and not a.after_answer.done() for a in answers)
+        assert all(a.behind is not None and not a.behind.done() for a in answers)
         held.let.set()
         would = [await a.behind if a.behind is not None else None for a in answers]
         assert [_sums(one) for one in would] == [_sums(one) for one in real]
