@@ -33,7 +33,7 @@ def _said(state: Bypass | None) -> str:
     if state is None:
         return "off: conversations are compressed"
     until = f" until {_time(state.until)}" if state.until else ""
-    return f"on since {_time(state.since)}{until}: every conversation goes through ({state.reason})"
+    return f"on since {_time(state.since)}{until}: nothing is compressed ({state.reason})"
 
 
 def _time(at: float) -> str:

@@ -1,6 +1,6 @@
 """``headroom-farm check``: health checks for probes, ``deploy/deploy.sh`` and operators.
 
-``check api`` and ``check worker`` check this container's own process, for a probe that restarts it.
+``check api`` and ``check worker`` check the process of this container, for a liveness probe.
 ``check farm`` checks the whole farm, for an operator.
 """
 
@@ -28,22 +28,22 @@ def check_api(settings: Settings) -> str:
     """Check that this container's front end runs.
 
     Raises:
-        Unhealthy: it does not answer.
+        Unhealthy: It does not answer.
     """
     url = f"http://{_ANYWHERE.get(settings.host, settings.host)}:{settings.port}"
     if _get(f"{url}/livez").get("alive") is not True:
-        raise Unhealthy(f"{url}/livez is not a headroom-farm's")
+        raise Unhealthy(f"{url}/livez was not answered by a headroom-farm")
     return f"{url} lives"
 
 
 def check_worker(settings: Settings, *, strict: bool) -> str:
     """Look for a fresh heartbeat of this host's worker.
 
-    A Redis that does not answer says nothing about the worker, and a restart would not help:
-    that is a failure only where ``strict``.
+    If Redis does not answer, the worker's state is unknown and a restart would not help, so that
+    is a failure only if ``strict``.
 
     Raises:
-        Unhealthy: no worker of this host had a recent heartbeat.
+        Unhealthy: No worker of this host had a recent heartbeat.
     """
     host = socket.gethostname()
     client = connect(settings)
@@ -56,7 +56,7 @@ def check_worker(settings: Settings, *, strict: bool) -> str:
             ours = keys.worker_names(pool, host)
             names += [name for name in map(bytes.decode, seen) if _beginning(name) == ours]
     except BROKEN as error:
-        said = f"Redis does not answer ({type(error).__name__}): the worker's heartbeat is not seen"
+        said = f"Redis does not answer ({type(error).__name__}): the worker's heartbeat is unknown"
         if strict:
             raise Unhealthy(said) from None
         return said
@@ -70,7 +70,7 @@ def check_worker(settings: Settings, *, strict: bool) -> str:
 
 
 def _beginning(name: str) -> str:
-    """Return a worker's name up to its process: the host's own name may hold hyphens."""
+    """Return a worker's name without its process; the host's name itself may contain hyphens."""
     return f"{name.rsplit('-', 2)[0]}-"
 
 
@@ -81,7 +81,7 @@ def check_farm(url: str, *, provider: str | None, seconds: float) -> str:
     whose batch ran on it.
 
     Raises:
-        Unhealthy: it was not healthy in time; the message says what is missing.
+        Unhealthy: It was not healthy in time; the message says what is missing.
     """
     give_up = time.monotonic() + seconds
     while True:

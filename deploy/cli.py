@@ -120,14 +120,14 @@ def _parser() -> argparse.ArgumentParser:
 def _policy_commands(commands: Any) -> None:
     policy = commands.add_parser("policy", help="check or explain the policy file")
     actions = policy.add_subparsers(dest="action", required=True)
-    check = actions.add_parser("check", help="say what is wrong with a file, and where")
+    check = actions.add_parser("check", help="report a file's errors, with their lines")
     check.add_argument("file", type=Path, metavar="FILE")
     check.set_defaults(run=_policy_check)
-    explain = actions.add_parser("explain", help="say which rule decides, and why")
+    explain = actions.add_parser("explain", help="show which rule applies, and why")
     explain.add_argument("--user", required=True, metavar="[TENANT/]USER")
     explain.add_argument("--model", default="default")
-    explain.add_argument("--tool", help="the tool whose output it is about")
-    explain.add_argument("--session", metavar="ID", help="say what becomes of this session")
+    explain.add_argument("--tool", help="explain the outputs of this tool too")
+    explain.add_argument("--session", metavar="ID", help="show how this session is treated")
     explain.add_argument("--file", type=Path, help="default: HEADROOM_POLICY_FILE")
     explain.set_defaults(run=_policy_explain)
     schema = actions.add_parser("schema", help="print the file's JSON schema")
@@ -150,7 +150,7 @@ def _server_options(parser: argparse.ArgumentParser) -> None:
             f"--{provider}-url",
             dest=f"{provider}_target_api_url",
             metavar="URL",
-            help=f"stand before this address of {provider.capitalize()}'s API",
+            help=f"act as a proxy for {provider.capitalize()}'s API at this address",
         )
 
 
@@ -292,7 +292,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except FarmError as error:
         print(f"headroom-farm: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    except ValueError as error:  # pydantic's ValidationError among them
+    except ValueError as error:  # includes pydantic's ValidationError
         print(f"headroom-farm: invalid setting: {error}", file=sys.stderr)
         raise SystemExit(2) from None
 

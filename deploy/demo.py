@@ -39,13 +39,13 @@ class Row(NamedTuple):
 
 
 def demo(url: str, token: str | None = None) -> None:
-    """Post each kind of tool output and then all of it as one conversation; print a table.
+    """Post each kind of tool output, and then all of them as one conversation; print a table.
 
     ``token`` is a bearer token, for a farm that requires one.
 
     Raises:
-        DemoError: the service cannot be reached, answers with an error, saved nothing, or could
-            not do a part of the work, for want of workers, say.
+        DemoError: The service cannot be reached, answers with an error, saved nothing, or could
+            not do part of the work, for example because a pool has no workers.
     """
     if urlsplit(url).scheme != "http" or not urlsplit(url).netloc:
         raise DemoError(f"not an http:// URL: {url}")
@@ -61,19 +61,19 @@ def demo(url: str, token: str | None = None) -> None:
     print(_table(rows))
     undone = [f"{row.what} ({', '.join(row.degraded)})" for row in rows if row.degraded]
     if undone:
-        raise DemoError(f"left as it was: {', '.join(undone)}")
+        raise DemoError(f"not compressed: {', '.join(undone)}")
     last = rows[-1]
     if last.after >= last.before:
         raise DemoError("nothing was saved")
     saved = last.before - last.after
     print(
         f"\nsaved {saved} of {last.before} tokens ({saved / last.before:.0%}); "
-        f"the turn that brings nothing new took {last.milliseconds:.1f} ms"
+        f"a turn with nothing new took {last.milliseconds:.1f} ms"
     )
 
 
 def _outputs() -> Iterator[tuple[str, str, str]]:
-    """Yield (kind, command, output) for every kind of output that the farm has an engine for."""
+    """Yield (kind, command, output) for each kind of output that the farm has an engine for."""
     packages = [
         {
             "name": d.metadata["Name"],
@@ -133,7 +133,7 @@ def _diff(module: Path) -> str:
 
 
 def _turn(identity: str, command: str, text: str) -> list[dict[str, Any]]:
-    """Return the two messages of one command, in the Anthropic shape."""
+    """Return the two messages of one command, in Anthropic's format."""
     use = {"type": "tool_use", "id": identity, "name": "Bash", "input": {"command": command}}
     result = {"type": "tool_result", "tool_use_id": identity, "content": text}
     return [{"role": "assistant", "content": [use]}, {"role": "user", "content": [result]}]
@@ -162,7 +162,7 @@ def _post(url: str, token: str | None, user: str, what: str, messages: list[dict
         before, after = found["tokens_before"], found["tokens_after"]
         return Row(what, before, after, _engines(found), spent, found["degraded"])
     except (ValueError, KeyError, TypeError):
-        raise DemoError(f"{url} did not answer as a headroom-farm does") from None
+        raise DemoError(f"{url} is not a headroom-farm") from None
 
 
 def _engines(answer: dict[str, Any]) -> str:

@@ -26,8 +26,8 @@ maxmemory-policy volatile-lru
 class EmbeddedValkey:
     """A Valkey server with its data in ``directory``, listening on loopback.
 
-    Its password is new at each start and is in a file that only this user can read, so it is
-    not visible in the process list.
+    Its password is generated at each start and passed in a file that only this user can read, so
+    it is not visible in the process list.
     """
 
     directory: Path
@@ -63,6 +63,6 @@ class EmbeddedValkey:
 
 
 def _quoted(path: Path) -> str:
-    """Return a path quoted for the configuration file, with spaces, quotes and backslashes."""
+    """Return a path quoted for the configuration file; it may have spaces, quotes, backslashes."""
     escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

@@ -1,9 +1,9 @@
 """``headroom-farm up``: the whole farm on one machine, in the foreground.
 
 Each part is a process with the same command as in the compose file and the manifests. A part
-that dies is started again with back-off; the others continue. The supervisor creates the listening
-socket and passes it to the front end, so no connection is refused while that is replaced. If the
-front end died, connections are refused until it listens again.
+that dies is restarted with back-off; the others continue. The supervisor creates the listening
+socket and passes it to the front end, so no connection is refused while the front end is replaced.
+If it has died, connections are refused until it listens again.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from .process import SupervisedProcess
 
 _log = structlog.get_logger(__name__)
 _STOP_SECONDS = 8.0
-"""Seconds that a part may take to end beyond its drain and its last request's deadline."""
+"""Time, in seconds, to stop a part in addition to its drain and its last request's deadline."""
 _READY_SECONDS = 60.0
 _TICK_SECONDS = 0.1
 _OVER = object()
 
 LOCAL = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""Opens URLs of this machine without the proxy that the environment may name."""
+"""Opens URLs of this machine, ignoring any proxy configured in the environment."""
 
 
 @dataclass(slots=True)
@@ -57,7 +57,7 @@ class Farm:
         """Run the farm until SIGINT or SIGTERM; SIGHUP replaces its parts one by one.
 
         Raises:
-            SupervisorError: it did not become ready.
+            SupervisorError: It did not become ready.
         """
         logs.configure(self.settings)
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -138,9 +138,10 @@ class Farm:
             time.sleep(_TICK_SECONDS)
 
     def _roll(self) -> Iterator[None]:
-        """Replace all parts but Redis in turn, each when its successor is ready; one step per call.
+        """Replace all parts except Redis one by one, once the successor is ready.
 
-        If a successor does not become ready, the restart ends and the old parts stay.
+        Each iteration is one step. If a successor does not become ready, the restart ends and the
+        remaining old parts stay.
         """
         for at, old in enumerate(self.parts):
             if not old.says_ready:
@@ -168,11 +169,11 @@ class Farm:
 
     @property
     def _grace(self) -> float:
-        """Seconds a part may take to end by itself."""
+        """Seconds that a part may take to stop."""
         return self.settings.drain_seconds + self.settings.request_seconds + _STOP_SECONDS
 
     def _stop(self) -> None:
-        """Stop front ends and workers, then Redis; kill parts that do not end in time."""
+        """Stop front ends and workers, then Redis; kill parts that do not stop in time."""
         redis = [p for p in self.parts if p.name == "valkey"]
         rest = [*self._passing, *(p for p in self.parts if p.name != "valkey")]
         give_up = time.monotonic() + self._grace
@@ -186,11 +187,11 @@ class Farm:
 def _bound(host: str, port: int) -> socket.socket:
     """Return a socket bound to the address; the front end calls ``listen``.
 
-    For ``port`` 0 a free one is chosen here, because a port chosen by the system is lost when
-    the socket stops listening (Linux's ``SOCK_BINDPORT_LOCK``).
+    For ``port`` 0 a free port is chosen here, because one chosen by the system is lost when the
+    socket stops listening (Linux's ``SOCK_BINDPORT_LOCK``).
 
     Raises:
-        SupervisorError: the address is not available, for example because it is in use.
+        SupervisorError: The address is not available, for example because it is in use.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(

@@ -1,4 +1,4 @@
-"""``headroom-farm models``: the only place that downloads a model, and only when asked."""
+"""``headroom-farm models``: the only code that downloads a model, and only on request."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _token(file: Path) -> str:
 def _fetched(
     model: str, name: str, revision: str, directory: Path, token: str | None
 ) -> str | None:
-    """Copy one file of the hub into ``directory``; return its SHA-256, None if there is none."""
+    """Copy one file from the hub to ``directory``; return its SHA-256, or None if it is missing."""
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, LocalEntryNotFoundError
 
@@ -83,7 +83,7 @@ def check(settings: Settings, directory: Path) -> str:
     """Load the model in ``directory``, run one text, and return a line with provider and time.
 
     Raises:
-        ModelError: It cannot be used; the message says why.
+        ModelError: The model cannot be used; the message says why.
     """
     from workers.engines import kompress
     from workers.tasks import warm_up_texts

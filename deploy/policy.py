@@ -1,4 +1,4 @@
-"""``headroom-farm policy``: check the policy file, explain what it says, print its schema."""
+"""``headroom-farm policy``: check the policy file, explain its decisions, print its schema."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from shared.settings import Settings
 
 
 def check_file(path: Path) -> str:
-    """Return the number of a file's rules, and its warnings.
+    """Return a file's warnings and its number of rules, as text.
 
     Raises:
-        PolicyError: it cannot be read or is not valid; the message has a line for each fault.
+        PolicyError: It cannot be read or is not valid; the message has a line for each fault.
     """
     try:
         data = path.read_bytes()
@@ -48,10 +48,10 @@ def explain(
     tool: str | None,
     session: str | None,
 ) -> str:
-    """Return which rule decides over a conversation and a tool's output in it, and why.
+    """Return which rule applies to a conversation, and to a tool's output in it, and why.
 
     Raises:
-        PolicyError: no file is named, or it is not valid.
+        PolicyError: No file is named, or it is not valid.
     """
     path = path or settings.policy_file
     if path is None:
@@ -81,11 +81,11 @@ def printed_schema() -> str:
 
 
 def _walk(policy: Policy, about: Subject, tool: str | None) -> list[str]:
-    """Return a line for each rule up to the one that decides, and why the others do not."""
+    """Return a line for each rule up to the one that applies, with the reason if it does not."""
     lines = []
     for rule in policy.rules:
         why = rule.mismatch(about) or _mismatch(rule, tool)
-        lines.append(f"  {rule.name}: {'no, ' + why if why else 'yes, decides'}")
+        lines.append(f"  {rule.name}: {'no, ' + why if why else 'yes, applies'}")
         if not why:
             return lines
     return [*lines, f"  {NO_RULE}: no rule matches, the settings apply"]
@@ -93,18 +93,20 @@ def _walk(policy: Policy, about: Subject, tool: str | None) -> list[str]:
 
 def _mismatch(rule: Rule, tool: str | None) -> str:
     if tool is None:
-        return "it is about a tool's output only" if rule.tool else ""
+        return "it applies only to tools' outputs" if rule.tool else ""
     if matches(rule.tool, tool):
         return ""
     return f"tool '{tool}' is not {' or '.join(map(repr, rule.tool))}"
 
 
 def _effects(ruling: Ruling) -> list[str]:
-    rest = "" if ruling.share >= 100 else f"; the other {100 - ruling.share:g} % are the control"
+    rest = (
+        "" if ruling.share >= 100 else f"; the other {100 - ruling.share:g} % are the control group"
+    )
     lines = [f"  mode {ruling.mode} for {ruling.share:g} % of the sessions{rest}"]
     if ruling.mode == "off":
-        return ["  mode off: every conversation goes through as it came"]
-    lines.append(f"  markers {ruling.markers or 'as HEADROOM_MARKER_MODE says'}")
+        return ["  mode off: conversations are returned unchanged"]
+    lines.append(f"  markers {ruling.markers or 'according to HEADROOM_MARKER_MODE'}")
     return lines + _quota(ruling.quota)
 
 
@@ -118,16 +120,16 @@ def _quota(quota: Quota | None) -> list[str]:
                 for what, amount in (("requests", limits.requests), ("tokens", limits.tokens))
                 if amount is not None
             ]
-            lines.append(f"  quota of a {who}: {' and '.join(amounts)} a minute")
+            lines.append(f"  quota of a {who}: {' and '.join(amounts)} per minute")
     return lines
 
 
 def _tool(ruling: Ruling, tool: str) -> list[str]:
     if ruling.mode == "off":
-        return ["  left as it is: the conversation's mode is off"]
+        return ["  unchanged: the conversation's mode is off"]
     found = tool_ruling(ruling.tools, tool)
     if not found.touched:
-        return ["  left as it is"]
+        return ["  unchanged"]
     without = ", ".join(sorted(found.without)) or "none"
     folds = "may" if found.fold else "may not"
-    return [f"  compressed; engines left out: {without}; {folds} refer to earlier output"]
+    return [f"  compressed; engines not used: {without}; {folds} refer to earlier output"]

@@ -7,8 +7,8 @@ import random
 import socket
 
 _FROM, _TO = 10_240, 32_768
-"""Above the well-known ports, and below those that Linux uses for outgoing connections, which
-could take a port before its server starts or restarts."""
+"""Above the well-known ports, and below Linux's ephemeral ports: an outgoing connection could take
+one of those before the server starts or restarts."""
 
 
 def free_port() -> int:

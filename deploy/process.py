@@ -24,11 +24,11 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(slots=True)
 class SupervisedProcess:
-    """One process of the farm. ``restart_at`` is when it is restarted after its death.
+    """One process of the farm. ``restart_at`` is the time of its restart after it has died.
 
-    ``listener`` is the socket for a front end. The supervisor holds it, so connections that arrive
-    while the process is replaced wait for its successor. ``says_ready`` is the number of bytes that
-    the process writes to its ``--ready-fd`` until it is ready; 0: it has no such option.
+    ``listener`` is a front end's socket. The supervisor keeps it open, so connections that arrive
+    while the process is replaced wait for its successor. ``says_ready`` is the number of bytes
+    that the process writes to its ``--ready-fd`` until it is ready, 0 if it has no such option.
     """
 
     name: str
@@ -45,7 +45,7 @@ class SupervisedProcess:
     _asked: bool = False
 
     def start(self) -> None:
-        """Start the process, in a group of its own; it dies with its supervisor."""
+        """Start the process in its own process group; on Linux it ends with its supervisor."""
         self._forget_pipe()
         command, given = list(self.command), []
         if self.says_ready:
@@ -69,7 +69,7 @@ class SupervisedProcess:
         self.started = time.monotonic()
 
     def poll(self) -> bool:
-        """Return whether the process runs; record its death."""
+        """Return whether the process is running; if not, record that it has died."""
         if self.process is None:
             return False
         if self.process.poll() is None:
@@ -103,13 +103,13 @@ class SupervisedProcess:
         return self.process is not None and self.process.poll() is None
 
     def ask_to_end(self) -> None:
-        """Send SIGTERM, once: a second one would end it at once."""
+        """Send SIGTERM, only once, because a second one would end the process immediately."""
         if self.process is not None and not self._asked:
             self._asked = True
             self.process.terminate()
 
     def end(self, give_up: float) -> None:
-        """Wait for its end; kill it at ``give_up`` (monotonic)."""
+        """Wait until it has ended; kill it at ``give_up`` (``time.monotonic()``)."""
         self._forget_pipe()
         if self.process is None:
             return

@@ -1,4 +1,4 @@
-"""``make run``: the farm, a demonstration against it, and then the farm until Ctrl-C."""
+"""``make run``: starts a farm, runs the demonstration, and keeps the farm running until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STOP_SECONDS = 15
 def run(port: int, *, once: bool) -> int:
     """Start ``headroom-farm up``, run the demo, keep serving unless ``once``; return the status.
 
-    With ``once`` the farm keeps its data in a temporary directory.
+    With ``once`` the farm's data is in a temporary directory.
     """
     command = python_module("deploy.cli", "up", "--port", str(port))
     scratch = tempfile.TemporaryDirectory(prefix="headroom-farm-") if once else None

@@ -1,1 +1,1 @@
-"""Load material and drivers: real tool output, growing sessions, benchmarks."""
+"""Test material and load drivers: real tool output, growing sessions, benchmarks."""

@@ -1,9 +1,8 @@
-"""``python -m loadtest.books``: how fast usage reports are with a million requests recorded.
+"""``python -m loadtest.books``: times the usage reports with a million recorded requests.
 
 Fills an empty Redis through the ledger itself, over a year, 1000 users and 20 models, then
 queries a front end. A request is recorded before each query, so that changed buckets are read
-again as under traffic. Redis and the front end must run with the same
-``HEADROOM_REDIS_URL``.
+again, as under traffic. This process and the front end must use the same ``HEADROOM_REDIS_URL``.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ def _entry(chance: random.Random, number: int, at: float) -> UsageRecord:
 
 
 async def _send(ledger: Ledger, writer: str, lines: list[Line]) -> None:
-    """Write lines; where Redis is too slow, again: what it has it passes over."""
+    """Write lines, repeatedly if Redis is too slow; it ignores those that it has."""
     while True:
         try:
             await ledger.send(writer, lines)

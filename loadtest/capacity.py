@@ -1,12 +1,12 @@
-"""Capacity on paper: what a request costs, a simulation that checks it, and what N users need.
+"""Capacity planning: the cost of a request, a simulation to check it, and what N users need.
 
     python -m loadtest.bench --json run.json
     python -m loadtest.capacity run.json
 
-The simulation is a closed queueing network: users in closed loop pass the front end, with some
-probability a pool, and Redis; every station has its processes, and all of them, the driver too,
-share the machine's cores. Its inputs are the processor times the benchmark measured for each
-part; what it says of throughput and latency is compared with what the benchmark measured.
+The simulation is a closed queueing network: users in a closed loop visit the front end, with some
+probability a pool, and Redis. Each station has its processes, and all processes, including the
+driver's, share the machine's cores. Its inputs are the processor times that the benchmark
+measured for each part; its throughput and latency are compared with the measured ones.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ from loadtest.bench.suite import CROWDS, GROWING
 from loadtest.results import aligned
 
 FRESH_SHARE = 2 / 3
-"""Turns that bring a fresh block."""
+"""Share of turns that have a fresh block."""
 _PARTS = ("front end", "cpu workers", "gpu workers", "redis", "driver")
 _UTILISATION = 0.6
-"""How busy a core may be planned: queues stay short up to there."""
+"""Planned utilisation of a core; below it, queues stay short."""
 _NODE_BYTES = 24 * 2**30
-"""Redis memory planned a node; half of it again stays free for its append-only rewrite."""
+"""Planned Redis data per node; half as much again must be free for rewriting the append-only
+file."""
 _NODE_CPU = 0.5
-"""Of a Redis node's one command thread."""
+"""Planned utilisation of a Redis node's only command thread."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +48,14 @@ class Cost:
 
 @dataclass(frozen=True)
 class Simulated:
-    """What the model says of a closed loop: answers a second, seconds to the median answer."""
+    """The model's result for a closed loop: answers per second, median latency in seconds."""
 
     throughput: float
     median: float
 
 
 class _Station:
-    """Processes of one kind with one queue; those at work share the machine's cores."""
+    """Processes of one kind with one queue; busy ones share the machine's cores."""
 
     def __init__(self, processes: int) -> None:
         self.free = processes
@@ -70,9 +71,9 @@ def simulate(
     requests: int = 4000,
     seed: int = 1,
 ) -> Simulated:
-    """Play ``users`` in closed loop for ``requests`` answers.
+    """Simulate ``users`` in a closed loop for ``requests`` answers.
 
-    A visit's work is exponential around its mean, as the blocks' sizes and kinds scatter.
+    A visit's work is exponentially distributed, because blocks differ in size and kind.
     """
     rng = random.Random(seed)
     stations = {part: _Station(processes[part]) for part in _PARTS}
@@ -134,19 +135,19 @@ def _way(cost: Cost, rng: random.Random) -> deque[tuple[str, float]]:
 
 
 class Measured:
-    """A benchmark's JSON, as far as the model needs it."""
+    """The parts of a benchmark's JSON that the model needs."""
 
     def __init__(self, run: Mapping[str, Any]) -> None:
         self.run = run
         self._rows = {(row["scenario"], row["figure"]): row["values"] for row in run["rows"]}
 
     def median(self, scenario: str, figure: str) -> float | None:
-        """Return the farm's median of a figure, None if it was not measured."""
+        """Return the farm's median of a figure; None if it was not measured."""
         values = self._rows.get((scenario, figure), {}).get("farm")
         return statistics.median(values) if values else None
 
     def cost(self, scenario: str) -> Cost | None:
-        """Return what a request of a scenario cost, None if it was not measured."""
+        """Return the cost of a scenario's request; None if it was not measured."""
         if self.median(scenario, "cpu ms/req") is None:
             return None
         cpu = {p: (self.median(scenario, f"{p} cpu ms/req") or 0.0) / 1e3 for p in _PARTS}
@@ -155,7 +156,7 @@ class Measured:
 
 
 def check(measured: Measured, cores: int) -> list[Sequence[str]]:
-    """Return the model beside the measured closed loops, a row for each size."""
+    """Return a row for each measured closed loop, with the model's result beside it."""
     processes = {"front end": 1, "cpu workers": 2, "gpu workers": 1, "redis": 1, "driver": 1}
     rows: list[Sequence[str]] = [
         ("users", "req/s measured", "req/s model", "p50 ms measured", "p50 ms model")
@@ -180,7 +181,7 @@ def check(measured: Measured, cores: int) -> list[Sequence[str]]:
 
 
 def need(cost: Cost, users: int, seconds: float, user_bytes: float) -> dict[str, float]:
-    """Return what ``users`` need, each sending a turn every ``seconds`` at the peak hour."""
+    """Return what ``users`` need if each sends a turn every ``seconds`` at the peak hour."""
     rate = users / seconds
     cores = {part: rate * cost.cpu[part] / _UTILISATION for part in _PARTS[:3]}
     return {
@@ -197,16 +198,16 @@ def need(cost: Cost, users: int, seconds: float, user_bytes: float) -> dict[str,
 
 
 def main() -> None:
-    """Print the model's inputs, its check and what numbers of users need."""
+    """Print the model's inputs, its check, and the needs of several numbers of users."""
     parser = argparse.ArgumentParser(
         prog="python -m loadtest.capacity",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", type=Path, help="JSON of python -m loadtest.bench --json")
-    parser.add_argument("--cores", type=int, default=2, help="of the machine that was measured")
+    parser.add_argument("--cores", type=int, default=2, help="cores of the measured machine")
     parser.add_argument("--users", type=int, nargs="*", default=[10_000, 1_000_000])
-    parser.add_argument("--seconds", type=float, default=30.0, help="between a user's turns")
+    parser.add_argument("--seconds", type=float, default=30.0, help="seconds between turns")
     parser.add_argument("--docs", type=Path, metavar="PAGE", help="write the tables there too")
     options = parser.parse_args()
     measured = Measured(json.loads(options.run.read_text()))

@@ -1,14 +1,14 @@
-"""Plays the scenarios against several targets side by side and compares them.
+"""Runs the scenarios against several targets in alternation and compares them.
 
 `python -m loadtest.drive --target inline=http://127.0.0.1:8099 --target farm=http://...`
-alternates the targets within each repetition and prints the medians over the repetitions,
-their range, and the last target against the first. Users and material are new in every
-repetition, so that no cache, of a user or of a process, has seen any of it; within one
-repetition every target gets the same material (but for `fresh`, where this process
-compresses it too, and so would have seen it).
+alternates the targets within each repetition and prints the medians over the repetitions, their
+range, and the last target relative to the first. Users and material are new in every repetition,
+so that no cache, of a user or of a process, has seen any of it. Within a repetition every target
+gets the same material (except in `fresh`, where this process compresses it too, and so would have
+seen it).
 
-`--pid NAME=PID` adds the processor time of a target: that process and all its children.
-What the driver costs itself is always shown, since it shares the machine.
+`--pid NAME=PID` adds the processor time of a target: that process and all its children. The
+driver's own processor time is always shown, because it shares the machine.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from loadtest.target import Target
 SCENARIOS = ("turn60", "growing", "growing-light", "nothing-new", "fresh")
 
 _SEEDS = 10_000
-"""Seeds reserved for one scenario in one repetition: more than any of them plays."""
+"""Seeds reserved for a scenario in a repetition: more than any scenario uses."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of each scenario is played."""
+    """The size of each scenario."""
 
     users: int
     repeats: int
@@ -72,9 +72,9 @@ class Plan:
 def compare(
     targets: Sequence[Target], scenarios: Sequence[str], plan: Plan, repetitions: int, seed: int
 ) -> list[Row]:
-    """Play every scenario against every target, and gather the figures.
+    """Run every scenario against every target, and collect the figures.
 
-    The targets take turns within a repetition, and change order from one to the next.
+    The targets alternate within a repetition, and their order changes from one to the next.
     """
     rows: dict[tuple[str, str], Row] = {}
     for number, scenario in enumerate(scenarios):
@@ -98,7 +98,7 @@ def _named(text: str) -> tuple[str, str]:
 
 
 def main() -> None:
-    """Read the command line, play, print the table."""
+    """Read the command line, run the scenarios, print the table."""
     parser = argparse.ArgumentParser(
         prog="python -m loadtest.drive",
         description=__doc__,
@@ -108,14 +108,16 @@ def main() -> None:
     parser.add_argument("--pid", type=_named, action="append", default=[], metavar="NAME=PID")
     parser.add_argument("--scenario", choices=(*SCENARIOS, "all"), default="all")
     parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--users", type=int, default=8, help="of growing and nothing-new")
+    parser.add_argument("--users", type=int, default=8, help="users of growing and nothing-new")
     parser.add_argument("--first", type=int, default=21, help="growing: the first timed turn")
     parser.add_argument("--last", type=int, default=60, help="growing: the last turn")
     parser.add_argument("--repeats", type=int, default=30, help="turn60: posts of turn 60")
-    parser.add_argument("--seconds", type=float, default=5.0, help="nothing-new: how long")
+    parser.add_argument("--seconds", type=float, default=5.0, help="nothing-new: duration")
     parser.add_argument("--samples", type=int, default=40, help="fresh: blocks")
-    parser.add_argument("--seed", type=int, default=None, help="of the material; random if absent")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every value there")
+    parser.add_argument(
+        "--seed", type=int, default=None, help="seed of the material; random by default"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all values to this file")
     options = parser.parse_args()
 
     targets = [

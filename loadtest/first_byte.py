@@ -1,9 +1,9 @@
-"""How much later the first byte of a streamed answer comes through the proxy.
+"""Measures how much the proxy delays the first byte of a streamed answer.
 
 ``python -P -m loadtest.first_byte`` plays a growing session of real command output, in Anthropic's
-shape, against a stand-in provider that answers each request at once, directly and through a farm
-before it, by turns. Each turn is sent twice: with one fresh block, and again with nothing new. Of
-both it prints the time to the first byte, p50 in milliseconds, direct and through the farm.
+format, against a stand-in provider that answers at once; requests go directly and through a farm,
+alternately. Each turn is sent twice: with one fresh block, and again with nothing new. For both it
+prints the median time to the first byte in milliseconds, direct and through the farm.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Client:
         self.times: dict[str, list[float]] = {"fresh block": [], "nothing new": []}
 
     def ask(self, kind: str, body: bytes) -> None:
-        """Send one request and note the time until its first byte."""
+        """Send one request and record the time to the answer's first byte."""
         headers = {"content-type": "application/json", "x-api-key": "first-byte"}
         started = time.perf_counter()
         self._connection.request("POST", "/v1/messages", body, headers)
@@ -78,7 +78,7 @@ class Client:
 
 
 def measure(provider: str, farm: str, turns: list[Any]) -> list[dict[str, Any]]:
-    """Play the turns against both addresses; return a row for each kind of request."""
+    """Send the turns to both addresses; return a row for each kind of request."""
     clients = {"direct": Client(provider), "farm": Client(farm)}
     for messages in turns:
         body = json.dumps(
@@ -100,7 +100,7 @@ def measure(provider: str, farm: str, turns: list[Any]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Start both, play, and print a line of JSON for each kind of request."""
+    """Start provider and farm, measure, and print a line of JSON for each kind of request."""
     hear, tell = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.get_context("spawn").Process(target=_provider, args=(tell,))
     process.start()

@@ -1,11 +1,13 @@
-"""Kompress models made here, for tests and measurements: tokenizer and graph of the contract.
+"""Generates Kompress models for tests and measurements: a tokenizer, and a graph with the
+expected inputs and outputs.
 
-The small graph embeds a token, mixes in its neighbours (so a score depends on its surroundings) and
-ends in a sigmoid; padding is masked out. Its weights come from a seeded generator.
+The small graph embeds a token, mixes in its neighbours (so a score depends on the surroundings)
+and ends in a sigmoid; padding is masked out. Its weights come from a seeded generator.
 
     python -m loadtest.graphs DIR [--base]
 
-``--base`` makes a graph of ModernBERT-base's size (149 million random weights), for speed only.
+``--base`` generates a graph of ModernBERT-base's size (149 million random weights), to measure
+speed.
 """
 
 from __future__ import annotations
@@ -22,14 +24,14 @@ from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 POISON = "poison0token"
-"""A word whose token is outside the embedding: any row with it makes ONNX Runtime fail."""
+"""A word whose token is outside the embedding: ONNX Runtime fails on any row that has it."""
 _WIDTH = 16
 _VOCABULARY = 800
 
 
 @cache
 def documents() -> list[str]:
-    """Return real prose: what installed packages say of themselves, longest first."""
+    """Return real prose: the descriptions of installed packages, longest first."""
     found = {one.read_text("METADATA") or "" for one in importlib.metadata.distributions()}
     return sorted((t for t in found if len(t.split()) > 120), key=lambda t: (-len(t), t))
 
@@ -92,7 +94,7 @@ def _graph(rows: int) -> onnx.ModelProto:
 
 
 def _model(nodes: list[Any], weights: list[Any], name: str) -> onnx.ModelProto:
-    """Return a checked model of the contract."""
+    """Return a checked model with the expected inputs and outputs."""
     shape = ["batch", "tokens"]
     graph = helper.make_graph(
         nodes,
@@ -110,7 +112,7 @@ def _model(nodes: list[Any], weights: list[Any], name: str) -> onnx.ModelProto:
 
 
 def foreign_model(directory: Path) -> Path:
-    """Write a model whose graph has another contract, and return ``directory``."""
+    """Write a model whose graph has other inputs and outputs, and return ``directory``."""
     build_model(directory)
     path = directory / "onnx" / "kompress-fp32.onnx"
     model = onnx.load(path)
@@ -128,7 +130,8 @@ def build_base_model(directory: Path, *, rows: int = 50_368, layers: int = 22) -
 
 
 def base_graph(rows: int, layers: int) -> onnx.ModelProto:
-    """Return an encoder of ModernBERT-base's width: its matrices, global attention, no rotation."""
+    """Return an encoder with ModernBERT-base's matrices, global attention and no rotary
+    embedding."""
     random = np.random.default_rng(7)
     width, inner = 768, 1152
     weights = [numpy_helper.from_array(np.array(v, dtype=np.int64), n) for n, v in _SHAPES.items()]

@@ -1,8 +1,7 @@
-"""The driver's HTTP client: one blocking keep-alive connection, as cheap as Python allows.
+"""The driver's HTTP client: one blocking keep-alive connection, as cheap as possible in Python.
 
-The driver shares the machine with what it measures, so it must not spend the processor on
-anything but moving bytes: a body is sent from slices of a buffer made beforehand, and an
-answer is read to its end but not parsed.
+The driver shares the machine with what it measures, so it must only move bytes: a body is sent
+from slices of a buffer prepared beforehand, and an answer is read to its end but not parsed.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ _CHUNK = 1 << 20
 
 
 class HttpError(Exception):
-    """The target answered something else than 200, or broke off."""
+    """The target answered with a status other than 200, or closed the connection early."""
 
 
 class Connection:
     """One keep-alive HTTP/1.1 connection to a target.
 
-    Not for two threads at once. `url` is the target's root, such as
-    `http://127.0.0.1:8080`; `timeout` is in seconds, for each socket operation.
+    Not thread-safe. `url` is the target's root, such as `http://127.0.0.1:8080`; `timeout` is in
+    seconds, for each socket operation.
     """
 
     def __init__(self, url: str, timeout: float = 60.0) -> None:
@@ -101,13 +100,13 @@ class Connection:
             chunks.append(bytes(memoryview(self._buffer)[start : at - 2]))
 
     def _until(self, mark: bytes, start: int) -> int:
-        """Read on until `mark` is there at or after `start`; return where it ends."""
+        """Read until `mark` occurs at or after `start`; return its end."""
         while (found := self._buffer.find(mark, start, self._filled)) < 0:
             self._more(_CHUNK // 4)
         return found + len(mark)
 
     def _fill(self, stop: int) -> None:
-        """Read on until the buffer holds `stop` bytes."""
+        """Read until the buffer holds `stop` bytes."""
         while self._filled < stop:
             self._more(stop - self._filled)
 

@@ -1,8 +1,8 @@
 """Locust users that play growing sessions of real tool output against a farm.
 
-Closed loop: `CodingAgent`, `DevOpsAgent` and `TextUser` each play one session after the other
-and wait for every answer. Open arrivals: `Arrivals` starts turns at `--rate`, whether or not
-earlier ones were answered. Limits (`--max-p95-ms` and the like) make the run fail (exit code 1).
+Closed loop: `CodingAgent`, `DevOpsAgent` and `TextUser` play one session after another and wait
+for each answer. Open arrivals: `Arrivals` starts turns at `--rate`, whether or not earlier ones
+have been answered. Exceeding a limit (`--max-p95-ms` and the like) fails the run (exit code 1).
 
 See loadtest/README.md for the commands.
 """
@@ -25,24 +25,24 @@ from loadtest.sessions import MESSAGES_PER_TURN, session
 
 _TURNS = 60
 _RESERVE = 50
-"""Sessions that open arrivals take turns from."""
+"""Sessions prepared for open arrivals."""
 
 
 @events.init_command_line_parser.add_listener
 def add_options(parser: ArgumentParser) -> None:
-    """Add what these users and limits need to Locust's command line."""
-    parser.add_argument("--seed", type=int, default=1, help="of the material and its order")
-    parser.add_argument("--turns", type=int, default=_TURNS, help="of a session")
-    parser.add_argument("--rate", type=float, default=20.0, help="Arrivals: turns a second")
+    """Add the options of these users and limits to Locust's command line."""
+    parser.add_argument("--seed", type=int, default=1, help="seed of the material and its order")
+    parser.add_argument("--turns", type=int, default=_TURNS, help="turns of a session")
+    parser.add_argument("--rate", type=float, default=20.0, help="Arrivals: turns per second")
     parser.add_argument("--think", type=float, default=0.0, help="seconds between a user's turns")
-    parser.add_argument("--max-p95-ms", type=float, help="fail where the 95th percentile is over")
+    parser.add_argument("--max-p95-ms", type=float, help="fail above this 95th percentile")
     parser.add_argument("--max-fail-percent", type=float, default=0.0, help="fail above")
     parser.add_argument("--max-degraded-percent", type=float, help="fail above")
-    parser.add_argument("--min-rps", type=float, help="fail below so many answers a second")
+    parser.add_argument("--min-rps", type=float, help="fail below this many answers per second")
 
 
 class Play:
-    """One session on its way: which turn comes next, under whose name."""
+    """The progress of one session: its user and its next turn."""
 
     _numbers = itertools.count()
 
@@ -53,27 +53,27 @@ class Play:
         self._turn = 0
 
     def next(self) -> list[dict[str, Any]] | None:
-        """Return the next turn's messages, None after the last."""
+        """Return the next turn's messages; None after the last turn."""
         self._turn += 1
         end = self._turn * MESSAGES_PER_TURN
         return self._messages[:end] if end <= len(self._messages) else None
 
 
 class Agent(FastHttpUser):
-    """Plays sessions turn by turn; `kinds` are those of its fresh blocks."""
+    """Plays sessions turn by turn; `kinds` are the kinds of its fresh blocks."""
 
     abstract = True
     kinds: Sequence[str] | None = None
     _play: Play | None = None
 
     def wait_time(self) -> float:
-        """Return how long this user thinks between two turns."""
+        """Return the pause between two turns, in seconds."""
         think: float = self.environment.parsed_options.think
         return random.expovariate(1 / think) if think else 0.0
 
     @task
     def turn(self) -> None:
-        """Post the next turn; after the last one start another session."""
+        """Post the next turn; after the last one, start another session."""
         options = self.environment.parsed_options
         messages = self._play.next() if self._play else None
         if messages is None:
@@ -107,14 +107,14 @@ class CodingAgent(Agent):
 
 
 class DevOpsAgent(Agent):
-    """Logs above all, JSON from APIs, grep."""
+    """Mostly logs, also JSON from APIs and grep."""
 
     weight = 3
     kinds = ("log", "json", "log", "grep", "log", "json")
 
 
 class TextUser(Agent):
-    """Free text and pages: what the text engine gets."""
+    """Free text and pages, for the text engine."""
 
     weight = 1
     kinds = ("prose", "html", "prose")
@@ -127,7 +127,7 @@ class Arrivals(Agent):
     weight = 0
 
     def on_start(self) -> None:
-        """Write the sessions that arrivals take turns from."""
+        """Prepare the sessions for arrivals."""
         options = self.environment.parsed_options
         groups = (CodingAgent.kinds, DevOpsAgent.kinds, TextUser.kinds)
         self._rng = random.Random(options.seed)
@@ -139,7 +139,7 @@ class Arrivals(Agent):
 
     @task
     def turn(self) -> None:
-        """Let one turn arrive."""
+        """Post one turn."""
         at = self._rng.randrange(len(self._plays))
         messages = self._plays[at].next()
         if messages is None:
@@ -150,7 +150,7 @@ class Arrivals(Agent):
 
 
 class Degraded:
-    """Counts answers that kept text verbatim because something was late or away."""
+    """Counts answers with text left verbatim because something was late or unavailable."""
 
     def __init__(self) -> None:
         self.answers = 0
@@ -163,7 +163,7 @@ class Degraded:
 
     @property
     def percent(self) -> float:
-        """Of the answers so far."""
+        """Percentage of the answers so far."""
         return 100 * self.degraded / self.answers if self.answers else 0.0
 
 
@@ -172,14 +172,14 @@ DEGRADED = Degraded()
 
 @events.init.add_listener
 def gather(environment: Environment, **_: Any) -> None:
-    """Gather the material before anybody starts: it takes seconds."""
+    """Collect the material before any user starts, because it takes seconds."""
     if environment.parsed_options is not None:
         session(0, 1)
 
 
 @events.quitting.add_listener
 def judge(environment: Environment, **_: Any) -> None:
-    """Fail the run where a limit is passed."""
+    """Fail the run if a limit is exceeded."""
     options = environment.parsed_options
     if options is None:
         return
@@ -195,5 +195,5 @@ def judge(environment: Environment, **_: Any) -> None:
     broken = [f"{n}: {v:.1f} > {most:g}" for n, v, most in limits if most is not None and v > most]
     print(f"degraded answers: {DEGRADED.degraded} of {DEGRADED.answers}")
     for line in broken:
-        print(f"LIMIT PASSED: {line}")
+        print(f"LIMIT EXCEEDED: {line}")
     environment.process_exit_code = 1 if broken else 0

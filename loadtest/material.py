@@ -1,9 +1,9 @@
-"""Real tool output, gathered at run time from the running interpreter's own environment.
+"""Real tool output, collected at run time from the environment of the running interpreter.
 
-The raw material is the standard library, the distributions installed beside it and what real
-programs (python, git, grep) print about them. Nothing is downloaded or committed, and the
-material differs between machines. Parts that change from run to run on one machine (temporary
-paths, object addresses, timings) are normalised, so one seed gives the same samples again.
+The raw material is the standard library, the installed distributions, and what real programs
+(python, git, grep) print about them. Nothing is downloaded or committed, and the material differs
+between machines. Parts that change from run to run on one machine (temporary paths, object
+addresses, timings) are normalised, so the same seed gives the same samples.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ KINDS: Final = (
     "config",
     "status",
 )
-"""Every kind of sample there is."""
+"""All kinds of samples."""
 
 _MIN_CHARS: Final = 300
 _SIZES: Final = (
@@ -79,8 +79,8 @@ class Sample(msgspec.Struct, frozen=True):
     """One piece of real tool output.
 
     ``kind`` is one of ``KINDS``; ``command`` the shell command (or tool call) that prints it;
-    ``tool`` the name an agent's call would carry (Bash, Read, an MCP name); ``path`` the file it
-    was read from, None if it is not one file's content.
+    ``tool`` the tool's name in an agent's call (Bash, Read, an MCP name); ``path`` the file it was
+    read from, None if it is not the content of one file.
     """
 
     kind: str
@@ -91,13 +91,13 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 def collect(seed: int = 0, limit_chars: int = 40_000) -> list[Sample]:
-    """Gather samples of every kind this machine can produce.
+    """Collect samples of every kind that this machine can produce.
 
-    ``seed`` picks among the material and orders the result; on one machine one seed gives the
-    same list again. No sample is shorter than 300 or longer than ``limit_chars`` characters and
-    no two have the same text. The first call for a seed takes seconds, later ones nothing. What
-    needs a program that is not there (git) is left out. Raises ``ValueError`` for a limit below
-    the minimum length.
+    ``seed`` selects from the material and determines the order; on one machine, the same seed
+    gives the same list. No sample is shorter than 300 or longer than ``limit_chars`` characters,
+    and no two have the same text. The first call for a seed takes seconds; the result is cached.
+    Samples of a program that is not installed (git) are left out. Raises ``ValueError`` for a
+    limit below the minimum length.
     """
     if limit_chars < _MIN_CHARS:
         raise ValueError(f"limit_chars must be at least {_MIN_CHARS}")
@@ -105,9 +105,9 @@ def collect(seed: int = 0, limit_chars: int = 40_000) -> list[Sample]:
 
 
 def cut_lines(text: str, size: int) -> str:
-    """The longest run of whole lines from the start of ``text`` within ``size`` characters.
+    """Return as many whole lines from the start of ``text`` as fit into ``size`` characters.
 
-    A first line longer than that is cut inside.
+    If the first line alone is longer, it is cut.
     """
     if len(text) <= size:
         return text
@@ -142,12 +142,12 @@ class _Package(NamedTuple):
     about: email.message.Message
 
     def file(self, name: str) -> str:
-        """A file of its ``.dist-info`` folder; empty if there is none."""
+        """Return a file of its ``.dist-info`` folder; empty if it is missing."""
         return self.dist.read_text(name) or ""
 
 
 class _Machine:
-    """What the makers draw from: this interpreter's files, a seeded choice, a scratch folder."""
+    """The source of all samples: this interpreter's files, a seeded RNG, a scratch folder."""
 
     def __init__(self, seed: int, limit: int, scratch: Path) -> None:
         self.rng = random.Random(f"material {seed}")
@@ -178,31 +178,31 @@ class _Machine:
         self.dists = [found[name] for name in sorted(found)]
 
     def sizes(self) -> list[int]:
-        """The sizes to make, in characters, within the limit and in a seeded order."""
+        """Return the sizes of samples to make, in characters, in a seeded order."""
         sizes = [size for size in _SIZES if size <= self.limit]
         self.rng.shuffle(sizes)
         return sizes
 
     def some(self, items: Sequence[Path], count: int) -> list[Path]:
-        """Up to ``count`` of the paths, chosen by the seed."""
+        """Return up to ``count`` of the paths, chosen by the seed."""
         return self.rng.sample(items, min(count, len(items)))
 
     def tree(self, path: Path) -> tuple[str, ast.Module]:
-        """A module's source and syntax tree, parsed once."""
+        """Return a module's source and syntax tree; parsed once."""
         if path not in self.trees:
             source = path.read_text("utf-8")
             self.trees[path] = (source, ast.parse(source))
         return self.trees[path]
 
     def window(self, text: str, size: int) -> str:
-        """Whole lines of ``text`` from a seeded place on, within ``size`` characters."""
+        """Return whole lines of ``text`` from a seeded position, within ``size`` characters."""
         if len(text) <= size:
             return text
         start = text.find("\n", self.rng.randrange(len(text) - size)) + 1
         return cut_lines(text[start:], size)
 
     def run(self, *command: str, cwd: Path | None = None) -> str:
-        """What a program prints on both channels; empty if it is missing or too slow."""
+        """Return a program's stdout and stderr; empty if it is missing or too slow."""
         env = {
             "PATH": os.environ.get("PATH", os.defpath),
             "LC_ALL": "C",
@@ -234,7 +234,7 @@ class _Machine:
         return done.stdout.decode("utf-8", "replace")
 
     def steady(self, text: str) -> str:
-        """``text`` without what differs from run to run: scratch paths, addresses, timings."""
+        """Replace what differs between runs in ``text``: scratch paths, addresses, timings."""
         seen: dict[str, str] = {}
 
         def address(match: re.Match[str]) -> str:
@@ -246,7 +246,7 @@ class _Machine:
 
 
 def _read(path: Path) -> str:
-    """A file's text; empty if it cannot be read as UTF-8."""
+    """Return a file's text; empty if it is not valid UTF-8."""
     try:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError):
@@ -254,7 +254,7 @@ def _read(path: Path) -> str:
 
 
 def _rows(machine: _Machine) -> list[dict[str, Any]]:
-    """One object per installed distribution, as a package tool lists them."""
+    """Return an object per installed distribution, as a package manager lists them."""
     rows: list[dict[str, Any]] = []
     for dist in machine.dists:
         about = dist.about
@@ -285,7 +285,7 @@ def _records(dist: _Package) -> list[dict[str, Any]]:
 
 
 def _entries(folder: Path) -> list[dict[str, Any]]:
-    """One object per directory entry, as a file-system tool's listing has them."""
+    """Return an object per directory entry, as a file-system tool lists them."""
     rows: list[dict[str, Any]] = []
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         info = entry.stat(follow_symlinks=False)
@@ -305,7 +305,7 @@ def _entries(folder: Path) -> list[dict[str, Any]]:
 
 
 def _symbols(machine: _Machine, path: Path) -> list[dict[str, Any]]:
-    """One object per class and function of a source file, as a code index answers."""
+    """Return an object per class and function of a source file, as a code index does."""
     rows: list[dict[str, Any]] = []
     for node in ast.walk(machine.tree(path)[1]):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
@@ -326,7 +326,7 @@ def _symbols(machine: _Machine, path: Path) -> list[dict[str, Any]]:
 
 
 def _fit(rows: Iterable[dict[str, Any]], size: int) -> list[dict[str, Any]]:
-    """As many of the rows as make about ``size`` characters of compact JSON."""
+    """Return as many of the rows as take about ``size`` characters of compact JSON."""
     taken: list[dict[str, Any]] = []
     total = 2
     for row in rows:
@@ -384,7 +384,7 @@ def _json(machine: _Machine) -> Iterator[Sample]:
 
 
 class _Clock(logging.Filter):
-    """Stamps records with a steady clock, so one seed's log reads the same in every run."""
+    """Gives records simulated times, so that a seed's log is the same in every run."""
 
     def __init__(self, start: float, rng: random.Random) -> None:
         super().__init__()
@@ -407,9 +407,9 @@ _LOG_FORMATS: Final = (
 
 
 def _scan_log(machine: _Machine, number: int, size: int) -> str:
-    """The log of a program that checks source files: opened, parsed, complained about.
+    """Return the log of a program that opens, parses and checks source files.
 
-    It goes through modules until about ``size`` characters are logged.
+    It goes on until about ``size`` characters have been logged.
     """
     out = io.StringIO()
     handler = logging.StreamHandler(out)
@@ -531,7 +531,7 @@ def _greps(machine: _Machine) -> Iterator[Sample]:
 
 
 def _edited(source: str, rng: random.Random, every: int) -> str:
-    """``source`` after mechanical edits, about one line in ``every``."""
+    """Return ``source`` after mechanical edits of about one line in ``every``."""
     out: list[str] = []
     for line in source.splitlines(keepends=True):
         choice = rng.randrange(every * 4)
@@ -600,7 +600,7 @@ def _html(machine: _Machine) -> Iterator[Sample]:
 
 
 class _PlainDoc(pydoc.TextDoc):
-    """pydoc's text without its overstruck bold."""
+    """pydoc's text format without overstruck bold."""
 
     def bold(self, text: str) -> str:
         return text
@@ -646,7 +646,7 @@ def _code(machine: _Machine) -> Iterator[Sample]:
 
 
 def _raised(call: Callable[[], object]) -> str:
-    """The traceback a call really ends with; empty if it returns."""
+    """Return the traceback of the exception that a call raises; empty if it returns."""
     try:
         call()
     except Exception:
@@ -655,7 +655,7 @@ def _raised(call: Callable[[], object]) -> str:
 
 
 def _chained(paths: Sequence[Path]) -> object:
-    """Reads each path as JSON; each failure is raised from the one before."""
+    """Read each path as JSON; each failure is raised from the previous one."""
     failure: Exception | None = None
     for path in paths:
         try:
@@ -671,7 +671,7 @@ def _chained(paths: Sequence[Path]) -> object:
 
 
 class _Forbid(ast.NodeVisitor):
-    """Visits an expression and refuses the name at its bottom."""
+    """Visits an expression and rejects the name at its innermost level."""
 
     def visit_Name(self, node: ast.Name) -> None:
         raise NameError(f"name {node.id!r} is not allowed at column {node.col_offset}")

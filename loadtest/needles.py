@@ -1,10 +1,10 @@
-"""Facts planted in real documents: how many each text engine loses, and what it saves.
+"""Plants facts in real documents, and counts how many each text engine loses and what it saves.
 
     python -m loadtest.needles [--model DIR]
 
 The documents are the long descriptions of installed packages. Eight made-up facts of four kinds
-are planted in each. A fact is lost if what identifies it is not in the compressed text, even
-though it can still be retrieved. Prints a table in Markdown.
+are planted in each. A fact is lost if its identifying text is missing from the compressed text,
+even though the original can still be retrieved. Prints a Markdown table.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _PATTERNS = {
 
 
 class Needle(NamedTuple):
-    """A planted fact: its kind, its text, and the pattern that shows it was kept."""
+    """A planted fact: its kind, its text, and a pattern that matches if it was kept."""
 
     kind: str
     text: str
@@ -72,7 +72,7 @@ def measure(engine: TextEngine, texts: list[str]) -> str:
         marked, needles = plant(text, seed)
         done = router.run(Block("k", marked, "tool_result", "user"), "", Options(), counter)
         if not any(t.startswith("farm:text:") for t in done.transforms) or done.text is None:
-            continue  # not what headroom calls free text: another engine's, or left alone
+            continue  # not free text for headroom: handled by another engine, or not at all
         reached += 1
         before += counter.count_text(marked)
         after += counter.count_text(done.text)
@@ -87,7 +87,7 @@ def measure(engine: TextEngine, texts: list[str]) -> str:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", type=Path, help="a Kompress model; without it TextCrusher alone")
+    parser.add_argument("--model", type=Path, help="a Kompress model; default: only TextCrusher")
     options = parser.parse_args()
     texts = prose()
     print(f"| engine | documents shortened | saved | {' lost | '.join(_PATTERNS)} lost |")

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Row:
-    """One figure of one scenario: its values by target, one for each repetition."""
+    """One figure of one scenario: its values by target, one per repetition."""
 
     scenario: str
     figure: str
     values: dict[str, list[float]]
 
     def ratio(self, target: str, base: str) -> float | None:
-        """Return one target's median over another's; None if that means nothing."""
+        """Return one target's median divided by another's; None if it is not meaningful."""
         values, others = self.values.get(target), self.values.get(base)
         if not values or not others or not statistics.median(others):
             return None
@@ -25,7 +25,7 @@ class Row:
 
 @dataclass
 class Results:
-    """All rows of a run, and what could not be measured."""
+    """All rows of a run, and a list of what could not be measured."""
 
     rows: dict[tuple[str, str], Row] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
@@ -37,17 +37,17 @@ class Results:
             row.values.setdefault(target, []).append(value)
 
     def values(self, scenario: str, figure: str, target: str) -> list[float]:
-        """Return a figure's values by repetition; none where it was not measured."""
+        """Return a figure's values by repetition; empty if it was not measured."""
         row = self.rows.get((scenario, figure))
         return row.values.get(target, []) if row else []
 
     def median(self, scenario: str, figure: str, target: str) -> float | None:
-        """Return a figure's median over the repetitions, None if it was not measured."""
+        """Return a figure's median over the repetitions; None if it was not measured."""
         found = self.values(scenario, figure, target)
         return statistics.median(found) if found else None
 
     def ratios(self, scenario: str, figure: str, target: str, base: str) -> list[float]:
-        """Return ``target`` over ``base`` by repetition: both met the same machine in it."""
+        """Return ``target`` over ``base`` per repetition, within which conditions were the same."""
         pairs = zip(
             self.values(scenario, figure, target),
             self.values(scenario, figure, base),
@@ -57,7 +57,7 @@ class Results:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """Return the comparison as text: median (min-max) for each target, last over first."""
+    """Return the comparison as text: median (min-max) per target, and the last over the first."""
     names = list(dict.fromkeys(name for row in rows for name in row.values))
     ends = f"{names[-1]} / {names[0]}" if len(names) > 1 else ""
     lines = [["scenario", "figure", *names, ends]]
@@ -79,7 +79,7 @@ def aligned(lines: Sequence[Sequence[str]]) -> str:
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:
-    """Return values as ``median (min-max)``, one alone as it is, none as a dash."""
+    """Return values as ``median (min-max)``, a single one as itself, none as a dash."""
     if not values:
         return "-"
     middle = f"{statistics.median(values):.{digits}f}"

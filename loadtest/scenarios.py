@@ -1,14 +1,14 @@
-"""What is played against a target: each scenario a function that takes it.
+"""The scenarios of the load tests, each a function of a target.
 
-* `growth`: one user's session turn by turn, each turn once new and once again.
-* `turn60`: one user; the whole conversation of turn 60 posted again and again.
-* `growing`: users in closed loop, each playing a session of its own turn by turn.
-* `nothing_new`: users in closed loop, each posting its turn 60 again and again.
-* `fresh_block`: one unseen block at a time, beside `headroom.compress()` on the same here.
+* `growth`: one user's session turn by turn, each turn posted twice: new, and repeated.
+* `turn60`: one user; the whole conversation of turn 60 posted repeatedly.
+* `growing`: users in a closed loop, each playing its own session turn by turn.
+* `nothing_new`: users in a closed loop, each posting its turn 60 repeatedly.
+* `fresh_block`: one unseen block at a time, compared with `headroom.compress()` in this process.
 
-Bodies are encoded before any clock starts, and answers are decoded after it stops. A
-user's name and a seed's material should be new for every call: targets cache by user, and
-some by content for the whole process.
+Bodies are encoded before a measurement starts, and answers are decoded after it ends. User names
+and seeds should be new for every call: targets cache by user, and some by content for the whole
+process.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ from loadtest.target import Spent, Target, spent
 
 MODEL = "claude-sonnet-4-5-20250929"
 LIGHT_KINDS = ("grep", "diff", "grep", "json")
-"""Fresh blocks whose engines take 5 ms a turn on average, as the targets were set for."""
+"""Kinds of fresh blocks whose engines take 5 ms per turn on average, as the performance goals
+assume."""
 
 TURNS = 60
 FRESH_MINIMUM = 8000
-"""Characters from which a tool result counts as a block worth timing."""
+"""Minimum size, in characters, of a tool result that is worth timing."""
 
 _PATH = "/v1/compress"
 _HEAD = b'{"model":"' + MODEL.encode() + b'","messages":['
@@ -42,8 +43,8 @@ Message = dict[str, Any]
 class Conversation:
     """The request bodies of one session, encoded once.
 
-    Turn t's messages are a prefix of turn t+1's, so one buffer holds them all and a body
-    is a slice of it between a head and a tail.
+    The messages of turn t are a prefix of those of turn t+1, so one buffer holds all of them, and
+    a body is a slice of it between a head and a tail.
     """
 
     def __init__(self, messages: Sequence[Message]) -> None:
@@ -57,7 +58,7 @@ class Conversation:
         self._bytes = memoryview(encoded)
 
     def size(self, count: int) -> int:
-        """Return the bytes of the first `count` messages, with what stands before them."""
+        """Return the size in bytes of the first `count` messages, including the head."""
         return len(_HEAD) + self._ends[count]
 
     def post(self, connection: Connection, user: str, count: int, tail: bytes = b"]}") -> bytes:
@@ -68,10 +69,10 @@ class Conversation:
 
 @dataclass(frozen=True)
 class Load:
-    """A closed loop's outcome; times in seconds, `driver_cpu` in processor seconds.
+    """The result of a closed loop; times in seconds, `driver_cpu` in processor seconds.
 
-    `kept` is the answers' bytes over the requests' bytes: two targets did equal work only
-    if it agrees, whatever each says that it saved.
+    `kept` is the answers' bytes divided by the requests' bytes. Two targets did the same work only
+    if it agrees, whatever savings they report.
     """
 
     seconds: float
@@ -81,7 +82,7 @@ class Load:
     spent: Spent
 
     def figures(self) -> dict[str, float]:
-        """Return what the table shows; latencies in ms."""
+        """Return the figures of the table; latencies in ms."""
         requests = len(self.latencies)
         cuts = statistics.quantiles(self.latencies, n=100, method="inclusive")
         found = {
@@ -106,14 +107,14 @@ class Load:
 
 @dataclass(frozen=True)
 class Fresh:
-    """One unseen block: seconds by the target, and by `headroom.compress()` here."""
+    """One unseen block: seconds by the target, and by `headroom.compress()` in this process."""
 
     target: float
     inline: float
 
 
 class Step(NamedTuple):
-    """One turn of a growing session: bytes of its body, seconds when new and when sent again."""
+    """One turn of a growing session: bytes of its body, seconds when new and when repeated."""
 
     turn: int
     size: int
@@ -124,7 +125,7 @@ class Step(NamedTuple):
 def growth(
     target: Target, user: str, turns: Sequence[int], *, repeats: int = 0, seed: int = 0
 ) -> tuple[list[Step], list[float]]:
-    """Play a session's `turns` in order, each twice, and the last of them `repeats` times more.
+    """Post a session's `turns` in order, each twice, and the last one `repeats` more times.
 
     Returns:
         The turns, and the latency of each repeat in seconds, all on one keep-alive connection.
@@ -152,7 +153,7 @@ def growth(
 
 
 def turn60(target: Target, user: str, repeats: int, *, seed: int = 0) -> list[float]:
-    """Play every fifth turn of a session up to turn 60, then post turn 60 `repeats` times."""
+    """Post every fifth turn of a session up to turn 60, then turn 60 `repeats` times."""
     return growth(target, user, range(5, TURNS + 1, 5), repeats=repeats, seed=seed)[1]
 
 
@@ -167,17 +168,17 @@ def growing(
     last: int = TURNS,
     warm: bool = True,
 ) -> Load:
-    """Let each user play its own session, turns `first` to `last`, in closed loop.
+    """Let each user play its own session, turns `first` to `last`, in a closed loop.
 
     Args:
-        target: What is driven; its processor time and Redis traffic are counted.
-        users: Closed loops at once, each with one connection.
+        target: The target; its processor time and Redis traffic are counted.
+        users: Number of concurrent closed loops, each with one connection.
         seed: User i plays `session(seed + i)`.
-        kinds: Of the fresh blocks; by default all.
-        prefix: Starts every user's name.
+        kinds: Kinds of the fresh blocks; by default all.
+        prefix: Prefix of all user names.
         first: The first turn that is timed.
         last: The last turn.
-        warm: Post every fifth turn before `first` beforehand, and the last of them, untimed.
+        warm: First post every fifth turn before `first`, and the last of them, untimed.
     """
     before = (*range(5, first - 1, 5), first - 1) if warm and first > 1 else ()
     return _closed_loop(target, users, seed, prefix, before, range(first, last + 1), kinds=kinds)
@@ -191,10 +192,10 @@ def nothing_new(
     seed: int = 0,
     prefix: str = "",
 ) -> Load:
-    """Let each user post its turn 60 again and again for `seconds`, in closed loop.
+    """Let each user post its turn 60 repeatedly for `seconds`, in a closed loop.
 
-    The other arguments are those of `growing`. Every fifth turn up to 60 is played
-    beforehand, untimed, and turn 60 twice.
+    The other arguments are those of `growing`. Beforehand, every fifth turn up to 60 is posted
+    untimed, and turn 60 twice.
     """
     before = (*range(5, TURNS + 1, 5), TURNS)
     return _closed_loop(target, users, seed, prefix, before, None, seconds)
@@ -203,11 +204,11 @@ def nothing_new(
 def fresh_block(target: Target, samples: int, *, seed: int = 0, prefix: str = "") -> list[Fresh]:
     """Post conversations of one unseen block each, one after the other.
 
-    What the target adds to the engine's own time is `target - inline` of a sample. Only
-    blocks that `headroom.compress()` made smaller count, so there may be fewer samples
-    than asked for; the first two conversations warm both sides and do not count.
+    The time that the target adds to the engine's own is `target - inline` of a sample. Only
+    blocks that `headroom.compress()` made smaller count, so there may be fewer samples than
+    requested; the first two conversations are a warm-up for both sides and do not count.
     """
-    # Here, for it brings headroom, which takes a second and which no other scenario needs.
+    # Imported here, because it imports headroom, which takes a second and is not needed elsewhere.
     from loadtest.peers.inline import compress
 
     found = []
@@ -234,7 +235,7 @@ def _closed_loop(
     seconds: float = 0.0,
     kinds: Sequence[str] | None = None,
 ) -> Load:
-    """Play `before` untimed, then `turns`, or the last turn for `seconds` without them."""
+    """Post `before` untimed, then `turns`; if that is None, the last turn for `seconds`."""
     conversations = [
         Conversation(session(seed + user, TURNS, kinds=kinds)) for user in range(users)
     ]
@@ -286,7 +287,7 @@ def _closed_loop(
         driver_cpu = time.process_time() - driver_cpu
         used = spent(target).since(used)
     except threading.BrokenBarrierError:
-        pass  # a user's thread failed; what it met is raised below
+        pass  # a user's thread failed; its exception is raised below
     for thread in threads:
         thread.join()
     if errors:
@@ -299,7 +300,7 @@ def _closed_loop(
 def single_blocks(
     seed: int, wanted: int, kinds: Sequence[str] | None = None
 ) -> Iterator[list[Message]]:
-    """Yield conversations around one large tool result each, no result twice."""
+    """Yield conversations with one large tool result each; no result occurs twice."""
     found = 0
     while True:
         messages = session(seed, TURNS, kinds=kinds)
@@ -320,7 +321,7 @@ def single_blocks(
 
 
 def _result_size(message: Message) -> int:
-    """Return the characters of a message's tool results."""
+    """Return the size of a message's tool results, in characters."""
     if message["role"] == "tool":
         return len(str(message["content"]))
     content = message["content"]
@@ -330,7 +331,7 @@ def _result_size(message: Message) -> int:
 
 
 def _verify(answer: bytes, count: int) -> None:
-    """Raise ValueError unless an answer carries `count` messages."""
+    """Raise ValueError unless an answer has `count` messages."""
     got = len(json.loads(answer)["messages"])
     if got != count:
         raise ValueError(f"sent {count} messages, got {got}")

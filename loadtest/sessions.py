@@ -1,9 +1,9 @@
-"""Growing agent sessions, made of the real tool output in `loadtest.material`.
+"""Growing agent sessions, built from the real tool output in `loadtest.material`.
 
-A turn is four messages: what the user says, the assistant's tool call, its result, and what
-the assistant says to it. Two of three turns bring one fresh block of output that an engine can
-compress; the others are small: reads, edits, short listings, a failed command. A session is a
-function of its seed, and no two seeds share a large block.
+A turn is four messages: the user's message, the assistant's tool call, its result, and the
+assistant's reply. Two of three turns have one fresh block of output that an engine can compress;
+the others are small: reads, edits, short listings, a failed command. A session is determined by
+its seed, and no two seeds share a large block.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ import msgspec
 from loadtest.material import Sample, collect, cut_lines
 
 Message: TypeAlias = dict[str, Any]
-"""One message of a conversation, in either wire shape."""
+"""One message of a conversation, in either format."""
 
 Shape: TypeAlias = Literal["anthropic", "openai"]
-"""The wire shape: Anthropic Messages or OpenAI chat."""
+"""The format of messages: Anthropic Messages or OpenAI Chat Completions."""
 
 MESSAGES_PER_TURN: Final = 4
 
 FRESH_KINDS: Final = ("json", "log", "grep", "diff", "json", "log", "grep", "html", "diff", "prose")
-"""The kinds of fresh block, in the proportion a session brings them."""
+"""The kinds of fresh blocks, in their proportions within a session."""
 
 _MARGIN: Final = 1.15
 _LEFT_OUT: Final = 0.05
 _STRATA: Final = 10
-_ROUNDING: Final = 1.03  # what cutting at a line's end may take off the least length
+_ROUNDING: Final = 1.03  # allowance for cutting at the end of a line
 _SYSTEM: Final = (
     "You are a coding agent in a terminal. Work in the user's checkout with the tools you are "
     "given, say briefly what you do, and never guess at what a tool would print."
@@ -65,8 +65,8 @@ _CONCLUSIONS: Final = (
 class Call(msgspec.Struct, frozen=True):
     """One tool call with its result.
 
-    ``id`` joins the two; ``tool`` and ``input`` are what the assistant asked for, ``text`` what
-    came back, ``error`` whether the tool reported failure.
+    ``id`` links call and result; ``tool`` and ``input`` are the assistant's call, ``text`` is the
+    result, ``error`` says whether the tool reported a failure.
     """
 
     id: str
@@ -77,7 +77,7 @@ class Call(msgspec.Struct, frozen=True):
 
 
 def call_message(calls: Sequence[Call], shape: Shape, remark: str = "") -> Message:
-    """The assistant's message that makes the calls, with a remark before them if there is one."""
+    """Return the assistant's message with the calls, preceded by a remark if given."""
     if shape == "openai":
         return {
             "role": "assistant",
@@ -100,7 +100,7 @@ def call_message(calls: Sequence[Call], shape: Shape, remark: str = "") -> Messa
 
 
 def result_messages(calls: Sequence[Call], shape: Shape) -> list[Message]:
-    """The results: one message per call for OpenAI, one for all of them for Anthropic."""
+    """Return the results: one message per call for OpenAI, one for all calls for Anthropic."""
     if shape == "openai":
         return [{"role": "tool", "tool_call_id": call.id, "content": call.text} for call in calls]
     blocks: list[Message] = []
@@ -111,7 +111,7 @@ def result_messages(calls: Sequence[Call], shape: Shape) -> list[Message]:
 
 
 def tool_input(sample: Sample, tool: str) -> dict[str, Any]:
-    """The arguments an agent would have called ``tool`` with to get the sample."""
+    """Return the arguments with which an agent would have called ``tool`` to get the sample."""
     if tool in {"Read", "Edit", "Write"}:
         return {"file_path": sample.path or "/workspace/project/notes.txt"}
     if tool == "Bash":
@@ -120,7 +120,7 @@ def tool_input(sample: Sample, tool: str) -> dict[str, Any]:
 
 
 def numbered(text: str, first: int = 1) -> str:
-    """``text`` with line numbers from ``first``, as a Read tool returns a file."""
+    """Return ``text`` with line numbers from ``first``, as a Read tool returns a file."""
     return "\n".join(f"{at:6}\t{line}" for at, line in enumerate(text.splitlines(), first))
 
 
@@ -133,11 +133,11 @@ def session(
 ) -> list[Message]:
     """Build one session; its first 4n messages are what the client posts with turn n.
 
-    ``kinds`` are the kinds of fresh block, taken in turn (default ``FRESH_KINDS``); ``fresh``
-    the least and greatest length of such a block in characters, short ones being the commoner.
+    ``kinds`` are the kinds of fresh blocks, used cyclically (default ``FRESH_KINDS``); ``fresh``
+    is the minimum and maximum length of such a block in characters, with short ones more common.
     A session of fewer turns is a prefix of a longer one with the same seed. OpenAI sessions
     have a system message before the first turn. With the defaults, 60 turns are 240 messages
-    and about 650 kB of JSON. Raises ``ValueError`` where the material has nothing of a kind.
+    and about 650 kB of JSON. Raises ``ValueError`` if there is no material of a kind.
     """
     author = _Author(seed, shape, kinds or FRESH_KINDS, fresh)
     messages: list[Message] = []
@@ -151,7 +151,7 @@ def session(
 def growing(
     seed: int, turns: int = 60, shape: Shape = "anthropic"
 ) -> Iterator[tuple[int, list[Message]]]:
-    """Yield each turn's number, from 1 on, and the message list the client posts with it."""
+    """Yield each turn's number, from 1, and the messages that the client posts with it."""
     messages = session(seed, turns, shape)
     before = len(messages) - turns * MESSAGES_PER_TURN
     for turn in range(1, turns + 1):
@@ -159,10 +159,10 @@ def growing(
 
 
 def fresh_text(sample: Sample, size: int, rng: random.Random) -> str:
-    """Another output like the sample: real parts of it, about ``size`` characters, no two alike.
+    """Return a variant of the sample of about ``size`` characters, built from its real parts.
 
-    Rows of JSON and lines of text are taken from a random place on, a few left out as another
-    run would; pages and diffs, which do not survive that, get another build or blob name.
+    Rows of JSON and lines of text start at a random position, and a few are left out, as in
+    another run; pages and diffs, which would become invalid, get another build or blob name.
     """
     if sample.kind == "json":
         try:
@@ -178,7 +178,7 @@ def fresh_text(sample: Sample, size: int, rng: random.Random) -> str:
 
 
 def _fresh_json(value: Any, text: str, size: int, rng: random.Random) -> str:
-    """The same document with fewer of its rows; lines of it where it has no rows."""
+    """Return the document with fewer rows, or some of its lines if it has no rows."""
     key = None
     rows = value
     if isinstance(value, dict):
@@ -202,7 +202,7 @@ def _fresh_json(value: Any, text: str, size: int, rng: random.Random) -> str:
 
 
 def _fresh_diff(text: str, size: int, rng: random.Random) -> str:
-    """Return the diff from one of its files on, without a few hunks, with new blob names."""
+    """Return the diff starting at one of its files, without a few hunks, with new blob names."""
     starts = [match.start() for match in re.finditer(r"(?m)^diff -", text)]
     usable = [at for at in starts if len(text) - at >= size * _MARGIN] or [0]
     head, *hunks = re.split(r"(?m)^(?=@@ )", text[rng.choice(usable) :])
@@ -233,7 +233,7 @@ def _material() -> dict[str, list[Sample]]:
 
 
 class _Author:
-    """Writes one session, turn after turn; everything it picks comes from the seed."""
+    """Writes one session turn by turn; every choice is determined by the seed."""
 
     def __init__(
         self, seed: int, shape: Shape, kinds: Sequence[str], fresh: tuple[int, int]
@@ -248,7 +248,7 @@ class _Author:
         self.seen: list[Sample] = []
 
     def turn(self, number: int) -> list[Message]:
-        """The four messages of one turn."""
+        """Return the four messages of one turn."""
         rng = self.rng
         if number % 3 != 2:
             calls = [self._large()]
@@ -275,7 +275,7 @@ class _Author:
         return Call(f"{prefix}{self.rng.getrandbits(88):022x}", tool, inputs, text, error)
 
     def _size(self) -> int:
-        """A length in the asked range; ten in a row spread alike, most of them short."""
+        """Return a length in the requested range; any ten in a row have the same distribution."""
         if not self.strata:
             self.strata = self.rng.sample(range(_STRATA), _STRATA)
         part = (self.strata.pop() + self.rng.random()) / _STRATA
@@ -284,7 +284,7 @@ class _Author:
         return round(low + (high - low) * part**4)
 
     def _pick(self, kind: str, least: int = 0, most: int | None = None) -> Sample:
-        """A sample of the kind within the lengths, or the nearest to them there is."""
+        """Return a sample of the kind with a length in the range, or as close as possible."""
         pool = _material().get(kind)
         if not pool:
             raise ValueError(f"no material of kind {kind!r} on this machine")

@@ -10,16 +10,16 @@ from locust import LoadTestShape, events
 
 @events.init_command_line_parser.add_listener
 def add_options(parser: ArgumentParser) -> None:
-    """Add what the shape needs to Locust's command line."""
+    """Add the shape's options to Locust's command line."""
     parser.add_argument("--steps", default="1,8,50,200", help="users of each step")
     parser.add_argument("--step-seconds", type=int, default=30)
 
 
 class Steps(LoadTestShape):
-    """Closed loop in steps: each holds its number of users for a while, then the run ends."""
+    """Closed loop in steps, each with its number of users for some time; then the run ends."""
 
     def tick(self) -> tuple[int, float] | None:
-        """Return the users now and how fast they come; None ends the run."""
+        """Return the current number of users and the spawn rate; None ends the run."""
         assert self.runner is not None
         options: Any = self.runner.environment.parsed_options
         steps = [int(users) for users in options.steps.split(",")]

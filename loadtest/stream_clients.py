@@ -1,9 +1,9 @@
-"""What an HTTP client costs the proxy on a stream of many small chunks.
+"""Measures what an HTTP client library would cost the proxy on a stream of many small chunks.
 
-``python -P -m loadtest.stream_clients`` asks a stand-in provider in a process of its own, whose
-stream is 1000 events of 180 bytes, each written by itself. For each client: the time to the first
-byte on a connection that is open already, p50, and the CPU time of this process for each event,
-with one stream and with 50 at once.
+``python -P -m loadtest.stream_clients`` queries a stand-in provider in a separate process, whose
+stream is 1000 events of 180 bytes, each written separately. For each library it prints the median
+time to the first byte on an open connection, and this process's CPU time per event, with one
+stream and with 50 concurrent ones.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A service under load, its processes, and the resources that they and its Redis used."""
+"""A service under load: its processes, and the resources used by them and by its Redis."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _PARTS = {"api": "front end", "cpu": "cpu workers", "gpu": "gpu workers"}
 class Target:
     """A service to drive: its name in tables, its root URL, its processes.
 
-    ``pids`` are counted with all their descendants. ``session`` says that bodies carry
-    upstream's ``config.session_id``, one for each user. ``redis_url`` is the Redis it uses
-    alone, empty if its traffic is not counted.
+    ``pids`` are counted with all their descendants. ``session`` means that bodies have headroom's
+    ``config.session_id``, one per user. ``redis_url`` is a Redis that only this service uses;
+    empty if its traffic is not counted.
     """
 
     name: str
@@ -32,14 +32,14 @@ class Target:
     redis_url: str = field(default="", repr=False)
 
     def tail(self, user: str) -> bytes:
-        """Return what ends a body of ``user`` after its messages."""
+        """Return the end of a body of ``user``, after the messages."""
         if not self.session:
             return b"]}"
         return b'],"config":{"mode":"ccr","session_id":' + json.dumps(user).encode() + b"}}"
 
 
 class Traffic(NamedTuple):
-    """What went through a Redis: commands run (also those inside scripts) and bytes."""
+    """A Redis's traffic: commands executed, including those in scripts, and bytes."""
 
     commands: int = 0
     bytes_in: int = 0
@@ -48,20 +48,20 @@ class Traffic(NamedTuple):
 
 @dataclass(frozen=True)
 class Spent:
-    """What a target used so far, or between two readings; processor seconds by part."""
+    """A target's resource usage, in total or between two readings; processor seconds by part."""
 
     cpu: dict[str, float]
     traffic: Traffic
 
     def since(self, before: Spent) -> Spent:
-        """Return what was used between ``before`` and this."""
+        """Return the usage between ``before`` and this reading."""
         cpu = {part: used - before.cpu.get(part, 0.0) for part, used in self.cpu.items()}
         pairs = zip(self.traffic, before.traffic, strict=True)
         return Spent(cpu, Traffic(*(now - then for now, then in pairs)))
 
 
 def spent(target: Target) -> Spent:
-    """Read what ``target`` used so far."""
+    """Read the usage of ``target`` so far."""
     cpu: dict[str, float] = {}
     for process in family(target.pids):
         cpu[process.part] = cpu.get(process.part, 0.0) + process.cpu
@@ -69,7 +69,7 @@ def spent(target: Target) -> Spent:
 
 
 class Process(NamedTuple):
-    """One running process: processor seconds (with its reaped children's), resident bytes."""
+    """A running process: processor seconds (including reaped children), resident bytes."""
 
     pid: int
     part: str
@@ -78,7 +78,7 @@ class Process(NamedTuple):
 
 
 def family(pids: Iterable[int]) -> list[Process]:
-    """Return processes and all their descendants, those that are still there."""
+    """Return processes and all their descendants that are still running."""
     found: dict[int, Process] = {}
     children: dict[int, list[int]] = {}
     for path in Path("/proc").glob("[0-9]*"):
@@ -86,7 +86,7 @@ def family(pids: Iterable[int]) -> list[Process]:
             fields = (path / "stat").read_text().rpartition(") ")[2].split()
             command = (path / "cmdline").read_bytes().decode(errors="replace").split("\0")
         except OSError:
-            continue  # it ended meanwhile
+            continue  # it has ended
         pid = int(path.name)
         children.setdefault(int(fields[1]), []).append(pid)
         cpu = sum(map(int, fields[11:15])) / _TICK  # utime, stime, and of reaped children
@@ -103,7 +103,7 @@ def family(pids: Iterable[int]) -> list[Process]:
 
 
 def _part(command: list[str]) -> str:
-    """Name a process by its command line: a part of the farm, or ``other``."""
+    """Return the farm's part that a command line runs, or ``other``."""
     text = " ".join(command)
     if "valkey-server" in text or "redis-server" in text or "valkey.conf" in text:
         return "redis"

@@ -1,15 +1,15 @@
-"""How fast the text pool is: requests as users see them, and tokens against bare ONNX Runtime.
+"""Measures the text pool: latency of requests, and tokens per second against bare ONNX Runtime.
 
     python -m loadtest.textpool [--users 1,50,200] [--requests 400] [--texts 32]
     python -m loadtest.textpool --model DIR
 
-Without ``--model`` it makes two graphs, a small one and one of ModernBERT-base's size with random
-weights, and does all of this for each. Starts a farm with one worker of each pool on this
-machine, has each user post new prose of about 1200 words as a tool result, and prints p50 and
-p95 (milliseconds), how many texts came back shorter, and why the others were degraded. Then, in
-this process, compares tokens a second: the engine with headroom's rules around it, against
-``session.run`` alone on the same rows in the same passes. Last, it says which provider ran each
-kernel of one batch, by ONNX Runtime's own profile: that is what proves CUDA.
+Without ``--model`` it generates two graphs, a small one and one of ModernBERT-base's size with
+random weights, and measures both. It starts a farm with one worker per pool on this machine, lets
+each user post new prose of about 1200 words as a tool result, and prints p50 and p95
+(milliseconds), how many texts became shorter, and why others were degraded. Then, in this process,
+it compares tokens per second: the engine including headroom's rules, against ``session.run`` alone
+on the same rows in the same passes. Finally it shows which provider ran each kernel of a batch,
+from ONNX Runtime's own profile, which proves whether CUDA was used.
 """
 
 from __future__ import annotations
@@ -49,16 +49,16 @@ from .graphs import build_base_model, build_model
 from .needles import prose
 
 _WORDS = 1200
-"""A text's: shorter prose is left whole."""
+"""Words per text; shorter prose would not be compressed."""
 _CALL = ToolCall("Bash", "man harbour", "man harbour")
 _ALONE = 50
 _LIMIT_SECONDS = 600
 
 
 def texts(count: int, seed: int) -> list[str]:
-    """Return ``count`` texts of about 1200 words, no two alike, cut from real documents.
+    """Return ``count`` different texts of about 1200 words, cut from real documents.
 
-    Each is one that the farm gives to its text engine: no errors, no code alone.
+    Each is one that the farm passes to its text engine: not an error message, not only code.
     """
     chance = random.Random(seed)
     sources = [words for text in prose() if len(words := text.split(" ")) > _WORDS]
@@ -73,7 +73,7 @@ def texts(count: int, seed: int) -> list[str]:
 
 
 def ask(url: str, user: str, text: str) -> tuple[float, dict[str, Any]]:
-    """Post one conversation; return seconds and the answer."""
+    """Post one conversation; return the seconds it took, and the answer."""
     block = {"type": "tool_result", "tool_use_id": "a", "content": text}
     call = {"type": "tool_use", "id": "a", "name": _CALL.name, "input": {"command": _CALL.command}}
     messages = [
@@ -95,7 +95,7 @@ def ask(url: str, user: str, text: str) -> tuple[float, dict[str, Any]]:
 
 
 def at(url: str, users: int, requests: int) -> str:
-    """Return the table's row for so many users at once."""
+    """Return the table's row for ``users`` concurrent users."""
     jobs = list(enumerate(texts(requests, seed=users)))
     started = time.perf_counter()
     with ThreadPoolExecutor(users) as pool:
@@ -112,7 +112,8 @@ def at(url: str, users: int, requests: int) -> str:
 
 
 def against_bare(model: Path, count: int, rounds: int = 3) -> tuple[ModelSession, list[str]]:
-    """Return the session, and lines comparing the engine with it: medians of alternating rounds."""
+    """Return the session, and lines that compare the engine with it (medians of alternating
+    rounds)."""
     settings = load_settings().model_copy(update={"model_dir": model})
     engine, status = kompress(settings)
     assert isinstance(engine, KompressEngine)
@@ -149,7 +150,7 @@ def against_bare(model: Path, count: int, rounds: int = 3) -> tuple[ModelSession
 
 
 def kernels(session: ModelSession, directory: Path) -> list[str]:
-    """Return lines saying what ran one batch of ``session``'s graph, by a profile of it."""
+    """Return lines that show which providers ran a batch of ``session``'s graph, by a profile."""
     options = ort.SessionOptions()
     options.enable_profiling = True
     options.profile_file_prefix = str(directory / "profile")
@@ -173,7 +174,7 @@ def kernels(session: ModelSession, directory: Path) -> list[str]:
 
 
 def requests_table(model: Path, users: list[int], requests: int, data: Path) -> None:
-    """Start a farm on ``model``, print what its worker runs and the table's rows, stop it."""
+    """Start a farm with ``model``, print its text engine and the table's rows, stop it."""
     command = ["up", "--port", "0", "--data-dir", str(data), "--cpu-workers", "1"]
     farm = subprocess.Popen(
         [sys.executable, "-P", "-m", "deploy.cli", *command, "--gpu-workers", "1"],
@@ -203,14 +204,16 @@ def _engines(url: str) -> Any:
 
 
 def main() -> None:
-    """Make the graphs, measure, print."""
+    """Generate the graphs, measure, and print the results."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", type=Path, help="measure this model only")
     parser.add_argument("--users", default="1,50,200")
-    parser.add_argument("--requests", type=int, default=400, help="for each number of users")
-    parser.add_argument("--layers", type=int, default=22, help="of the larger graph")
+    parser.add_argument(
+        "--requests", type=int, default=400, help="requests for each number of users"
+    )
+    parser.add_argument("--layers", type=int, default=22, help="layers of the larger graph")
     parser.add_argument("--texts", type=int, default=32, help="texts a round against bare runs")
     options = parser.parse_args()
     configure_logs(load_settings().model_copy(update={"log_level": "warning"}))

@@ -67,7 +67,7 @@ def test_tokens_decide_access_and_user(own_farm: Callable[..., Farm], tmp_path: 
     with pytest.raises(DemoError, match="401"):
         demo(farm.url)
     with pytest.raises(
-        DemoError, match=r"left as it was: text \(no_workers\)"
+        DemoError, match=r"not compressed: text \(no_workers\)"
     ):  # its pool has no worker
         demo(farm.url, PLAIN)
 

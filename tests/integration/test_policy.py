@@ -119,9 +119,9 @@ def test_command_line_checks_and_explains(ruled: Farm, tmp_path: Path) -> None:
     assert done.returncode == 0
     for words in (
         "not yet: no, user 'ada' is not 'later-*'",
-        "no crm: yes, decides",
+        "no crm: yes, applies",
         "session 's': on",
-        "left as it is",
+        "  unchanged",
     ):
         assert words in done.stdout
 

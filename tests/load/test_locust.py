@@ -53,8 +53,8 @@ def test_run_is_recorded_and_judged(farm: Farm, tmp_path: Path) -> None:
     assert total["Failure Count"] == "0", ended.stderr
     assert "<html" in (tmp_path / "run.html").read_text()
     # One limit no machine keeps, and no other passed.
-    assert ended.stdout.count("LIMIT PASSED") == 1
-    assert "LIMIT PASSED: missing answers/s" in ended.stdout
+    assert ended.stdout.count("LIMIT EXCEEDED") == 1
+    assert "LIMIT EXCEEDED: missing answers/s" in ended.stdout
     assert ended.returncode == 1
 
 
@@ -77,5 +77,5 @@ def test_run_fails_only_beyond_limits() -> None:
     assert len(runs) == len(CASES)
     for run, (_, said) in zip(runs, CASES, strict=True):
         assert run.split()[-1] == ("1" if said else "0"), said
-        assert run.count("LIMIT PASSED") == bool(said)
-        assert f"LIMIT PASSED: {said}" in run or not said
+        assert run.count("LIMIT EXCEEDED") == bool(said)
+        assert f"LIMIT EXCEEDED: {said}" in run or not said
