@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 
 import pytest
 
+from api.runtime.redis_guard import RedisGuard
+from api.runtime.user_store import UserStore
 from shared import keys
+from shared.connection import connect_async
+from shared.deadline import Deadline
+from shared.jobs import Original
+from shared.settings import Settings
 
 from ..farm import Farm, post, request, user
 from ..texts import conversation, events, page, ran
@@ -61,6 +68,26 @@ def test_retrieval_renews_lifetime_of_original(farm: Farm) -> None:
     farm.redis.expire(key, 60)
     post(farm.url, {"hash": digest}, {"x-maas-username": name}, "/v1/retrieve")
     assert farm.redis.ttl(key) > 7200
+
+
+def test_renewing_originals_names_those_that_are_gone(farm: Farm) -> None:
+    settings = Settings(redis_url=farm.redis_url)  # type: ignore[call-arg, unused-ignore]
+    tag = keys.user_tag(user())
+    stored = [Original(digest * 12, "text", 1) for digest in ("aa", "bb", "cc")]
+    known = [original.hash for original in stored]
+
+    async def play() -> None:
+        guard = RedisGuard(connect_async(settings), settings)
+        users = UserStore(settings, guard, guard)
+        assert await users.keep(tag, stored, (), Deadline.after(60)) == []
+        farm.redis.delete(keys.original(tag, known[1]))  # expired, or evicted
+        shown = {known[0]: b"noted"}
+        assert await users.keep(tag, (), known, Deadline.after(60), shown) == [known[1]]
+        # Others stored in the same call, as an answer with old and new markers does.
+        assert await users.keep(tag, stored[:1], known[1:], Deadline.after(60)) == [known[1]]
+        await guard.stop()
+
+    asyncio.run(play())
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[]", b'{"hash":""}', b'{"hash":5}', b"nonsense", b""])
