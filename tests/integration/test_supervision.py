@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
+from falcon import testing
+
+import api
+from api.app import create_app
 from shared import keys
+from shared.settings import Settings
 
 from ..farm import Farm, Process, until, user
 from ..texts import conversation, ran, rows
 
+SOURCES = str(Path(api.__file__).parent)
 PATCH = """\
 import shared.supervision
 shared.supervision.FIRST_PAUSE_SECONDS = 0.001
@@ -36,6 +45,30 @@ def failures(farm: Farm, task: str, pool: str = "") -> float:
     pattern = rf'headroom_task_failures_total{{pool="{pool}",task="{task}"}} (\S+)'
     found = re.search(pattern, farm.get("/metrics").body.decode())
     return float(found[1]) if found else 0.0
+
+
+def test_every_task_of_a_front_end_is_supervised(own_farm: Callable[..., Farm]) -> None:
+    farm = own_farm()
+    farm.start_redis()
+    settings: Any = {
+        "redis_url": farm.redis_url,
+        "data_dir": farm.directory / "own",
+        "pricing_dsn": "host=127.0.0.1 port=9",
+    }
+
+    async def started() -> dict[str, str]:
+        """Return the names and coroutines of the project's tasks, by name."""
+        before = asyncio.all_tasks()
+        async with testing.ASGIConductor(create_app(Settings(**settings))):
+            found = [(task.get_name(), task.get_coro()) for task in asyncio.all_tasks() - before]
+        code: Any = {name: coroutine.cr_code for name, coroutine in found}
+        ours = {name: one for name, one in code.items() if SOURCES in one.co_filename}
+        return {name: one.co_qualname for name, one in ours.items()}
+
+    found = asyncio.run(started())
+    assert {"replies", "ledger", "claims", "prices", "pools"} <= found.keys()
+    # The second is the server's own, which brings the application up and down.
+    assert set(found.values()) <= {"_run_on", "Application.__call__"}, found
 
 
 def test_front_end_compresses_after_inbox_failed(own_farm: Callable[..., Farm]) -> None:
