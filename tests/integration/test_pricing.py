@@ -169,16 +169,23 @@ def test_refresh_survives_an_unexpected_error(
 ) -> None:
     postgres.make(NEW, REAL)
     read = Prices._read
-    fails = [RuntimeError("of a driver"), RuntimeError("of a driver")]
+    broken = asyncio.Event()
+    broken.set()
 
     async def failing(self: Prices) -> Any:
-        if fails:
-            raise fails.pop()
+        if broken.is_set():
+            raise RuntimeError("of a driver")
         return await read(self)
 
+    async def play() -> None:
+        async with _running(_settings(postgres.dsn)) as prices:
+            await _until("it is told", lambda: prices.snapshot()["last_error"] == "RuntimeError")
+            broken.clear()
+            await _until("prices", lambda: prices.state == "ok")
+            assert prices.price_of("gpt-4o").per_mtok == Decimal("2.5")
+
     monkeypatch.setattr(Prices, "_read", failing)
-    (price,) = asyncio.run(_read(_settings(postgres.dsn), "gpt-4o"))
-    assert price.per_mtok == Decimal("2.5")
+    asyncio.run(play())
 
 
 def _table(column: str) -> str:
