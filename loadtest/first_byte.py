@@ -1,119 +1,101 @@
-"""Measures how much the proxy delays the first byte of a streamed answer.
+"""Measures how much a proxy delays the first byte of a streamed answer.
 
 ``python -P -m loadtest.first_byte`` plays a growing session of real command output, in Anthropic's
 format, against a stand-in provider that answers at once; requests go directly and through a farm,
-alternately. Each turn is sent twice: with one fresh block, and again with nothing new. For both it
-prints the median time to the first byte in milliseconds, direct and through the farm.
+alternately. Each turn with a large block is sent twice: with that block new, and again with nothing
+new. For both it prints the median time to the first byte in milliseconds, direct and through the
+farm.
 """
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import json
-import multiprocessing
 import statistics
 import tempfile
 import time
-from multiprocessing.connection import Connection
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import uvloop
-
 from .bench.servers import Servers
-from .sessions import growing
+from .sessions import MESSAGES_PER_TURN, growing
+from .stand_in import own_process
 
-_TURNS = 40
-_EVENT = b'event: ping\ndata: {"type": "ping"}\n\n'
-
-
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer every request on a connection with a short stream."""
-    try:
-        while True:
-            head = await reader.readuntil(b"\r\n\r\n")
-            size = int(head.lower().split(b"content-length:")[1].split(b"\r\n")[0])
-            await reader.readexactly(size)
-            writer.write(
-                b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
-                b"transfer-encoding: chunked\r\n\r\n"
-                b"%x\r\n%b\r\n0\r\n\r\n" % (len(_EVENT), _EVENT)
-            )
-    except (asyncio.IncompleteReadError, ConnectionError):
-        writer.close()
-
-
-async def _provide(tell: Connection) -> None:
-    server = await asyncio.start_server(_answer, "127.0.0.1", 0)
-    tell.send(server.sockets[0].getsockname()[1])
-    await server.serve_forever()
-
-
-def _provider(tell: Connection) -> None:
-    uvloop.run(_provide(tell))
+TURNS = 40
+MODEL = "claude-sonnet-4-5"
+FRESH, NOTHING_NEW = "fresh block", "nothing new"
+KINDS = (FRESH, NOTHING_NEW)
+_LARGE = 9_000
+"""JSON characters of a turn whose tool result the farm compresses; the others have under 8000."""
 
 
 class Client:
-    """One kept connection, and the times to the first byte on it in seconds."""
+    """One kept connection, and the times to the first byte on it in seconds, by kind and turn."""
 
     def __init__(self, url: str) -> None:
-        self._connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
-        self.times: dict[str, list[float]] = {"fresh block": [], "nothing new": []}
+        self._connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=60)
+        self.times: dict[str, dict[int, float]] = {kind: {} for kind in KINDS}
 
-    def ask(self, kind: str, body: bytes) -> None:
+    def ask(self, kind: str, turn: int, body: bytes) -> None:
         """Send one request and record the time to the answer's first byte."""
         headers = {"content-type": "application/json", "x-api-key": "first-byte"}
         started = time.perf_counter()
         self._connection.request("POST", "/v1/messages", body, headers)
         answer = self._connection.getresponse()
         answer.read(1)
-        self.times[kind].append(time.perf_counter() - started)
+        self.times[kind][turn] = time.perf_counter() - started
         if answer.status != 200 or not answer.read():
-            raise AssertionError(f"status {answer.status}")
-
-    def p50(self, kind: str) -> float:
-        """Return the median in milliseconds."""
-        return round(1000 * statistics.median(self.times[kind]), 2)
+            raise http.client.HTTPException(f"status {answer.status}")
 
 
-def measure(provider: str, farm: str, turns: list[Any]) -> list[dict[str, Any]]:
-    """Send the turns to both addresses; return a row for each kind of request."""
-    clients = {"direct": Client(provider), "farm": Client(farm)}
-    for messages in turns:
-        body = json.dumps(
-            {"model": "claude-sonnet-4-5", "max_tokens": 9, "stream": True, "messages": messages}
-        ).encode()
-        for kind in ("fresh block", "nothing new"):
-            for client in clients.values():
-                client.ask(kind, body)
-    return [
-        {
-            "request": kind,
-            "direct_ms": clients["direct"].p50(kind),
-            "farm_ms": clients["farm"].p50(kind),
-            "turns": len(turns),
-            "last_body_bytes": len(body),
-        }
-        for kind in ("fresh block", "nothing new")
-    ]
+def brings_block(messages: Sequence[Any]) -> bool:
+    """Return whether a turn's newest tool result is large: two of three are."""
+    return len(json.dumps(messages[-MESSAGES_PER_TURN:])) > _LARGE
+
+
+def play(
+    urls: Mapping[str, str], turns: Sequence[Any], rare: Mapping[str, int]
+) -> dict[str, Client]:
+    """Play a session's turns against all addresses by turns; return their clients.
+
+    An address in ``rare`` gets each of so many turns only.
+    """
+    clients = {name: Client(url) for name, url in urls.items()}
+    for number, messages in enumerate(turns):
+        if not brings_block(messages):
+            continue
+        body = body_of(messages)
+        for kind in KINDS:
+            for name, client in clients.items():
+                if number % rare.get(name, 1) == 0:
+                    client.ask(kind, number, body)
+    return clients
+
+
+def body_of(messages: Any) -> bytes:
+    """Return a request of Anthropic's Messages API."""
+    asked = {"model": MODEL, "max_tokens": 9, "stream": True, "messages": messages}
+    return json.dumps(asked).encode()
 
 
 def main() -> None:
-    """Start provider and farm, measure, and print a line of JSON for each kind of request."""
-    hear, tell = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("spawn").Process(target=_provider, args=(tell,))
-    process.start()
-    try:
-        url = f"http://127.0.0.1:{hear.recv()}"
-        with tempfile.TemporaryDirectory() as folder, Servers(Path(folder)) as servers:
-            farm = servers.farm("farm", settings={"anthropic_target_api_url": url})
-            turns = [messages for _, messages in growing(1, _TURNS)]
-            for row in measure(url, farm.url, turns):
-                print(json.dumps(row))
-    finally:
-        process.terminate()
-        process.join()
+    """Start both, play, and print a line of JSON for each kind of request."""
+    with (
+        own_process() as provider,
+        tempfile.TemporaryDirectory() as folder,
+        Servers(Path(folder)) as servers,
+    ):
+        farm = servers.farm("farm", settings={"anthropic_target_api_url": provider})
+        turns = [messages for _, messages in growing(1, TURNS)]
+        clients = play({"direct": provider, "farm": farm.url}, turns, {})
+        for kind in KINDS:
+            p50 = {
+                f"{name}_ms": round(1000 * statistics.median(client.times[kind].values()), 2)
+                for name, client in clients.items()
+            }
+            asked = len(clients["direct"].times[kind])
+            print(json.dumps({"request": kind, **p50, "turns": asked}))
 
 
 if __name__ == "__main__":

@@ -10,20 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import multiprocessing
 import statistics
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from multiprocessing.connection import Connection
 from typing import Any
 
 import aiohttp
 import httpx
 import uvloop
 
+from .stand_in import PLAY, own_process, text
+
 _EVENTS = 1000
-_EVENT = b"event: content_block_delta\ndata: " + json.dumps({"text": "x" * 130}).encode() + b"\n\n"
+_PLAY = ((PLAY, f"text {_EVENTS}"),)
 _ROUNDS = 20
 _AT_ONCE = 50
 
@@ -36,7 +36,7 @@ async def _aiohttp() -> AsyncIterator[Read]:
     async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
 
         async def read(url: str) -> AsyncIterator[bytes]:
-            async with session.post(url, data=b"{}") as answer:
+            async with session.post(url, data=b"{}", headers=_PLAY) as answer:
                 async for chunk in answer.content.iter_any():
                     yield chunk
 
@@ -49,7 +49,7 @@ async def _httpx() -> AsyncIterator[Read]:
     async with httpx.AsyncClient(limits=limits, timeout=30) as client:
 
         async def read(url: str) -> AsyncIterator[bytes]:
-            async with client.stream("POST", url, content=b"{}") as answer:
+            async with client.stream("POST", url, content=b"{}", headers=_PLAY) as answer:
                 async for chunk in answer.aiter_raw():
                     yield chunk
 
@@ -63,7 +63,7 @@ async def _httpcore() -> AsyncIterator[Read]:
     async with httpcore.AsyncConnectionPool(max_connections=None) as pool:
 
         async def read(url: str) -> AsyncIterator[bytes]:
-            async with pool.stream("POST", url, content=b"{}") as answer:
+            async with pool.stream("POST", url, content=b"{}", headers=_PLAY) as answer:
                 async for chunk in answer.aiter_stream():
                     yield chunk
 
@@ -77,40 +77,13 @@ CLIENTS: dict[str, Callable[[], AbstractAsyncContextManager[Read]]] = {
 }
 
 
-async def _provide(tell: Connection) -> None:
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while True:
-                await reader.readuntil(b"\r\n\r\n")
-                await reader.readuntil(b"}")
-                writer.write(
-                    b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
-                    b"transfer-encoding: chunked\r\n\r\n"
-                )
-                for _ in range(_EVENTS):
-                    writer.write(b"%x\r\n%b\r\n" % (len(_EVENT), _EVENT))
-                    await writer.drain()
-                    await asyncio.sleep(0)
-                writer.write(b"0\r\n\r\n")
-        except (asyncio.IncompleteReadError, ConnectionError):
-            writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    tell.send(server.sockets[0].getsockname()[1])
-    await server.serve_forever()
-
-
-def _provider(tell: Connection) -> None:
-    uvloop.run(_provide(tell))
-
-
 async def _measure(name: str, url: str) -> dict[str, Any]:
     async def whole(read: Read) -> float:
         started, first, size = time.perf_counter(), 0.0, 0
         async for chunk in read(url):
             first = first or time.perf_counter() - started
             size += len(chunk)
-        if size != _EVENTS * len(_EVENT):
+        if size != len(text(_EVENTS)):
             raise AssertionError(f"{name} read {size} bytes")
         return first
 
@@ -132,16 +105,9 @@ async def _measure(name: str, url: str) -> dict[str, Any]:
 
 def main() -> None:
     """Print one line of JSON for each client."""
-    hear, tell = multiprocessing.Pipe(duplex=False)
-    provider = multiprocessing.get_context("spawn").Process(target=_provider, args=(tell,))
-    provider.start()
-    try:
-        url = f"http://127.0.0.1:{hear.recv()}/"
+    with own_process() as url:
         for name in CLIENTS:
             print(json.dumps(uvloop.run(_measure(name, url))))
-    finally:
-        provider.terminate()
-        provider.join()
 
 
 if __name__ == "__main__":

@@ -102,6 +102,11 @@ def family(pids: Iterable[int]) -> list[Process]:
     return kin
 
 
+def resident_of(pid: int) -> int:
+    """Return the resident bytes of one process."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE
+
+
 def _part(command: list[str]) -> str:
     """Return the farm's part that a command line runs, or ``other``."""
     text = " ".join(command)

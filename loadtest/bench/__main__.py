@@ -3,6 +3,7 @@
     python -m loadtest.bench            # about a quarter of an hour
     python -m loadtest.bench --quick    # two minutes, one repetition: to see that it works
     python -m loadtest.bench --docs docs/performance   # and write tables and plots there
+    python -m loadtest.bench --part proxy              # only the proxy: two minutes
 
 The peers are the original's design called inline (`loadtest/peers/inline.py`) and upstream's
 `headroom proxy`, stateless and session-aware (`loadtest/peers/upstream.py`). A peer that does not
@@ -12,11 +13,12 @@ start is reported and left out.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import secrets
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,7 +26,7 @@ from loadtest.results import Results, aligned, table
 from loadtest.scenarios import growth
 from loadtest.target import Target
 
-from . import charts, pages
+from . import charts, pages, proxied, proxied_page
 from .memory import Memory, grow
 from .savings import savings
 from .servers import Servers, StartError
@@ -47,6 +49,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one short repetition of everything")
     parser.add_argument("--peers", default="inline,upstream", help="which peers, by comma")
     parser.add_argument("--only", default="", help="scenarios whose name holds this text")
+    parser.add_argument("--part", choices=("all", "proxy"), default="all")
     parser.add_argument("--repetitions", type=int, help="instead of five")
     parser.add_argument("--seed", type=int, default=None, help="of the material; random if absent")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every value there")
@@ -61,33 +64,68 @@ def main() -> None:
     results = Results()
     saved: dict[str, dict[str, float]] = {}
     memory = None
+    whole = options.part == "all"
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="bench-") as home, Servers(Path(home)) as servers:
-        targets = _start(servers, options.peers.split(","), results)
-        _warm(targets, results)
-        if not options.only:
-            saved = _savings(targets["farm"], size, seed, results)
-        play([s for s in scenarios(targets, size) if options.only in s.name], size, seed, results)
-    if not options.only:
-        with tempfile.TemporaryDirectory(prefix="bench-") as home, Servers(Path(home)) as servers:
+    if whole:
+        with _servers() as servers:
+            targets = _start(servers, options.peers.split(","), results)
+            _warm(targets, results)
+            if not options.only:
+                saved = _savings(targets["farm"], size, seed, results)
+            wanted = [s for s in scenarios(targets, size) if options.only in s.name]
+            play(wanted, size, seed, results)
+    if whole and not options.only:
+        with _servers() as servers:
             _workers(servers, size, seed, results)
             memory = _memory(servers, size, seed, results)
-    command = " ".join(["python -m loadtest.bench", *sys.argv[1:]])
-    judged = verdicts(results, saved, memory, _MEMO_MB)
-    seconds = time.monotonic() - started
-    run = pages.Run(command, seed, seconds, size.repetitions, results, judged, saved, memory)
-    print(f"seed {seed}, {size.repetitions} repetitions, {seconds:.0f} s: median (min-max)")
-    print(table([row for row in results.rows.values() if not _is_of_a_turn(row.figure)]))
-    print()
-    print(aligned(pages.targets(judged)))
-    for failure in results.failures:
-        print(f"!!! NOT MEASURED: {failure}")
+    if not options.only:
+        with _servers() as servers:
+            proxied.measure(servers, size, seed, results)
+    judged = verdicts(results, saved, memory, _MEMO_MB) if whole else []
+    run = pages.Run(
+        " ".join(["python -m loadtest.bench", *sys.argv[1:]]),
+        seed,
+        time.monotonic() - started,
+        size.repetitions,
+        results,
+        judged,
+        saved,
+        memory,
+        proxied_page.verdicts(results, size.streams),
+    )
+    _show(run)
     if options.json:
         options.json.write_text(run.as_json() + "\n")
     if options.docs:
-        plots = charts.draw(results, memory, _MEMO_MB, options.docs)
-        (options.docs / "results.json").write_text(run.as_json() + "\n")
-        pages.publish(run, options.docs.with_suffix(".md"), plots)
+        _publish(run, options.docs, whole)
+
+
+@contextlib.contextmanager
+def _servers() -> Iterator[Servers]:
+    with tempfile.TemporaryDirectory(prefix="bench-") as home, Servers(Path(home)) as servers:
+        yield servers
+
+
+def _show(run: pages.Run) -> None:
+    """Print a run."""
+    print(f"seed {run.seed}, {run.repetitions} repetitions, {run.seconds:.0f} s: median (min-max)")
+    print(table([row for row in run.results.rows.values() if not _is_of_a_turn(row.figure)]))
+    print()
+    print(aligned(pages.targets([*run.verdicts, *run.proxy])))
+    for failure in run.results.failures:
+        print(f"!!! NOT MEASURED: {failure}")
+
+
+def _publish(run: pages.Run, folder: Path, whole: bool) -> None:
+    """Write a run into the documentation; one of the proxy alone leaves the rest."""
+    page = folder.with_suffix(".md")
+    if whole:
+        plots = charts.draw(run.results, run.memory, _MEMO_MB, folder)
+        (folder / "results.json").write_text(run.as_json() + "\n")
+        pages.publish(run, page, plots)
+    if run.proxy:
+        (folder / "proxy.json").write_text(run.as_json(proxied_page.SCENARIOS) + "\n")
+        pages.fill(page, proxied_page.block(run), "bench-proxy")
 
 
 def _is_of_a_turn(figure: str) -> bool:

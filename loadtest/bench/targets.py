@@ -30,13 +30,13 @@ def verdicts(
     """Judge a run; ratios are medians of the repetitions' own ratios."""
     farm60 = results.values(BY_TURN, "turn 60 p50 ms", "farm")
     found = [
-        _most("turn 60 again (650 KB, 240 messages), p50", farm60, 4.0, "ms"),
+        at_most("turn 60 again (650 KB, 240 messages), p50", farm60, 4.0, "ms"),
         _times("turn 60 again, faster than inline", results, BY_TURN, "turn 60 p50 ms", 6.0),
         _times("8 users, growing sessions", results, GROWING, "req/s", 4.0),
         _times("8 users, growing, grep, diff and JSON blocks", results, LIGHT, "req/s", 4.0),
         _times("8 users, nothing new", results, NOTHING_NEW, "req/s", 6.0),
         _flat(results),
-        _most(
+        at_most(
             "a fresh block, p50 over inline",
             results.values(FRESH, "added p50 ms", "farm"),
             6.0,
@@ -47,7 +47,7 @@ def verdicts(
             results.ratios(WORKERS, "jobs/s", "two", "one"),
             1.7,
         ),
-        _most(
+        at_most(
             "Redis commands, 8 users, nothing new, scripts' own counted",
             results.values(NOTHING_NEW, "redis commands/req", "farm"),
             _REDIS_COMMANDS,
@@ -68,7 +68,7 @@ def verdicts(
     return found
 
 
-def _most(what: str, values: Sequence[float], limit: float, unit: str) -> Verdict:
+def at_most(what: str, values: Sequence[float], limit: float, unit: str) -> Verdict:
     target = f"<= {limit:g} {unit}"
     if not values:
         return Verdict(what, target, "not measured", None)

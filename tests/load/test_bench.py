@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
-from loadtest.bench import charts, pages
+from loadtest.bench import charts, pages, proxied, proxied_page
 from loadtest.bench.memory import Memory
+from loadtest.bench.proxied import FIRST
 from loadtest.bench.servers import Service, StartError
 from loadtest.bench.suite import BY_TURN, GROWING, NOTHING_NEW, QUICK, Scenario, play
 from loadtest.bench.targets import verdicts
+from loadtest.first_byte import FRESH, KINDS
+from loadtest.open_streams import Seen, watch
 from loadtest.results import Results
+from loadtest.stand_in import StandIn, listening
 from loadtest.target import Target
 
 INLINE, FARM = Target("inline", "http://127.0.0.1:1"), Target("farm", "http://127.0.0.1:2")
@@ -74,7 +79,7 @@ def test_targets_are_met_missed_or_not_measured() -> None:
 
 def test_run_is_written_only_between_markers(tmp_path: Path) -> None:
     page = tmp_path / "performance.md"
-    page.write_text(f"before\n{pages.BEGIN}\nold\n{pages.END}\nafter\n")
+    page.write_text("before\n<!-- bench: begin -->\nold\n<!-- bench: end -->\nafter\n")
     results = _results(3.0, 250)
     results.add(NOTHING_NEW, "farm", {"redis commands/req": 28.0})
     results.failures.append("upstream: it wants more")
@@ -104,3 +109,44 @@ def test_plots_show_measured_values(tmp_path: Path) -> None:
     for name in names:
         assert "farm" in (tmp_path / name).read_text() or name == "memory.svg"
         assert (tmp_path / name).read_text().startswith("<?xml")
+
+
+def _proxied(over: float, whole: float, same: float) -> Results:
+    results = Results()
+    for kind in KINDS:
+        results.add(FIRST[kind], proxied.FARM, {"p50 ms": 4.5, "over direct p50 ms": over})
+    results.add(FIRST[FRESH], proxied.FARM, {"over direct and engines p50 ms": over})
+    held = {"MiB before": 90.0, "MiB open": 100.0, "MiB after": 101.0}
+    results.add(proxied.OPEN, proxied.FARM, {"whole": whole, **held})
+    results.add(proxied.SAME, proxied.FARM, {"the same": same, "of": 6.0})
+    return results
+
+
+def test_proxy_is_judged_and_written_beside_the_rest(tmp_path: Path) -> None:
+    judged = proxied_page.verdicts(_proxied(4.0, 200, 6), 200)
+    assert [verdict.met for verdict in judged] == [True] * 5
+    bad = proxied_page.verdicts(_proxied(6.0, 199, 5), 200)
+    assert [verdict.met for verdict in bad] == [False] * 5
+    assert proxied_page.verdicts(_results(3.0, 250), 200) == []
+    page = tmp_path / "performance.md"
+    page.write_text("<!-- bench-proxy: begin -->\nold\n<!-- bench-proxy: end -->\nafter\n")
+    run = pages.Run("bench", 7, 60.0, 1, _proxied(4.0, 200, 6), [], {}, None, judged)
+    pages.fill(page, proxied_page.block(run), "bench-proxy")
+    text = page.read_text()
+    assert "old" not in text
+    assert text.endswith("\nafter\n")
+    assert "| first byte, nothing new: p50 ms | - | - | 4.50 | - |" in text
+    assert "90 MiB before the streams, 100 MiB while they were open, 101 MiB after" in text
+
+
+def test_streams_are_read_whole_from_the_stand_in() -> None:
+    opened: list[bool] = []
+
+    async def read() -> Seen:
+        async with listening(StandIn()) as url:
+            return await watch(url, 5, 3, 1, lambda: opened.append(True))
+
+    seen = asyncio.run(read())
+    assert (seen.whole, len(seen.delays)) == (5, 15)
+    assert len(seen.gaps) <= 10  # fewer where two pieces came together
+    assert opened == [True]
