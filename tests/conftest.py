@@ -11,7 +11,7 @@ import pytest
 
 from .farm import Farm
 
-# No test asserts how fast something is, hypothesis's neither.
+# No test depends on speed, so Hypothesis must not enforce a deadline either.
 hypothesis.settings.register_profile("farm", deadline=None)
 hypothesis.settings.load_profile("farm")
 
@@ -25,7 +25,7 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
 
 @pytest.fixture
 def own_farm(tmp_path: Path) -> Iterator[Callable[..., Farm]]:
-    """Make farms that are this test's alone; settings by name, nothing started yet."""
+    """Create farms for this test alone, with settings by name; nothing is started yet."""
     made: list[Farm] = []
 
     def make(**settings: Any) -> Farm:
@@ -41,7 +41,7 @@ def own_farm(tmp_path: Path) -> Iterator[Callable[..., Farm]]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Any:
-    """Show the logs of the farms a failed test used."""
+    """Show the logs of the farms that a failed test used."""
     report = yield
     if report.when == "call" and report.failed:
         for value in getattr(item, "funcargs", {}).values():

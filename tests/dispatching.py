@@ -1,4 +1,4 @@
-"""Front ends without HTTP and a worker without engines, for tests of what lies between them."""
+"""Front ends without HTTP and a worker without engines, for tests of the protocol between them."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from . import farm
 
 Make = Callable[[list[str]], Awaitable[list[Block]]]
 SECONDS = 30.0
-"""The deadline of requests that are expected to end before it."""
+"""Deadline of requests that are expected to end earlier."""
 
 
 class FrontEnd:
-    """One front end's dispatcher; it sees a worker in each pool, whether there is one or not.
+    """One front end's dispatcher; it assumes a worker in each pool, whether there is one or not.
 
-    ``made`` holds the keys that its requests were asked to make blocks of, call by call.
+    ``made`` holds, call by call, the keys for which its requests had to make blocks.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -49,7 +49,7 @@ class FrontEnd:
     async def fetch(
         self, user: str, *names: str, make: Make | None = None, seconds: float = SECONDS
     ) -> Fetched:
-        """Fetch blocks of the pool ``cpu`` for a user, by their tag."""
+        """Fetch blocks of the ``cpu`` pool for a user, who is given by their tag."""
         order = Order(user, Options(), "", Origin("r"))
 
         async def noted(wanted: list[str]) -> list[Block]:
@@ -72,7 +72,7 @@ async def blocks(names: list[str]) -> list[Block]:
 
 @asynccontextmanager
 async def front_end(settings: Settings, *, alive: bool = True) -> AsyncIterator[FrontEnd]:
-    """Run a front end; one that is not ``alive`` asks, and then does nothing more on its own."""
+    """Run a front end; one that is not ``alive`` can send requests, but has no background tasks."""
     front = FrontEnd(settings)
     parts = [front.inbox, front.dispatcher] if alive else []
     for part in parts:
@@ -86,7 +86,7 @@ async def front_end(settings: Settings, *, alive: bool = True) -> AsyncIterator[
 
 
 class Bench:
-    """Acts as a worker: takes the next job of the pool ``cpu`` and delivers given results."""
+    """Acts as a worker: takes the next job of the ``cpu`` pool and delivers given results."""
 
     def __init__(self, settings: Settings) -> None:
         self.redis = connect(settings)
@@ -95,7 +95,7 @@ class Bench:
         self.delivery = Delivery(self.state, self.redis, self._queue, settings)
 
     async def work(self, text: str = "done") -> list[str]:
-        """Do one job, when it comes, and return its blocks' keys."""
+        """Wait for one job, do it, and return its blocks' keys."""
         for _ in range(round(SECONDS)):
             job_id = await asyncio.to_thread(self._queue.pop, 1)
             if job_id is not None:

@@ -1,4 +1,4 @@
-"""What the documents show as code, for tests that hold it against the code."""
+"""Reads examples and names from the documents, for tests that compare them with the code."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def page(name: str) -> str:
 
 
 def examples(name: str) -> dict[str, str]:
-    """Return a document's marked code blocks: ``<!-- NAME -->`` stands on the line before each."""
+    """Return a document's marked code blocks, each preceded by a line ``<!-- NAME -->``."""
     marked = r"^<!-- ([a-z -]+) -->\n```\w+\n(.*?)^```$"
     return dict(re.findall(marked, page(name), re.DOTALL | re.MULTILINE))
 
 
 def setting_names() -> set[str]:
-    """Return the settings by the names of the documents; two have headroom's own."""
+    """Return the settings by their names in the documents; two have headroom's own names."""
     return {
         str(field.validation_alias.choices[0])
         if isinstance(field.validation_alias, AliasChoices)

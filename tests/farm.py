@@ -1,4 +1,4 @@
-"""Real farms of real processes, for tests: started on free ports, stopped by pid."""
+"""Farms of real processes for tests, started on free ports and stopped by pid."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        """Whether it runs."""
+        """Whether it is running."""
         return self._process.poll() is None
 
     def signal(self, number: int) -> None:
@@ -92,12 +92,12 @@ class Process:
         self._process.send_signal(number)
 
     def children(self) -> list[int]:
-        """Return the ids of the processes it started."""
+        """Return the ids of its child processes."""
         pid = self._process.pid
         return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     def kill(self) -> None:
-        """End it and what it started at once (SIGKILL)."""
+        """Kill it and its children (SIGKILL)."""
         victims = self.children()
         self._process.kill()
         for pid in victims:
@@ -105,22 +105,22 @@ class Process:
         self.wait()
 
     def wait(self, seconds: float = STOP_SECONDS) -> int:
-        """Wait for its end and return its status."""
+        """Wait until it ends and return its exit status."""
         return self._process.wait(seconds)
 
     def stop(self) -> None:
-        """End it: SIGTERM, then SIGKILL."""
+        """Stop it: SIGTERM, then SIGKILL."""
         self.ask_to_end()
         self.end()
 
     def ask_to_end(self) -> None:
-        """Ask it to end, also where it was stopped."""
+        """Send SIGTERM, and SIGCONT in case it was stopped."""
         if self.alive:
             self.signal(signal.SIGCONT)
             self.signal(signal.SIGTERM)
 
     def end(self) -> None:
-        """Wait until it has ended; kill it where that takes too long."""
+        """Wait until it has ended; kill it if that takes too long."""
         try:
             self.wait()
         except subprocess.TimeoutExpired:
@@ -134,7 +134,7 @@ def post(
     headers: Mapping[str, str] | None = None,
     path: str = "/v1/compress",
 ) -> Answer:
-    """Post ``body`` (bytes as they are, anything else as JSON) and return the answer."""
+    """Post ``body`` (bytes unchanged, anything else as JSON) and return the answer."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     given = {"content-type": "application/json", **(headers or {})}
     return request(url, "POST", path, data, given)
@@ -147,7 +147,7 @@ def request(
     body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
-    """Send one request on a connection of its own."""
+    """Send one request on a new connection."""
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
     try:
         connection.request(method, path, body, dict(headers or {}))
@@ -163,7 +163,7 @@ def _variables(settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _command(arguments: list[str], first: str) -> list[str]:
-    """Return the command line of ``headroom-farm``, after Python that runs before it."""
+    """Return the command line of ``headroom-farm``; the Python code ``first`` runs before it."""
     if not first:
         return python_module("deploy.cli", *arguments)
     script = f"{first}\nfrom deploy.cli import main\nmain({arguments})"
@@ -171,7 +171,7 @@ def _command(arguments: list[str], first: str) -> list[str]:
 
 
 class Farm:
-    """A farm whose parts a test starts, hurts and stops; a context that stops what is left."""
+    """A farm whose parts a test can start, break and stop; leaving the context stops the rest."""
 
     def __init__(self, directory: Path, **settings: Any) -> None:
         self.directory = directory
@@ -204,34 +204,34 @@ class Farm:
             "HEADROOM_DATA_DIR": str(self.directory / "data"),
             "HEADROOM_WORKER_HEARTBEAT_SECONDS": "0.2",
             "HEADROOM_REDIS_RETRY_SECONDS": "0.2",
-            # Tests ask for originals far more often than models do: no engine may pause for it.
+            # Tests retrieve originals far more often than models do: no engine must be paused.
             "HEADROOM_FEEDBACK_RATE": "0",
             **_variables(self._settings),
         }
 
     def start(self, *, cpu: int = 1, gpu: int = 1) -> Farm:
-        """Start Redis, a front end and workers, and wait until all are there."""
+        """Start Redis, a front end and workers, and wait until all are ready."""
         self.start_redis()
         for _ in range(cpu):
             self.start_worker("cpu")
         for _ in range(gpu):
             self.start_worker("gpu")
         if self._api_processes > 1:
-            # Each process has its own view, and none can be asked by name: one that starts when
-            # the workers are there sees them before it serves.
+            # Each process has its own view, and a request cannot choose a process. One that starts
+            # after the workers sees them before it serves.
             until("the workers are there", lambda: self._alive() == [cpu, gpu])
         self.start_api()
         self.until_ready(cpu=cpu, gpu=gpu)
         return self
 
     def start_redis(self) -> Process:
-        """Start the Valkey (again, on the same port and data)."""
+        """Start the Valkey, or start it again, on the same port and data."""
         process = self._run(self._valkey.command, "valkey")
         until("valkey answers", self._ping)
         return process
 
     def start_api(self, first: str = "", **settings: Any) -> Process:
-        """Start a front end, with settings of its own, and wait until it answers.
+        """Start a front end, with further settings, and wait until it answers.
 
         ``first`` is as for :meth:`start_worker`.
         """
@@ -240,9 +240,9 @@ class Farm:
         return process
 
     def start_worker(self, pool: str, first: str = "", **settings: Any) -> Process:
-        """Start a worker, with settings of its own; :meth:`until_ready` waits for it.
+        """Start a worker, with further settings; :meth:`until_ready` waits for it.
 
-        ``first`` is Python that its process runs before: what is to be wrong with it.
+        ``first`` is Python code that its process runs first, to inject a fault.
         """
         command = _command(["worker", "--pool", pool], first)
         return self._run(command, f"worker-{pool}", **settings)
@@ -261,7 +261,7 @@ class Farm:
             answer = self.answer("/readyz")
             return answer is not None and wanted.items() <= answer.json["checks"].items()
 
-        # Each front-end process has its own view: ask until all of them have been asked.
+        # Each front-end process has its own view: repeat until all have probably been asked.
         tries = 1 if self._api_processes == 1 else 20
         until("ready", lambda: all(ready() for _ in range(tries)))
 
@@ -273,7 +273,7 @@ class Farm:
         return [int(self.redis.zcard(keys.workers(pool))) for pool in POOLS]
 
     def stop(self) -> None:
-        """Stop everything that runs: Redis last, the others at once."""
+        """Stop all running processes: Redis last, the others in parallel."""
         servers = [part for part in self.parts if part.log.name.startswith("valkey")]
         for group in ([part for part in self.parts if part not in servers], servers):
             for part in group:
@@ -289,11 +289,11 @@ class Farm:
         return post(self.url, body, {"x-maas-username": named, **given})
 
     def get(self, path: str) -> Answer:
-        """Ask for a path."""
+        """Send a GET request."""
         return request(self.url, "GET", path)
 
     def logs(self) -> str:
-        """Return what its processes printed."""
+        """Return the output of its processes."""
         texts = [p.read_text("utf-8", "replace")[-4000:] for p in self.directory.glob("*.log")]
         return "\n".join(texts)
 
@@ -304,7 +304,7 @@ class Farm:
             return False
 
     def answer(self, path: str) -> Answer | None:
-        """Request a path; return None without an answer."""
+        """Send a GET request; return None if there is no answer."""
         try:
             return request(self.url, "GET", path)
         except OSError:

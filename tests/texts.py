@@ -1,4 +1,4 @@
-"""Conversations for tests: tool output in both shapes, around real texts."""
+"""Conversations for tests: tool output in the formats of both APIs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _DENIES = re.compile(
 
 
 def rows(seed: str = "", count: int = 120) -> str:
-    """Return a JSON listing that `farm_json` shrinks without loss."""
+    """Return a JSON list that `farm_json` shrinks without loss."""
     return json.dumps(
         [{"id": i, "name": f"row {seed}{i}", "size": i * 17, "ok": i % 7 > 0} for i in range(count)]
     )
 
 
 def events(seed: str = "", count: int = 400) -> str:
-    """Return a log whose dropped lines leave a marker."""
+    """Return a log that is shortened with a marker."""
     return "\n".join(
         f"2026-01-01 00:{i // 60:02d}:{i % 60:02d} INFO {seed} step {i} of the build took {i} ms"
         for i in range(count)
@@ -33,22 +33,22 @@ def events(seed: str = "", count: int = 400) -> str:
 
 @cache
 def page() -> str:
-    """Return a whole HTML page."""
+    """Return a complete HTML page."""
     inner = pydoc.HTMLDoc().document(json)  # type: ignore[no-untyped-call]
     return f"<!DOCTYPE html><html><head><title>json</title></head><body>{inner}</body></html>"
 
 
 @cache
 def prose(seed: str = "") -> str:
-    """Return free text of some length."""
+    """Return free text long enough to be compressed."""
     return f"{seed} " + " ".join((falcon.App.__doc__ or "").split()) * 3
 
 
 @cache
 def plain_prose(seed: str = "") -> str:
-    """Return free text of some length, of whose sentences none denies anything.
+    """Return free text long enough to be compressed, without negations.
 
-    A form of a text that has lost a "not" is refused, and a model made for tests loses them.
+    A result that has lost a "not" is rejected, and the generated test models lose them.
     """
     documents = [f.__doc__ for _, f in sorted(vars(logging).items()) if callable(f) and f.__doc__]
     sentences = re.split(r"(?<=[.:]) ", " ".join(" ".join(documents).split()))
@@ -89,6 +89,6 @@ def openai_ran(text: Any, identity: str = "a") -> list[dict[str, Any]]:
 
 
 def conversation(*parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a request body of those parts after a neutral question."""
+    """Return a request body with a neutral question and these parts."""
     start = [{"role": "user", "content": "what did the run print"}]
     return {"messages": [*start, *[m for part in parts for m in part]], "model": "claude-x"}

@@ -1,4 +1,4 @@
-"""A gateway's turns in the three shapes: requests, and what a provider answers."""
+"""A gateway's turns in the formats of the three APIs: requests and providers' answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RESPONSES = "/v1/compress/response"
 
 
 def turn_request(shape: str, seed: str, **more: Any) -> dict[str, Any]:
-    """Return a gateway's request whose tool printed a log of which lines are left out."""
+    """Return a gateway's request with a log that is shortened with a marker."""
     text = events(seed)
     body: dict[str, Any] = {"gateway": CAN, "temperature": 0.5, **more}
     if shape == "anthropic":
@@ -60,7 +60,7 @@ def turn_request(shape: str, seed: str, **more: Any) -> dict[str, Any]:
 
 
 def asks(shape: str, digest: str, number: int = 0, *, own: bool = False) -> dict[str, Any]:
-    """Return an answer in which the model asks for an original; ``own``: and for a tool's call."""
+    """Return an answer with a retrieval call; with ``own``, also with a call of another tool."""
     name, arguments = f"r{number}", {"hash": digest}
     if shape == "anthropic":
         blocks: list[dict[str, Any]] = [
@@ -97,7 +97,7 @@ def says(shape: str, text: str) -> dict[str, Any]:
 
 
 def text_of(shape: str, answer: dict[str, Any]) -> str:
-    """Return what an answer says."""
+    """Return the text of an answer."""
     if shape == "anthropic":
         return "".join(block.get("text", "") for block in answer["content"])
     if shape == "openai":
@@ -159,7 +159,7 @@ def _response(items: list[dict[str, Any]], number: int) -> dict[str, Any]:
 
 
 def took_a_turn(farm: Farm, name: str) -> bool:
-    """Say whether a whole turn of that user goes through: both halves, with a retrieval."""
+    """Return whether a complete turn of that user succeeds: both halves, with a retrieval."""
     first = farm.post(turn_request("openai", name), name).json
     answers = (asks("openai", first["ccr_hashes"][0]), says("openai", "ok"))
     given = {"x-maas-username": name}

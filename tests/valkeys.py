@@ -1,4 +1,4 @@
-"""Real Valkey processes for tests: servers with any configuration, Sentinels, Clusters, proxies."""
+"""Valkey processes for tests: servers with any configuration, Sentinels, Clusters, proxies."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ class Valkey:
         self.process: Process | None = None
 
     def write(self, *more: str) -> None:
-        """Write the configuration; Sentinels and Clusters change theirs, so this is done once."""
+        """Write the configuration; only once, because Sentinels and Clusters change theirs."""
         lines = [f"bind 127.0.0.1\nport {self.port}\ndir {self.directory}", *more]
         lines += [f"{name.replace('_', '-')} {value}" for name, value in self.options.items()]
         self._file.write_text("\n".join(lines) + "\n")
 
     def start(self) -> Valkey:
-        """Start it, or start it again, and wait until it answers anything."""
+        """Start it, or start it again, and wait until it answers."""
         if not self._file.exists():
             self.write()
         command = [str(get_binary_path()), str(self._file), *self._flags]
@@ -54,23 +54,23 @@ class Valkey:
         return False
 
     def client(self, **login: str) -> redis.Redis:
-        """Return a client of it."""
+        """Return a client."""
         return redis.Redis(port=self.port, socket_timeout=5, **login)  # type: ignore[arg-type]
 
     def kill(self) -> None:
-        """End it at once."""
+        """Kill it."""
         if self.process is not None and self.process.alive:
             self.process.kill()
 
     def stop(self) -> None:
-        """End it politely: it writes its files."""
+        """Stop it with SIGTERM, so that it writes its files."""
         if self.process is not None:
             self.process.stop()
 
 
 @contextlib.contextmanager
 def running(*servers: Valkey) -> Iterator[None]:
-    """Run servers; kill what is left of them in the end."""
+    """Run servers; kill those that are still running at the end."""
     try:
         for server in servers:
             server.start()
@@ -82,7 +82,7 @@ def running(*servers: Valkey) -> Iterator[None]:
 
 
 def cluster_of(clients: Sequence[redis.Redis], first: Valkey) -> None:
-    """Make running servers with ``cluster_enabled`` one Cluster of primaries, by equal parts."""
+    """Join running servers with ``cluster_enabled`` to a Cluster of primaries with equal slots."""
     bounds = [16384 * i // len(clients) for i in range(len(clients) + 1)]
     for number, client in enumerate(clients):
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)
@@ -91,7 +91,7 @@ def cluster_of(clients: Sequence[redis.Redis], first: Valkey) -> None:
 
 
 def join_cluster(clients: Sequence[redis.Redis], first: Valkey) -> None:
-    """Have nodes meet the ``first``, and wait until they know the whole Cluster."""
+    """Let nodes meet the ``first``, and wait until all know the whole Cluster."""
     for client in clients:
         meet = ("127.0.0.1", first.port, first.options["cluster_port"])
         client.execute_command("CLUSTER", "MEET", *meet)
@@ -104,10 +104,10 @@ def join_cluster(clients: Sequence[redis.Redis], first: Valkey) -> None:
 
 
 class Proxy:
-    """A loopback address in front of a server: with TLS where a context is given.
+    """A TCP proxy on loopback, with TLS if a context is given.
 
-    ``cut_after`` ends the next connection that carries so many bytes of replies; ``target``
-    may be changed and leads later connections elsewhere.
+    ``cut_after`` cuts the next connection after that many bytes of replies. Later connections use
+    the current ``target``, which may be changed.
     """
 
     def __init__(self, target: int, context: ssl.SSLContext | None = None) -> None:
@@ -120,7 +120,7 @@ class Proxy:
         threading.Thread(target=self._accept, daemon=True).start()
 
     def close(self) -> None:
-        """Take no more connections."""
+        """Stop accepting connections."""
         self._listener.close()
 
     def _accept(self) -> None:

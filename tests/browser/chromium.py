@@ -1,4 +1,4 @@
-"""Debian's chromium for tests: found, installed where that is allowed, or reported missing."""
+"""Debian's chromium for tests: found, installed if allowed, or reported as missing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ARGUMENTS = [
 
 @cache
 def chromium() -> tuple[str, str]:
-    """Return the program's path, or an empty path and why there is none."""
+    """Return the program's path; or an empty path and the reason."""
     if _PROGRAM.exists():
         return str(_PROGRAM), ""
     apt = shutil.which("apt-get")

@@ -26,7 +26,7 @@ ALL = "everything-token-0123456789"
 
 
 class Dashboard:
-    """The farm whose dashboard is looked at, and front ends of it with other settings."""
+    """The farm whose dashboard is tested, and further front ends with other settings."""
 
     def __init__(self, farm: Farm) -> None:
         self.farm = farm
@@ -64,7 +64,7 @@ class _Portal(BaseHTTPRequestHandler):
 
 @pytest.fixture(scope="module")
 def program() -> str:
-    """Return chromium's path; where there can be none, no test runs, and that is said."""
+    """Return chromium's path; without it, all tests are skipped, with a message."""
     found, missing = chromium()
     if not found:
         pytest.skip(f"NO BROWSER TEST RUNS: {missing}")
@@ -73,7 +73,7 @@ def program() -> str:
 
 @pytest.fixture(scope="module")
 def dashboard(program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dashboard]:
-    """A farm with a front end that reads another one's numbers, and one that wants tokens."""
+    """A farm with a front end that shows another one's numbers, and one that requires tokens."""
     folder = tmp_path_factory.mktemp("dashboard")
     port, guarded = free_port(), free_port()
     other = f"http://127.0.0.1:{port}"
@@ -149,7 +149,7 @@ def _traffic(farm: Farm) -> None:
 
 @pytest.fixture(scope="module")
 def browser(dashboard: Dashboard, program: str) -> Iterator[Browser]:
-    """Debian's chromium; it closes before the farm, whose front ends would wait for it."""
+    """Debian's chromium; closed before the farm, which would wait for its connections."""
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(executable_path=program, args=ARGUMENTS)
         yield launched
@@ -157,7 +157,7 @@ def browser(dashboard: Dashboard, program: str) -> Iterator[Browser]:
 
 
 class Visit:
-    """A page and what it must not do: complain, or ask another origin."""
+    """Records what a page must not do: log an error, or send a request to another origin."""
 
     def __init__(self, page: Page, allowed: set[str]) -> None:
         self.page = page
@@ -178,7 +178,7 @@ class Visit:
 
 @pytest.fixture
 def visit(browser: Browser, dashboard: Dashboard) -> Iterator[Callable[..., Page]]:
-    """Open the dashboard at a fragment; the test fails where the page complained."""
+    """Open the dashboard at a fragment; the test fails if the page logs an error."""
     visits: list[tuple[Visit, bool]] = []
 
     def open_at(

@@ -1,8 +1,8 @@
-"""``python -m tests.browser.screenshots docs/images``: the pictures of the dashboard in the docs.
+"""``python -m tests.browser.screenshots docs/images``: takes the docs' pictures of the dashboard.
 
-Starts a farm of its own, has it compress this machine's own tool output, and writes those real
-answers into its books once more, spread over the last 30 days, so that the charts have a month
-to show. The farm view is taken under load.
+Starts a farm, lets it compress real tool output of this machine, and writes the answers to its
+ledger again, spread over the last 30 days, so that the charts show a month. The picture of the
+farm view is taken under load.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _body(text: str) -> dict[str, Any]:
 
 
 def _post(farm: Farm, seed: int, stop: threading.Event) -> None:
-    """Post new tool output again and again until stopped."""
+    """Post new tool output until stopped."""
     samples = collect(limit_chars=_CHARS)
     number = seed
     while not stop.is_set():
@@ -158,7 +158,7 @@ def _answers(farm: Farm) -> list[tuple[CompressionResult, float]]:
 
 
 async def _month(farm: Farm, answers: list[tuple[CompressionResult, float]]) -> None:
-    """Write the answers into an empty ledger, as a month of working days has them."""
+    """Write the answers to an empty ledger, distributed like a month of working days."""
     settings = Settings(redis_url=farm.redis_url, data_dir=farm.directory / "filler")  # type: ignore[call-arg]
     ledger, chance, now = Ledger(settings), random.Random(7), time.time()
     times = sorted(_moment(chance, now) for _ in range(_REQUESTS))
@@ -171,7 +171,7 @@ async def _month(farm: Farm, answers: list[tuple[CompressionResult, float]]) -> 
 
 
 def _moment(chance: random.Random, now: float) -> float:
-    """Return a time of the last month, likelier on a working day and in its hours."""
+    """Return a time within the last month, most likely in working hours."""
     while True:
         at = now - chance.random() * _DAYS * 86_400
         when = datetime.fromtimestamp(at, UTC)
@@ -200,7 +200,7 @@ def _entry(
 
 
 def main() -> None:
-    """Read where to, and take them."""
+    """Read the destination, and take the pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("into", type=Path)
     into = parser.parse_args().into

@@ -1,4 +1,4 @@
-"""The dashboard in a real browser, against a farm that has done the work shown."""
+"""The dashboard in a real browser, against a farm with real traffic."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def shown(page: Page, view: str = "[data-shown]") -> Page:
 
 
 def again(page: Page) -> None:
-    """Have the page read its numbers now, as it does when its tab comes to the front."""
+    """Make the page read its numbers now, as when its tab becomes visible."""
     page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
 
 
 def value(page: Page, name: str) -> float:
-    """Return the number that a figure of the open view shows."""
+    """Return the number shown by a figure of the open view."""
     found = page.locator(f".view:not([hidden]) [data-value-of={name}]").get_attribute("data-value")
     return float(found or "nan")
 
@@ -243,7 +243,7 @@ def test_farm_report_equals_metrics(dashboard: Dashboard) -> None:
 
 @pytest.fixture(scope="module")
 def played(browser: Browser, dashboard: Dashboard) -> Any:
-    """Run every preset once in one page; give what it showed, and the page."""
+    """Run every preset once in one page; return the page, and what it showed."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
     page.goto(f"{dashboard.url}/dashboard#playground")
@@ -370,7 +370,7 @@ def test_page_reads_only_listed_farms(visit: Open, dashboard: Dashboard) -> None
     page = shown(visit(query=f"?url={dashboard.other}"))
     expect(page.locator("#source")).to_have_text(f"Numbers from {dashboard.other}/")
     assert value(page, "requests") >= 49
-    # The visit fails where the page asks an origin that is neither.
+    # The visit fails if the page sends a request to any other origin.
     for refused in ("https://evil.test", f"{dashboard.other}.evil.test", "javascript:alert(1)"):
         page.goto(f"{dashboard.url}/dashboard?url={refused}#savings")
         expect(page.locator("#source")).to_contain_text("is not on this farm's list")
@@ -407,9 +407,9 @@ def test_axe_finds_nothing_serious(visit: Open, scheme: str) -> None:
 
 
 def _serious(page: Page, scheme: str) -> list[str]:
-    """Return the rules that fail seriously, with the elements that fail them.
+    """Return the rules with serious failures, with the elements that fail them.
 
-    In the dark only colours differ.
+    In dark mode only the contrast rules are run, because only colours differ.
     """
     result = Axe().run(page, options={"runOnly": ["color-contrast"]} if scheme == "dark" else {})
     return [
@@ -476,7 +476,7 @@ def test_page_reports_farm_that_stops_answering(visit: Open, dashboard: Dashboar
 
 
 def test_page_reports_redis_outage_and_recovery(visit: Open, dashboard: Dashboard) -> None:
-    """Last: it stops the farm's Redis for a moment."""
+    """Runs last, because it stops the farm's Redis for a moment."""
     savings, farm = shown(visit("savings", quiet=False)), shown(visit("farm", quiet=False))
     requests = value(savings, "requests")
     dashboard.farm.parts[0].stop()

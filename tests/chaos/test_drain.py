@@ -24,7 +24,7 @@ _DEADLINE_MS = 6000
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    """Redis and a cpu worker; front ends come and go."""
+    """Redis and a cpu worker; each test starts its front ends."""
     farm = Farm(
         tmp_path_factory.mktemp("farm"), deadline_ms=_DEADLINE_MS, drain_seconds=1, api_processes=2
     )
@@ -38,7 +38,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
 
 @pytest.fixture
 def api(running: Farm) -> Iterator[Process]:
-    """A front end, ended with its test."""
+    """A front end, stopped after its test."""
     process = running.start_api()
     running.until_ready(cpu=1, gpu=0)
     yield process
@@ -94,7 +94,7 @@ def test_sigterm_drains_requests(running: Farm, api: Process) -> None:
         assert found.json["tokens_saved"] > 0
         assert api.wait() == 0
         assert idle.sock is not None
-        assert idle.sock.recv(1) == b""  # closed in good order
+        assert idle.sock.recv(1) == b""  # closed properly
 
 
 def test_draining_answers_waiting_requests_by_deadline(running: Farm, api: Process) -> None:
@@ -122,7 +122,7 @@ def test_sighup_replaces_processes_without_failures(running: Farm, api: Process)
     statuses: list[int] = []
 
     def ask() -> None:
-        """Ask on one connection, and on a new one only where the server said it closes."""
+        """Send requests on one connection; open a new one only if the server announced closing."""
         connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=20)
         with closing(connection):
             while not stop.is_set():
@@ -152,5 +152,5 @@ def test_gunicorn_timeouts_exceed_any_deadline(deadline_ms: int, drain_seconds: 
     given: Any = {"deadline_ms": deadline_ms, "drain_seconds": drain_seconds}
     settings = Settings(**given)
     assert hang_limit(settings) >= max(60, deadline_ms / 1000 + 10)
-    # A tick of gunicorn's, the grace, the last deadline, and closing the parts (2 s the ledger).
+    # One tick of gunicorn, the drain, the last deadline, and stopping the parts (the ledger: 2 s).
     assert drain_limit(settings) >= drain_seconds + deadline_ms / 1000 + 1 + 2

@@ -1,4 +1,4 @@
-"""The scenarios of `make chaos` whose break would hurt most, in short."""
+"""The most important scenarios of `make chaos`, shortened."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from loadtest.chaos.scenarios import SCENARIOS
 _SEED = 7
 _SECONDS = 4.0
 _MARGIN_MS = 250.0
-"""As in `test_deadline`: the promise is 100, the rest is a client on the same two cores."""
+"""The promise is 100 ms; the rest is for a client on the same two cores."""
 _HEALTH_SECONDS = 60.0
-"""Here it is only asked that it comes; `make chaos` asks how soon."""
+"""Here recovery only has to happen; `make chaos` also measures how soon."""
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_farm_keeps_promises_under_fault(runner: Runner, name: str) -> None:
 
 
 def test_flood_is_rejected_in_time() -> None:
-    """Without the bounds of a front end its answers came 5 to 9 s after their deadlines."""
+    """Without the front end's limits, answers were sent 5 to 9 s after their deadlines."""
     scenario = next(s for s in SCENARIOS if s.name == "4 times the load")
     flooded = Runner(material(3, _SEED), _SECONDS, _SEED, 1000.0, least_health=_HEALTH_SECONDS)
     outcome = asyncio.run(flooded.play(scenario))

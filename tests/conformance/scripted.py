@@ -1,7 +1,7 @@
-"""A provider that answers by a script, whole and as a stream: Chat Completions and Messages.
+"""A provider with scripted answers, plain and streamed: Chat Completions and Messages.
 
-Its model asks for the original behind the first marker that it sees, once, where it has the tool;
-then it says :data:`SAID`.
+If the request has the tool, its model retrieves the original of the first marker, once; then it
+answers :data:`SAID`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _TOOL = "headroom_retrieve"
 
 
 class Provider(ThreadingHTTPServer):
-    """Serves on a free port until :meth:`stop`; ``asked`` are the bodies that came, by path."""
+    """Serves on a free port until :meth:`stop`; ``asked`` holds the received bodies by path."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -59,7 +59,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _wanted(body: Any) -> str:
-    """Return the hash to ask for; empty if the model has asked, cannot, or need not."""
+    """Return the hash to retrieve; empty if it was retrieved, cannot be, or there is none."""
     if _TOOL not in json.dumps(body.get("tools") or []) or '"r1"' in json.dumps(body["messages"]):
         return ""
     found = _MARKER.search(json.dumps(body["messages"]))

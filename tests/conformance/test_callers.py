@@ -1,8 +1,8 @@
-"""What gateways send, by their documentation, and what they do with the answers: as data.
+"""The requests that gateways send and the answers they expect, according to their documentation.
 
-Each file of ``callers`` is one gateway: where that is said, and its requests with what it expects.
-``LOG`` stands for a log that has to become shorter, ``USER`` for a user of the case's own, ``TURN``
-for the turn that the request before has opened.
+Each file in ``callers`` describes one gateway: its sources, and requests with expected answers.
+``LOG`` stands for a log that must become shorter, ``USER`` for a unique user, ``TURN`` for the
+turn that the previous request has opened.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _IS: dict[str, Callable[[Any], bool]] = {
 
 @pytest.fixture(scope="module")
 def kept(farm: Farm) -> Iterator[str]:
-    """A front end of the same farm whose ratio is upstream's; its address."""
+    """The address of a front end of the same farm with ``HEADROOM_RATIO=kept``."""
     port = free_port()
     process = farm.start_api(port=port, ratio="kept")
     url = f"http://127.0.0.1:{port}"
@@ -59,14 +59,14 @@ def kept(farm: Farm) -> Iterator[str]:
 
 
 class Case:
-    """One case while it is tried: its names have got their values."""
+    """The state of one case: the values of its names."""
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.names = {"USER": user(), "LOG": events(user()), "TURN": ""}
 
     def said(self, value: Any) -> Any:
-        """Return a value of the data with the names replaced."""
+        """Return a value of the file with the names replaced."""
         if isinstance(value, dict):
             return {key: self.said(one) for key, one in value.items()}
         if isinstance(value, list):
@@ -109,7 +109,7 @@ def test_caller_gets_what_it_expects(
 
 
 def _same_conversation(tried: Case, case: dict[str, Any], found: dict[str, Any]) -> None:
-    """Same count, order and roles; only what may change has changed, and became shorter."""
+    """Check that count, order and roles are the same, and that only tool output became shorter."""
     array = case.get("array", "messages")
     sent, got = tried.said(case["body"][array]), found[array]
     assert [one.get("role") for one in got] == [one.get("role") for one in sent]

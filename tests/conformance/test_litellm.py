@@ -1,7 +1,7 @@
-"""LiteLLM's proxy server itself, with the guardrail as its documentation configures it.
+"""LiteLLM's proxy server, with the guardrail configured as in its documentation.
 
-It is not among the tests' requirements: its proxy needs packages of 600 MB, some of which exclude
-versions that the farm has. ``make litellm`` installs it beside them.
+It is not among the tests' requirements: the proxy needs 600 MB of packages, some of which conflict
+with the farm's. ``make litellm`` installs it in a separate environment.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ LOG = events("litellm")
 
 
 class Gateway(NamedTuple):
-    """LiteLLM's server at ``url``, between its clients and the farm and provider behind it."""
+    """LiteLLM's server at ``url``, and the farm and the provider that it uses."""
 
     url: str
     farm: Farm
     provider: Provider
 
     def ask(self, path: str, body: dict[str, Any], **headers: str) -> Any:
-        """Ask the gateway; return its answer, or a stream's events."""
+        """Send a request to the gateway; return its answer, or a stream's events."""
         self.provider.asked.clear()
         given = {"authorization": f"Bearer {KEY}", **headers}
         answer = post(self.url, body, given, path)
@@ -56,7 +56,7 @@ class Gateway(NamedTuple):
 def _configuration(farm: Farm, provider: Provider) -> dict[str, Any]:
     (guardrail,) = yaml.safe_load(examples("docs/integration.md")["litellm"])["guardrails"]
     guardrail["litellm_params"] |= {"api_base": farm.url}
-    del guardrail["litellm_params"]["api_key"]  # this farm wants no tokens
+    del guardrail["litellm_params"]["api_key"]  # this farm requires no tokens
     chat = {"model": "openai/gpt-4o", "api_base": f"{provider.url}/v1", "api_key": "none"}
     messages = {"model": "anthropic/claude-sonnet-4-20250514", "api_base": provider.url}
     return {
@@ -142,7 +142,7 @@ def _messages(**options: Any) -> dict[str, Any]:
 
 
 def _asked_twice(gateway: Gateway, path: str) -> None:
-    """The provider got the log shortened, then what the model asked for, whole."""
+    """Check that the provider got the shortened log, then the original that the model requested."""
     (first_path, first), (second_path, second) = gateway.provider.asked
     assert first_path == second_path == path
     assert "lines omitted in all" in json.dumps(first["messages"])
@@ -185,7 +185,7 @@ def test_user_can_have_the_original_conversation(gateway: Gateway) -> None:
 
 
 def test_tool_results_stay_as_sent_when_the_user_asks_on(gateway: Gateway) -> None:
-    """LiteLLM withholds other messages from turn to turn, and what it sends may not change."""
+    """LiteLLM leaves out different messages in each turn; messages already sent must not change."""
     gateway.ask("/v1/chat/completions", _chat())
     before = gateway.provider.asked[0][1]["messages"]
     function = {"name": "Bash", "arguments": json.dumps({"command": "ls"})}

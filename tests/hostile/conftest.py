@@ -1,4 +1,4 @@
-"""One farm for all hostile input; it must be unchanged afterwards."""
+"""One farm for all hostile input; its processes must be the same afterwards."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_CONNECTIONS = 150
 
 @pytest.fixture(scope="package")
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    """A farm with short timeouts, checked at the end for being intact."""
+    """A farm with short timeouts, which must still be intact at the end."""
     farm = Farm(
         tmp_path_factory.mktemp("hostile"),
         read_timeout_seconds=READ_SECONDS,
@@ -38,15 +38,15 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
 
 
 def processes(farm: Farm) -> dict[str, list[int]]:
-    """Return the ids of all the farm's processes by part, without the front end's own child.
+    """Return the ids of all the farm's processes by part, without the front end's child process.
 
-    That child is there to be ended by what is too heavy (api/pipeline/offload.py).
+    That one may be killed by work that is too heavy (api/pipeline/offload.py).
     """
     return {part.log.name: [part.pid, *part.children()] for part in farm.parts}
 
 
 def front_end(farm: Farm) -> int:
-    """Return the id of the process that serves."""
+    """Return the id of the serving process."""
     (api,) = (part for part in farm.parts if part.log.name.startswith("api"))
     (serving,) = api.children()
     return serving
@@ -59,14 +59,14 @@ def resident(pid: int) -> int:
 
 
 def connections(farm: Farm) -> int:
-    """Return how many connections the front end's port has, from the kernel's table."""
+    """Return the number of connections to the front end's port, from the kernel's table."""
     lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
     local = f":{farm.port:04X}"
     return sum(1 for line in lines if line.split()[1].endswith(local) and line.split()[3] == "01")
 
 
 def enqueued(farm: Farm) -> int:
-    """Return how many jobs there are, waiting or in work."""
+    """Return the number of jobs, waiting or in progress."""
     return sum(1 for _ in farm.redis.scan_iter("rq:job:*")) + sum(
         int(farm.redis.llen(keys.queue(pool))) for pool in ("cpu", "gpu")
     )

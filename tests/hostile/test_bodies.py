@@ -1,4 +1,4 @@
-"""Broken, misleading and oversized bodies: the right status, nothing enqueued, no restart."""
+"""Broken, misleading and oversized bodies: correct status, nothing enqueued, no restart."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ REFUSED: dict[str, tuple[bytes, int]] = {
     "a list": (b"[]", 400),
     "half an object": (b'{"messages":[{"role":"user","content":"a', 400),
     "two objects": (b'{"messages":[]}{"messages":[]}', 400),
-    "bytes that are no utf-8": (b'{"messages":[{"role":"user","content":"\xff\xfe"}]}', 400),
-    "a model that is no utf-8": (b'{"messages":[],"model":"\xff"}', 400),
-    "an option that is no utf-8": (b'{"messages":[],"config":{"a":"\xff"}}', 400),
+    "bytes that are not utf-8": (b'{"messages":[{"role":"user","content":"\xff\xfe"}]}', 400),
+    "a model that is not utf-8": (b'{"messages":[],"model":"\xff"}', 400),
+    "an option that is not utf-8": (b'{"messages":[],"config":{"a":"\xff"}}', 400),
     "an overlong slash": (b'{"messages":[{"role":"user","content":"\xc0\xaf"}]}', 400),
     "a raw NUL": (b'{"messages":[{"role":"user","content":"a\x00b"}]}', 400),
     "a raw newline in a string": (b'{"messages":[{"role":"user","content":"a\nb"}]}', 400),
@@ -52,7 +52,7 @@ REFUSED: dict[str, tuple[bytes, int]] = {
     "a huge number as option": (around("", ',"protect_recent":1e308'), 400),
     "a negative number as option": (around("", ',"min_tokens_to_compress":-1'), 400),
     "messages is an object": (b'{"messages":{}}', 400),
-    "messages is twice there, the last no list": (b'{"messages":[],"messages":5}', 400),
+    "messages given twice, the last not a list": (b'{"messages":[],"messages":5}', 400),
     "a message is null": (around("null"), 400),
 }
 
@@ -71,7 +71,7 @@ def test_rejects_broken_body_without_side_effects(target: Farm, name: str) -> No
 
 
 TAKEN: dict[str, bytes] = {
-    "nesting as deep as may be": around(f'{{"role":"user","content":{nested(200)}}}'),
+    "the deepest allowed nesting": around(f'{{"role":"user","content":{nested(200)}}}'),
     "nesting in a tool result": around(
         json.dumps({"role": "tool", "tool_call_id": "a", "content": nested(50_000)})
     ),
@@ -148,7 +148,7 @@ def test_large_regular_result_still_shrinks(target: Farm) -> None:
     name = user()
 
     def ask() -> Answer | None:
-        # Where something before this ended the child, the text is left for good in that session.
+        # If an earlier test killed the child, the text stays verbatim in that session.
         nonlocal name
         name = user()
         answer = target.post(body, name)

@@ -1,4 +1,4 @@
-"""Encoded bodies: taken, bounded after decoding, refused when broken or unknown."""
+"""Encoded bodies: accepted, bounded after decoding, refused if broken or unsupported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Connections in bad faith: slow ones, cut ones, and requests that read in two ways."""
+"""Hostile connections: slow ones, cut ones, and ambiguous requests."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_truncated_body_is_not_processed(target: Farm) -> None:
     whole = json.dumps({**conversation(ran(events(user()))), "model": model}).encode()
     chunked = b"%x\r\n" % len(whole) + whole
     length, chunks = f"content-length: {len(whole) + 1}", "transfer-encoding: chunked"
-    # JSON that is complete says nothing of the body: only its last chunk does.
+    # Complete JSON does not mean a complete body: only the last chunk ends it.
     cut = [(length, whole), (chunks, chunked[:-9]), (chunks, chunked), (chunks, chunked + b"\r\n0")]
 
     def refused() -> int:
@@ -123,11 +123,11 @@ def test_closes_only_connections_beyond_limit(target: Farm) -> None:
         kept[0].sendall(asked)
         assert hear(kept[0]).status == 200
         kept[0].close()
-        # Those that were turned away left no trace: there is room for just the one that left.
+        # Rejected connections do not count: one that closes makes room for exactly one.
         until("there is room again", lambda: say(target, asked).status == 200)
 
 
-# ── two readings ────────────────────────────────────────────────────────────────────────
+# ── ambiguous requests ──────────────────────────────────────────────────────────────────
 
 SMUGGLED = b"GET /stats HTTP/1.1\r\nhost: x\r\n\r\n"
 CHUNKED = b"0\r\n\r\n"

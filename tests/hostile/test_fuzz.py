@@ -24,7 +24,7 @@ _JUNK = [b"\x00", b"\xff", b'"', b"\\", b"{", b"}", b"[", b"]", b":", b",", b"\\
 
 
 def material() -> list[bytes]:
-    """Return real bodies to break; an unbroken text of one in five is a job for a worker."""
+    """Return real bodies to break; if left intact, one in five gives a worker a job."""
     texts = [events("f", 8), rows("f", 6), page()[:600]]
     bodies = [conversation(make(text)) for make in (ran, openai_ran) for text in texts]
     bodies += [conversation(ran(events("f", 30))), conversation(openai_ran(rows("f", 20)))]
@@ -32,7 +32,7 @@ def material() -> list[bytes]:
 
 
 def broken(body: bytes, dice: random.Random) -> bytes:
-    """Return ``body`` with one thing wrong in it, seldom with nothing wrong."""
+    """Return ``body`` with one error, rarely with none."""
     kind = dice.randrange(6)
     at = dice.randrange(len(body))
     if kind == 0:
@@ -50,7 +50,7 @@ def broken(body: bytes, dice: random.Random) -> bytes:
 
 
 def request(body: bytes, dice: random.Random) -> bytes:
-    """Return a whole request, its framing now and then broken as well."""
+    """Return a whole request; sometimes its framing is broken as well."""
     lines = [f"x-maas-username: fuzz{dice.randrange(20)}"]
     kind = dice.randrange(12)
     if kind == 0:
@@ -75,7 +75,7 @@ def request(body: bytes, dice: random.Random) -> bytes:
 
 
 def attack(farm: Farm, seed: int, count: int) -> dict[int, int]:
-    """Send ``count`` broken requests over kept, cut and reset connections."""
+    """Send ``count`` broken requests over kept-alive, cut and reset connections."""
     dice = random.Random(seed)
     bodies = material()
     heard: dict[int, int] = {}
@@ -89,7 +89,7 @@ def attack(farm: Farm, seed: int, count: int) -> dict[int, int]:
             if not cut:
                 reply = hear(connection)
         heard[reply.status] = heard.get(reply.status, 0) + 1
-        if cut and dice.random() < 0.5:  # a reset instead of a farewell
+        if cut and dice.random() < 0.5:  # close with a reset
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         if cut or reply.header("connection") == "close" or reply.status in (0, 408):
             connection.close()
@@ -99,7 +99,7 @@ def attack(farm: Farm, seed: int, count: int) -> dict[int, int]:
 
 
 def test_ten_thousand_broken_requests_leave_no_state(target: Farm) -> None:
-    attack(target, 1, 200)  # what the first of a kind loads is no leak
+    attack(target, 1, 200)  # memory loaded on first use is not a leak
     until("the queues are empty", lambda: _at_rest(target))
     ids, serving = processes(target), front_end(target)
     memory, kept = resident(serving), _kinds(target)
@@ -127,7 +127,7 @@ def test_ten_thousand_broken_requests_leave_no_state(target: Farm) -> None:
     until("all connections are gone", lambda: not connections(target))
     until("the queues are empty again", lambda: _at_rest(target))
     assert resident(serving) < memory + 150 * MEGABYTE
-    # A claim whose answer came too late for its request lapses by itself.
+    # A claim whose result came too late for its request expires.
     users = {f"farm:u:{kind}" for kind in ("original", "reads", "tombstones", "claim")}
     assert _kinds(target) <= kept | users | {keys.books("barrier")}
     unbounded = {k for k in target.redis.scan_iter("farm:{u:*") if target.redis.ttl(k) < 0}
@@ -144,7 +144,7 @@ def _at_rest(farm: Farm) -> bool:
 
 
 def _kinds(farm: Farm) -> set[str]:
-    """Return the kinds of keys there are, users and hashes left out."""
+    """Return the kinds of keys in Redis, without users and hashes."""
     found = set()
     for key in farm.redis.scan_iter("*"):
         name = key.decode()

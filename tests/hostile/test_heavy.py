@@ -11,7 +11,7 @@ from ..texts import conversation, events, ran
 
 KILOBYTE = 1024
 CORES = 4
-"""Clients that attack at a time; each is a user of its own."""
+"""Number of concurrent attackers, each a different user."""
 
 
 def filled(pattern: str, size: int) -> str:
@@ -19,7 +19,7 @@ def filled(pattern: str, size: int) -> str:
 
 
 def texts() -> list[str]:
-    """Return texts that cost headroom's detectors most, below and above the offload size."""
+    """Return the most expensive texts for headroom's detectors, of all sizes."""
     patterns = ["```json\n{", "\n", "\r\n", "{", "<", "<<a", '"', "${", "\\", "/a", "[[{", "* a\n"]
     small = [filled(p, 30 * KILOBYTE) for p in patterns]
     large = [filled(p, 2048 * KILOBYTE) for p in patterns[:4]]

@@ -70,7 +70,7 @@ def test_hash_opens_only_for_its_user(target: Farm) -> None:
         assert got.status == 404
         assert got.json["error"]["type"] == "unknown_hash"
         assert owner not in got.body.decode()
-    assert target.redis.ttl(key) <= 500, "a stranger prolonged it"
+    assert target.redis.ttl(key) <= 500, "another user renewed it"
     tag = keys.user_tag(thief)
     assert target.redis.zscore(keys.tombstones(tag), digest) is None
     assert not target.redis.exists(keys.original(tag, digest))
@@ -119,7 +119,7 @@ ODD = [
 
 
 def wire(name: str) -> str:
-    """Return a name as its UTF-8 bytes go into a header."""
+    """Return a name as it is sent in a header: its UTF-8 bytes as Latin-1."""
     return name.encode().decode("latin-1")
 
 
@@ -133,7 +133,7 @@ def test_odd_names_are_distinct_users(target: Farm) -> None:
         mine[name] = answer.json["ccr_hashes"][0]
         assert target.redis.exists(keys.original(keys.user_tag(name), mine[name])), name
     shown = {row["user"] for row in target.get("/stats/insights").json["by_user"]}
-    # The ledger writes a blank for unprintable characters, so the two share a row.
+    # The ledger replaces unprintable characters by blanks, so the two share a row.
     assert set(ODD) - {"a\u00a0b"} <= shown
     for name, other in itertools.pairwise(ODD):
         target.redis.delete(keys.original(keys.user_tag(name), mine[name]))

@@ -1,4 +1,4 @@
-"""What ``/openapi.json`` says is so: schemathesis asks every endpoint, well and badly."""
+"""The API matches ``/openapi.json``: Schemathesis sends valid and invalid requests."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ OPERATIONS = {
 }
 EXAMPLES = 15
 UNSUITABLE = [
-    # A request with less in it than the document wants may still be one (a model, a user).
+    # A request without a required field may still be accepted (a model, a user).
     negative_data_rejection,
-    # Some values of a free string are none of its endpoint's (an unknown hash, a date).
+    # An arbitrary string may be rejected by its endpoint (an unknown hash, a date).
     positive_data_acceptance,
 ]
 

@@ -1,4 +1,4 @@
-"""Tokens: scopes, separation of tenants, no secret in any output; listening on loopback."""
+"""Tokens: scopes, separation of tenants, no secret in any output; and listening on loopback."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ OPEN = ["/health", "/livez", "/readyz", "/openapi.json", "/", "/dashboard", "/st
 
 
 class Bare(Farm):
-    """A farm whose host is not set."""
+    """A farm without ``HEADROOM_HOST``."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -53,7 +53,7 @@ class Bare(Farm):
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    """A farm that wants tokens and lists one origin."""
+    """A farm that requires tokens and allows one origin."""
     directory = tmp_path_factory.mktemp("tokens")
     farm = Bare(
         directory,

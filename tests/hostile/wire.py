@@ -1,4 +1,4 @@
-"""Raw connections: what no HTTP client would send."""
+"""Raw connections, to send what no HTTP client would."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ..farm import Farm
 
 
 class Reply(NamedTuple):
-    """What came back before the server closed or the time was over."""
+    """The answer received before the server closed the connection or the time was up."""
 
     status: int
     text: str
 
     def header(self, name: str) -> str:
-        """Return a header's value, empty if it is missing."""
+        """Return a header's value; empty if it is missing."""
         for line in self.text.split("\r\n\r\n", 1)[0].split("\r\n")[1:]:
             key, _, value = line.partition(":")
             if key.lower() == name:
@@ -30,7 +30,7 @@ def connect(farm: Farm, seconds: float = 30.0) -> socket.socket:
 
 
 def say(farm: Farm, *pieces: bytes, seconds: float = 30.0) -> Reply:
-    """Send ``pieces`` as they are and return the first answer."""
+    """Send raw ``pieces`` and return the first answer."""
     with closing(connect(farm, seconds)) as connection:
         for piece in pieces:
             connection.sendall(piece)
@@ -38,7 +38,7 @@ def say(farm: Farm, *pieces: bytes, seconds: float = 30.0) -> Reply:
 
 
 def hear(connection: socket.socket) -> Reply:
-    """Return the next answer; status 0 if the server says nothing and closes."""
+    """Return the next answer; status 0 if the server closes without one."""
     got = b""
     try:
         while b"\r\n\r\n" not in got:

@@ -1,4 +1,4 @@
-"""Admission to a pool: atomic, and for each user at most as much as is still free."""
+"""Admission to a pool: atomic; each user may hold at most as much as is still free."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def pool() -> str:
 
 @pytest.fixture
 def push(farm: Farm, pool: str) -> Push:
-    """Ask for room as a front end does."""
+    """Return a function that enqueues a job as a front end does."""
     run = farm.redis.register_script(script("push"))
 
     def ask(
@@ -126,7 +126,7 @@ def test_finished_jobs_release_their_queued_bytes(farm: Farm, pool: str, push: P
     assert push(f"{pool}-b", "b", size=500) == 1
     assert push(f"{pool}-b2", "b", size=501) == 0
     assert push(f"{pool}-c", "c", size=500) == 1
-    queue.done(job, "done")  # twice done is done once
+    queue.done(job, "done")  # idempotent
     assert farm.redis.hget(keys.load(pool), "bytes") == b"1000"
     queue.done(f"{pool}-b", "done")
     assert farm.redis.hgetall(keys.load(pool)) == {
@@ -147,7 +147,7 @@ def test_tenant_that_invents_users_gets_one_share(farm: Farm, pool: str, push: P
     for job in [f"{pool}-a{n}" for n in range(4)]:
         queue.done(job, "done")
     assert {n for n in farm.redis.hkeys(keys.load(pool)) if n.endswith(b":a")} == set()
-    assert push(f"{pool}-a9", "a9", tenant="a") == 1  # its room came back
+    assert push(f"{pool}-a9", "a9", tenant="a") == 1  # its space was released
 
 
 def test_user_beside_tenants_flood_is_placed_fairly(farm: Farm, pool: str, push: Push) -> None:
@@ -201,7 +201,7 @@ def test_slow_pool_rejects_work_beyond_deadline(
     farm = own_farm(deadline_ms=6000).start(cpu=0, gpu=0)
     farm.start_worker("cpu", _SLOW)
     farm.until_ready(gpu=0)
-    for _ in range(15):  # it was fast while it warmed up
+    for _ in range(15):  # its measured pace includes the fast warm-up
         assert farm.post(conversation(ran(rows(user()))), user()).json["degraded"] == []
     bodies = [conversation(ran(rows(user()))) for _ in range(30)]
     with ThreadPoolExecutor(len(bodies)) as crowd:

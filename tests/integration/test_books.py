@@ -42,7 +42,7 @@ def _metrics(farm: Farm) -> dict[str, float]:
 
 
 LIST_PRICES = {"claude-x": 15, "gpt-4o": 2.5, "m2": 15}
-"""USD per million tokens: the fallback's, and the price map's of the one model that it has."""
+"""USD per million tokens: from the price map for the model that it has, else the fallback."""
 
 
 def _at_list_price(answers: dict[tuple[str, str], list[Any]]) -> float:
@@ -243,12 +243,12 @@ def test_metrics_parse_and_agree_with_stats(spent: Any) -> None:
 
 
 _MOVING = ("headroom_uptime_seconds", "headroom_prices_age_seconds", "headroom_pool_pace_bytes")
-"""What changes between two scrapes of one process too; all else must be the same."""
+"""Metrics that change even between two scrapes of one process; all others must be equal."""
 
 
 def test_scrapes_of_two_processes_agree(own_farm: Callable[..., Farm]) -> None:
     farm = own_farm(api_processes=2, books_buffer_bytes=65536).start(cpu=0, gpu=0)
-    # Redis away: the buffer fills, one process drops more than the other, breakers trip.
+    # With Redis down the buffer fills, one process drops more than the other, and breakers trip.
     _redis(farm).stop()
 
     def dropped() -> float:
@@ -271,7 +271,7 @@ def test_scrapes_of_two_processes_agree(own_farm: Callable[..., Farm]) -> None:
     until("every scrape says the same", agree)
     before = _metrics(farm)
     assert before["headroom_redis_up"] == 0
-    # A process that ends takes nothing from the counters: its last figures stay.
+    # When a process ends, the counters keep its last figures.
     os.kill(min(pids), signal.SIGKILL)
 
     def taken_over() -> bool:
@@ -326,19 +326,19 @@ def test_promised_metrics_are_exposed(spent: Any, name: str) -> None:
 
 @pytest.fixture(scope="module")
 def _open(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    """A farm whose books are written on by one test after the other."""
+    """A farm whose ledger is shared by several tests."""
     with Farm(tmp_path_factory.mktemp("open"), log_level="debug", redis_retry_seconds=0.1) as farm:
         yield farm.start(gpu=0)
 
 
 @pytest.fixture
 def opened(_open: Farm) -> Iterator[Farm]:
-    """That farm; afterwards its Redis is there, and has what was written while it was not."""
+    """That farm; afterwards Redis runs again and has all entries from the meantime."""
     yield _open
     if not _ping(_open):
         _open.start_redis()
         until("it is ready again", lambda: _open.get("/readyz").status == 200)
-    # The answers after a failure do not wait for the ledger until it has caught up.
+    # After a failure, reports do not wait for the ledger until it has caught up.
     until("it is written", lambda: _metrics(_open)["headroom_ledger_backlog_entries"] == 0)
 
 
@@ -424,7 +424,7 @@ def test_records_survive_while_redis_is_down(opened: Farm) -> None:
         assert answer.json["error"]["type"] == "unavailable"
     found = _metrics(farm)
     assert found["headroom_redis_up"] == 0
-    # Five, and the first where Redis had not said that it has it on disk.
+    # Five, or six if Redis had not yet confirmed that the first one is on disk.
     assert found["headroom_ledger_backlog_entries"] in (5, 6)
     assert found["headroom_ledger_buffer_bytes"] > 0
     farm.start_redis()
@@ -518,7 +518,7 @@ def test_late_older_answer_does_not_replace_newer(
         error = UsageRecord(at=now, row=[], more=[("errors", "1")])
         assert await first.send("w1", [Line(2, error)])
         assert await first.send("w1", [Line(2, error)])
-        # A Redis that lost line 3 takes no line 4, until there is nothing better.
+        # A Redis that lost line 3 rejects line 4, unless line 3 cannot be sent again.
         assert not await first.send("w1", [Line(4, error)])
         assert await first.send("w1", [Line(4, error)], anyway=True)
         await first.stop()

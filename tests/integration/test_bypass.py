@@ -21,7 +21,7 @@ from ..texts import conversation, events, manual, plain_prose, ran, rows
 
 @pytest.fixture(scope="module")
 def switched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    """A farm with two front-end processes, whose switch these tests turn."""
+    """A farm with two front-end processes, whose switch these tests operate."""
     farm = Farm(tmp_path_factory.mktemp("switched"), api_processes=2)
     try:
         yield farm.start()
@@ -41,7 +41,7 @@ def command(farm: Farm, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def known(farm: Farm) -> list[Any]:
-    """Return what several answers of ``/readyz`` say, so that every process was asked."""
+    """Return the state in several answers of ``/readyz``, so that every process has answered."""
     return [farm.get("/readyz").json["bypass"] for _ in range(20)]
 
 
@@ -57,13 +57,13 @@ def test_bypass_stops_and_resumes_compression(switched: Farm) -> None:
     assert done.returncode == 0
     assert "a drill" in done.stdout
     turned(switched, on=True)
-    for _ in range(8):  # each process, with and without what it remembers of this session
+    for _ in range(8):  # each process, whether or not it remembers this session
         answer = switched.post(body, name).json
         assert answer["messages"] == body["messages"]
         assert answer["tokens_saved"] == 0
         assert answer["tokens_before"] > 0  # estimated by size: they are not read
         assert answer["transforms_applied"] == ["farm:verbatim:bypass_switch"]
-        assert answer["degraded"] == []  # it is what was asked for
+        assert answer["degraded"] == []  # as requested
     ready = switched.get("/readyz")
     assert (ready.status, ready.json["bypass"]["reason"]) == (200, "a drill")
     assert "headroom_bypass 1.0" in switched.get("/metrics").body.decode()
@@ -119,7 +119,7 @@ def test_rejects_wrong_command(line: str) -> None:
 
 def test_bypass_applies_to_waiting_request(switched: Farm) -> None:
     worker = switched.parts[2]
-    worker.signal(signal.SIGSTOP)  # it holds what it takes
+    worker.signal(signal.SIGSTOP)  # it keeps the job it takes
     body, answers = conversation(manual(plain_prose("waits"))), []
     waiting = threading.Thread(target=lambda: answers.append(switched.post(body, user())))
     waiting.start()
@@ -150,6 +150,6 @@ def test_keeps_last_state_while_redis_is_away(switched: Farm) -> None:
 
 
 def _jobs(farm: Farm) -> int:
-    """Return how many jobs wait for the text pool or are in its worker's hands."""
+    """Return how many jobs are waiting or in progress in the text pool."""
     counts: list[Any] = [farm.redis.llen(keys.queue("gpu")), farm.redis.llen(keys.taken("gpu"))]
     return sum(counts)

@@ -24,7 +24,7 @@ HOST = socket.gethostname()
 
 @pytest.fixture
 def settings(farm: Farm) -> Settings:
-    """What a part in a container of that farm would read."""
+    """The settings that a process in one of the farm's containers would read."""
     return Settings(host="0.0.0.0", port=farm.port, redis_url=farm.redis_url)
 
 
@@ -72,9 +72,9 @@ from workers.worker import FarmWorker
 class Hangs(FarmWorker):
     def _take(self, job_id):
         if job_id == "slow":
-            self._limit(lambda: time.sleep(3))  # an engine that takes its time
+            self._limit(lambda: time.sleep(3))  # a slow engine
         else:
-            threading.Event().wait()  # no engine, so no limit ends it
+            threading.Event().wait()  # not an engine, so no time limit applies
 Hangs(load_settings(), Engines("cpu", None)).run()
 """
 
@@ -88,7 +88,7 @@ def test_worker_with_hung_loop_becomes_unhealthy_and_ends(
         "HEADROOM_REDIS_URL": apart.redis_url,
         "HEADROOM_REDIS_TIMEOUT": "0.05",
         "HEADROOM_REDIS_CONNECT_TIMEOUT": "0.05",
-        "HEADROOM_WORKER_HEARTBEAT_SECONDS": "0.5",  # it is found out before it ends
+        "HEADROOM_WORKER_HEARTBEAT_SECONDS": "0.5",  # detected before it exits
     }
     worker = Process([sys.executable, "-c", _HANGS], environment, tmp_path / "hangs.log")
     client = redis.Redis.from_url(apart.redis_url)

@@ -1,4 +1,4 @@
-"""Single flight: which front end computes a block, which wait for it, and which take over."""
+"""Single flight: one front end requests a block, others wait for it, and take over if it fails."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ DONE = Form("done", outcome="compressed")
 MOST_MS = 2000
 """Milliseconds for which a claim may hold others up once its owner is gone."""
 FULL = {"blocks": 1 << 30, "bytes": 1 << 40}
-"""The load of a pool that has no room for anybody."""
+"""The load of a full pool."""
 
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Valkey, Valkey]]:
-    """A server that no worker and no other front end knows, and a Cluster of one node."""
+    """A server without workers or other front ends, and a Cluster of one node."""
     alone = Valkey(tmp_path_factory.mktemp("claims"))
     node = Valkey(tmp_path_factory.mktemp("state"), cluster_enabled="yes", cluster_port=free_port())
     with running(alone, node):
@@ -53,7 +53,7 @@ def settings(
 
 
 def _rises(read: Callable[[], int]) -> Callable[[], bool]:
-    """Return what says whether a value is greater than when it was read before."""
+    """Return a function that says whether the value has increased since the last call."""
     values = [read()]
 
     def look() -> bool:
@@ -73,7 +73,7 @@ def _held(event: asyncio.Event) -> Make:
 
 @pytest.fixture
 def no_lapse(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Disable claiming again after a claim's time: a front end not notified waits in vain."""
+    """Disable claiming again after a claim expires: without a notification, waiting is in vain."""
     monkeypatch.setattr(dispatch, "_LAPSE_SECONDS", 3600.0)
 
 
@@ -194,7 +194,7 @@ def test_enqueues_again_when_its_job_is_lost(settings: Settings) -> None:
         async with front_end(settings) as front:
             first = asyncio.create_task(front.fetch(user, "k"))
             await until("it is enqueued", lambda: bench.redis.llen(keys.queue("cpu")))
-            bench.redis.flushall()  # a Redis that kept nothing came back
+            bench.redis.flushall()  # as if Redis had restarted without data
             assert await bench.work() == ["k"]
             assert (await first).forms == {"k": DONE}
 

@@ -25,7 +25,7 @@ SOURCES = Path(__file__).parents[2]
 
 
 def _off_by(seconds: float) -> str:
-    """Return Python that puts a process's wall clock wrong."""
+    """Return Python code that sets a process's wall clock wrong."""
     return f"import time\nright = time.time\ntime.time = lambda: right() + {seconds}"
 
 

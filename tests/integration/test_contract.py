@@ -350,7 +350,7 @@ def test_options_are_honoured_in_both_places(farm: Farm, where: str) -> None:
 
     log = conversation(openai_ran(events()))
     assert ask(log)["ccr_hashes"]
-    # What is below the minimum loses nothing, but may be written shorter.
+    # A text below the minimum loses nothing, but a reversible form may shorten it.
     assert "omitted in all" in str(ask(log)["messages"])
     assert "omitted in all" not in str(ask(log, min_tokens_to_compress=10**6)["messages"])
     long = conversation(manual(plain_prose()))

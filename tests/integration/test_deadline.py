@@ -1,4 +1,4 @@
-"""Whatever fails, the answer is 200, in time, and names what is missing."""
+"""Whatever fails, the answer is 200, in time, and gives the reasons for missing savings."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_BLOCKS = 4
 
 @pytest.fixture(scope="module")
 def _running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    """A farm of a cpu worker whose deadline is short, and its queues too."""
+    """A farm with one cpu worker, a short deadline and short queues."""
     with Farm(
         tmp_path_factory.mktemp("bounded"),
         deadline_ms=round(DEADLINE * 1000),
@@ -35,7 +35,7 @@ def _running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
 
 @pytest.fixture
 def bounded(_running: Farm) -> Iterator[Farm]:
-    """That farm; afterwards all its parts run and nothing is left in the cpu pool."""
+    """That farm; afterwards all its parts run and the cpu pool is empty."""
     yield _running
     for part in _running.parts:
         if part.alive:
@@ -62,7 +62,7 @@ def _verbatim(answer: Answer, body: dict[str, Any], reason: str) -> None:
 
 
 def _fill_queue(farm: Farm, jobs: int = MAX_BLOCKS // 2) -> None:
-    """Hand jobs of two blocks in; a stopped worker's blocking pop may still take the first."""
+    """Enqueue jobs of two blocks; a stopped worker's blocking pop may still take the first."""
     for _ in range(jobs):
         body = conversation(ran(rows(user())), ran(rows(user()), "b"))
         farm.post(body, user(), x_headroom_deadline_ms="400")
@@ -108,7 +108,7 @@ def test_header_can_only_shorten_the_deadline(bounded: Farm, header: str, second
     (held,) = farm.redis.hkeys(keys.jobs("cpu"))
     job = RqJob.fetch(held.decode(), connection=farm.redis, serializer=JSONSerializer)
     given = job.kwargs or job.args[0]
-    # What of the request's time was left when its job was made: all of it, but what planning took.
+    # The time left when the job was created: that of the request, less planning.
     assert 0 < given["wait_ms"] <= 1000 * seconds
 
 
@@ -118,7 +118,7 @@ def test_empty_pool_is_answered_at_once(bounded: Farm) -> None:
     body = conversation(manual(plain_prose(user())))
     answer = farm.post(body, user())
     _verbatim(answer, body, "no_workers")
-    assert farm.redis.llen(keys.queue("gpu")) == 1  # there to scale by, and for who comes
+    assert farm.redis.llen(keys.queue("gpu")) == 1  # for the autoscaler, and for workers that start
 
 
 def test_full_queue_leaves_new_blocks_verbatim(bounded: Farm) -> None:
@@ -143,7 +143,7 @@ def test_recovers_after_redis_restart(bounded: Farm) -> None:
         answer = farm.post(body, user())
         _verbatim(answer, body, "redis")
     remembered = farm.post(known, name).json
-    assert remembered["tokens_saved"] > 0  # what this process knows, it still knows
+    assert remembered["tokens_saved"] > 0  # from this process's memory
     assert request(farm.url, "GET", "/readyz").status == 503
     assert request(farm.url, "GET", "/readyz").json["reason"] == "redis"
     assert request(farm.url, "GET", "/livez").status == 200
@@ -207,7 +207,7 @@ def test_rq_tools_show_queue_workers_and_jobs(bounded: Farm) -> None:
     assert queue.count in (1, 2)
     job = queue.jobs[-1]
     assert job.func_name == "workers.tasks.compress_blocks"
-    assert len(job.args[0]["blocks"]) == 2  # a request's blocks travel in few jobs
+    assert len(job.args[0]["blocks"]) == 2  # a request's blocks are grouped into few jobs
 
 
 def test_sigterm_lets_worker_finish_its_job(bounded: Farm) -> None:

@@ -1,7 +1,7 @@
-"""Every turn's answer begins with the last turn's answer, whatever happens between the two.
+"""Every turn's answer begins with the previous turn's answer, whatever happens in between.
 
-Sessions are generated in the shapes that agents send; answers are compared byte for byte, but
-for the cache marks, which move by themselves.
+Sessions are generated in the formats that agents send. Answers are compared byte for byte, except
+for cache marks, which the client moves.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TURNS = 8
 
 
 class Session:
-    """An agent's conversation that grows by a turn at a time, in one of the shapes."""
+    """An agent's conversation that grows turn by turn, in one of the formats."""
 
     def __init__(self, shape: str, seed: int) -> None:
         self.shape = shape
@@ -48,16 +48,16 @@ class Session:
         return "input" if self.shape == "responses" else "messages"
 
     def body(self, **options: Any) -> dict[str, Any]:
-        """Return the request of this turn, its newest message marked as Claude Code does."""
+        """Return the request of this turn, with the newest message marked as by Claude Code."""
         items: list[dict[str, Any]] = json.loads(json.dumps(self.items))
         if self.shape == "claude" and isinstance(items[-1]["content"], list):
             items[-1]["content"][-1]["cache_control"] = MARK
         return {self.array: items, "model": "claude-x", **options}
 
     def turn(self, *texts: str) -> None:
-        """Call tools and get their results; ``texts`` where they are not random."""
+        """Add tool calls and their results; random texts unless ``texts`` are given."""
         printed = list(texts) or [self._text() for _ in range(self._random.choice([1, 1, 2, 3]))]
-        # A client may use an id again: a result answers the nearest call before.
+        # A client may reuse an id: a result belongs to the nearest preceding call.
         again = not texts and self._made and self._random.random() < 0.2
         first = self._made - 1 if again else self._made
         self._made = first + len(printed)
@@ -69,7 +69,7 @@ class Session:
             self.say(self._random.choice(["go on", "please review this code", "why"]))
 
     def say(self, text: str) -> None:
-        """Let the user say something."""
+        """Add a user message."""
         kind = {"type": "message"} if self.shape == "responses" else {}
         self.items.append({**kind, "role": "user", "content": text})
 
@@ -125,7 +125,7 @@ class Session:
 
 
 class Answers:
-    """The answers of one session; each must begin with the one before."""
+    """The answers of one session; each must begin with the previous one."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -134,7 +134,7 @@ class Answers:
         self.changed = 0
 
     def take(self, answer: Answer) -> None:
-        """Compare this turn's answer with the last turn's and with what was sent."""
+        """Compare this turn's answer with the previous one, and with the request."""
         assert answer.status == 200, answer.body
         found = _items.decode(answer.body)
         raws = [bytes(raw) for raw in _array.decode(found[self.session.array])]
@@ -150,7 +150,7 @@ class Answers:
 
 
 def _without_texts(value: Any) -> Any:
-    """Return a message with its texts left out: ids, marks, parts, and all other fields."""
+    """Return a message without its texts: ids, marks, parts, and all other fields."""
     if isinstance(value, list):
         return [_without_texts(one) for one in value]
     if isinstance(value, dict):
@@ -164,7 +164,7 @@ def _without_texts(value: Any) -> Any:
 
 
 def _play(session: Session, ask: Callable[[dict[str, Any], int], Answer]) -> Answers:
-    """Play a session through ``ask``, which gets each turn's body and number."""
+    """Play a session through ``ask``, which is called with each turn's body and number."""
     answers = Answers(session)
     for number in range(TURNS):
         session.turn()
@@ -174,7 +174,7 @@ def _play(session: Session, ask: Callable[[dict[str, Any], int], Answer]) -> Ans
 
 
 def _second(farm: Farm) -> str:
-    """Start another front end that sees the workers; return its address."""
+    """Start another front end, wait until it sees the workers, and return its address."""
     port = free_port()
     farm.start_api(port=port)
     url = f"http://127.0.0.1:{port}"
@@ -183,7 +183,7 @@ def _second(farm: Farm) -> str:
 
 
 def _until_ready(url: str) -> None:
-    """Wait until the front end there sees a worker of each pool."""
+    """Wait until the front end sees a worker of each pool."""
     wanted = {"redis": "ok", "cpu_workers": 1, "gpu_workers": 1}
 
     def ready() -> bool:
@@ -276,7 +276,7 @@ def test_late_text_stays_verbatim_on_both_replicas(
     session, late = Session(shape, 30), rows("late")
     answers = Answers(session)
     session.turn(late)
-    # The text after it is so long that writing the late text again would not pay.
+    # The following text is so long that replacing the late text would cost more than it saves.
     session.say(prose("long") * 2)
     worker.signal(signal.SIGSTOP)
     answer = farm.post(session.body(), name)

@@ -78,7 +78,7 @@ def test_processes_connect_and_write_only_locally(
         assert answer.json["tokens_saved"] > 0
         for pid in _descendants({p.pid for p in farm.parts}):
             seen |= set(_peers(pid))
-    assert seen  # Redis at least: the reading works
+    assert seen  # at least Redis, which shows that the check works
     assert not [address for address in seen if not _local(address)]
     home = farm.directory / "home"
     assert [p for p in home.rglob("*") if p.is_file()] == []

@@ -21,7 +21,7 @@ _KILLS = 4 * _EACH
 
 
 class _Client(threading.Thread):
-    """Posts until stopped; a request without an answer is repeated under its id."""
+    """Posts until stopped; a request without an answer is repeated with the same id."""
 
     def __init__(self, farm: Farm, number: int, stop: threading.Event) -> None:
         super().__init__(daemon=True)
@@ -101,7 +101,7 @@ def test_totals_equal_the_answers_through_kills(own_farm: Callable[..., Farm]) -
         sum(a["tokens_saved"] for a in answers),
         sum(a["tokens_after"] for a in answers),
     )
-    # What a killed front end left in its journal is taken over in the next ten seconds.
+    # Entries in a killed front end's journal are adopted within ten seconds.
     try:
         until("equal", lambda: totals() == wanted, 30)
     except AssertionError:

@@ -1,4 +1,4 @@
-"""Engines that are asked back too often for a tool pause for it, on every front end."""
+"""An engine is paused for a tool whose outputs are retrieved too often, on every front end."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from ..texts import conversation, events, ran
 
 
 class Counting:
-    """Front ends of their own on the farm's Redis, one after the other."""
+    """New front ends on the farm's Redis, one after another."""
 
     def __init__(self, farm: Farm, **settings: Any) -> None:
         given = {"feedback_rate": 0.5, "feedback_sample": 10, "feedback_pause_seconds": 600}
         self.settings = Settings(redis_url=farm.redis_url, **{**given, **settings})
 
     def count(self, *notes: tuple[str, str, str, int, int]) -> Feedback:
-        """Note user, engine, tool, shortened, asked back; return what the front end knows."""
+        """Count (user, engine, tool, shortened, asked back) in a new front end; return it."""
 
         async def go() -> Feedback:
             guard = RedisGuard(connect_async(self.settings), self.settings)
@@ -49,7 +49,7 @@ class Counting:
 
 @pytest.fixture
 def tenant() -> str:
-    """A tenant nobody else has."""
+    """A unique tenant."""
     return secrets.token_hex(6)
 
 
@@ -57,7 +57,7 @@ def test_engine_asked_back_too_often_pauses_for_tool(farm: Farm, tenant: str) ->
     counting = Counting(farm)
     user = f"{tenant}/ada"
     assert counting.count((user, "log", "Bash", 9, 9)).paused(user) == ()  # too few
-    assert counting.count((user, "log", "Bash", 20, 0)).paused(user) == ()  # too seldom
+    assert counting.count((user, "log", "Bash", 20, 0)).paused(user) == ()  # below the rate
     told = counting.count((user, "log", "Bash", 0, 12), (user, "search", "Bash", 30, 3))
     assert told.paused(user) == (("log", "Bash"),)
     assert counting.count().paused(f"{tenant}/bob") == (("log", "Bash"),)  # of all its users
@@ -77,7 +77,7 @@ def test_pause_ends_and_counting_begins_anew(farm: Farm, tenant: str) -> None:
     ended = msgspec.msgpack.encode([until_ - 601, *rest])
     farm.redis.hset(keys.FEEDBACK_PAUSES, name, ended)
     assert counting.count().paused(user) == ()
-    assert counting.count((user, "log", "Bash", 8, 8)).paused(user) == ()  # 8 are no sample
+    assert counting.count((user, "log", "Bash", 8, 8)).paused(user) == ()  # fewer than the sample
     assert not farm.redis.hexists(keys.FEEDBACK_PAUSES, name)  # swept
 
 
@@ -120,12 +120,12 @@ def test_redis_away_costs_nobody_anything(own_farm: Callable[..., Farm]) -> None
 
 @pytest.fixture(scope="module")
 def fed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    """A farm of two front-end processes that soon takes a hint."""
+    """A farm of two front-end processes with low thresholds for pausing an engine."""
     farm = Farm(
         tmp_path_factory.mktemp("fed"),
         api_processes=2,
         feedback_rate=0.5,
-        feedback_sample=3,  # four counted a second ago weigh a trifle less than four
+        feedback_sample=3,  # less than four, because counts decay
     )
     try:
         yield farm.start()
@@ -134,7 +134,7 @@ def fed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
 
 
 def test_retrieved_outputs_pause_engine_and_sent_blocks_stay(fed: Farm) -> None:
-    """What was sent before and while the engine paused leaves the same, whoever answers."""
+    """Blocks sent before or during a pause have the same bytes later, from either process."""
     name = "acme/ada"
     first = conversation(*[ran(events(f"e{i}"), f"c{i}") for i in range(4)])
     before = fed.post(first, name).json
@@ -155,13 +155,13 @@ def test_retrieved_outputs_pause_engine_and_sent_blocks_stay(fed: Farm) -> None:
     for answer in answers:
         assert answer["messages"][: len(first["messages"])] == before["messages"]
         assert answer == answers[0]
-    assert answers[0]["ccr_hashes"] == before["ccr_hashes"]  # of the new output nothing is left out
-    fed.redis.delete(keys.cache(keys.user_tag(name)))  # lost state: decided under the same
+    assert answers[0]["ccr_hashes"] == before["ccr_hashes"]  # the new output is complete
+    fed.redis.delete(keys.cache(keys.user_tag(name)))  # lost state: the same decisions again
     again = {**longer, "messages": [*longer["messages"], *ran("short", "m")]}
     for _ in range(8):
         found = fed.post(again, name).json["messages"]
         assert found[: len(longer["messages"])] == answers[0]["messages"]
     other = conversation(ran(events("another"), "o"))
     shown = fed.post(other, "zeta/bob").json["transforms_applied"]
-    assert pause["engine"] in str(shown)  # another tenant's outputs are not its business
+    assert pause["engine"] in str(shown)  # the pause does not apply to another tenant
     assert time.time() < pause["until"]

@@ -25,7 +25,7 @@ DAY = 86_400
 
 
 class Books:
-    """A farm's Redis, and entries sent to it by writers of their own."""
+    """A farm's Redis, and entries sent to it by new writers."""
 
     def __init__(self, farm: Farm, **settings: Any) -> None:
         self._settings = Settings(
@@ -35,7 +35,7 @@ class Books:
         self._writers = 0
 
     def send(self, *entries: UsageRecord) -> None:
-        """Send entries as one new writer; all must be taken."""
+        """Send entries as one new writer; all must be accepted."""
         self._writers += 1
 
         async def send() -> None:
@@ -48,7 +48,7 @@ class Books:
         asyncio.run(send())
 
     def counters(self, bucket: str) -> dict[str, str]:
-        """Return a hash's counters by field, its separators shown as ``|``."""
+        """Return a hash's counters by field, with ``|`` for the separators."""
         found: Any = self._farm.redis.hgetall(keys.books(bucket))
         return {k.decode().replace("\x1f", "|"): v.decode() for k, v in found.items()}
 
@@ -62,7 +62,7 @@ def _valkey(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture
 def empty(_valkey: Farm) -> Farm:
-    """A farm of which only Redis runs, without data."""
+    """A farm with only Redis running, without data."""
     _valkey.redis.flushall()
     return _valkey
 
@@ -86,7 +86,7 @@ def test_wrong_host_clock_deletes_no_rows(
         books.send(_entry(now + off, recent=recent), _entry(yesterday + off))
     for bucket in before:
         assert books.counters(bucket), bucket
-    # Both are booked where a right clock would have: an entry today, one yesterday.
+    # Both are recorded as with a correct clock: one entry today, one yesterday.
     assert books.counters(day_of(datetime.fromtimestamp(yesterday, UTC)))["t|requests"] == "2"
     assert books.counters("life")["t|requests"] == "4"
     assert books.counters("life")["t|corrected"] == "2"
@@ -180,7 +180,7 @@ def _requests(books: Books) -> dict[str, int]:
 def test_entries_written_during_waitaof_stay_unsure(
     own_farm: Callable[..., Farm], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An entry that Redis takes while WAITAOF waits is not what WAITAOF confirms."""
+    """WAITAOF does not confirm entries that were written while it was waiting."""
     monkeypatch.setattr("api.accounting.ledger._BARRIER_SECONDS", 3600.0)
     monkeypatch.setattr("api.accounting.ledger._AOF_MS", 60_000)
     farm = own_farm()
@@ -273,7 +273,7 @@ def test_report_waits_briefly_for_earlier_entries(
 def test_resends_loss_found_during_a_batch(
     own_farm: Callable[..., Farm], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The barrier must not put lines in front of a batch whose end takes as many off."""
+    """Lines put back during a batch must not be removed when the batch is confirmed."""
     monkeypatch.setattr("api.accounting.ledger._BARRIER_SECONDS", 3600.0)
     farm = own_farm()
     farm.start_redis()
@@ -303,7 +303,7 @@ def test_resends_loss_found_during_a_batch(
         ledger.record(UsageRecord(at=time.time(), row=[], more=[("errors", "1")]))
         await ledger.has.wait()
         farm.redis.flushall()
-        await ledger._confirm()  # it finds the first lost, while the second is on its way
+        await ledger._confirm()  # finds the first entry lost while the second is being sent
         ledger.tell.set()
         await asyncio.to_thread(until, "all written", lambda: not ledger.backlog)
         await ledger.stop()

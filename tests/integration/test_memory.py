@@ -10,7 +10,7 @@ from ..texts import conversation
 
 MEMO = 8 * 2**20
 TEXT = 200_000
-"""Characters a user says: kept by the front end, and never an engine's work."""
+"""Characters of a user's message: kept by the front end, and not compressed."""
 
 
 def _resident(api: Process) -> int:
@@ -35,9 +35,9 @@ def test_memory_of_front_end_stops_growing(own_farm: Callable[..., Farm]) -> Non
             said = [{"role": "user", "content": user() + " says much. " * (TEXT // 12)}]
             assert farm.post(conversation(said), user()).status == 200
 
-    come(80)  # twice what the bound holds
+    come(80)  # twice the limit
     full = _resident(api)
-    come(160)  # four times again
+    come(160)  # four times the limit more
     grown = _resident(api) - full
     assert full - idle < 4 * MEMO
     assert grown < MEMO, f"{grown / 2**20:.0f} MiB more, of {160 * TEXT / 2**20:.0f} posted"

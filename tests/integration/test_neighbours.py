@@ -1,4 +1,4 @@
-"""Other software that uses the farm, run for real: headroom's MCP server, LiteLLM's guardrail."""
+"""Real clients of the farm: headroom's MCP server and LiteLLM's guardrail."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EXAMPLES = examples("docs/integration.md")
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    """A farm that wants tokens: a gateway's that acts for users, LiteLLM's, and a user's own."""
+    """A farm with three tokens: of a gateway that acts for users, of LiteLLM, and of a user."""
     directory = tmp_path_factory.mktemp("guarded")
     tokens = directory / "tokens.json"
     entries = [
@@ -46,7 +46,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
 
 
 def _retrieved_by_mcp(farm: Farm, url: str, workspace: Path, *digests: str) -> list[str]:
-    """Start headroom's MCP server as documented and return what it says to each retrieval."""
+    """Start headroom's MCP server as documented and return its answer to each retrieval."""
     server_of = json.loads(EXAMPLES["mcp"])["mcpServers"]["headroom"]
     (variable,) = server_of["env"]
 
@@ -100,7 +100,7 @@ def test_rejects_basic_credentials_without_token(guarded: Farm, given: str) -> N
 
 
 class _Model(ThreadingHTTPServer):
-    """An OpenAI endpoint whose model retrieves the first marker it sees, then says what it got."""
+    """An OpenAI endpoint whose model retrieves the first marker, then repeats the original."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Completions)
@@ -160,7 +160,7 @@ async def main():
     litellm.callbacks = [rail]
     data = {"messages": messages, "litellm_call_id": "call", "metadata": {}}
     out = await rail.apply_guardrail({"structured_messages": messages}, data, "request")
-    # What the guardrail noted of the request travels with it, under a name of LiteLLM's own.
+    # The guardrail's notes on the request are passed on under LiteLLM's own names.
     request = {name: value for name, value in data.items() if name != "messages"}
     # LiteLLM's own loop: it calls the model, finds the call in its answer, has the guardrail
     # retrieve and calls the model again.

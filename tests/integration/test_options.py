@@ -1,4 +1,4 @@
-"""Upstream's options on a real farm: modes, sessions, frozen messages, budgets, warnings."""
+"""Headroom's options on a real farm: modes, sessions, frozen messages, budgets, warnings."""
 
 from __future__ import annotations
 

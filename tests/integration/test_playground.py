@@ -75,7 +75,7 @@ def test_original_opens_only_for_its_page_and_user(farm: Farm) -> None:
     assert retrieve(farm, digest, "mine", "ada").json["original_content"] == events("mine")
     for page, name in ((None, "ada"), ("other", "ada"), ("mine", "bob"), (None, "mine\tada")):
         assert retrieve(farm, digest, page, name).status in (400, 404)
-    # No header can name the sandbox's user: its name holds what a user's name may not.
+    # A header cannot name the sandbox's user, which has control characters in its name.
     forged = retrieve(farm, digest, None, "playground\tmine\tada")
     assert (forged.status, forged.json["error"]["type"]) == (400, "invalid_user")
     sandbox = "playground\tmine\tada"

@@ -1,4 +1,4 @@
-"""The policy on a real farm: two processes, a file that changes, spoils and comes back."""
+"""The policy on a real farm: two processes, and a file that changes and is sometimes invalid."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ markers = "none"
 
 @pytest.fixture(scope="module")
 def ruled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    """A farm of two front-end processes under a policy that these tests change."""
+    """A farm of two front-end processes, whose policy these tests change."""
     directory = tmp_path_factory.mktemp("ruled")
     path = directory / "policy.toml"
     path.write_text(FIRST)
@@ -48,7 +48,7 @@ def _file(farm: Farm) -> Path:
 
 
 def _applied(farm: Farm, text: str) -> None:
-    """Write a policy and wait until every process has it, or shows its fault."""
+    """Write a policy, and wait until every process applies it or reports its fault."""
     before = _states(farm)[0]
     _file(farm).write_text(text)
 
@@ -132,7 +132,7 @@ def _trial(farm: Farm, rule: str) -> Any:
 
 
 def _session(number: int) -> list[Any]:
-    """Return the growing bodies of a session that is told from others by its first message."""
+    """Return the growing bodies of a session, which is identified by its first message."""
     parts = [ran(events(f"s{number}a"), "a"), ran(rows(f"s{number}b"), "b"), ran("short", "c")]
     whole = conversation(*parts)
     whole["messages"][0]["content"] = f"question {number} of the trial"
@@ -140,7 +140,7 @@ def _session(number: int) -> list[Any]:
 
 
 def test_audit_books_what_on_really_saves(ruled: Farm) -> None:
-    """The same sessions under both, over two processes: the sums are equal, to the token."""
+    """With the same sessions in both modes, over two processes, the sums are exactly equal."""
     _applied(
         ruled,
         "[[rule]]\nname = 'looked at'\nuser = 'audited-*'\nmode = 'audit'\n"
@@ -174,7 +174,7 @@ def test_audit_books_what_on_really_saves(ruled: Farm) -> None:
     assert insights["by_user"][0]["tokens_saved"] == 0
     assert insights["total_requests"] == 18
     counted = insights["by_user"][0]["total_input"]
-    assert counted == audit["total"]["tokens_came"]  # the guess by size was replaced
+    assert counted == audit["total"]["tokens_came"]  # the estimate by size was replaced
 
 
 def test_share_splits_sessions_and_both_groups_are_compared(ruled: Farm) -> None:
@@ -204,7 +204,7 @@ def test_share_splits_sessions_and_both_groups_are_compared(ruled: Farm) -> None
     assert found["groups"]["on"]["sessions"] == 24 - control
     assert found["groups"]["control"]["saved_share_of_bill"]["value"] == 0
     tokens = found["comparison"]["tokens_left"]["relative"]
-    assert tokens["high"] < 0  # fewer, beyond doubt
+    assert tokens["high"] < 0  # significantly fewer
     assert tokens["low"] <= tokens["value"] <= tokens["high"]
 
 
@@ -226,12 +226,12 @@ def test_quota_lets_conversations_through_and_names_it(ruled: Farm) -> None:
     answer = ruled.post(body, f"{tenant}/bob").json
     assert answer["messages"] == body["messages"]
     assert "farm:verbatim:quota" in answer["transforms_applied"]
-    assert degraded("ada", 200) in ([], ["quota"])  # nothing new of it, and still a request
+    assert degraded("ada", 200) in ([], ["quota"])  # counted, though it has no new tokens
     until("it is counted", lambda: 'reason="quota"' in ruled.get("/metrics").body.decode())
 
 
 def test_restart_books_what_audits_were_doing(ruled: Farm) -> None:
-    """Work after answers that a front end has no time to finish is booked as not read."""
+    """If a front end cannot finish the work after an answer, the request counts as unread."""
     _applied(ruled, "[[rule]]\nname = 'ending'\nmode = 'audit'\n")
     name = user()
     for number in range(300, 304):

@@ -1,4 +1,4 @@
-"""The policy behind the proxy: what an audit sends upstream is what the client sent."""
+"""The policy in the proxy: under audit, the provider receives exactly what the client sent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REPLY = {
 
 
 class _Provider(BaseHTTPRequestHandler):
-    """Answers every call with a short message, and keeps what it was sent."""
+    """Answers every call with a short message, and stores the bodies that it receives."""
 
     sent: list[bytes]
 
@@ -41,7 +41,7 @@ class _Provider(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def provider() -> Iterator[tuple[str, list[bytes]]]:
-    """A provider's address, and the bodies it was sent."""
+    """A provider's address, and the bodies it received."""
     sent: list[bytes] = []
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("P", (_Provider,), {"sent": sent}))
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Each private name of rq and redis-py that is used, so that an upgrade fails here first."""
+"""Every private name of rq and redis-py in use, so that an upgrade fails here first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Quotas in Redis: of a tenant with all its users, and of each user; over them nothing changes."""
+"""Quotas in Redis: of a tenant with all its users, and of each user."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ ANY = -1
 
 @pytest.fixture
 def tenant() -> str:
-    """The tag of a tenant nobody else has."""
+    """The tag of a unique tenant."""
     return keys.user_tag(secrets.token_hex(8))
 
 
 @pytest.fixture
 def ask(farm: Farm, tenant: str) -> Ask:
-    """Ask for admission as a front end does."""
+    """Return a function that requests admission as a front end does."""
     run = farm.redis.register_script(script("quota"))
 
     def admitted(user: str, tokens: int, *limits: int) -> int:
@@ -45,7 +45,7 @@ def ask(farm: Farm, tenant: str) -> Ask:
 
 
 def _earlier(farm: Farm, key: str, seconds: float) -> None:
-    """Have what is counted under ``key`` have come so much earlier."""
+    """Make the usage under ``key`` older by ``seconds``."""
     at = float(farm.redis.hget(key, "at") or 0)
     farm.redis.hset(key, "at", f"{at - seconds * 1000:.0f}")
 

@@ -29,7 +29,7 @@ _SOON = {"x_headroom_deadline_ms": "2000"}
 
 @pytest.fixture(scope="module")
 def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    """A farm whose only real worker is of the other pool: the cpu pool's is the test itself."""
+    """A farm with a gpu worker only; the tests act as the cpu worker."""
     with Farm(tmp_path_factory.mktemp("farm"), deadline_ms=4000, lease_seconds=0.5) as one:
         yield one.start(cpu=0)
 
@@ -45,9 +45,9 @@ def _settings() -> Settings:
 
 
 def _finished(farm: Farm, queue: PoolQueue, begun: Begun) -> None:
-    """Deliver every block of a job as one that stays verbatim, and end the job.
+    """Deliver every block of a job as verbatim, and end the job.
 
-    A job that only disappears is enqueued again by the front end that waits for it.
+    If the job only disappeared, the front end that waits for it would enqueue it again.
     """
     assert isinstance(begun.job, Job)
     delivery = Delivery(farm.redis, farm.redis, queue, _settings())
@@ -69,7 +69,7 @@ def _posted(farm: Farm, body: Any, name: str, **headers: str) -> Iterator[Future
 
 
 def _begun(queue: PoolQueue) -> tuple[Begun, Job]:
-    """Take the next job and begin it, as a worker that will never be heard of again."""
+    """Take the next job and begin it, as a worker that then dies."""
     job_id = queue.pop(5)
     assert job_id is not None
     begun = queue.begin(job_id)
@@ -103,8 +103,8 @@ def test_block_that_kills_two_workers_is_quarantined(farm: Farm, queue: PoolQueu
     assert unpack_form(kept[culprit.encode()]).outcome == "quarantined"
     assert farm.redis.hlen(keys.jobs("cpu")) == 0
     assert farm.redis.zcard(keys.leases("cpu")) == 0
-    # What left verbatim stays so in this conversation. Another one has the other block done;
-    # no worker gets the quarantined one.
+    # Text sent verbatim stays verbatim in this conversation. In another conversation the other
+    # block is compressed; no worker gets the quarantined one.
     assert farm.post(body, name).json["messages"] == body["messages"]
     other = conversation(ran(rows("second"), "b"), ran(rows("first")))
     with _posted(farm, other, name) as answer:
@@ -168,7 +168,7 @@ import threading
 from workers.runtime.queue import PoolQueue
 PoolQueue.begin = lambda *given: threading.Event().wait()
 """
-"""A worker that takes a job and never begins it."""
+"""Makes a worker pop a job but never begin it."""
 
 
 def test_killed_workers_job_is_done_within_deadline(
@@ -209,7 +209,7 @@ try:
     limit(loop)
 except EngineTimeout:
     print("python ended", flush=True)
-limit(lambda: sum(itertools.repeat(0)))  # holds the interpreter and looks for no signal
+limit(lambda: sum(itertools.repeat(0)))  # holds the interpreter's lock and never checks for signals
 """
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60

@@ -56,7 +56,7 @@ class Cluster:
         ]
 
     def form(self) -> None:
-        """Make the running servers a Cluster."""
+        """Join the running servers to a Cluster."""
         clients = [self.client(number) for number in range(4)]
         cluster_of(clients[:3], self.servers[0])
         join_cluster(clients[3:], self.servers[0])
@@ -72,15 +72,15 @@ class Cluster:
         return bool(client.info("replication")["master_link_status"] == "up")
 
     def client(self, number: int) -> redis.Redis:
-        """A client of one node, with all rights."""
+        """A client of one node, with all permissions."""
         return self.servers[number].client(**ROOT)
 
     def home(self, name: str) -> int:
-        """Return the primary that has a user's slot, as they were in the beginning."""
+        """Return the primary that initially has a user's slot."""
         return key_slot(keys.cache(keys.user_tag(name)).encode()) * 3 // 16384
 
     def user_of(self, number: int) -> str:
-        """Return a new user whose keys lie on that primary."""
+        """Return a new user whose keys are on that primary."""
         return next(name for name in iter(user, "") if self.home(name) == number)
 
 
@@ -115,7 +115,7 @@ def farm(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def _answered(farm: Farm, body: Any, name: str) -> Answer:
-    """Post, and hold the answer against the promise: 200, whatever does not answer meanwhile."""
+    """Post, and check that the answer is 200 even if a node does not answer."""
     answer = farm.post(body, name)
     assert answer.status == 200
     return answer
@@ -127,7 +127,7 @@ def _compresses(farm: Farm, name: str) -> bool:
 
 
 def _by_user(cluster: Cluster, numbers: range) -> dict[bytes, set[tuple[int, int]]]:
-    """Return the slot and node of every key, by the user's tag in it."""
+    """Return the slot and node of every key, by the user's tag in the key."""
     found: dict[bytes, set[tuple[int, int]]] = defaultdict(set)
     for number in numbers:
         for key in cluster.client(number).keys("*"):
@@ -147,12 +147,12 @@ def test_user_keys_share_slot_on_cluster(farm: Farm, cluster: Cluster) -> None:
             assert _retrieve(farm, digest, who) == status
         assert took_a_turn(farm, name)
     places = _by_user(cluster, range(3))
-    assert b"" not in places  # nothing but users' state lies here
+    assert b"" not in places  # only users' state is here
     for name in names:
         ((number, slot),) = places[keys.user_tag(name).encode()]
         assert slot == key_slot(keys.cache(keys.user_tag(name)).encode())
         assert number == cluster.home(name)
-    assert not list(farm.redis.scan_iter("farm:{u:[^p]*"))  # and none lies with the queues
+    assert not list(farm.redis.scan_iter("farm:{u:[^p]*"))  # and none of it is with the queues
 
     def listed() -> set[str]:
         return {one["user_id"] for one in farm.get("/sessions").json["sessions"]}

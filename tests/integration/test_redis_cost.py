@@ -15,20 +15,20 @@ from ..texts import conversation, events, ran, rows
 
 REQUESTS = 60
 COMMANDS = 30
-"""What a request of cached blocks may cost, those inside scripts counted too (an RQ job: 60).
+"""Maximum commands for a request of cached blocks, including those in scripts (an RQ job: 60).
 
-Measured: 29.1. What the clock causes, and not a request, is not in it.
+Measured: 29.1. Periodic commands are subtracted.
 """
 _RARELY_WRITES_SESSIONS = """
 from api.runtime import session_stats
 session_stats._EVERY_SECONDS = 3600.0
 """
-"""A front end whose sums of sessions, one write for all requests of 0.25 s, stay out of the count:
-how many requests share a write depends on how fast the machine is."""
+"""Keeps session statistics out of the count: they are written once per 0.25 s, so the number of
+requests that share a write depends on the speed of the machine."""
 
 
 def _idle(target: Target, seconds: float) -> int:
-    """Return the commands that the front end runs by the clock in so long a time."""
+    """Return the number of periodic commands of the front end in ``seconds``."""
     before, end = spent(target), time.monotonic() + seconds
     until("as long without a request", lambda: time.monotonic() >= end)
     return spent(target).since(before).traffic.commands
@@ -44,7 +44,7 @@ def test_cached_request_costs_few_redis_commands(own_farm: Callable[..., Farm]) 
     name = user()
     body = conversation(*[ran(events(f"{name}{i}"), f"c{i}") for i in range(8)])
     assert farm.post(body, name).json["tokens_saved"] > 0
-    # Its heartbeats are not to be counted, and cached blocks need no worker.
+    # The worker's heartbeats must not be counted, and cached blocks need no worker.
     next(p for p in farm.parts if "worker" in p.log.name).stop()
     for again in ("the same front end", "one that never saw the user"):
         if again != "the same front end":
@@ -59,9 +59,9 @@ def test_cached_request_costs_few_redis_commands(own_farm: Callable[..., Farm]) 
         assert all(a["tokens_saved"] > 0 and not a["degraded"] for a in answers)
         each = of_requests / REQUESTS
         assert each <= COMMANDS, f"{each:.1f} by {again}"
-        # The blocks themselves do not travel again, nor do their forms.
+        # Neither the blocks nor their forms are sent again.
         assert used.bytes_in / REQUESTS < len(events()) / 4, again
-    # Both rounds overflow the ring of recent requests: it is cut now and then, and shown whole.
+    # Both rounds overflow the ring of recent requests: it is trimmed at times, and shown in full.
     shown = request(farm.url, "GET", "/stats").json["recent_requests"]
     assert 100 <= farm.redis.llen(keys.books("recent")) <= 110
     assert len(shown) == 100
@@ -86,13 +86,13 @@ def test_usage_sums_are_exact_beyond_a_double(
         return int(farm.redis.hget(life, f"t\x1f{field}") or 0)
 
     assert held("list") == cost
-    # Where a long time of this leads to: totals near what 64 bits hold.
+    # The state after a very long time: totals near the limit of 64 bits.
     large: dict[str, Any] = {"t\x1flist": 2**62 + 1, "t\x1fbefore": 10**15 - 1}
     farm.redis.hset(life, mapping=large)
     before = held("before")
     answer = farm.post(conversation(ran(rows("more", 400))), "ada", x_request_id="large").json
     assert held("list") == 2**62 + 1 + answer["tokens_saved"] * price
     assert held("before") == before + answer["tokens_before"]
-    # The same request again takes the first answer's amounts back out, as exactly.
+    # Repeating the request subtracts the first answer's amounts, exactly as well.
     farm.post(conversation(ran(rows("more", 400))), "ada", x_request_id="large")
     assert held("list") == 2**62 + 1 + answer["tokens_saved"] * price

@@ -1,7 +1,7 @@
-"""A farm on a Valkey behind TLS, with users of least privilege, survives all faults of a Redis.
+"""A farm on a Valkey with TLS and least-privilege users survives every fault of Redis.
 
-One farm and one Valkey serve all tests. The wheel's Valkey has no TLS, so it is reached through
-proxies that provide it.
+All tests share one farm and one Valkey. The wheel's Valkey has no TLS, so it is reached through
+proxies that terminate TLS.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Rig:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         authority.issue_cert("127.0.0.1").configure_cert(context)
         authority.configure_trust(context)
-        context.verify_mode = ssl.CERT_REQUIRED  # of clients, too
+        context.verify_mode = ssl.CERT_REQUIRED  # client certificates too
         ours = authority.issue_cert("farm@example.org")
         ours.private_key_pem.write_to_path(str(directory / "key.pem"))
         ours.cert_chain_pems[0].write_to_path(str(directory / "cert.pem"))
@@ -77,23 +77,23 @@ class Rig:
         }
 
     def rotate(self, name: str, password: str) -> None:
-        """Write a user's password to the file that its process reads."""
+        """Write a Redis user's password to the file that its process reads."""
         (self.directory / f"{name}.password").write_text(password + "\n")
 
     @property
     def root(self) -> redis.Redis:
-        """A client that may do everything."""
+        """A client with all permissions."""
         return self.valkey.client(username="root", password="root")
 
     def post(self, body: Any, name: str) -> Answer:
-        """Post, and hold the answer against the promise: 200, while the fault lasts."""
+        """Post, and check that the answer is 200 even during a fault."""
         answer = self.farm.post(body, name)
         assert answer.status == 200
         self.requests += 1
         return answer
 
     def runs(self, name: str, *arguments: str, **settings: Any) -> subprocess.CompletedProcess[str]:
-        """Run a command as that user."""
+        """Run a command of the farm as that Redis user."""
         given = {**self.of(name, self.front), **settings}
         environment = {f"HEADROOM_{k.upper()}": str(v) for k, v in given.items()}
         return subprocess.run(
@@ -104,22 +104,22 @@ class Rig:
         )
 
     def compresses(self) -> bool:
-        """Return whether a fresh block comes back smaller."""
+        """Return whether a fresh block is compressed."""
         found = self.post(conversation(ran(rows(user()))), user()).json
         return bool(found["tokens_saved"] > 0)
 
     def retrieves(self, digest: str, name: str) -> int:
-        """Ask for an original; return the status."""
+        """Retrieve an original; return the status."""
         headers = {"x-maas-username": name}
         return request(self.farm.url, "GET", f"/v1/retrieve/{digest}", None, headers).status
 
     def checks(self) -> dict[str, Any]:
-        """Return what readiness says of the farm's parts."""
+        """Return the state of the farm's parts from ``/readyz``."""
         found: dict[str, Any] = self.farm.get("/readyz").json["checks"]
         return found
 
     def open_by(self) -> str | None:
-        """Return why the breaker is not closed, by the metrics."""
+        """Return the cause of the open breaker from the metrics; None if it is closed."""
         ((labels, state),) = self.metrics("headroom_redis_breaker_state").items()
         found = re.search(r'cause="(\w+)"', labels)
         return found[1] if found and state > 0 else None
@@ -133,7 +133,7 @@ class Rig:
 
 
 def filled(name: str, passwords: dict[str, str]) -> str:
-    """Return an ACL file with the passwords' digests in it."""
+    """Return the content of an ACL file with the passwords' digests filled in."""
     text = (ACL / name).read_text()
     for who, password in passwords.items():
         text = text.replace(f"{who.upper()}_SHA256", hashlib.sha256(password.encode()).hexdigest())
@@ -339,7 +339,7 @@ def test_redis_fault_is_reported_and_recovers(
     until("the metrics tell it", lambda: rig.open_by() in causes)
     assert rig.metrics("headroom_redis_breaker_trips_total") != trips
     assert rig.farm.get("/stats").status == books
-    # What this process remembers it gives, Redis or not.
+    # Forms in this process's memory are used even without Redis.
     assert rig.post(known, name).json["tokens_saved"] == before["tokens_saved"]
 
     heal(rig)
@@ -357,13 +357,13 @@ def test_redis_fault_is_reported_and_recovers(
         return stats.status == 200 and (stats.json["summary"]["api_requests"] == rig.requests)
 
     until("every answer is recorded", counted)
-    # Neither the fault nor the recovery used a command that is not granted.
+    # Neither the fault nor the recovery used a command without permission.
     assert [entry for entry in rig.root.acl_log() if entry["reason"] != "auth"] == []
 
 
 def test_finds_truncated_reply_in_cache(rig: Rig) -> None:
     cuts = rig.front.cuts
-    rig.front.cut_after = 2000  # the only replies so long that a front end gets are forms
+    rig.front.cut_after = 2000  # only forms are replies of that length
     found = rig.post(conversation(ran(rows(user()))), user()).json
     assert rig.front.cuts == cuts + 1
     assert found["tokens_saved"] > 0

@@ -18,7 +18,7 @@ DEADLINE = 2.0
 
 
 class Set:
-    """A master, its replica and a Sentinel that decides alone; each has a password."""
+    """A master, its replica and one Sentinel, which decides alone; each has a password."""
 
     def __init__(self, directory: Path) -> None:
         shared = {"requirepass": "secret", "masterauth": "secret", "appendonly": "yes"}
@@ -36,7 +36,7 @@ class Set:
         )
 
     def knows_the_replica(self) -> bool:
-        """Return whether the Sentinel has found the replica, and it follows the master."""
+        """Return whether the Sentinel has found the replica, and the replica is in sync."""
         asked = self.sentinel.client(password="sentinels").execute_command("SENTINEL MASTERS")
         follows = self.replica.client(password="secret").info("replication")
         return asked["farm"]["num-slaves"] == 1 and follows["master_link_status"] == "up"
@@ -52,7 +52,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Set]:
 
 @pytest.fixture(scope="module")
 def farm(servers: Set, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    # The first of the Sentinels is not there: the next is asked.
+    # The first Sentinel is not running, so the next one is asked.
     hosts = f"127.0.0.1:{free_port()},127.0.0.1:{servers.sentinel.port}"
     farm = Farm(
         tmp_path_factory.mktemp("farm"),

@@ -1,4 +1,4 @@
-"""Three front ends of two farms on one Redis answer as one process does, options and turns too."""
+"""Three front ends of two farms on one Redis answer like one process, with options and turns."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROUNDS = 6
 
 
 class Site:
-    """Front ends of two farms that have nothing but their Redis in common."""
+    """Front ends of two farms that share only Redis."""
 
     def __init__(self, farm: Farm) -> None:
         self._farm = farm
@@ -42,11 +42,11 @@ class Site:
         until("it sees the workers", lambda: _sees_workers(url))
 
     def any(self) -> str:
-        """Return the address of a front end that lives, at random."""
+        """Return the address of a random live front end."""
         return self._choose.choice(list(self.fronts))
 
     def kill_one(self) -> None:
-        """Kill a front end as if its machine were lost; the first lives on."""
+        """Kill a front end, as if its machine were lost; never the first one."""
         self.fronts.pop(self._choose.choice(list(self.fronts)[1:])).kill()
 
 
@@ -66,14 +66,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture
 def site(made: Site) -> Site:
-    """Three front ends, whatever became of the last test's."""
+    """Three live front ends."""
     while len(made.fronts) < 3:
         made.start_one()
     return made
 
 
 def _options(choose: random.Random, messages: int) -> dict[str, Any]:
-    """Return options as a gateway may change them between the requests of a conversation."""
+    """Return random options, as a gateway may change them within a conversation."""
     return choose.choice(
         [
             {},
@@ -95,7 +95,7 @@ def _ask(url: str, path: str, name: str, body: Any) -> Any:
 
 @pytest.mark.parametrize("named", [True, False], ids=["session_id", "no session_id"])
 def test_replicas_answer_sessions_as_one_process(farm: Farm, site: Site, named: bool) -> None:
-    """Options change from turn to turn; one front end is killed in the middle."""
+    """Options change from turn to turn, and a front end is killed in the middle."""
     choose = random.Random(f"options {named}")
     shapes = ("claude", "claude", "chat", "responses")
     plays = [(Session(shape, 60 + n), user()) for n, shape in enumerate(shapes)]
@@ -115,7 +115,7 @@ def test_replicas_answer_sessions_as_one_process(farm: Farm, site: Site, named: 
 
 
 def test_turns_are_finished_anywhere(farm: Farm, site: Site) -> None:
-    """Each half of a turn is taken by another front end, one of which dies between the halves."""
+    """The halves of a turn are served by different front ends; one dies in between."""
     started = []
     for shape in SHAPES:
         for _ in range(2):
@@ -138,7 +138,7 @@ def test_turns_are_finished_anywhere(farm: Farm, site: Site) -> None:
 
 
 def test_one_of_two_answers_at_once_counts(site: Site) -> None:
-    """Two front ends get a turn's answer at the same time, and both say the same."""
+    """Two front ends get a turn's answer at the same time, and both send the same reply."""
     name = user()
     first = _ask(site.any(), "/v1/compress", name, turn_request("openai", name))
     given = {"turn_id": first["turn_id"], "round": 0}

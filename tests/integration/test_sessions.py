@@ -50,8 +50,8 @@ def test_replayed_session_keeps_bytes_and_savings(farm: Farm, shape: str) -> Non
         answer = farm.post(body, name)
         assert answer.json["degraded"] == []
         slices = _slices(answer)
-        # Two of headroom's rules may change an old message, once: a read of a file that
-        # this turn edits, and code that is protected while it is recent.
+        # Two of headroom's rules may change an old message, once: for a read of a file that this
+        # turn edits, and for code, which is protected while it is recent.
         for index in _changes(last, slices):
             if b"Read content stale" not in slices[index]:
                 assert code_was_recent
@@ -78,7 +78,7 @@ def test_restarted_front_end_gives_same_session_bytes(
     api = farm.parts[-1]
     api.stop()
     for worker in farm.parts[1:-1]:
-        worker.stop()  # whatever comes back now comes from Redis
+        worker.stop()  # all forms must now come from Redis
     farm.start_api()
     answer = farm.post(bodies[-1], name)
     assert answer.json["degraded"] == []
@@ -100,7 +100,7 @@ def test_users_share_nothing(farm: Farm) -> None:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    """A farm that keeps little, and not for long."""
+    """A farm with small limits and a short session TTL."""
     with Farm(
         tmp_path_factory.mktemp("small"),
         max_cache_entries=5,
@@ -120,7 +120,7 @@ def test_session_cache_is_bounded_and_expires(small: Farm) -> None:
     assert farm.redis.zcard(keys.ages(tag)) == 5
     for key in farm.redis.scan_iter(f"farm:{{u:{tag}}}*"):
         assert 0 < farm.redis.ttl(key) <= 1250, key
-    # A worker answers first and clears the job away after.
+    # A worker removes a job only after it has delivered the result.
     until("no job is left", lambda: not list(farm.redis.scan_iter("rq:job:*")))
     until("none is taken", lambda: farm.redis.llen(keys.taken("cpu")) == 0)
 
@@ -152,7 +152,7 @@ def test_block_in_flight_is_compressed_once(farm: Farm) -> None:
     body = conversation(ran(rows(name)))
     until("no job is left of before", lambda: not list(farm.redis.scan_iter("rq:job:*")))
     worker = next(p for p in farm.parts if "worker-cpu" in p.log.name)
-    worker.signal(signal.SIGSTOP)  # alive to the farm for a few seconds, and slow
+    worker.signal(signal.SIGSTOP)  # still counts as alive for a few seconds
     with ThreadPoolExecutor(7) as pool, continued(worker):
         futures = [pool.submit(farm.post, body, name) for _ in range(6)]
         claims = f"farm:{{u:{keys.user_tag(name)}}}:claim:*"

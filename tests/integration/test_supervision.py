@@ -34,7 +34,7 @@ real, calls = {owner}.{name}, []
 
 
 def broken(module: str, owner: str, name: str, failures: int, *, asynchronous: bool = True) -> str:
-    """Return Python that has a method fail that many times, and then work."""
+    """Return Python code that makes a method fail that many times, and then work."""
     prefix, wait = ("async ", "await ") if asynchronous else ("", "")
     return PATCH.format(
         module=module, owner=owner, name=name, failures=failures, prefix=prefix, wait=wait

@@ -24,7 +24,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _asked(text: str) -> dict[str, Any]:
-    """Return a request that asks for a third of ``text``: the engine's own share may not pay."""
+    """Return a request for a third of ``text``; the engine's default share may save too little."""
     return {**conversation(manual(text)), "target_ratio": 0.3}
 
 
@@ -43,7 +43,7 @@ def _engines(farm: Farm) -> Any:
 
 
 def _enqueue(farm: Farm, texts: list[str], *, late_ms: int = 0) -> list[str]:
-    """Put one job a text into the queue, as a front end would; return their ids."""
+    """Enqueue one job per text, as a front end would; return their ids."""
     ids = []
     for n, text in enumerate(texts):
         block = Block(f"k{n}", text, "tool_result", "user")
@@ -113,7 +113,7 @@ warm_up, run, warm = Engines.warm_up, ModelSession._run, []
 Engines.warm_up = lambda self: (warm_up(self), warm.append(True))[0]
 ModelSession._run = lambda *given: threading.Event().wait() if warm else run(*given)
 """
-"""A worker whose model never comes to an end."""
+"""Makes the model's inference never end."""
 
 
 def test_worker_killed_during_inference_loses_no_answer(
@@ -181,7 +181,7 @@ def test_worker_with_broken_model_is_replaced(own_farm: Callable[..., Farm], mod
     farm.start_worker("gpu")
     farm.until_ready(cpu=0)
     assert farm.post(good, user()).json["tokens_saved"] > 0
-    # Here only the text is at fault, and the worker continues.
+    # Here only the text is the cause, and the worker continues.
     assert farm.post(_asked(plain_prose(POISON)), user()).json["degraded"] == ["engine"]
     assert farm.post(good, user()).json["tokens_saved"] > 0
 

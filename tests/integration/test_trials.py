@@ -1,4 +1,4 @@
-"""Sessions' lines in the comparison of groups: summed once, replaced, bounded, exported."""
+"""Sessions in the comparison of groups: counted once, replaced, bounded, exported."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from shared.settings import Settings
 from ..farm import Farm
 
 BIG = 9_000_000_000_000_000
-"""Units of 1e-10 USD near what a double holds exactly: 900 000 USD."""
+"""Units of 1e-10 USD near the largest exact integer of a double: 900 000 USD."""
 
 
 class Books:
-    """A Redis of its own, and records sent to it by new writers."""
+    """A separate Redis, and records sent to it by new writers."""
 
     def __init__(self, farm: Farm) -> None:
         self.farm = farm
@@ -63,7 +63,7 @@ def _valkey(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.fixture
 def books(_valkey: Farm) -> Books:
-    """Empty books."""
+    """An empty ledger."""
     _valkey.redis.flushall()
     return Books(_valkey)
 

@@ -1,4 +1,4 @@
-"""The turn contract on a real farm: retrieval answered in between, in all shapes, any replica."""
+"""The turn contract on a real farm: retrievals within a turn, in all formats, on any replica."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_turn_goes_on_only_in_its_order(farm: Farm) -> None:
     assert "'response' is required" in missing.json["error"]["message"]
     redrive = _take(farm, name, turn_id=turn, response=ask, round=0).json
     late = _take(farm, name, turn_id=turn, response=said, round=0).json
-    assert late == redrive, "round 0 was answered: the gateway is told the same again"
+    assert late == redrive, "a repeated answer gets the same reply"
     assert _take(farm, name, turn_id=turn, response=said, round=1).json["action"] == "done"
     dead = _take(farm, name, turn_id=turn, response=says("openai", "other"), round=1)
     assert (dead.status, dead.json["error"]["type"]) == (409, "already_answered")
@@ -249,10 +249,10 @@ def test_turn_is_kept_while_the_provider_works(farm: Farm) -> None:
     farm.redis.expire(key, 50)
     ask = asks("anthropic", first["ccr_hashes"][0])
     assert _take(farm, name, turn_id=first["turn_id"], response=ask).json["action"] == "redrive"
-    assert farm.redis.ttl(key) > 50, "it may take its time again"
+    assert farm.redis.ttl(key) > 50, "its TTL was renewed"
     said = says("anthropic", "ok")
     assert _take(farm, name, turn_id=first["turn_id"], response=said).json["action"] == "done"
-    assert farm.redis.hget(key, "body") is None, "a turn that is done keeps no conversation"
+    assert farm.redis.hget(key, "body") is None, "a finished turn stores no conversation"
     farm.redis.delete(key)
     dead = _take(farm, name, turn_id=first["turn_id"], response=said)
     assert (dead.status, dead.json["error"]["type"]) == (404, "unknown_turn")

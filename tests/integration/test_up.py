@@ -64,7 +64,7 @@ class Up:
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """One that runs on, whatever befalls its parts."""
+    """A farm shared by tests that kill its parts."""
     started = Up(tmp_path_factory.mktemp("up"))
     yield started
     started.process.stop()
@@ -72,7 +72,7 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
 
 @pytest.fixture
 def own_up(tmp_path: Path) -> Iterator[Callable[[], Up]]:
-    """Start ones that end with their test, one after the other on the same data."""
+    """Start farms that end with their test, one after another on the same data."""
     made: list[Up] = []
 
     def make() -> Up:
@@ -85,7 +85,7 @@ def own_up(tmp_path: Path) -> Iterator[Callable[[], Up]]:
 
 
 def gone(parts: Iterable[int]) -> bool:
-    """Return whether none of these processes runs; zombies do not count."""
+    """Return whether none of these processes is running; zombies do not count."""
     states = []
     for pid in parts:
         with contextlib.suppress(OSError):
@@ -116,7 +116,8 @@ def test_second_sigterm_kills_all_processes(own_up: Callable[[], Up]) -> None:
     up = own_up()
     parts = up.parts()
     stopped = next(pid for pid, line in parts.items() if "--pool cpu" in line)
-    os.kill(stopped, signal.SIGSTOP)  # it cannot end by itself: a first one would wait for it
+    # It cannot exit, so after a single SIGTERM the supervisor would wait for it.
+    os.kill(stopped, signal.SIGSTOP)
     up.process.signal(signal.SIGTERM)
     others = [pid for pid, line in parts.items() if "--pool gpu" in line]
     until("the parts have been signalled", lambda: gone(others))

@@ -1,4 +1,4 @@
-"""``POST /v1/usage``: measured cost beside the estimate, counted once per request."""
+"""``POST /v1/usage``: measured cost in addition to the estimate, counted once per request."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_shows_measured_cost_beside_estimate(farm: Farm) -> None:
     before = _cost(farm, name)
     answer = _tell(farm, {"request_id": f"{name}-1", "usage": ANTHROPIC}, name)
     assert answer.status == 200
-    assert answer.json["model"] == MODEL, "of the answered request"
+    assert answer.json["model"] == MODEL, "the model of the answered request"
     assert answer.json["measured_usd"] == pytest.approx(INPUT_USD)
     after = _cost(farm, name)
     assert after["measured_requests"] == 1
@@ -52,7 +52,7 @@ def test_shows_measured_cost_beside_estimate(farm: Farm) -> None:
     assert [after[key] for key in estimate] == [before[key] for key in estimate]
     rows_by_user = farm.get(f"/stats/insights?user={name}").json["by_user"]
     assert rows_by_user[0]["measured_usd"] == pytest.approx(INPUT_USD)
-    assert rows_by_user[0]["requests"] == 1, "a usage is no request of its own"
+    assert rows_by_user[0]["requests"] == 1, "reported usage is not a request"
 
 
 def test_usage_of_a_session_is_of_its_last_model(farm: Farm) -> None:
@@ -64,7 +64,7 @@ def test_usage_of_a_session_is_of_its_last_model(farm: Farm) -> None:
     answer = _tell(farm, told, name).json
     assert (answer["model"], answer["session_id"]) == (MODEL, "s-1")
     assert answer["measured_usd"] == pytest.approx(INPUT_USD)
-    assert _tell(farm, told, user()).json["model"] == "default", "of another user's session"
+    assert _tell(farm, told, user()).json["model"] == "default", "the session is another user's"
     assert _cost(farm, name)["measured_requests"] == 1
     (row,) = farm.get(f"/stats/insights?user={name}").json["by_user"]
     assert row["requests"] == 2
@@ -98,7 +98,7 @@ def test_accepts_upstreams_body(farm: Farm) -> None:
     body = {"session_id": "a session", "usage": usage}
     answer = _tell(farm, body, name, x_request_id="turn-1").json
     assert (answer["session_id"], answer["applied"]) == ("a session", True)
-    assert answer["cost_is_fallback"] is True, "upstream's body names no model"
+    assert answer["cost_is_fallback"] is True, "headroom's body names no model"
     _tell(farm, body, name, x_request_id="turn-1")
     _tell(farm, body, name, x_request_id="turn-2")
     assert _cost(farm, name)["measured_requests"] == 2
