@@ -158,9 +158,9 @@ class Compressor:
         except RequestError:
             raise
         except Degraded as error:
-            return self._left(taken, error.reason)
+            return self._left(taken, error.reason, options)
         except Exception as error:  # a defect of the farm must not fail the request
-            return self._broken(error, origin, taken)
+            return self._broken(error, origin, taken, options)
         finally:
             admission.finish()
             self.sessions.settle(session)
@@ -189,7 +189,13 @@ class Compressor:
             return untouched(taken, options, _guessed(taken), "bypass")
         return _switched(taken, options, _guessed(taken))
 
-    def _broken(self, error: Exception, origin: Origin, taken: Split) -> CompressionResult:
+    def _broken(
+        self,
+        error: Exception,
+        origin: Origin,
+        taken: Split,
+        options: RequestOptions | None = None,
+    ) -> CompressionResult:
         """Return the messages unchanged because of a defect of the farm."""
         _log.error(
             "compress_failed",
@@ -197,11 +203,16 @@ class Compressor:
             error=type(error).__name__,
             at=logs.frames(error),
         )
-        return self._left(taken, "internal")
+        return self._left(taken, "internal", options)
 
-    def _left(self, taken: Split, reason: str) -> CompressionResult:
-        """Return the messages unchanged; their tokens are estimated by size."""
-        options = RequestOptions.read(taken.envelope, self._settings)
+    def _left(
+        self, taken: Split, reason: str, options: RequestOptions | None = None
+    ) -> CompressionResult:
+        """Return the messages unchanged; their tokens are estimated by size.
+
+        ``options`` are the request's, if it came to reading them.
+        """
+        options = options or RequestOptions.read(taken.envelope, self._settings)
         return untouched(taken, options, _guessed(taken), reason, degraded=[reason])
 
     def warm_up(self) -> None:

@@ -29,6 +29,10 @@ from ..runtime.exchange_store import ExchangeStore
 from .tool_definitions import Tightened, ToolDefinitions
 
 _log = structlog.get_logger(__name__)
+_AGENT_BYTES = 2048
+"""Clients with tool definitions of this size are offered the farm's tool, a quarter of that, from
+their first request on. Tools are the start of the provider's cached prefix: offered with the first
+marker, the tool would have everything before the marker written to the cache again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +137,11 @@ class Preparation:
                 fields[shape.array] = b"[" + b",".join(result.pieces) + b"]"
             if tools is not None and result.mode:
                 fields["tools"] = tools.raw
-            serves = serves and bool(result.hashes or known)
+            agent = len(body.field("tools")) >= _AGENT_BYTES and result.mode == "ccr"
+            serves = serves and bool(result.hashes or known or agent)
             if serves:
                 fields["tools"] = shape.with_ours(fields.get("tools") or body.list_of("tools"))
-                if not known:
+                if not (known or agent):
                     self._exchanges.note_offered(tag, conversation)
             sent = body.replaced(fields) if fields else raw
             put_back = 0

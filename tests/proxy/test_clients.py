@@ -1,16 +1,9 @@
-"""The real command lines, Claude Code and Codex, through the farm onto the scripted provider.
-
-They come from npm: ``npm i @anthropic-ai/claude-code @openai/codex``. ``AGENT_CLIENTS`` names the
-folder it was called in, where the commands are not on the path.
-"""
+"""Whole sessions of Claude Code and Codex through the farm onto the scripted provider."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -18,131 +11,117 @@ from typing import Any
 
 import pytest
 
-from ..documented import examples
+from api.accounting.prompt_cache import bill_of, without_marks
+
 from ..farm import Farm
 from ..texts import events
-from .saying import RETRIEVE, Anthropic, Part, Responses
+from .clients import CLIENTS, Client
+from .saying import RETRIEVE, Part
 from .scripted import Asked, Said, ScriptedProvider
 
 _HASH = re.compile(r"(?:<<ccr:|hash=)([0-9a-f]{12,24})")
-_SECONDS = 180
 _PROMPT = "Find out what failed in the build."
+_LOGS = {name: events(name, 220) for name in ("build", "test", "deploy")}
 
 
-def command(name: str) -> str:
-    """Return the path of a client's command; skip the test where it is not installed."""
-    folder = os.environ.get("AGENT_CLIENTS", "")
-    place = f"{folder}/node_modules/.bin" if folder else None
-    found = shutil.which(name, path=place) or shutil.which(name)
-    if found is None:
-        pytest.skip(f"{name} IS NOT INSTALLED: its whole sessions are not tested here")
-    return found
+@pytest.fixture(params=CLIENTS, ids=[kind.name for kind in CLIENTS])
+def client(request: pytest.FixtureRequest, tmp_path: Path) -> Client:
+    """A client in a folder with three logs."""
+    for name, text in _LOGS.items():
+        (tmp_path / f"{name}.log").write_text(text)
+    kind: type[Client] = request.param
+    return kind(tmp_path)
 
 
-def script(api: Any, steps: list[Part]) -> Callable[[Asked], Said]:
-    """Answer requests that offer tools with one step after the other, others with a text."""
+def script(client: Client, steps: list[list[Part]]) -> Callable[[Asked], Said]:
+    """Answer requests that offer tools with one step after the other, others with a text.
+
+    ``("get", id)`` retrieves the last marker's original.
+    """
     left = list(steps)
 
     def answer(asked: Asked) -> Said:
-        body = asked.json
+        body = asked.json if asked.path.split("?")[0] == client.api.path else {}
         if not body.get("tools") or not left:
-            return Said(api.events(("text", "All done.")))
-        step = left.pop(0)
-        if step[0] == "get":
-            found = _HASH.findall(json.dumps(body[api.array]))
-            step = ("get", step[1], found[-1])
-        return Said(api.events(("think", "Hm."), step))
+            return Said(client.api.events(("text", "All done.")))
+        parts = left.pop(0)
+        if any(part[0] == "get" for part in parts):
+            marker = _HASH.findall(json.dumps(body[client.api.array]))[-1]
+            parts = [(*part, marker) if part[0] == "get" else part for part in parts]
+        return Said(client.api.events(("think", "Hm."), *parts))
 
     return answer
 
 
-def run(line: list[str], folder: Path, environment: dict[str, str]) -> str:
-    """Run a client in ``folder`` and return what it printed."""
-    (folder / "build.log").write_text(events("b", 220))
-    done = subprocess.run(
-        line,
-        cwd=folder,
-        env={"PATH": os.environ["PATH"], "HOME": str(folder), "LANG": "C.UTF-8", **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=_SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    return done.stdout
+def session(
+    client: Client,
+    provider: ScriptedProvider,
+    url: str,
+    steps: list[list[Part]],
+    *,
+    again: bool = False,
+) -> list[Any]:
+    """Run the client's session by a script; return the requests of the conversation itself."""
+    provider.will_say(*[script(client, steps)] * 50)
+    assert "All done." in client.says(_PROMPT, url, again=again)
+    calls = [a.json for a in provider.asked if a.path.split("?")[0] == client.api.path]
+    return [body for body in calls if body.get("tools")]
 
 
-def model_calls(provider: ScriptedProvider, api: Any) -> list[Asked]:
-    """Return the requests of the conversation itself."""
-    calls = [a for a in provider.asked if a.path.split("?")[0] == api.path]
-    return [asked for asked in calls if asked.json.get("tools")]
+def names(tools: list[dict[str, Any]]) -> list[Any]:
+    return [tool.get("name") for tool in tools]
 
 
-def check(provider: ScriptedProvider, api: Any) -> None:
-    """Hold a session of three tool calls and one retrieval against what it must be."""
-    calls = model_calls(provider, api)
+def test_session_ends_well_with_its_retrieval_inside(
+    proxy: Farm, provider: ScriptedProvider, client: Client
+) -> None:
+    lines = ["cat build.log", "echo one", "echo two"]
+    steps = [[client.runs(line, str(number))] for number, line in enumerate(lines)]
+    calls = session(client, provider, proxy.url, [steps[0], [("get", "r1")], *steps[1:]])
     assert len(calls) == 5
-    tools = [[t.get("name") for t in asked.json["tools"]] for asked in calls]
-    assert RETRIEVE not in tools[0]
-    assert tools[1][-1] == RETRIEVE
-    assert tools[1:] == [tools[1]] * 4
-    text = events("b", 220)
-    assert text not in json.dumps(calls[1].json)
-    assert json.dumps(text)[1:-1] in json.dumps(calls[2].json[api.array][-1])
-    items = [_plain(asked.json[api.array]) for asked in calls]
+    tools = [names(body["tools"]) for body in calls]
+    assert tools[0][-1] == RETRIEVE
+    assert tools == [tools[0]] * 5
+    items = [without_marks(body[client.api.array]) for body in calls]
+    assert _LOGS["build"] not in json.dumps(items[1])
+    assert json.dumps(_LOGS["build"])[1:-1] in json.dumps(items[2][-1])
     for before, after in pairwise(items):
         assert after[: len(before)] == before
 
 
-def _plain(of: Any) -> Any:
-    """Return a conversation without cache marks, which move from turn to turn."""
-    if isinstance(of, dict):
-        return {name: _plain(value) for name, value in of.items() if name != "cache_control"}
-    return [_plain(one) for one in of] if isinstance(of, list) else of
-
-
-def test_claude_code_ends_its_session_well(
-    proxy: Farm, provider: ScriptedProvider, tmp_path: Path
+def test_session_costs_less_than_sent_directly(
+    proxy: Farm,
+    provider: ScriptedProvider,
+    client: Client,
+    record_property: Callable[[str, object], None],
 ) -> None:
-    claude = command("claude")
-    steps: list[Part] = [
-        ("own", f"toolu_{n}", "Bash", json.dumps({"command": line, "description": "run"}))
-        for n, line in enumerate(["cat build.log", "echo one", "echo two"])
-    ]
-    provider.will_say(*[script(Anthropic, [steps[0], ("get", "r1"), *steps[1:]])] * 50)
-    line = [claude, "-p", _PROMPT, "--model", "claude-opus-4-8", "--allowedTools", "Bash"]
-    said = run(
-        line,
-        tmp_path,
-        {
-            "ANTHROPIC_BASE_URL": proxy.url,
-            "ANTHROPIC_API_KEY": "sk-test",
-            "DISABLE_TELEMETRY": "1",
-            "DISABLE_AUTOUPDATER": "1",
-            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-        },
-    )
-    assert "All done." in said
-    check(provider, Anthropic)
+    """The farm's bill has one retrieval more: a whole log, and a request of its own."""
+    lines = ["cat build.log", "cat test.log", "echo one", "cat deploy.log", "echo two"]
+    steps = [[client.runs(line, str(number))] for number, line in enumerate(lines)]
+    direct = session(client, provider, provider.url, steps)
+    farm = session(client, provider, proxy.url, [*steps[:2], [("get", "r1")], *steps[2:]])
+    assert (len(direct), len(farm)) == (6, 7)
+    bills = [bill_of(bodies, client.model).cost for bodies in (direct, farm)]
+    record_property("change", f"{client.name} {100 * (bills[1] / bills[0] - 1):+.1f} %")
+    assert bills[1] < bills[0]
 
 
-def test_codex_ends_its_session_well(
-    proxy: Farm, provider: ScriptedProvider, tmp_path: Path
+def test_session_goes_on_well_without_the_proxy(
+    proxy: Farm, provider: ScriptedProvider, client: Client
 ) -> None:
-    codex = command("codex")
-    settings = tmp_path / ".codex"
-    settings.mkdir()
-    documented = examples("docs/integration.md")["codex"]
-    ours = documented.replace("http://127.0.0.1:8788", proxy.url)
-    assert ours != documented
-    (settings / "config.toml").write_text(f'model = "gpt-5.5"\n{ours}')
-    steps: list[Part] = [
-        ("own", f"call_{n}", "exec_command", json.dumps({"cmd": line}))
-        for n, line in enumerate(["cat build.log", "echo one", "echo two"])
+    """The client was answered a retrieval, and one beside its own call, of which it knows none."""
+    steps: list[list[Part]] = [
+        [client.runs("cat build.log", "0")],
+        [("get", "r1")],
+        [("get", "r2"), client.runs("cat test.log", "1")],
     ]
-    provider.will_say(*[script(Responses, [steps[0], ("get", "r1"), *steps[1:]])] * 50)
-    line = [codex, "exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
-    said = run([*line, _PROMPT], tmp_path, {"OPENAI_API_KEY": "sk-test"})
-    assert "All done." in said
-    check(provider, Responses)
+    through = session(client, provider, proxy.url, steps)
+    assert RETRIEVE in json.dumps(through[-1][client.api.array])
+    direct = session(client, provider, provider.url, [[client.runs("echo", "2")]], again=True)
+    assert len(direct) == 2
+    for body in direct:
+        assert RETRIEVE not in json.dumps(body)
+        for name in ("build", "test"):
+            assert json.dumps(_LOGS[name])[1:-1] in json.dumps(body[client.api.array])
+    back = session(client, provider, proxy.url, [[client.runs("echo", "3")]], again=True)
+    assert len(back) == 2
