@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "deploy" / "deploy.sh"
 _CUDA = "graph     kompress-fp32.onnx\nprovider  cuda\nloaded    2.10 s"
 
-# It is a shell's script because it is run a thousand times. A call leaves a folder: the command
-# line, the standard input, and every file it was given.
+# A shell script, because it is run a thousand times. Each call leaves a folder with its command
+# line, its standard input, and the files it was given.
 _FAKE = """\
 #!/bin/sh
 number=$(ls "{record}" | wc -l)
@@ -46,8 +46,8 @@ _TOOLS = (
     "bash cat chmod cut dirname git grep gzip head ls mkdir mktemp od realpath rm sed sort tr wc"
 )
 
-# What a healthy cluster says; a test puts its own lines before these. (part of a command, status,
-# output); the first that fits counts.
+# Answers of a healthy cluster, as (part of a command, status, output); the first match counts. A
+# test puts its own lines before these.
 WORLD: list[tuple[str, int, str]] = [
     ("get namespace", 1, ""),
     ("get secret", 1, ""),
@@ -63,14 +63,14 @@ WORLD: list[tuple[str, int, str]] = [
 
 
 class Cluster:
-    """A stand-in for the cluster's command line that notes what it was asked."""
+    """A stand-in for the cluster's command line that records its calls."""
 
     def __init__(self, folder: Path, name: str = "kubectl") -> None:
         self.folder = folder
         self._calls = folder / "calls"
         self._program = folder / "bin" / name if name else None
         (folder / "bin").mkdir()
-        # Only what the script needs, so that the machine's own kubectl is not found.
+        # Only the tools that the script needs, so that an installed kubectl is not found.
         for tool in _TOOLS.split():
             path = shutil.which(tool)
             assert path, tool
@@ -82,7 +82,7 @@ class Cluster:
     def run(
         self, *arguments: str, world: list[tuple[str, int, str]] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run the script in a world where ``world`` comes before the healthy one."""
+        """Run the script; answers in ``world`` take precedence over those of a healthy cluster."""
         shutil.rmtree(self._calls, ignore_errors=True)
         self._calls.mkdir()
         if self._program is not None:
@@ -106,7 +106,7 @@ class Cluster:
 
     @property
     def calls(self) -> list[tuple[str, dict[str, str]]]:
-        """What it was asked: the command line, and the files and standard input it came with."""
+        """The recorded calls: command line, and files and standard input by name."""
         found = []
         for call in sorted(self._calls.iterdir()):
             sent = {path.name: path.read_text() for path in call.iterdir()}
@@ -114,11 +114,11 @@ class Cluster:
         return found
 
     def asked(self, part: str) -> list[str]:
-        """Return the command lines that hold ``part``."""
+        """Return the command lines that contain ``part``."""
         return [line for line, _ in self.calls if part in line]
 
     def sent(self, part: str) -> dict[str, str]:
-        """Return what came with the first command line that holds ``part``."""
+        """Return the files and input of the first command line that contains ``part``."""
         return next(sent for line, sent in self.calls if part in line)
 
 

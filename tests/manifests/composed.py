@@ -40,10 +40,10 @@ def local_commands() -> list[list[str]]:
 
 
 class Composed:
-    """What ``docker compose up`` would run: same commands, same variables, same files.
+    """Runs what ``docker compose up`` would run: same commands, same variables, same files.
 
-    What differs is what containers would give: ``/tmp``, ``/data`` and ``/run/secrets`` are
-    folders here, names are loopback's, and ports are free ones.
+    Only what containers provide differs: ``/tmp``, ``/data`` and ``/run/secrets`` are folders,
+    host names are loopback, and ports are free ones.
     """
 
     def __init__(self, services: dict[str, Any], folder: Path) -> None:
@@ -86,7 +86,7 @@ class Composed:
         return done.returncode == 0
 
     def checks(self) -> dict[str, Any]:
-        """Return what ``/readyz`` says of the parts."""
+        """Return the state of the parts from ``/readyz``."""
         found: dict[str, Any] = _get(f"{self.url}/readyz")["checks"]
         return found
 
@@ -116,7 +116,7 @@ class Composed:
             "/tmp/": f"{self._folder}/tmp/",
             "$$": "$",
         }
-        # In one pass: this folder's own path may hold one of these names.
+        # In one pass, because this folder's own path may contain one of these names.
         found = re.sub("|".join(map(re.escape, places)), lambda m: places[m[0]], text)
         return f"{self._folder}/data" if text == "/data" else found
 
@@ -131,5 +131,5 @@ class Started(Process):
 
     @property
     def line(self) -> str:
-        """Its command line, as others on the machine see it."""
+        """Its command line, as other users of the machine see it."""
         return Path(f"/proc/{self.pid}/cmdline").read_text().replace("\0", " ")

@@ -18,7 +18,7 @@ from shared.settings import Settings
 
 
 class _Reader:
-    """Books with one of everything, instead of Redis."""
+    """A ledger with one of everything, instead of Redis."""
 
     async def totals(self, window: Any) -> Rows:
         names = ("requests", "d:redis", "n:bypass", "err:internal", "e:log:saved", "l:0.001")
@@ -65,7 +65,7 @@ def _proxied() -> ProxyCounters:
 
 
 def exposed() -> dict[str, set[str]]:
-    """Return the labels of every sample the farm exposes."""
+    """Return the labels of every sample that the farm exposes, by name."""
     parts: Any = (
         _Reader(),
         _Ledger(),

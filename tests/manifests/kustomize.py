@@ -1,8 +1,8 @@
-"""Renders kustomizations: with ``kubectl`` where it is installed, else with the subset used here.
+"""Renders kustomizations: with ``kubectl`` if it is installed, else by a subset implemented here.
 
 The subset: ``resources``, ``components``, ``patches`` (strategic merges, from a file or in line,
 of one object or of all that a target's kind and name fit), ``images``, ``labels`` without
-selectors, ``namespace``. A test holds it against kubectl.
+selectors, ``namespace``. A test compares it with kubectl.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 Object = dict[str, Any]
-# libyaml's where PyYAML has it: ten times as fast.
+# libyaml's loader, if PyYAML has it, is ten times as fast.
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _KNOWN = {
     "apiVersion",
@@ -89,7 +89,7 @@ def documents(text: str) -> list[Object]:
 
 
 def identity(item: Object) -> tuple[str, str, str]:
-    """Return what a patch finds an object by."""
+    """Return the identity by which a patch finds an object."""
     return item["apiVersion"], item["kind"], item["metadata"]["name"]
 
 

@@ -39,7 +39,7 @@ PARTS = ("api", "worker-cpu", "worker-text", "worker-gpu")
 
 
 def _stages() -> dict[str, str]:
-    """Return the image's stages and what each says."""
+    """Return the text of the image's stages by name."""
     text = (ROOT / "deploy/docker/Dockerfile").read_text()
     found = re.split(r"^FROM (\S+) AS (\S+)$", text, flags=re.MULTILINE)
     return {found[i + 1]: found[i + 2] for i in range(1, len(found), 3)}
@@ -204,7 +204,7 @@ def test_prometheus_and_grafana_settings_match_services(compose: dict[str, Any])
 
 
 def test_compose_commands_start_a_farm(compose: dict[str, Any], tmp_path: Path) -> None:
-    """Run valkey, the front end and the workers as compose would, but as processes here."""
+    """Run Valkey, the front end and the workers as Compose would, but as local processes."""
     farm = Composed(compose["services"], tmp_path)
     try:
         valkey = farm.start("valkey")

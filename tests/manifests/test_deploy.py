@@ -48,10 +48,10 @@ def test_deploys_working_farm_into_empty_namespace(cluster: Cluster) -> None:
         "deployment/headroom-worker-text",
     }
     assert not cluster.asked("rollout restart")
-    # What runs in the containers is what the command line takes.
+    # The command line accepts every command that is run in containers.
     inside = [line.split("-- headroom-farm ")[1] for line in cluster.asked("-- headroom-farm ")]
     assert [parse(line.split()).command for line in inside] == ["check", "bypass", "demo"]
-    assert not list(cluster.folder.glob("tmp.*"))  # its work, passwords among it, is gone
+    assert not list(cluster.folder.glob("tmp.*"))  # its temporary files, with passwords, are gone
 
 
 def test_second_deploy_keeps_passwords(cluster: Cluster) -> None:
@@ -304,7 +304,7 @@ def test_dry_run_prints_objects_and_changes_nothing(cluster: Cluster, tmp_path: 
 
 
 TOKENS = ["--with", "monitoring", "--tokens-file", "{file}", "--metrics-token-file", "{file}"]
-# For every option a command line, and what makes it another one: both must not do the same.
+# For every option, a command line and the arguments to add: the results must differ.
 USES: dict[str, tuple[list[str], list[str]]] = {
     "--namespace": (IMAGES, ["--namespace", "other"]),
     "--images": (IMAGES, ["--images", "other"]),
@@ -347,7 +347,7 @@ def test_every_option_is_parsed_and_documented() -> None:
 
 @pytest.fixture(scope="module")
 def traces(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
-    """Run the script and return all that it did and printed, in lines; once for each command."""
+    """Return all that the script does and prints, as lines; cached by command line."""
     folder = tmp_path_factory.mktemp("traces")
     cluster = Cluster(folder)
     places = {name: _file(folder, name, f"in-{name}") for name in ("file", "other")}
@@ -355,13 +355,13 @@ def traces(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]
     @cache
     def trace(*arguments: str, again: int = 0) -> list[str]:
         ran = cluster.run(*[argument.format(**places) for argument in arguments])
-        # What is only looked at before anything is done does not count.
+        # Queries before any change do not count.
         seen = [
             f"{line} {sorted(sent.items())}"
             for line, sent in cluster.calls
             if not re.search("can-i|--api-group|get nodes", line)
         ]
-        # Passwords and the script's own folder are new each time.
+        # Passwords and the script's temporary folder differ between runs.
         text = re.sub(r"tmp\.\w+|[0-9a-f]{48}", "*", "\n".join([*seen, ran.stdout]))
         return sorted(text.splitlines())
 

@@ -87,7 +87,7 @@ def test_documented_turn_matches_answers(farm: Farm) -> None:
 
 
 def _spliced(value: Any, names: dict[str, list[Any]]) -> Any:
-    """Return a documented value with the items that it only names in their place."""
+    """Return a documented value with placeholders replaced by the items that they name."""
     if isinstance(value, dict):
         return {key: _spliced(one, names) for key, one in value.items()}
     if not isinstance(value, list):
@@ -100,13 +100,13 @@ def _spliced(value: Any, names: dict[str, list[Any]]) -> Any:
 
 
 def _with_log(value: Any, log: str) -> Any:
-    """Return a documented answer, opened, with the log where the document only names it."""
+    """Return a documented answer, opened, with the placeholder for the log replaced."""
     text = json.dumps(_opened(value))
     return json.loads(text.replace('"THE LOG"', json.dumps(log)))
 
 
 def _opened(value: Any) -> Any:
-    """Return an answer with strings that hold a JSON object as that object."""
+    """Return an answer in which strings that hold a JSON object are decoded."""
     if isinstance(value, list):
         return [_opened(item) for item in value]
     if isinstance(value, dict):
@@ -117,9 +117,9 @@ def _opened(value: Any) -> Any:
 
 
 def test_every_documented_example_is_tested() -> None:
-    """A block that no test reads could say anything."""
+    """A block that no test reads could be wrong."""
     blocks = re.findall(r"^```(?:json|toml|yaml)$", page("docs/integration.md"), re.MULTILINE)
-    assert len(blocks) == len(EXAMPLES) + 1  # the plugin's own configuration is not ours to run
+    assert len(blocks) == len(EXAMPLES) + 1  # the plugin's configuration cannot be run here
     asked = {name.partition(" ")[2] for name in EXAMPLES if name.startswith("ask ")}
     answered = {name.partition(" ")[2] for name in EXAMPLES if name.startswith("answer ")}
     assert answered - asked == {"another"}

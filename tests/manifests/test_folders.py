@@ -40,7 +40,7 @@ def drawn() -> tuple[dict[str, str], Edges]:
 
 
 def imports() -> Edges:
-    """Return which folder's modules import from which other folder of the three packages."""
+    """Return the imports between folders of the three packages."""
     found: Edges = set()
     known = folders()
 

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 K8S = ROOT / "deploy" / "k8s"
 SCHEMAS = Path(__file__).parent / "schemas"
 KUBERNETES = ("1.29", "1.35")
-# Everything at once, in the order deploy.sh gives; both ways to run the text pool.
+# All components together, in the order of deploy.sh, with either way to run the text pool.
 _REST = "monitoring priority model tracing external-redis external-state tokens proxy build"
 MIXES = {
     "all-gpu": f"openshift gpu keda keda-gpu {_REST}",
@@ -86,7 +86,7 @@ def test_every_component_is_rendered_somewhere() -> None:
     assert used == {f.name for f in (K8S / "components").iterdir()}
 
 
-@pytest.mark.skipif(not shutil.which("kubectl"), reason="the other renderer is not here")
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
 @pytest.mark.parametrize("name", ["base", "openshift", "gpu", "keda", "dev", "proxy", *MIXES])
 def test_both_renderers_agree(rendered: dict[str, list[Object]], name: str, tmp_path: Path) -> None:
     folders = {"base": K8S / "base", **{f.name: f for f in (K8S / "overlays").iterdir()}}
@@ -361,7 +361,7 @@ def test_pools_have_priority_and_text_workers_model(
 
 
 def test_network_policies_allow_external_services(rendered: dict[str, list[Object]]) -> None:
-    """The collector's port and those of a Redis elsewhere are open, for the farm's own pods."""
+    """The ports of the collector and of an external Redis are open, for the farm's own pods."""
     for name in MIXES:
         policies = {
             i["metadata"]["name"]: i["spec"] for i in rendered[name] if i["kind"] == "NetworkPolicy"

@@ -26,7 +26,7 @@ PAGES = sorted(
     for path in ROOT.glob(f"{folder}/*.md")
     if path.name != "template.md"
 )
-# What is true now; the changelog and its fragments may name what is gone.
+# Documents on the current state; the changelog and its fragments may name removed things.
 DOCUMENTS = [
     name
     for name in PAGES
@@ -34,9 +34,9 @@ DOCUMENTS = [
 ]
 OPERATORS = ["README.md", *(f"docs/{name}.md" for name in ("deploy", "runbook", "integration"))]
 COMPOSE: Any = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-# Of headroom itself, its MCP server, of LiteLLM, and the tool both offer a model.
+# Names of headroom itself, its MCP server and LiteLLM, and the tool that both offer.
 OTHERS = {"HEADROOM_DEDUPE", "HEADROOM_PROXY_URL", "HEADROOM_API_KEY", "headroom_retrieve"}
-# What a path in backticks may start from.
+# Folders that a path in backticks may be relative to.
 PLACES = (
     "",
     "tests",
@@ -63,7 +63,7 @@ COLLECTOR = 4318
 
 
 def prose(name: str) -> list[str]:
-    """Return the texts in backticks in a document's sentences and tables."""
+    """Return the texts in backticks in a document, outside of code blocks."""
     text = re.sub(r"^```.*?^```$", "", page(name), flags=re.DOTALL | re.MULTILINE)
     return [" ".join(part.split()) for part in re.findall(r"`([^`]+)`", text)]
 
@@ -79,7 +79,7 @@ def blocks(name: str) -> list[str]:
 
 
 def commands(name: str, program: str) -> list[list[str]]:
-    """Return the words after ``program``, wherever a document names it as a command."""
+    """Return the words after ``program`` for each command in a document."""
     found = []
     for line in (*blocks(name), *prose(name)):
         said = re.search(rf"(?:^|-- |=\S+ |\(|; ){re.escape(program)}(?: (.*))?$", line)
@@ -101,7 +101,7 @@ def anchors(text: str) -> set[str]:
 
 @cache
 def farms() -> dict[str, tuple[set[str], set[str]]]:
-    """Return the options and the words that each of the farm's commands takes."""
+    """Return the options and the words that each of the farm's commands accepts."""
 
     def takes(parser: argparse.ArgumentParser) -> tuple[set[str], set[str]]:
         options, words = set(), set()
@@ -120,7 +120,7 @@ def farms() -> dict[str, tuple[set[str], set[str]]]:
 
 @cache
 def objects() -> dict[tuple[str, str], Object]:
-    """Return every object of base and components by kind and name; Secrets as they are named."""
+    """Return every object of base and components by kind and name, and Secrets by reference."""
     found: dict[tuple[str, str], Object] = {}
     for folder in (ROOT / "deploy/k8s/base", *(ROOT / "deploy/k8s/overlays").iterdir()):
         for item in in_python(folder):
@@ -136,7 +136,7 @@ def objects() -> dict[tuple[str, str], Object]:
 
 
 def source(module: str) -> str:
-    """Return a module's or package's text; empty if it is not of this project."""
+    """Return the source of a module or package; empty if it is not part of this project."""
     path = ROOT / module.replace(".", "/")
     files = [*path.rglob("*.py")] if path.is_dir() else [path.with_suffix(".py")]
     return "".join(file.read_text() for file in files if (ROOT / module.split(".")[0]).is_dir())
@@ -203,7 +203,7 @@ def test_no_document_is_left_out() -> None:
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_documented_tests_exist(name: str) -> None:
-    """A name may be cut short: ``test_too_heavy_body_is_returned_verbatim``."""
+    """A name may be abbreviated: ``test_too_heavy_body_is_returned_verbatim``."""
     there: set[str] = set()
     for path in (ROOT / "tests").rglob("test_*.py"):
         there |= {path.stem, *re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)}
@@ -245,7 +245,7 @@ def test_documented_commands_parse(name: str, monkeypatch: pytest.MonkeyPatch) -
             assert set(rest[0].split("|")) <= words, rest
     for line in blocks(name):
         said = re.search(r"(?:^|-- )headroom-farm ([^>]+)", line)
-        if said and not re.search(r"[\[|]", line):  # a synopsis is no command
+        if said and not re.search(r"[\[|]", line):  # a synopsis is not a command
             parse(shlex.split(said[1]))
 
 
@@ -310,7 +310,7 @@ def test_kubectl_commands_name_existing_objects(name: str) -> None:
 
 
 def _has(item: Object, patch: Object) -> None:
-    """Assert that a patch changes what is there: a misspelt field would be added instead."""
+    """Assert that a patch changes existing fields; a misspelt one would be added instead."""
     for field, value in patch.items():
         assert field in item, field
         if isinstance(value, dict):
@@ -329,7 +329,7 @@ def test_compose_commands_name_existing_services(name: str) -> None:
 
 
 def test_checks_find_something_in_documents() -> None:
-    """Each kind of thing is found somewhere, so that no test above looks at nothing."""
+    """Each kind of name is found somewhere, so that no test above passes vacuously."""
     for program in ("headroom-farm", "kubectl", "docker compose", "make", "python -m"):
         assert sum(len(commands(name, program)) for name in DOCUMENTS) > 3, program
     assert len(commands("docs/runbook.md", "kubectl")) > 40

@@ -17,7 +17,7 @@ from .explain import Text, calls_of, texts, why_changed, why_whole
 
 
 class Reference(msgspec.Struct):
-    """What ``headroom.compress()`` made of a conversation."""
+    """The result of ``headroom.compress()`` for a conversation."""
 
     messages: list[dict[str, Any]]
     tokens_before: int
@@ -26,7 +26,7 @@ class Reference(msgspec.Struct):
 
 
 def references(cases: Iterable[Conversation]) -> list[Reference]:
-    """Run the oracle over ``cases`` in a process without a line of the farm."""
+    """Run the oracle on ``cases`` in a process without any of the farm's code."""
     lines = [
         json.dumps({"messages": c.messages, "model": c.model, "options": c.options}) for c in cases
     ]
@@ -43,14 +43,14 @@ def references(cases: Iterable[Conversation]) -> list[Reference]:
 
 
 class Verdict(msgspec.Struct):
-    """Deliberate differences by name (``explain.py``), and everything that should not be."""
+    """Deliberate differences by name (``explain.py``), and all other differences."""
 
     deliberate: Counter[str]
     faults: list[str]
 
 
 def compare(case: Conversation, answer: dict[str, Any], reference: Reference) -> Verdict:
-    """Compare one answer: texts equal byte for byte, or others for a reason that is checked."""
+    """Compare one answer: texts are equal byte for byte, or differ for a verified reason."""
     verdict = Verdict(Counter(), [])
     ours, theirs = answer["messages"], reference.messages
     if answer["degraded"]:
@@ -89,7 +89,7 @@ def compare(case: Conversation, answer: dict[str, Any], reference: Reference) ->
 
 
 def _around(message: dict[str, Any], shown: list[Text]) -> dict[str, Any]:
-    """Return the message with ``shown`` in the places of its texts."""
+    """Return the message with its texts replaced by ``shown``."""
     left = iter(shown)
 
     def put(content: Any) -> Any:

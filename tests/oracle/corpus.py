@@ -1,8 +1,9 @@
-"""The conversations the farm is compared with headroom.compress() on.
+"""The conversations on which the farm is compared with headroom.compress().
 
-They are data only: no setting is made here and headroom is not imported. Every kind of content
-in every wire shape, old and recent, and what the protection rules look at: tool names, file
-histories, error flags, cache breakpoints, intent, options, malformed and unusual messages.
+They are only data: nothing is configured here, and headroom is not imported. They have every kind
+of content in every format, old and recent, and everything that the protection rules depend on:
+tool names, file histories, error flags, cache breakpoints, intent, options, malformed and unusual
+messages.
 """
 
 from __future__ import annotations
@@ -49,10 +50,10 @@ class Conversation(msgspec.Struct):
 
 
 def conversations() -> list[Conversation]:
-    """Build all conversations; names are unique, the order and the content the same each time.
+    """Build all conversations; names are unique, order and content are deterministic.
 
-    The first call in a process gathers the material, which takes seconds. What the machine
-    cannot make (a missing program) is missing from the list too.
+    The first call in a process collects the material, which takes seconds. Conversations that need
+    a missing program are left out.
     """
     corpus = _Corpus()
     for group in (
@@ -64,7 +65,7 @@ def conversations() -> list[Conversation]:
 
 
 class _Corpus:
-    """Collects the conversations and hands out samples, no sample twice before all are used."""
+    """Collects the conversations and provides samples; all are used before one is repeated."""
 
     def __init__(self) -> None:
         self.found: list[Conversation] = []
@@ -80,7 +81,7 @@ class _Corpus:
         self.found.append(Conversation(name, messages, model, options))
 
     def sample(self, kind: str, least: int = 0, most: int = 40_001) -> Sample | None:
-        """The next sample of a kind within the lengths; None if there is none."""
+        """Return the next sample of a kind with a length in the range; None if there is none."""
         pool = self.pools[kind]
         for at, sample in enumerate(pool):
             if least <= len(sample.text) < most:
@@ -89,14 +90,14 @@ class _Corpus:
         return None
 
     def text(self, kind: str, least: int = 3_000, most: int = 20_000) -> str:
-        """The next text of a kind within the lengths, or cut to them; never empty."""
+        """Return the next text of a kind, if necessary cut to the range; never empty."""
         sample = self.sample(kind, least, most) or self.sample(kind)
         if sample is None:
             return self.text("log", least, most)
         return cut_lines(sample.text, most)
 
     def code(self, start: str) -> str:
-        """A piece of source code from a top-level definition that starts so on."""
+        """Return source code from a top-level definition that begins with ``start``."""
         for _ in self.pools["code"]:
             text = self.text("code", 2_000, 30_001)
             _, found, rest = text.partition(f"\n{start}")
@@ -116,7 +117,7 @@ class _Corpus:
 
 
 def _ended(last: str = _NEUTRAL) -> list[Message]:
-    """Messages after which everything before counts as old; the last user message is ``last``."""
+    """Return messages after which all earlier ones count as old; the last one says ``last``."""
     return [
         {"role": "assistant", "content": "Noted. The next step is the same for the other part."},
         {"role": "user", "content": "Yes, do that."},
@@ -130,7 +131,7 @@ def _ended(last: str = _NEUTRAL) -> list[Message]:
 def _history(
     shape: Shape, calls: Sequence[Call], old: bool = True, last: str = _NEUTRAL
 ) -> list[Message]:
-    """A question, each call with its result, and an end that makes them old or leaves them."""
+    """Return a question, each call with its result, and an end that makes them old if ``old``."""
     messages: list[Message] = [{"role": "user", "content": "Show me what there is, please."}]
     for call in calls:
         messages.append(call_message([call], shape, "Running it."))
@@ -139,7 +140,7 @@ def _history(
 
 
 def _with_content(call: Call, shape: Shape, content: object, **fields: object) -> list[Message]:
-    """An old call whose result has this content and these further fields, as it came in."""
+    """Return an old call whose result has this content and these further fields."""
     messages = _history(shape, [call])
     at = 2
     if shape == "openai":
@@ -151,7 +152,7 @@ def _with_content(call: Call, shape: Shape, content: object, **fields: object) -
 
 
 def _parts(text: str, count: int) -> list[Message]:
-    """``text`` as ``count`` text parts, cut at line ends."""
+    """Return ``text`` as ``count`` text parts, cut at line ends."""
     lines = text.splitlines(keepends=True)
     step = -(-len(lines) // count)
     pieces = ["".join(lines[at : at + step]) for at in range(0, len(lines), step)]

@@ -1,4 +1,4 @@
-"""Why an answer differs from headroom's: each difference passes the check, and has a name."""
+"""Explains why an answer differs from headroom's; each difference is verified and has a name."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ REFERENCE = "Lines that were sent before"
 DIFFERENCES = (
     WHAT, SHORT, EXTRACT, REVERSIBLE, FREE, PAGES, SYSTEM, GREW, LITTLE, REFERENCE,
 )  # fmt: skip
-"""As docs/architecture.md names them, "Where the farm differs"."""
+"""Names as in docs/architecture.md, "Where the farm differs"."""
 _GUARDED = ("code", "config", "rules", "error")
 _REFERENCE = re.compile(r"\[.* identical to .*; omitted here\]")
 _RANGE = re.compile(
     r"\[(?:lines [\d-]+ of this|this entire) output .* identical to lines (\d+)-(\d+) of "
 )
 _SETTLED = "\n[Retrieve original: hash="
-"""What ends a text from which nothing is gone, but which is not as easily read."""
+"""End of a text that is complete but harder to read."""
 _NUMBER = re.compile(r"^\s*\d+(?:\t|→|[:|] ?| +)")
 
 Text = tuple[str, str]
@@ -38,7 +38,7 @@ Text = tuple[str, str]
 
 
 def texts(message: dict[str, Any]) -> Iterator[Text]:
-    """Yield the texts of a message, those of its tool results with their calls' ids."""
+    """Yield the texts of a message; those of tool results with their call's id."""
     content, call = message.get("content"), str(message.get("tool_call_id") or "")
     if isinstance(content, str):
         yield content, call
@@ -56,9 +56,9 @@ def texts(message: dict[str, Any]) -> Iterator[Text]:
 def why_changed(
     original: str, shown: str, before: Sequence[str], call: ToolCall | None = None
 ) -> tuple[str, str]:
-    """Return the name of the difference and, where the check does not pass, what is wrong.
+    """Return the name of the difference, and what is wrong if it fails the check.
 
-    ``before`` are the texts that a model reads above this one, ``call`` is what it answers.
+    ``before`` are the texts that precede this one, ``call`` is the call that it answers.
     """
     body, marker, digest = shown.rpartition(_SETTLED)
     if marker:
@@ -80,13 +80,13 @@ def why_changed(
     if verdict.passes:
         return (FREE if " words omitted in all." in body else EXTRACT), ""
     page = "\n[HTML page reduced to its text." in body
-    if page or parsed(plain(envelope.body)) is not None:  # only these have a layout of their own
+    if page or parsed(plain(envelope.body)) is not None:  # only these are laid out anew
         verdict = check(envelope.body, body, digest=digest, rendered="free")
     return (PAGES if page else EXTRACT), _said(verdict)
 
 
 def why_whole(original: str, call: ToolCall | None, role: str, transforms: Sequence[str]) -> str:
-    """Return the name of the difference where headroom shortened a text and the farm did not."""
+    """Return the name of the difference if headroom shortened a text and the farm did not."""
     if role in ("system", "developer"):
         return SYSTEM
     content = classify(original, call)
@@ -107,7 +107,7 @@ def calls_of(messages: list[dict[str, Any]]) -> dict[str, ToolCall]:
 
 
 def _reversed(original: str, body: str, shown: str, call: ToolCall | None) -> Verdict:
-    """Make the form again: one from which ``body`` comes back, or it would not have passed."""
+    """Check ``shown`` by computing the reversible form of ``body`` again."""
     chosen = choose(body, classify(original, call).kind, None)
     if chosen.text == shown and not chosen.lossy:
         return Verdict("reversible")
@@ -117,7 +117,7 @@ def _reversed(original: str, body: str, shown: str, call: ToolCall | None) -> Ve
 def _wrong_reference(
     original: str, shown: str, before: Sequence[str], call: ToolCall | None
 ) -> str:
-    """Say what is wrong with references: of the original, or of the form that it would have."""
+    """Return what is wrong with references, to the original or to the form it would have."""
     wrong = _wrong_lines(original, shown, before)
     if not wrong:
         return ""
@@ -128,7 +128,7 @@ def _wrong_reference(
 
 
 def _wrong_lines(original: str, shown: str, before: Sequence[str]) -> str:
-    """Say which line in sight is not there, or which one gone stands nowhere above."""
+    """Return a visible line that is not in the original, or a removed one that is not above."""
     lines = original.split("\n")
     above = "\n".join(before)
     at = 0
@@ -146,7 +146,7 @@ def _wrong_lines(original: str, shown: str, before: Sequence[str]) -> str:
 
 
 def _put_back(shown: str, source: str) -> Iterator[str]:
-    """Yield the text with the lines of ``source`` that its references name, where that is it."""
+    """Yield the text with its references replaced by lines of ``source``, for each that fits."""
     lines = source.removesuffix("\n").split("\n")  # as a reference counts them
     out: list[str] = []
     for line in shown.split("\n"):

@@ -1,7 +1,7 @@
-"""The oracle: upstream ``headroom.compress()`` in a process without a line of the farm.
+"""The oracle: ``headroom.compress()`` in a process without any of the farm's code.
 
-Reads conversations as JSON from standard input, writes one result a conversation. Only
-the environment is set as the farm sets it (one detector, nothing on disk, no network).
+Reads conversations as JSON from standard input and writes one result per conversation. Only the
+environment is set as in the farm (one detector, nothing on disk, no network).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _refuse(blobpath: str) -> bytes:
 
 
 def main() -> None:
-    """Compress every conversation in a fresh session: no result outlives its conversation."""
+    """Compress every conversation in a fresh session, so that no result is reused."""
     tiktoken.load.read_file = _refuse
     router = _get_pipeline().transforms[-1]
     for line in sys.stdin:

@@ -35,7 +35,7 @@ _ATTEMPTS = 8
 
 
 def _post(url: str, case: Conversation) -> dict[str, Any]:
-    """Ask as a new user, again where a slow machine had no time for the answer."""
+    """Post as a new user; repeat if a slow machine did not finish in time."""
     body = json.dumps({"messages": case.messages, "model": case.model, **case.options}).encode()
     result: dict[str, Any] = {}
     for _ in range(_ATTEMPTS):
@@ -74,9 +74,9 @@ def test_fresh_session_equals_headroom_compress(farm: Any, cases: list[Conversat
         faults += [f"{case.name}: {fault}" for fault in verdict.faults]
         transforms.update(t.split(":")[1] for t in reference.transforms if t.count(":"))
     assert not faults, "\n".join(faults[:10])
-    # Each deliberate difference that real output makes came up, or this proves little.
+    # Every deliberate difference must have occurred, or the comparison proves little.
     assert set(deliberate) >= {WHAT, SHORT, EXTRACT, REVERSIBLE, PAGES, LITTLE, REFERENCE}
-    # Every engine was in it, or the comparison proves little.
+    # Every engine must have been used, too.
     assert {"smart_crusher", "log", "search", "diff", "html", "tabular", "config"} <= transforms
     assert {"excluded", "protected", "mixed", "stale"} <= transforms
 

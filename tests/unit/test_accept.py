@@ -1,4 +1,4 @@
-"""A busy process accepts all waiting connections; an idle one leaves others their share."""
+"""A busy process accepts all waiting connections; an idle one leaves some to other processes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LOOPS = [asyncio.new_event_loop, uvloop.new_event_loop]
 
 
 class Counted(asyncio.Protocol):
-    """A connection that notes that it was made."""
+    """Counts the connections made."""
 
     made = 0
     one = asyncio.Event()
@@ -61,19 +61,19 @@ def clients(sock: socket.socket, count: int) -> list[socket.socket]:
 
 
 def accepting(sock: socket.socket, accept: Callable[[], Any]) -> Any:
-    """Return ``sock`` with another way to accept."""
+    """Return ``sock`` with its ``accept`` replaced."""
     return Mock(wraps=sock, accept=accept, fileno=sock.fileno)
 
 
 def busy(seconds: float) -> None:
-    """Keep the thread."""
+    """Block the thread."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         pass
 
 
 async def rounds(count: int, each: float = 0.0) -> None:
-    """Let the loop come round so often, with so much to do each time."""
+    """Let the loop iterate ``count`` times, each time blocking it for ``each`` seconds."""
     for _ in range(count):
         await asyncio.sleep(0)
         busy(each)
@@ -132,7 +132,7 @@ def test_waits_when_file_descriptors_run_out(loop: Callable[[], Any]) -> None:
         listener = Listener(asyncio.get_running_loop(), accepting(sock, accept), Counted, 512)
         async with asyncio.timeout(20):
             await Counted.one.wait()
-        assert tries[2] - tries[0] > 0.1  # it did not turn round and round meanwhile
+        assert tries[2] - tries[0] > 0.1  # it did not spin
         listener.close()
         client.close()
 
@@ -159,13 +159,13 @@ def test_close_refuses_new_connections_and_keeps_accepted(loop: Callable[[], Any
 
 
 def started(*descriptors: int) -> str:
-    """Start a front end's master, no process; return whether it listens."""
+    """Start a front end's master without processes; return whether it listens."""
     command = [sys.executable, "-c", _MASTER, *map(str, descriptors)]
     return subprocess.check_output(command, pass_fds=descriptors, text=True).strip()
 
 
 def test_refuses_connections_until_a_process_serves() -> None:
-    """Until one of its processes serves, connections are refused at once."""
+    """Before a process serves, connections are refused at once."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         assert started(sock.fileno()) == "False"

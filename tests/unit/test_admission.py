@@ -22,7 +22,7 @@ def running(test: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
 
 
 class Clock:
-    """The time that admission and deadlines see; only the tests advance it."""
+    """The clock of admission and deadlines; only the tests advance it."""
 
     now = 1000.0
 
@@ -42,7 +42,7 @@ def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def busy(seconds: float) -> None:
-    """Block the thread for so many seconds."""
+    """Advance the clock, as if the thread were blocked."""
     CLOCK.now += seconds
 
 
@@ -98,7 +98,7 @@ def test_slow_process_admits_less() -> None:
         for _ in range(40):
             admission = control.admit("u", 100, Deadline.after(5))
             await admission.acquire_thread()
-            busy(0.01)  # some 400 KB a second
+            busy(0.01)  # about 400 KB per second
             admission.finish()
         control.admit("a", 100_000, Deadline.after(1))
         return control.admit("b", 300_000, Deadline.after(1)).refused
@@ -162,7 +162,7 @@ def test_one_slow_loop_iteration_keeps_most_time() -> None:
 
 
 def order(names: str, pieces: int, seconds: float) -> str:
-    """Return the order in which users' pieces of work, of so many seconds each, ran."""
+    """Return the order in which users' pieces of work, each of ``seconds``, ran."""
 
     async def test() -> str:
         control = AdmissionControl()

@@ -14,7 +14,7 @@ from shared.supervision import MOST_FAILURES, STABLE_SECONDS, Restarts
 
 @pytest.fixture
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have failed tasks run again at once."""
+    """Make failed tasks restart at once."""
     monkeypatch.setattr(supervision, "FIRST_PAUSE_SECONDS", 0.0)
 
 

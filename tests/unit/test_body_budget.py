@@ -1,4 +1,4 @@
-"""A large body counts towards the budget as long as it, or what is made of it, is held."""
+"""A large body counts towards the budget as long as it or its answer is in memory."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Client:
 class Served:
     """The application, with a result that is ready when ``answers`` is set.
 
-    Work goes on behind it until ``finishes`` is set. The provider gives no answer.
+    Background work continues until ``finishes`` is set. The provider does not answer.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:

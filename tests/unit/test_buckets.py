@@ -21,7 +21,7 @@ BOUNDS = (1.0, 2.0, 4.0)
         ((5, 5, 0, 0), 0.5, 1.0),
         ((0, 0, 4, 0), 0.25, 2.5),
         ((90, 5, 4, 1), 0.95, 2.0),
-        ((0, 0, 0, 3), 0.5, 4.0),  # beyond the last bound nothing is known but that
+        ((0, 0, 0, 3), 0.5, 4.0),  # beyond the last bound: that bound
         ((1, 0, 0, 99), 0.99, 4.0),
     ],
 )

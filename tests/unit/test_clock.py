@@ -12,7 +12,7 @@ SHOWN = {
     "api/runtime/policy.py": "since when a policy is in force, as /readyz shows it",
     "shared/bypass.py": "since when the switch is on, as its message shows it",
 }
-"""Who may: what they read is shown, and never compared with what another machine wrote."""
+"""Allowed modules: they only display the time, and never compare it with another machine's."""
 
 
 def test_reads_wall_clock_only_for_display() -> None:

@@ -46,10 +46,10 @@ BODY = _body(MESSAGES)
 
 
 class Elsewhere:
-    """Stands for Redis and the pools: what they hold, and what they do with a block.
+    """A stand-in for Redis and the pools.
 
-    ``late`` are words whose texts no pool finishes in time; ``reversible`` says whether there are
-    forms that can be reversed.
+    Texts with one of the words ``late`` are not finished in time; ``reversible`` says whether
+    texts have reversible forms.
     """
 
     def __init__(self, *, broken: bool = False) -> None:
@@ -167,7 +167,7 @@ def _compress(
 
 
 async def _crowded(compressor: Compressor, body: bytes) -> Any:
-    """Answer a request that finds no room."""
+    """Answer a request that is not admitted."""
     admission = compressor.admission.admit("others", 1 << 30, Deadline.after(5))
     answer = await compressor.compress("u", body, Deadline.after(5), Origin("id"))
     await asyncio.gather(*compressor._left_texts._noting)
@@ -180,7 +180,7 @@ def _messages(answer: Any) -> Any:
 
 
 def _ran(*texts: str, identity: str = "a") -> list[dict[str, Any]]:
-    """One turn of an agent: calls made together, and their results in one message."""
+    """Return one turn of an agent: parallel calls, and their results in one message."""
     names = [f"{identity}{n}" for n in range(len(texts))]
     uses = [call("Bash", {"command": f"make {name}"}, name)["content"][0] for name in names]
     results = [result(t, name)["content"][0] for t, name in zip(texts, names, strict=True)]
@@ -191,7 +191,7 @@ def _other(word: str) -> str:
     return ROWS.replace("row", word)
 
 
-# ── what a turn costs ──────────────────────────────────────────────────────────────
+# ── cost of a turn ─────────────────────────────────────────────────────────────────
 
 
 def test_turn_without_new_texts_asks_no_service() -> None:
@@ -242,7 +242,7 @@ def test_late_text_stays_on_every_replica() -> None:
     elsewhere = Elsewhere()
     elsewhere.late = ("late",)
     one, two = _compressor(elsewhere), _compressor(elsewhere)
-    # The text after the late one is so long that writing it again would not pay.
+    # The text after the late one is so long that replacing the late one would not pay.
     turns = _ran(_other("late"), _other("quick")) + _ran(_other("much") * 4, identity="b")
     first = _messages(_compress(one, _body(turns)))
     texts = [part["content"] for part in first[1]["content"]]
@@ -299,13 +299,13 @@ def test_text_revised_by_another_replica_changes_here() -> None:
     elsewhere.late = ()
     _compress(_compressor(elsewhere_with(elsewhere)), _body(turns[:2]))
     turns += _ran("ok", identity="c")
-    changed = _messages(_compress(one, _body(turns)))  # it pays, as far as this one knows
+    changed = _messages(_compress(one, _body(turns)))  # it pays, given what this replica knows
     assert changed[1]["content"][0]["content"].startswith("short")
     assert _messages(_compress(two, _body(turns))) == changed
 
 
 def elsewhere_with(done: Elsewhere) -> Elsewhere:
-    """Return another user's state whose finished forms are also ``done``'s."""
+    """Return a new state that shares the finished forms of ``done``."""
     other = Elsewhere()
     other.finished = done.finished
     return other
@@ -319,7 +319,7 @@ def test_text_of_an_overloaded_turn_stays_on_replicas() -> None:
     answer = asyncio.run(_crowded(one, _body(turns)))
     assert _messages(answer) == turns
     assert set(elsewhere.noted.values()) == {frozenset({ALL_LEFT})}
-    # Neither a form nor a reference to the same lines may come into them now.
+    # They must not get a form or a reference now.
     longer = turns + _ran(_other("new"), identity="c")
     assert _messages(_compress(two, _body(longer)))[:4] == turns
 
@@ -361,7 +361,7 @@ def test_reference_counts_as_nothing_left_out() -> None:
     elsewhere = Elsewhere(broken=True)
     compressor = _compressor(elsewhere)
     said = []
-    for number in range(4):  # the same command again and again, as in a test loop
+    for number in range(4):  # the same command repeatedly, as in a test loop
         said += [call("Bash", {"command": "make check"}, f"c{number}"), result(LINES, f"c{number}")]
         answer = _messages(_compress(compressor, _body(said)))
     assert "Retrieve original" in answer[-1]["content"][0]["content"]
@@ -453,7 +453,7 @@ def test_expired_original_is_stored_again(monkeypatch: pytest.MonkeyPatch) -> No
     turn, lines = _log_turn()
     assert _compress(compressor, _body(turn)).hashes == ["ab" * 6]
     elsewhere.originals.clear()
-    compressor.sessions.of("u").refreshed.clear()  # as when a quarter of its lifetime is over
+    compressor.sessions.of("u").refreshed.clear()  # as after a quarter of its lifetime
     again = _compress(compressor, _body(turn))
     assert again.hashes == ["ab" * 6]
     assert elsewhere.originals["ab" * 6].content == lines
@@ -512,7 +512,7 @@ def test_bypass_reads_and_remembers_nothing(monkeypatch: pytest.MonkeyPatch, ask
 
 @pytest.fixture
 def loading(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
-    """A library that a model's counter waits for, until this is set."""
+    """Block the loading of a model's counter until the event is set."""
     loaded = threading.Event()
 
     def choose(model: str) -> Any:
@@ -675,7 +675,7 @@ def test_overload_keeps_known_forms_and_new_texts() -> None:
 def test_new_conversation_under_overload_stays_verbatim() -> None:
     compressor = _compressor(Elsewhere())
     _compress(compressor)
-    other = BODY.replace(b"claude-x", b"gpt-4o")  # the tokens of known messages are not known
+    other = BODY.replace(b"claude-x", b"gpt-4o")  # another model: tokens are counted anew
     answer = asyncio.run(_crowded(compressor, other))
     assert _messages(answer) == MESSAGES
     assert answer.degraded == ["overload"]

@@ -146,12 +146,12 @@ def test_breaker_sends_one_probe_at_a_time() -> None:
     assert breaker.admits
     assert breaker.failed("timeout")
     assert (breaker.state, breaker.cause, breaker.admits) == ("open", "timeout", False)
-    assert not breaker.failed("unreachable")  # of who asked before it opened
-    assert breaker.probe()  # the first goes out at once
+    assert not breaker.failed("unreachable")  # a command sent before it opened
+    assert breaker.probe()  # the first probe is sent at once
     assert breaker.state == "half_open"
     assert not breaker.admits
     assert not breaker.probe()
-    assert not breaker.failed("denied")  # the probe's
+    assert not breaker.failed("denied")  # the probe failed
     assert (breaker.state, breaker.cause) == ("open", "denied")
     assert not breaker.probe()
     clock.now += 0.99

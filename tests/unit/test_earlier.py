@@ -1,4 +1,4 @@
-"""What was sent stays as it was sent when options change, on replicas that did not see it too."""
+"""Sent messages stay as sent when options change, even on replicas that have not seen them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_frozen_messages_leave_as_they_came() -> None:
     turns = [SAID, *_ran(ROWS), *_ran(_other("b"), identity="b"), *_ran(_other("c"), identity="c")]
     first = _messages(_compress(one, _body(turns, frozen_message_count=5)))
     assert _changed(first, turns) == [6]
-    # Nobody vouches for them any more, and they stay as they are.
+    # They are no longer declared frozen, and stay as they are.
     turns += _ran(_other("d"), identity="d")
     for replica in (two, one):
         second = _messages(_compress(replica, _body(turns)))
@@ -57,7 +57,7 @@ def test_frozen_messages_leave_as_they_last_left() -> None:
     first = _messages(_compress(one, _body(turns)))
     assert _changed(first, turns) == [2]
     turns += _ran(_other("b"), identity="b")
-    # The last two were not sent before: they are vouched for as they are.
+    # The last two were not sent before, so they are frozen as received.
     for replica in (two, one):
         second = _messages(_compress(replica, _body(turns, frozen_message_count=5)))
         assert _changed(second, turns) == [2]
@@ -124,7 +124,7 @@ def test_system_messages_shrink_only_when_asked() -> None:
     asked = _messages(_compress(one, _body(turns, compress_system_messages=True)))
     assert _changed(asked, turns) == [0]
     turns.append({"role": "assistant", "content": "I see"})
-    for replica in (two, one):  # it was sent short, and stays so
+    for replica in (two, one):  # it was shortened, and stays shortened
         assert _messages(_compress(replica, _body(turns)))[:2] == asked
 
 
@@ -139,7 +139,7 @@ def test_sessions_of_equal_messages_are_apart() -> None:
         other = _compress(replica, _body(turns, session_id="b"))
         assert _changed(_messages(other), turns) == [2]
         assert other.session.id == "b"
-    # What follows is so long that writing the first session's text anew would not pay.
+    # The rest is so long that replacing the first session's text would not pay.
     turns += _ran(*[_other(f"much{n}") for n in range(9)], identity="b")
     assert _messages(_compress(two, _body(turns, session_id="a")))[:3] == turns[:3]
 
@@ -165,7 +165,7 @@ def test_notes_of_another_version_are_passed_over() -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_any_replica_decides_the_same_whatever_the_options(seed: int) -> None:
-    """One process that sees all, and three that share: each answer equal, each begun as before."""
+    """Three replicas give the same answers as one process, and each answer extends the last."""
     choose = random.Random(seed)
     alone = _compressor(Elsewhere())
     _, replicas = _replicas(3)

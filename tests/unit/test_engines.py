@@ -78,7 +78,7 @@ def test_page_text_equals_headrooms_without_date_search(
     assert done.text.startswith(theirs.extracted)
     assert looked == []
     HTMLExtractor().extract(odd)
-    assert looked, "trafilatura looks for dates elsewhere by now"
+    assert looked, "trafilatura now searches for dates elsewhere"
 
 
 def test_listing_keeps_every_value() -> None:

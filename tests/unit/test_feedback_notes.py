@@ -1,4 +1,4 @@
-"""What counts as left out and as asked back: once, by the request that brings it."""
+"""Which outputs count as shortened and as asked back: each once, in its first request."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SHORT = "\n".join(f"line {i}" for i in range(40))
 
 
 class Shortening(Elsewhere):
-    """Pools whose forms leave something out, by the engine ``log``."""
+    """Pools whose results are shortened by the engine ``log``."""
 
     async def fetch(self, order: Any, wanted: Any, make: Any, deadline: Deadline) -> Fetched:
         found = await super().fetch(order, wanted, make, deadline)

@@ -1,4 +1,4 @@
-"""Folding: exact inverse, references only to visible text, wording that a reader can follow."""
+"""Folding: exact inverse, references only to visible text, and unambiguous wording."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ def edited(r: random.Random, lines: list[str]) -> list[str]:
 
 
 def view(r: random.Random, lines: list[str]) -> str:
-    """A file's range as a tool prints it."""
+    """Return a range of a file as a tool prints it."""
     first = r.choice([0, 0, r.randrange(len(lines))])
     last = r.choice([len(lines), r.randrange(first, len(lines)) + 1])
     number = STYLES[r.choice(list(STYLES))]
     shift = r.choice([1, 1, 96, 99_990])
     if r.random() < 0.15:
-        # Numbers out of order, and a first line without: what looks like numbering need not be.
+        # Numbers out of order, and a first line without a number: not a real numbering.
         shown = [lines[0], *(number(r.choice([i, i, 7]), x) for i, x in enumerate(lines[1:], 1))]
     else:
         shown = [number(i + shift, line) for i, line in enumerate(lines)]
@@ -87,7 +87,7 @@ def view(r: random.Random, lines: list[str]) -> str:
 
 
 def conversation(seed: int) -> Iterator[tuple[Source, str, bool]]:
-    """Sources in order, as (source, text, whether it is a tool result)."""
+    """Yield sources in order, as (source, text, whether it is a tool result)."""
     r = random.Random(seed)
     files = [[a_line(r) for _ in range(r.choice([1, 5, 40, 120]))] for _ in range(2)]
     for i in range(r.randrange(2, 12)):
@@ -100,7 +100,7 @@ def conversation(seed: int) -> Iterator[tuple[Source, str, bool]]:
 
 
 def literal(shown: str | Folded) -> dict[int, str]:
-    """The lines of a source that a reader sees, by their numbers in the original."""
+    """Return the visible lines of a source, by their numbers in the original."""
     if isinstance(shown, str):
         return dict(enumerate(shown.split("\n"), 1))
     omitted = {reference.line: reference for reference in shown.references}

@@ -1,4 +1,4 @@
-"""Turns without a server: shapes told apart, bounds, and Redis away at every step."""
+"""Turns without a server: detection of formats, limits, and Redis unavailable at every step."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DIGEST = "a" * 24
 
 
 class Store:
-    """Stands for Redis: keeps one turn, or is away."""
+    """A stand-in for Redis: stores one turn, or is unavailable."""
 
     def __init__(self, *, away: bool = False, rival: Kept | None = None) -> None:
         self.away = away
@@ -214,7 +214,7 @@ def test_only_markers_of_the_conversation_are_served() -> None:
     fields = _take(store, asks("openai", "b" * 24)).fields
     told = json.loads(bytes(fields["request"]))["messages"][-1]
     assert "unknown" in told["content"]
-    # What an original leads to is in the conversation from then on.
+    # Markers within a retrieved original count as well from then on.
     assert _take(store, asks("openai", DIGEST, 1)).fields["action"] == "redrive"
 
 

@@ -1,4 +1,4 @@
-"""Each private name of gunicorn that ``api/server`` uses, so that an upgrade fails here first."""
+"""Every private name of gunicorn that ``api/server`` uses, so that an upgrade fails here first."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def store() -> Iterator[JobStore]:
 
 
 def _headrooms(model: Path) -> KompressCompressor:
-    """Headroom's own compressor, its own ONNX wrapper, transformers' tokenizer."""
+    """Return headroom's own compressor, with its ONNX wrapper and transformers' tokenizer."""
     session = ort.InferenceSession(
         str(model / "onnx/kompress-fp32.onnx"), providers=["CPUExecutionProvider"]
     )
@@ -112,7 +112,7 @@ def test_batch_gives_same_results_as_single_texts(
 def test_failing_text_does_not_fail_its_batch(engine: KompressEngine, store: JobStore) -> None:
     good, bad = prose("good"), prose(POISON)
     alone = engine.compress(good, "", None)
-    for _ in range(5):  # headroom's own compressor is off for good after three
+    for _ in range(5):  # headroom's own compressor is disabled after three
         with engine.collect():
             for text in (good, bad):
                 engine.compress(text, "", None)
@@ -195,7 +195,7 @@ def test_skips_graph_that_does_not_load(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:Specified provider 'CUDAExecutionProvider':UserWarning")
 def test_falls_back_to_cpu_when_cuda_fails(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wheel that lists CUDA and falls back, as onnxruntime-gpu does without a GPU."""
+    """Without a GPU, onnxruntime-gpu lists CUDA but falls back to CPU."""
     real = ort.get_available_providers()
     monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", *real])
     monkeypatch.setattr(ort, "preload_dlls", lambda: None)
@@ -206,7 +206,7 @@ def test_falls_back_to_cpu_when_cuda_fails(model: Path, monkeypatch: pytest.Monk
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """The session's clock; what runs on it takes no time of its own."""
+    """The session's clock; only the tests advance it."""
     found = SimpleNamespace(now=0.0)
     monkeypatch.setattr("time.perf_counter", lambda: found.now)
     return found
@@ -221,7 +221,7 @@ def test_batch_size_follows_measured_model_speed(
     model: Path, clock: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = _session(model)
-    assert session.scoring_tokens == 16_384  # nothing is known yet
+    assert session.scoring_tokens == 16_384  # before any measurement
     seconds_a_row, run = 0.5, session._run
 
     def slowly(ids: Any, mask: Any) -> Any:
@@ -230,7 +230,7 @@ def test_batch_size_follows_measured_model_speed(
 
     monkeypatch.setattr(session, "_run", slowly)
     session.scores([(1, 2, 3, 4) * 50] * 4)
-    assert session.scoring_tokens == 100  # 400 tokens a second, for a quarter of one
+    assert session.scoring_tokens == 100  # 400 tokens per second, for 0.25 s
     seconds_a_row = 0.001
     for _ in range(20):
         session.scores([(1, 2, 3, 4) * 50] * 4)
@@ -247,7 +247,7 @@ def test_cpu_pass_has_limited_width(model: Path) -> None:
 
 
 def test_tries_the_widest_pass_at_start(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A GPU with too little memory for it fails then, and the reason is given."""
+    """A GPU with too little memory fails at start, with a reason."""
     monkeypatch.setattr("workers.engines.session._MOST_TOKENS", {})
     widths, forward, full = [], ModelSession.forward, False
 

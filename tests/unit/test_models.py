@@ -27,13 +27,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 shown: set[str] = set()
-"""The ``authorization`` headers the hub was shown."""
+"""The ``authorization`` headers that the hub received."""
 
 
 @pytest.fixture
 def hub(model: Path) -> Iterator[tuple[str, list[str]]]:
-    """A server with the hub's file routes: the model's files under its repository; its address
-    and the paths it was asked for."""
+    """A server with the hub's file routes for one model; its address and the requested paths."""
     asked: list[str] = []
     shown.clear()
 
@@ -73,7 +72,7 @@ def hub(model: Path) -> Iterator[tuple[str, list[str]]]:
 
 def _command(home: Path, endpoint: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HOME": str(home)}
-    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):  # the suite's process pins them
+    for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"):  # set in this process
         environment.pop(name, None)
     return subprocess.run(
         [sys.executable, "-P", "-m", "deploy.cli", "models", *arguments],
@@ -166,7 +165,7 @@ def test_finds_model_in_hugging_face_cache(model: Path, tmp_path: Path) -> None:
 
     places = {}
     for name, file in files.items():
-        assert "is not in the Hugging Face cache" in look().stderr  # until all of it is there
+        assert "is not in the Hugging Face cache" in look().stderr  # until the model is complete
         snapshots = tmp_path / "hub" / f"models--{name.replace('/', '--')}" / "snapshots"
         places[name] = snapshots / REVISIONS[name] / file
         places[name].parent.mkdir(parents=True)

@@ -33,7 +33,7 @@ from api.pipeline import offload_child
 split = offload_child._TASKS["split"]
 expression = re.compile("(x+x+)+y")
 def endless(body):
-    # Two to the power of 5000 steps, and no other Python runs meanwhile: no machine is fast enough.
+    # 2**5000 steps without releasing the interpreter's lock: too slow on any machine.
     expression.match("x" * 5000 if b"endless" in body else "")
     return split(body)
 offload_child._TASKS["split"] = endless
@@ -47,7 +47,7 @@ Run = Callable[[Work], Any]
 
 @pytest.fixture(scope="module")
 def run() -> Iterator[Run]:
-    """Run work with an offload that all tests share: its child takes a second to start."""
+    """Run work with a shared offload, because its child process takes a second to start."""
     with asyncio.Runner() as runner:
         offload = Offload()
         yield lambda work: runner.run(work(offload))
@@ -154,7 +154,7 @@ def test_cancelled_task_does_not_affect_next_answer(
 
     async def work(offload: Offload) -> None:
         monkeypatch.setattr(module, "RESTART_SECONDS", 0.0)
-        await offload.split("u", second, soon())  # the child is there
+        await offload.split("u", second, soon())  # the child has started
         with pytest.raises(Degraded):
             await offload.split("u", first, Deadline.after(0))
         impatient = asyncio.create_task(offload.split("u", first, soon()))

@@ -1,4 +1,4 @@
-"""What callers may ask for: values checked, names not known told, and what each option does."""
+"""Request options: validation of values, warnings about unknown names, and effects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every endpoint that compresses says whose tenant's share of the pools a request takes."""
+"""Every compressing endpoint passes on the tenant whose share of the pools a request uses."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_requests_count_for_the_tenant_of_their_user(
         of: Compressor, user: str, body: bytes, deadline: Deadline, origin: Origin, **more: Any
     ) -> None:
         named.append(origin.tenant)
-        raise InvalidField("this much was to be seen")
+        raise InvalidField("the origin has been recorded")
 
     monkeypatch.setattr(Compressor, "compress", compress)
     settings: Any = {"anthropic_target_api_url": "http://127.0.0.1:9"}

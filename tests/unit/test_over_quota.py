@@ -49,11 +49,11 @@ def test_later_turn_over_quota_keeps_sent_messages() -> None:
         assert first != FIRST
         elsewhere.over_quota = "tenant"
         done = list(elsewhere.done)
-        second = _messages(await _ask(two, SECOND))  # a replica that saw nothing yet
+        second = _messages(await _ask(two, SECOND))  # a replica that has seen nothing yet
         assert second == first + SECOND[2:]
         assert elsewhere.done == done
         elsewhere.over_quota = ""
-        for replica in (one, two):  # what went through as it came stays so
+        for replica in (one, two):  # what was sent verbatim stays verbatim
             third = _messages(await _ask(replica, THIRD))
             assert third[:4] == second
             assert third[4:] != THIRD[4:]
@@ -68,7 +68,7 @@ def test_only_what_was_not_sent_before_is_charged() -> None:
         whole = (await _ask(one, FIRST)).tokens_before
         again = await _ask(two, FIRST)  # on a replica that does not know it
         more = await _ask(two, SECOND)
-        assert elsewhere.charged[0] + 3 >= whole > 0  # a conversation has an overhead
+        assert elsewhere.charged[0] + 3 >= whole > 0  # conversations have an overhead
         assert elsewhere.charged[1] == 0
         assert elsewhere.charged[2] == more.tokens_before - again.tokens_before
 

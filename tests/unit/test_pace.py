@@ -29,7 +29,7 @@ def test_recent_and_large_measurements_weigh_most() -> None:
 
 
 class Heard:
-    """Redis, as far as the pools look at it: workers by pool, and paces by worker."""
+    """A stand-in for Redis with workers by pool and paces by worker."""
 
     def __init__(self, paces: dict[str, bytes | None]) -> None:
         self.paces = paces

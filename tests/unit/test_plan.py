@@ -24,7 +24,7 @@ PROSE = prose()
 
 
 class Talk:
-    """A conversation whose plans are asked for."""
+    """A conversation, and the plans of its messages."""
 
     def __init__(self, *messages: dict[str, Any]) -> None:
         self.decoded = list(messages)

@@ -1,4 +1,4 @@
-"""Which rule decides, over conversations and over tools, and who is in a share."""
+"""Which rule applies to a conversation and to a tool, and which sessions are in a share."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_tool_rule_of_another_user_does_not_apply() -> None:
 
 
 def test_rules_that_change_nothing_leave_no_trace() -> None:
-    """Block keys and notes are as without a policy, so switching it on costs no cache."""
+    """Block keys and notes are the same as without a policy, so caches stay valid."""
     assert Policy([Rule("all", share=50.0, markers="none")]).ruling(ADA).tools == ""
 
 

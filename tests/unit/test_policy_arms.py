@@ -1,4 +1,4 @@
-"""Audited and control conversations: the bytes that came, at once, and the same sums as on."""
+"""Audited and control conversations: returned unchanged, at once, with the same sums as ``on``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TURNS = 6
 
 
 class Held(Elsewhere):
-    """Pools that begin only when they are let."""
+    """Pools that start only when released."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,7 +39,7 @@ class Held(Elsewhere):
 
 
 class Book:
-    """A ledger that keeps what it is given, and prices."""
+    """A stand-in for ledger and prices that stores the entries."""
 
     def __init__(self) -> None:
         self.entries: list[UsageRecord] = []
@@ -52,7 +52,7 @@ class Book:
 
 
 def _bodies() -> list[bytes]:
-    """Return a growing session's requests: outputs of several kinds, one of them twice."""
+    """Return the requests of a growing session: several kinds of outputs, one of them twice."""
     texts = [events("a"), rows("b"), events("a"), rows("c"), events("d"), rows("b")]
     body = conversation(*[ran(text, f"c{i}") for i, text in enumerate(texts)])
     bodies = []
@@ -72,7 +72,7 @@ def _under(elsewhere: Elsewhere, *rules: Rule) -> Compressor:
 async def _played(
     compressor: Compressor, bodies: Sequence[bytes]
 ) -> tuple[list[CompressionResult], list[CompressionResult | None]]:
-    """Send requests in turn; return the answers and what came of the work behind them."""
+    """Send requests in order; return the answers, and the results of the background work."""
     answers = []
     for body in bodies:
         answers.append(await compressor.compress("u", body, Deadline.after(20), Origin("id")))
@@ -102,7 +102,7 @@ def test_audit_comes_to_what_on_comes_to() -> None:
 
 
 def test_audited_requests_wait_for_no_pool() -> None:
-    """Every request is answered while no pool has begun, and the sums are those of on."""
+    """Every request is answered before a pool starts, and the sums equal those of ``on``."""
 
     async def play() -> None:
         real, _ = await _played(_under(Elsewhere(), Rule("r")), _bodies())
@@ -192,7 +192,7 @@ def test_invalid_option_is_refused_in_every_mode() -> None:
 
 
 def _recorded(answers: Sequence[CompressionResult]) -> list[UsageRecord]:
-    """Book answers; return the records in order, when all is done behind them."""
+    """Record answers; return the records in order, after all background work."""
     book = Book()
     books = AnswerBook(book, book, book)  # type: ignore[arg-type, unused-ignore]
     for number, answer in enumerate(answers):
@@ -223,7 +223,7 @@ def test_ledger_separates_audited_from_real_cost() -> None:
         assert on["with"] < on["without"]
         _, control = await _trials(Rule("r", share=0.0))
         assert control["with"] == control["without"] == on["without"]
-        last = {entry.answer: entry for entry in entries}  # the later replaces the earlier
+        last = {entry.answer: entry for entry in entries}  # later ones replace earlier ones
         assert len(last) == TURNS
         for entry in last.values():
             row = dict(entry.row)
@@ -259,7 +259,7 @@ def test_defect_behind_an_answer_costs_its_user_nothing() -> None:
         compressor = _under(Defective(), Rule("r", mode="audit"))
         answers, would = await _played(compressor, _bodies())
         assert all(answer.degraded == [] for answer in answers)
-        for one in would:  # as on would have been answered
+        for one in would:  # as under ``on``
             assert one is not None
             assert one.degraded == ["internal"]
 
@@ -285,7 +285,7 @@ def test_cancelled_work_leaves_the_first_record() -> None:
 @pytest.mark.parametrize("before", [Rule("r", mode="audit"), Rule("r", share=0.0)])
 @pytest.mark.parametrize("same", [True, False], ids=["process", "replica"])
 def test_running_conversation_that_joins_keeps_what_was_sent(before: Rule, same: bool) -> None:
-    """It left as it came, so to compress it now would have all of it billed as new."""
+    """It was sent unchanged; compressing it now would invalidate the provider's cache."""
 
     async def play() -> None:
         elsewhere, bodies = Elsewhere(), _bodies()

@@ -1,4 +1,4 @@
-"""What is wrong with a policy file, said with the place; and what is right."""
+"""Parsing of policy files, and error messages with line numbers."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_absurd_file_is_refused_not_raised(data: bytes, words: str) -> None:
         assert words in checked.faults[0].text
         return
     many = b"".join(data.replace(b"'a'", b"'t%d'" % n) for n in range(100))
-    assert check(many).policy is None  # what is noted with each request has a bound
+    assert check(many).policy is None  # the serialized tool rules are limited
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))

@@ -1,4 +1,4 @@
-"""What the policy's rules over tools do to plans, to blocks and to the engines' choice."""
+"""Effects of the policy's tool rules on plans, on blocks and on the choice of engines."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_protected_tool_has_no_candidate_and_says_why() -> None:
 
 
 def test_engines_left_out_make_another_block() -> None:
-    """A form made by all engines must not be had from the cache by one who forbids some."""
+    """A cached form made with all engines must not be used if some are forbidden."""
     talk = Talk(RUN, _result(rows()))
     (free,) = talk.candidates(1)
     (bound,) = talk.candidates(1, _under(Rule("r", engines=("reversible",))))

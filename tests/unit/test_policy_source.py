@@ -1,4 +1,4 @@
-"""A policy that is read again when it changes, and kept where its file is spoilt."""
+"""The policy is read again when its file changes, and kept while the file is invalid."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_without_any_good_policy_nothing_is_compressed(tmp_path: Path) -> None:
 
 
 def test_notices_replaced_file_of_same_size_and_time(tmp_path: Path) -> None:
-    """A ConfigMap's update swaps a link to another file."""
+    """Updating a ConfigMap makes a symbolic link point to another file."""
     path, other = tmp_path / "policy.toml", tmp_path / "other"
     path.write_text(GOOD)
     source = _source(path)

@@ -1,4 +1,4 @@
-"""A client that goes away ends the work for its answer."""
+"""When a client disconnects, the work for its answer is cancelled."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from api.http.request import AnswerCut
 from api.proxy.presence import Presence
 
 _SECONDS = 10
-"""For what happens at once, or never."""
+"""Timeout for events that happen at once or never."""
 
 
 class _Client:
-    """A request whose client goes when ``leave`` is called."""
+    """A request whose client disconnects when ``leave`` is called."""
 
     def __init__(self) -> None:
         self._left = asyncio.Event()

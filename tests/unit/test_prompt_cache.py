@@ -1,4 +1,4 @@
-"""The providers' prompt-cache rules, checked with the examples of their documentation."""
+"""The providers' prompt-cache rules, checked against the examples in their documentation."""
 
 from __future__ import annotations
 
@@ -197,7 +197,7 @@ def test_openai_prefix_ends_at_the_first_change() -> None:
 
 
 def test_later_openai_prefix_ends_at_request_boundary() -> None:
-    """GPT-5.6 on: no rounding to 128, and a changed suffix loses the stable prefix before it."""
+    """From GPT-5.6 on: no rounding to 128; a changed suffix loses the stable prefix before it."""
     session = session_of("gpt-5.6")
     first = session.turn(_responses("a" * 7000))
     assert first.uncached == first.read == 0

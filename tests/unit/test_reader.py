@@ -20,7 +20,7 @@ def test_does_not_query_redis_known_paused() -> None:
         connections: list[asyncio.StreamReader] = []
 
         async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            connections.append(reader)  # and never a word
+            connections.append(reader)  # and never answer
             await reader.read()
             writer.close()
 
@@ -36,7 +36,7 @@ def test_does_not_query_redis_known_paused() -> None:
             books = Reader(settings, place, place, settle)
             with pytest.raises(Unavailable):
                 await books.totals(TimeRange())
-            assert settled, "what was answered before belongs to the answer"
+            assert settled, "earlier answers must be included"
             asked = len(connections)
             assert asked > 0, "the outage was not known yet, so it was queried"
             await place.check()

@@ -1,4 +1,4 @@
-"""Which calls count as made a second time, and which have a reason of their own."""
+"""Which calls count as repeated, and which have another reason."""
 
 from __future__ import annotations
 

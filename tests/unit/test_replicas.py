@@ -1,4 +1,4 @@
-"""A session spread over front ends: the same bytes as from one, and nothing sent ever changes."""
+"""A session spread over front ends gets the same bytes as from one; sent text never changes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OPTIONS: list[dict[str, Any]] = [
 
 
 def _turns(count: int, seed: int) -> list[Messages]:
-    """Return a session as its requests' messages: rows, lines that come again, files, words."""
+    """Return the messages of a session's requests: rows, repeated lines, files, prose."""
     rng = random.Random(seed)
     texts = [one.ROWS, one.LINES, *(one._other(f"w{n}") for n in range(4))]
     texts += ["\n".join(one.LINES.split("\n")[start:]) for start in (5, 40)]
@@ -48,7 +48,7 @@ def _sent(front_end: Any, messages: Messages, **options: Any) -> Messages:
 
 
 def _replicas() -> tuple[one.Elsewhere, list[Compressor]]:
-    """Return what several front ends share, and the front ends."""
+    """Return the shared state of several front ends, and the front ends."""
     shared = one.Elsewhere()
     return shared, [one._compressor(shared) for _ in range(FRONT_ENDS)]
 

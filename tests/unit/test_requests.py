@@ -18,7 +18,7 @@ MEGABYTE = 1 << 20
 
 
 class Asked:
-    """A request as far as its body goes."""
+    """A stand-in for a request with a body."""
 
     content_type = "application/json"
 

@@ -1,4 +1,4 @@
-"""One name for a session in all its requests, and another for the next session."""
+"""All requests of a session get the same name, and another session gets another one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_name_stays_while_a_conversation_grows() -> None:
     names = {_name(later[:end]) for end in (3, 5, 6, 8)}
     assert len(names) == 1
     marked = json.loads(json.dumps(first))
-    marked[-1]["content"][0] |= MARK  # it moves on with the next turn
+    marked[-1]["content"][0] |= MARK  # the mark moves with each turn
     assert _name(marked) in names
 
 

@@ -97,7 +97,7 @@ def test_bytes_are_bounded_over_and_within_users() -> None:
         assert sessions.total_bytes <= 200_000
     for count in range(1, 400, 7):
         _remember(sessions, "one", _body(count))
-        assert sessions.total_bytes <= 600_000  # one body may be over the bound by itself
+        assert sessions.total_bytes <= 600_000  # a single body may exceed the limit
 
 
 @pytest.mark.parametrize("answer", ["compressed", "left by the policy", "refused"])

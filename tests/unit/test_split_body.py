@@ -77,7 +77,7 @@ def test_slices_are_the_messages_either_way(
     assert again.rest == messages[len(again.known) :]
     named = [seen.facts.digest for seen in again.known]
     assert named == [digest(m) for m in messages[: len(again.known)]]
-    # Only another spelling of what stands before the first message defeats the memory.
+    # The memory is useless only if the bytes before the first message differ.
     assert len(again.known) == known
 
 

@@ -1,4 +1,4 @@
-"""Each private name of headroom that the farm uses, so that an upgrade fails here first."""
+"""Every private name of headroom that the farm uses, so that an upgrade fails here first."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def test_search_for_json_blocks_is_bounded(
     monkeypatch.setattr(detection, "_upstream_extract", upstream)
     hostile = "```json\n{\n" * 4000
     mixed_content.is_mixed_content(hostile)
-    assert 0 < walked < 600_000, "this is followed 16 million lines unless it is stopped"
+    assert 0 < walked < 600_000, "without the limit, 16 million lines are scanned"
     normal = "some text\n{\nnot closed\n" * 20 + 'here it is\n{"a": 1}\nand more\n```py\nx\n```\n'
     indicators = mixed_content.mixed_content_indicators(normal)
     monkeypatch.setattr(mixed_content, "_extract_json_block", real)

@@ -1,4 +1,4 @@
-"""The journal keeps every entry while a disk refuses writes for a while."""
+"""The journal keeps every entry while the disk temporarily refuses writes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LIMIT = 1 << 20
 
 
 class Disk:
-    """``os.write`` on a disk that takes ``room`` bytes more, and any number where it is None."""
+    """``os.write`` to a disk with ``room`` bytes left; None means no limit."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.room: int | None = None
@@ -47,7 +47,7 @@ def line(number: int) -> Line:
 
 
 def left_by(journal: WriteAheadLog, directory: Path) -> list[Any]:
-    """Return what another process finds after this journal's has died."""
+    """Return the entries that another process finds after this journal's process has died."""
     os.close(journal._lock)
     (orphan,) = orphans(directory)
     orphan.release()

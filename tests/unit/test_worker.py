@@ -1,4 +1,4 @@
-"""A batch is what is already queued, within its limits: no job waits for it to fill."""
+"""A batch consists of jobs already queued, within limits; no job waits for it to fill."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from workers.worker import FarmWorker
 
 
 class Standing:
-    """A queue of so many jobs; waiting on it fails."""
+    """A queue with these jobs; waiting for more fails."""
 
     def __init__(self, jobs: list[Job]) -> None:
         self.jobs = jobs
@@ -36,7 +36,7 @@ def job(chars: int) -> Job:
 
 
 class Scoring:
-    """As much of a batching engine as says how many tokens it does in a turn."""
+    """A batching engine reduced to its number of tokens per batch."""
 
     name = "kompress"
     marks = True
@@ -52,7 +52,7 @@ class Scoring:
 
 
 def taken(queue: Standing, first: Job, scoring_tokens: int = 16_384, **settings: int) -> int:
-    """Return how many jobs go with ``first``, nothing of a worker being there but its queue."""
+    """Return how many jobs a worker that has only a queue takes together with ``first``."""
     worker = FarmWorker.__new__(FarmWorker)
     worker._engines = Engines("gpu", Scoring(scoring_tokens))  # type: ignore[arg-type]
     worker._queue = queue  # type: ignore[assignment]
