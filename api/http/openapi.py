@@ -199,6 +199,53 @@ _TURN: dict[str, Any] = {
 }
 
 
+def _passed_on(summary: str, array: str = "messages") -> dict[str, Any]:
+    """Describe a model call that is compressed and sent to its provider."""
+    kind = ["array", "string"] if array == "input" else "array"
+    fields: Schema = {"model": {}, array: {"type": kind}}
+    answer = {"application/json": {}, "text/event-stream": {"schema": {"type": "string"}}}
+    return {
+        "post": {
+            "summary": summary,
+            "description": (
+                "Passed on to the provider with shorter tool output; every other field and header "
+                "is the provider's own API, and so is the answer, errors included."
+            ),
+            "parameters": [
+                _header("x-maas-username", "the user whose conversation it is"),
+                _header("x-headroom-token", "the farm's token; 'authorization' is the provider's"),
+                _header("x-headroom-session-id", "the conversation, if the client names it"),
+                _header("x-headroom-deadline-ms", "time for compression, in ms"),
+                _header("x-headroom-bypass", "'true' sends the body as it is"),
+                _CODING,
+            ],
+            "requestBody": {
+                "required": True,
+                **_content({"type": "object", "properties": fields}),
+            },
+            "responses": {
+                "200": {"description": "the provider's answer, as it comes", "content": answer},
+                **_DENIED,
+                "404": _json("there is no address of this provider, or its own 404", answers.Error),
+                "408": _BODY["408"],
+                "413": _BODY["413"],
+                "502": _json("the provider cannot be reached, or its own 502", answers.Error),
+                "503": _json("memory for bodies is used up, or the provider's 503", answers.Error),
+                "504": _json("the provider is silent, or its own 504", answers.Error),
+                "default": {"description": "the provider's own answer"},
+            },
+        }
+    }
+
+
+_PROXIED: dict[str, Any] = {
+    "/v1/messages": _passed_on("Anthropic's Messages"),
+    "/v1/messages/count_tokens": _passed_on("Anthropic's count of a request as it would be sent"),
+    "/v1/chat/completions": _passed_on("OpenAI's Chat Completions"),
+    "/v1/responses": _passed_on("OpenAI's Responses", "input"),
+}
+
+
 _NARROW = {
     "range": "hour, day, week, month or all",
     "since": "ISO 8601 or epoch seconds",
@@ -287,6 +334,7 @@ def document(settings: Settings) -> dict[str, Any]:
             "/v1/compress": {"post": compress},
             "/v1/playground": {"post": playground},
             "/v1/compress/response": {"post": _TURN},
+            **_PROXIED,
             "/v1/usage": {"post": _USAGE},
             "/v1/retrieve": {"post": _retrieve(None)},
             "/v1/retrieve/tool_call": {"post": _TOOL_CALL},

@@ -15,12 +15,13 @@ _VARIABLES: dict[ProviderName, str] = {
     "anthropic": "ANTHROPIC_TARGET_API_URL",
     "openai": "OPENAI_TARGET_API_URL",
 }
-_MODEL_CALLS: dict[str, Shape] = {
+MODEL_CALLS: dict[str, Shape] = {
     "/v1/messages": MESSAGES,
     "/v1/messages/count_tokens": MESSAGES,
     "/v1/chat/completions": CHAT,
     "/v1/responses": RESPONSES,
 }
+"""What is compressed on its way; the OpenAPI document describes these paths."""
 COUNT_TOKENS = "/v1/messages/count_tokens"
 
 
@@ -60,11 +61,11 @@ class Routes:
         """
         path = path if path.startswith("/v1/") else f"/v1{path}"
         raw_path = raw_path if raw_path.startswith("/v1/") else f"/v1{raw_path}"
-        shape = _MODEL_CALLS.get(path) if method == "POST" else None
+        shape = MODEL_CALLS.get(path) if method == "POST" else None
         provider: ProviderName = "anthropic" if anthropic else "openai"
         if path.startswith("/v1/messages"):
             provider = "anthropic"
-        elif path in _MODEL_CALLS:
+        elif path in MODEL_CALLS:
             provider = "openai"
         base = self._bases[provider].rstrip("/")
         url = base.removesuffix("/v1") + raw_path + (f"?{query}" if query else "") if base else ""
