@@ -15,7 +15,7 @@ from .message import HEAVY_MESSAGE_BYTES, VERBATIM, Candidate, Place
 from .render import render
 
 _ALL = frozenset({ALL_LEFT})
-_MARKER = "\n[Retrieve original: hash={}]"
+_MARKER = "\n[Nothing is missing. Retrieve original: hash={}]"
 _MARKED_CHARS = 600
 """Characters left out by references or rows from which a marker, of 50 characters, is added."""
 _ROWS = "farm_records"

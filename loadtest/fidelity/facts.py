@@ -37,8 +37,8 @@ def facts_of(text: str) -> dict[str, list[str]]:
 
 
 _ROWS = re.compile(
-    r"\[\.\.\. rows (\d+): (\d+) (?:lines|blocks) are like the next (?:one|(\d+) lines), each row "
-    r'is its values for \{\}(?:, parted by "(.)")?.*'
+    r"\[\.\.\. rows (\d+): (\d+) (?:lines?|blocks?) (?:is|are) like the next "
+    r'(?:one|(\d+) lines), each row is its values for \{\}(?:, parted by "(.)")?.*'
 )
 _MORE_ROWS = re.compile(r"\[\.\.\. rows (\d+) again: (\d+), .*")
 

@@ -11,6 +11,7 @@ from loadtest.fidelity.facts import Shown
 from loadtest.fidelity.sample import clock, hexes, name, word
 from shared.jobs import Block, Job, Options, ToolCall
 from workers.block_form import faithful_form
+from workers.fidelity.must_see import must_see
 from workers.tasks import Engines
 
 _PICK = random.Random(11)
@@ -81,6 +82,22 @@ _RARE = {
 @cache
 def _engines() -> Engines:
     return Engines("cpu", None)
+
+
+def test_ids_of_digits_hide_no_extremes() -> None:
+    """Some hexadecimal ids have digits only: they are no measurements."""
+    pick = random.Random(12)
+    ids = [str(n * 7919 % 10**8).zfill(8) if n % 20 == 0 else hexes(pick, 8) for n in range(600)]
+    took = [20 + n * 37 % 800 for n in range(600)]
+    took[411], took[222] = 899, 0
+    lines = [
+        f"2026-05-04T{clock(n)}Z INFO [svc-{n % 9}] request {ids[n]} took {took[n]} ms"
+        for n in range(600)
+    ]
+    kept = must_see(lines, "log")
+    assert kept is not None
+    assert {411, 222} <= kept
+    assert len(kept) < 60
 
 
 @pytest.mark.parametrize("command", _USUAL)

@@ -29,7 +29,7 @@ _REFERENCE = re.compile(r"\[.* identical to .*; omitted here\]")
 _RANGE = re.compile(
     r"\[(?:lines [\d-]+ of this|this entire) output .* identical to lines (\d+)-(\d+) of "
 )
-_SETTLED = "\n[Retrieve original: hash="
+_SETTLED = "\n[Nothing is missing. Retrieve original: hash="
 """End of a text that is complete but harder to read."""
 _NUMBER = re.compile(r"^\s*\d+(?:\t|→|[:|] ?| +)")
 

@@ -399,7 +399,7 @@ def test_rows_have_a_marker_if_it_is_redeemable(mode: str) -> None:
     if mode == "ccr":
         (original,) = elsewhere.originals.values()
         assert original.content == LINES
-        assert shown == f"...1\n...2\n[Retrieve original: hash={original.hash}]"
+        assert shown == f"...1\n...2\n[Nothing is missing. Retrieve original: hash={original.hash}]"
     else:
         assert shown == "...1\n...2"
         assert not elsewhere.originals

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from itertools import islice
 
 from shared.content import Kind
 
@@ -56,6 +57,8 @@ _HEAD = re.compile(r"\s*(?:#{1,6} |={3,}|-{4,}|[A-Z][A-Z ]{4,}$)")
 _NUMBER = re.compile(
     r"(?<![\w.:-])(\d+(?:\.\d+)?)(?=(?:ms|s|us|µs|%|[kKMG]?i?[bB])?(?:[\s,;)\]]|$))"
 )
+_MOST_NUMBERS = 6
+"""Numbers of a line that are compared with those of other lines."""
 _HIT = re.compile(r".+?(?::\d+)?:")
 
 
@@ -128,25 +131,28 @@ def _extremes(
 ) -> set[int]:
     """Return of each frequent kind the lines with the largest number at each of its places.
 
-    ``smallest`` asks for those with the smallest, too.
+    A place is the count of words before the number, or of those after it; where fewer than half of
+    a kind's lines have a number, it is no measurement (an id that happens to have digits only).
+    ``smallest`` asks for the lines with the smallest, too.
     """
-    best: dict[tuple[str, int], tuple[float, int]] = {}
-    least: dict[tuple[str, int], tuple[float, int]] = {}
-    last: dict[tuple[str, int], float] = {}
-    climbs: dict[tuple[str, int], bool] = defaultdict(lambda: True)
+    columns: dict[tuple[str, int], list[tuple[float, int]]] = defaultdict(list)
     for place, line in enumerate(lines):
-        if count[kinds[place]] < 8:
+        kind = kinds[place]
+        if count[kind] < 8:
             continue
-        for slot, found in enumerate(_NUMBER.findall(line)[:6]):
-            key, value = (kinds[place], slot), float(found)
-            climbs[key] = climbs[key] and value >= last.get(key, value)
-            last[key] = value
-            if value > best.get(key, (-1.0, 0))[0]:
-                best[key] = (value, place)
-            if smallest and value < least.get(key, (float("inf"), 0))[0]:
-                least[key] = (value, place)
-    found_at = [*best.items(), *least.items()]
-    return {place for key, (_, place) in found_at if not climbs[key]}
+        for found in islice(_NUMBER.finditer(line), _MOST_NUMBERS):
+            number = float(found[0])
+            columns[kind, len(line[: found.start()].split())].append((number, place))
+            columns[kind, -1 - len(line[found.end() :].split())].append((number, place))
+    kept: set[int] = set()
+    for (kind, _), column in columns.items():
+        numbers = [number for number, _ in column]
+        if 2 * len(column) < count[kind] or numbers == sorted(numbers):
+            continue
+        kept.add(column[numbers.index(max(numbers))][1])
+        if smallest:
+            kept.add(column[numbers.index(min(numbers))][1])
+    return kept
 
 
 def _around_frames(lines: Sequence[str], frames: set[int]) -> set[int]:

@@ -13,8 +13,9 @@ from .row_table import Table
 
 ROW = "..."
 _HEAD = re.compile(
-    r"\[\.\.\. rows (\d+): (\d+) (?:lines are like the next one|blocks are like the next (\d+) "
-    r'lines), each row is its values for \{\}(?:, parted by "(.)")?, nothing is left out.* \.\.\.\]'
+    r"\[\.\.\. rows (\d+): (\d+) (?:line is like the next one|lines are like the next one"
+    r"|blocks? (?:is|are) like the next (\d+) lines)"
+    r', each row is its values for \{\}(?:, parted by "(.)")?, nothing is left out.* \.\.\.\]'
 )
 _MORE = re.compile(r"\[\.\.\. rows (\d+) again: (\d+), nothing is left out \.\.\.\]")
 
@@ -22,14 +23,16 @@ _MORE = re.compile(r"\[\.\.\. rows (\d+) again: (\d+), nothing is left out \.\.\
 def head(number: int, table: Table, count: int) -> list[str]:
     """Return what stands above the first ``count`` rows of the table of this ``number``."""
     height = table.height
-    like = "lines are like the next one"
-    if height > 1:
-        like = f"blocks are like the next {height} lines"
+    what = "line" if height == 1 else "block"
+    what += " is" if count == 1 else "s are"
+    like = f"{what} like the next {'one' if height == 1 else f'{height} lines'}"
     parted = f', parted by "{table.separator}"' if table.values > 1 else ""
-    signs = {place[:1] for place in table.places}
+    signs = {place[:1]: place for place in reversed(table.places)}
     legend = "; {=1} is the row's value 1 again, {=2} its value 2" if "=" in signs else ""
-    if signs & {"<", ">"}:
-        legend += "; {>9} and {<9} are filled up with blanks to 9"
+    for sign, where in ((">", "before"), ("<", "after")):
+        if sign in signs:
+            width = signs[sign][1:]
+            legend += f"; {{{sign}{width}}} has blanks {where} the value, {width} characters in all"
     note = f"{count} {like}, each row is its values for {{}}{parted}, nothing is left out{legend}"
     return [f"[... rows {number}: {note} ...]", *(ROW + line for line in table.shown())]
 
