@@ -41,7 +41,7 @@ audit: $(VENV)/.test
 changelog: $(VENV)/.test
 	$(BIN)/towncrier build --yes --version $(VERSION)
 
-# The farm beside its peers, all on free ports; BENCH=--quick for two minutes.
+# The farm and its peers, all on free ports; BENCH=--quick for two minutes.
 bench: $(VENV)/.bench
 	$(BIN)/python -P -m loadtest.bench $(BENCH)
 
