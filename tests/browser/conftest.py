@@ -17,6 +17,7 @@ from deploy.ports import free_port
 from shared.settings import POOLS
 
 from ..farm import Farm, Process, request, until
+from ..proxy.scripted import ScriptedProvider
 from ..texts import call, conversation, events, page, ran, result, rows
 from .chromium import ARGUMENTS, chromium
 
@@ -28,8 +29,9 @@ ALL = "everything-token-0123456789"
 class Dashboard:
     """The farm whose dashboard is tested, and further front ends with other settings."""
 
-    def __init__(self, farm: Farm) -> None:
+    def __init__(self, farm: Farm, provider: ScriptedProvider) -> None:
         self.farm = farm
+        self.provider = provider
         self.url = farm.url
         self.extra: list[Process] = []
         self.portal = ""
@@ -81,10 +83,17 @@ def dashboard(program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     origin = f"http://127.0.0.1:{portal.server_port}"
     policy = folder / "policy.toml"
     policy.write_text("[[rule]]\nname = 'everybody'\n")
-    farm = Farm(folder, dashboard_origins=other, frame_ancestors=origin, policy_file=policy)
+    provider = ScriptedProvider()
+    farm = Farm(
+        folder,
+        dashboard_origins=other,
+        frame_ancestors=origin,
+        policy_file=policy,
+        anthropic_target_api_url=provider.url,
+    )
     _Portal.page = f'<!DOCTYPE html><iframe src="{farm.url}/dashboard"></iframe>'.encode()
     threading.Thread(target=portal.serve_forever, daemon=True).start()
-    found = Dashboard(farm)
+    found = Dashboard(farm, provider)
     try:
         farm.start_redis()
         for pool in POOLS:
@@ -107,6 +116,7 @@ def dashboard(program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         for part in found.extra:  # all front ends stop at once
             part.signal(signal.SIGTERM)
         farm.stop()
+        provider.close()
         portal.shutdown()
         portal.server_close()
 

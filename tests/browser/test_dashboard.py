@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import http.client
 import re
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +13,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from ..farm import request, until
+from ..farm import post, request, until
+from ..proxy.scripted import Said, whole
 from ..texts import conversation, ran, rows
 from .conftest import ALL, EVIL, TOKEN, Dashboard
 
@@ -239,6 +242,47 @@ def test_farm_report_equals_metrics(dashboard: Dashboard) -> None:
         buckets = found["engine"]["buckets"]
         assert sum(one["count"] for one in buckets) == sum(found["blocks"].values())
     assert f"headroom_requests_total {farm['requests']['total']:.1f}" in metrics
+
+
+def test_proxy_card_shows_latency_errors_and_streams(visit: Open, dashboard: Dashboard) -> None:
+    over = threading.Event()
+    event = b'data: {"type": "ping"}\n\n'
+    dashboard.provider.will_say(
+        whole({"ok": True}),
+        whole({}, 529),
+        Said([event], cut=True),
+        Said([event, over.wait, event]),
+    )
+    body = {"model": "claude-x", "messages": [{"role": "user", "content": "Hello"}]}
+    statuses = [post(dashboard.url, body, path="/v1/messages").status for _ in range(2)]
+    assert statuses == [200, 529]
+    with pytest.raises(http.client.IncompleteRead):
+        post(dashboard.url, body, path="/v1/messages")
+    reader = threading.Thread(target=post, args=(dashboard.url, body, None, "/v1/messages"))
+    reader.start()
+    try:
+        until("a stream is open", lambda: _proxied(dashboard)["open_streams"] == 1)
+        page = shown(visit("farm"))
+        card = page.get_by_role("region", name="Proxy")
+        expect(card).to_be_visible()
+        found = _proxied(dashboard)
+        assert value(page, "proxy-answers") == sum(found["answers"].values()) == 4
+        assert value(page, "proxy-refused") == found["answers"]["anthropic:5xx"] == 1
+        assert value(page, "proxy-failed") == found["failures"]["anthropic:upstream_cut"] == 1
+        assert value(page, "proxy-streams") == 1
+        assert value(page, "proxy-added") == found["added"]["p50_ms"] > 0
+        assert value(page, "proxy-added-p99") == found["added"]["p99_ms"] > 0
+        assert value(page, "proxy-upstream") == found["upstream"]["p50_ms"] > 0
+    finally:
+        over.set()
+        reader.join()
+    until("no stream is open", lambda: _proxied(dashboard)["open_streams"] == 0)
+    again(page)
+    expect(card.locator("[data-value-of=proxy-streams]")).to_have_attribute("data-value", "0")
+
+
+def _proxied(dashboard: Dashboard) -> Any:
+    return answer(dashboard, "/stats/farm")["proxy"]
 
 
 @pytest.fixture(scope="module")
