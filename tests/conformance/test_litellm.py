@@ -184,7 +184,7 @@ def test_user_can_have_the_original_conversation(gateway: Gateway) -> None:
     assert json.dumps(LOG)[1:-1] in json.dumps(sent["messages"])
 
 
-def test_tool_results_stay_as_sent_when_the_user_asks_on(gateway: Gateway) -> None:
+def test_tool_results_stay_as_sent_in_later_turns(gateway: Gateway) -> None:
     """LiteLLM leaves out different messages in each turn; messages already sent must not change."""
     gateway.ask("/v1/chat/completions", _chat())
     before = gateway.provider.asked[0][1]["messages"]

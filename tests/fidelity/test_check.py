@@ -47,7 +47,7 @@ def test_a_text_with_notes_of_its_own_has_no_extract() -> None:
     assert check(own, made, digest=digest_of(own)).reason == "the original holds notes"
 
 
-def test_nothing_in_sight_is_no_extract() -> None:
+def test_extract_without_visible_lines_fails() -> None:
     made = extract(LINES, set(), DIGEST, kinds=False) or ""
     assert check(TEXT, made, digest=DIGEST).reason == "nothing in sight"
 
@@ -79,7 +79,7 @@ def test_a_rendering_keeps_words_their_order_and_negations(shown: str, passes: b
     assert check(PROSE, made, digest=digest, rendered="ordered").passes is passes
 
 
-def test_a_page_may_be_told_in_its_own_words_only() -> None:
+def test_page_rendering_may_use_only_its_own_words() -> None:
     page = "<html><body><p>Ten &lt;units&gt; of copper</p><p>and one kiln</p></body></html>"
     digest = digest_of(page)
     tail = f"\n[HTML page reduced to its text. Retrieve original: hash={digest}]"

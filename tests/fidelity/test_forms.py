@@ -160,7 +160,7 @@ def test_search_matches_are_grouped_and_come_back() -> None:
     assert len(form.text) < 0.8 * len(text)
 
 
-def test_a_log_shows_its_ends_and_how_often_a_kind_came() -> None:
+def test_log_keeps_its_ends_and_counts_kinds_of_lines() -> None:
     text = one_kind(1)
     made = _form(text, COMMANDS["one_kind"])
     lines = text.split("\n")

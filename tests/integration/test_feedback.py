@@ -100,7 +100,7 @@ def test_rate_of_zero_pauses_nothing(farm: Farm, tenant: str) -> None:
     assert counting.count((user, "log", "Bash", 50, 50)).paused(user) == ()
 
 
-def test_invented_tools_fill_no_memory(
+def test_invented_tools_use_bounded_memory(
     farm: Farm, tenant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_MOST_PAIRS", 5)
@@ -112,7 +112,7 @@ def test_invented_tools_fill_no_memory(
     assert all(len(name) < 100 for name in found)
 
 
-def test_redis_away_costs_nobody_anything(own_farm: Callable[..., Farm]) -> None:
+def test_unavailable_redis_raises_no_error(own_farm: Callable[..., Farm]) -> None:
     farm = own_farm()
     started = Counting(farm, redis_connect_timeout=0.2).count(("a/b", "log", "Bash", 50, 50))
     assert started.paused("a/b") == ()

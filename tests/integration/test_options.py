@@ -46,7 +46,7 @@ def test_lossless_comes_before_lossy(farm: Farm) -> None:
     assert "lines omitted" not in _text(answer)
 
 
-def test_session_is_told_what_it_replays(farm: Farm) -> None:
+def test_answer_reports_replayed_messages(farm: Farm) -> None:
     name = user()
     turns = ran(events(name))
     first = farm.post({**conversation(turns), "config": {"session_id": "s-1"}}, name).json
@@ -82,7 +82,7 @@ def test_budget_makes_small_texts_lose_lines(farm: Farm, name: str) -> None:
     assert tight["warnings"] == [f"over the budget: {tight['tokens_after']} tokens of 200"]
 
 
-def test_unknown_options_are_warned_of_only(farm: Farm) -> None:
+def test_unknown_options_are_only_reported(farm: Farm) -> None:
     name = user()
     body = conversation(ran(events(name)))
     plain = farm.post(body, name).json

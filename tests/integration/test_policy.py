@@ -139,7 +139,7 @@ def _session(number: int) -> list[Any]:
     return [{**whole, "messages": whole["messages"][:end]} for end in (3, 5, 7)]
 
 
-def test_audit_books_what_on_really_saves(ruled: Farm) -> None:
+def test_audit_records_exactly_what_on_saves(ruled: Farm) -> None:
     """With the same sessions in both modes, over two processes, the sums are exactly equal."""
     _applied(
         ruled,
@@ -208,7 +208,7 @@ def test_share_splits_sessions_and_both_groups_are_compared(ruled: Farm) -> None
     assert tokens["low"] <= tokens["value"] <= tokens["high"]
 
 
-def test_quota_lets_conversations_through_and_names_it(ruled: Farm) -> None:
+def test_conversation_over_quota_is_sent_verbatim(ruled: Farm) -> None:
     _applied(
         ruled,
         "[[rule]]\nname = 'bounded'\nquota.user = { requests = 2 }\n"
@@ -230,7 +230,7 @@ def test_quota_lets_conversations_through_and_names_it(ruled: Farm) -> None:
     until("it is counted", lambda: 'reason="quota"' in ruled.get("/metrics").body.decode())
 
 
-def test_restart_books_what_audits_were_doing(ruled: Farm) -> None:
+def test_restart_records_unfinished_audits(ruled: Farm) -> None:
     """If a front end cannot finish the work after an answer, the request counts as unread."""
     _applied(ruled, "[[rule]]\nname = 'ending'\nmode = 'audit'\n")
     name = user()

@@ -50,7 +50,7 @@ def provider() -> Iterator[tuple[str, list[bytes]]]:
     server.server_close()
 
 
-def test_audit_forwards_what_came_and_books_what_would_be(
+def test_audit_forwards_original_and_records_result(
     own_farm: Callable[..., Farm],
     provider: tuple[str, list[bytes]],
     monkeypatch: pytest.MonkeyPatch,

@@ -67,7 +67,7 @@ def test_refused_by_one_quota_charges_neither(ask: Ask, farm: Farm, tenant: str)
     assert farm.redis.hgetall(keys.tenant_quota(tenant)) == before
 
 
-def test_quota_drains_by_a_minutes_amount_a_minute(ask: Ask, farm: Farm, tenant: str) -> None:
+def test_quota_drains_at_its_rate(ask: Ask, farm: Farm, tenant: str) -> None:
     key = keys.user_quota(tenant, "ada")
     assert [ask("ada", 50, ANY, ANY, ANY, 100) for _ in range(3)] == [0, 0, 2]
     _earlier(farm, key, 29)
@@ -83,7 +83,7 @@ def test_request_over_quota_size_passes_full_bucket(ask: Ask, farm: Farm, tenant
     assert ask("ada", 50, ANY, ANY, ANY, 100) == 0
 
 
-def test_clock_set_back_gives_nothing_away(ask: Ask, farm: Farm, tenant: str) -> None:
+def test_clock_set_back_does_not_refill_quota(ask: Ask, farm: Farm, tenant: str) -> None:
     assert ask("ada", 1, ANY, ANY, 1, ANY) == 0
     _earlier(farm, keys.user_quota(tenant, "ada"), -3600)
     assert ask("ada", 1, ANY, ANY, 1, ANY) == 2
@@ -98,7 +98,7 @@ def test_counts_expire_once_drained(ask: Ask, farm: Farm, tenant: str) -> None:
     assert not farm.redis.exists(keys.user_quota(tenant, "bob"))  # no quota, no key
 
 
-def test_many_at_once_get_exactly_the_quota(ask: Ask) -> None:
+def test_concurrent_requests_get_exactly_the_quota(ask: Ask) -> None:
     started = time.monotonic()
     with ThreadPoolExecutor(8) as threads:
         asked = list(threads.map(lambda n: ask(f"u{n % 4}", 1, 40, ANY, 15, ANY), range(80)))
@@ -120,13 +120,13 @@ def _over(farm: Farm, quota: Quota, *names: str) -> list[str]:
     return asyncio.run(asked())
 
 
-def test_whose_quota_it_is_says_the_users_name(farm: Farm) -> None:
+def test_user_name_determines_the_quota(farm: Farm) -> None:
     name = secrets.token_hex(8)
     quota = Quota(Limits(requests=2), Limits(requests=3))
     users = [f"{name}/a", f"{name}/a", f"{name}/a", f"{name}/b", f"{name}/b", f"{name}2/b"]
     assert _over(farm, quota, *users) == ["", "", "user", "", "tenant", ""]
 
 
-def test_redis_away_refuses_nobody(own_farm: Callable[..., Farm]) -> None:
+def test_unavailable_redis_refuses_no_request(own_farm: Callable[..., Farm]) -> None:
     farm: Any = own_farm()
     assert _over(farm, Quota(Limits(requests=1)), "a", "a") == ["", ""]

@@ -114,7 +114,7 @@ def test_replicas_answer_sessions_as_one_process(farm: Farm, site: Site, named: 
             assert not alone["degraded"]
 
 
-def test_turns_are_finished_anywhere(farm: Farm, site: Site) -> None:
+def test_turn_can_be_finished_by_any_replica(farm: Farm, site: Site) -> None:
     """The halves of a turn are served by different front ends; one dies in between."""
     started = []
     for shape in SHAPES:
@@ -137,7 +137,7 @@ def test_turns_are_finished_anywhere(farm: Farm, site: Site) -> None:
         assert text_of(shape, spread["response"]).endswith("all is well")
 
 
-def test_one_of_two_answers_at_once_counts(site: Site) -> None:
+def test_only_one_of_two_simultaneous_answers_counts(site: Site) -> None:
     """Two front ends get a turn's answer at the same time, and both send the same reply."""
     name = user()
     first = _ask(site.any(), "/v1/compress", name, turn_request("openai", name))

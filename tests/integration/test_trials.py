@@ -102,14 +102,14 @@ def test_later_answer_to_a_request_replaces_the_earlier(books: Books) -> None:
     assert books.lines()["on|pilot|aa"] == {"requests": 1, "after": 6, "repeats": 2}
 
 
-def test_same_conversation_sent_again_repeats_nothing_anew(books: Books) -> None:
+def test_repeated_conversation_adds_no_repeats(books: Books) -> None:
     books.send(_entry("aa", "01", answer="x", repeats=2), _entry("aa", "01", answer="y", repeats=2))
     assert books.lines()["on|pilot|aa"] == {"requests": 2, "repeats": 2}
     books.send(_entry("aa", "02", answer="z", repeats=1))
     assert books.lines()["on|pilot|aa"]["repeats"] == 3
 
 
-def test_oldest_sessions_give_way(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_oldest_sessions_are_dropped(books: Books, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MOST_TRIALS", 10)
     now = time.time()
     books.send(*[_entry(f"{n:02x}", at=now - 100 + n) for n in range(25)])

@@ -26,7 +26,7 @@ def _opened(farm: Farm, shape: str, name: str, **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_first_half_gives_the_providers_body(farm: Farm, shape: str) -> None:
+def test_request_half_returns_the_provider_body(farm: Farm, shape: str) -> None:
     name = user()
     sent = turn_request(shape, name, config={"session_id": "s"}, token_budget=10**6, stream=True)
     answer = farm.post(sent, name).json
@@ -90,7 +90,7 @@ def test_calls_of_the_client_reach_it_without_retrieval(farm: Farm, shape: str) 
 
 
 @pytest.mark.parametrize("numbered", [True, False])
-def test_answer_sent_twice_gets_the_same_twice(farm: Farm, numbered: bool) -> None:
+def test_repeated_answer_gets_the_same_reply(farm: Farm, numbered: bool) -> None:
     name = user()
     first = _opened(farm, "anthropic", name)
     turn = first["turn_id"]
@@ -111,7 +111,7 @@ def _measured(farm: Farm, name: str) -> int:
     return int(summary["cost"]["measured_requests"])
 
 
-def test_turn_goes_on_only_in_its_order(farm: Farm) -> None:
+def test_turn_accepts_rounds_only_in_order(farm: Farm) -> None:
     name = user()
     first = _opened(farm, "openai", name)
     turn = first["turn_id"]
@@ -187,7 +187,7 @@ def test_model_that_only_retrieves_is_stopped(farm: Farm) -> None:
     assert "headroom_retrieve" not in json.dumps(answers[5]["response"])
 
 
-def test_unknown_original_is_told_to_the_model(farm: Farm) -> None:
+def test_model_is_told_about_unknown_original(farm: Farm) -> None:
     name = user()
     first = _opened(farm, "anthropic", name)
     ask = asks("anthropic", "0" * 24)
@@ -222,7 +222,7 @@ def test_first_turn_of_agent_offers_the_tool(farm: Farm) -> None:
     assert talk["obligations"] == ["relay_usage"]
 
 
-def test_bypassed_turn_leaves_as_it_came(farm: Farm) -> None:
+def test_bypassed_turn_is_sent_unchanged(farm: Farm) -> None:
     name = user()
     sent = turn_request("openai", name)
     answer = farm.post(sent, name, x_headroom_bypass="true").json
@@ -235,7 +235,7 @@ def test_bypassed_turn_leaves_as_it_came(farm: Farm) -> None:
     "block", [None, 7, [], {"can_redrive": 1}, {"request_headers": ["a"]},
               {"request_headers": {"Anthropic-Beta": 3}}],
 )  # fmt: skip
-def test_wrong_block_is_a_clear_error(farm: Farm, block: Any) -> None:
+def test_invalid_gateway_field_is_a_clear_error(farm: Farm, block: Any) -> None:
     answer = farm.post(turn_request("openai", "x", gateway=block), user())
     assert answer.status == 400
     assert "gateway" in answer.json["error"]["message"]

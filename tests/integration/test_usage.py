@@ -55,7 +55,7 @@ def test_shows_measured_cost_beside_estimate(farm: Farm) -> None:
     assert rows_by_user[0]["requests"] == 1, "reported usage is not a request"
 
 
-def test_usage_of_a_session_is_of_its_last_model(farm: Farm) -> None:
+def test_session_usage_has_price_of_last_model(farm: Farm) -> None:
     name = user()
     body = {**conversation(ran(rows(name))), "config": {"session_id": "s-1"}}
     for model in ("gpt-4o", MODEL):

@@ -59,7 +59,7 @@ def test_original_with_another_byte_is_inexact() -> None:
     assert judged.inexact == 1
 
 
-def test_nothing_of_a_program_may_go_behind_a_marker() -> None:
+def test_code_must_not_be_replaced_by_marker() -> None:
     program = next(s for s in samples(1) if s.whole)
     assert judge(program, program.text, {HASH: program.text}, "x").hidden
 
@@ -74,7 +74,7 @@ def test_samples_are_of_every_kind_and_always_the_same() -> None:
 
 
 @pytest.mark.parametrize("system", [MiddleOut(), RandomLines()])
-def test_what_it_is_compared_with_keeps_to_the_size(system: MiddleOut | RandomLines) -> None:
+def test_baselines_keep_to_the_size(system: MiddleOut | RandomLines) -> None:
     for size in (2000, len(SAMPLE.text)):
         result = system.shown(SAMPLE, size).text
         assert len(result) <= size + 40

@@ -183,7 +183,7 @@ def test_deploys_proxy_to_given_provider(cluster: Cluster, url: str, port: int) 
     assert not cluster.asked("delete networkpolicy")
 
 
-def test_farm_without_proxy_loses_its_way_out(cluster: Cluster) -> None:
+def test_farm_without_proxy_loses_its_egress_rule(cluster: Cluster) -> None:
     assert cluster.run(*IMAGES).returncode == 0
     assert cluster.asked("delete networkpolicy headroom-proxy --ignore-not-found")
     applied = objects_in(cluster.sent("objects.yaml")["applied"])

@@ -31,7 +31,7 @@ def test_quantiles_equal_those_of_prometheus(
     assert quantile(q, counts, BOUNDS) == expected
 
 
-def test_days_of_a_time_range_within_retention() -> None:
+def test_chart_days_stay_within_retention() -> None:
     month = TimeRange.parse(None, "2026-03-01T05:00:00Z", "2026-03-31T12:00:00Z").days(400)
     assert (month[0], month[-1], len(month)) == (
         datetime(2026, 3, 1, tzinfo=UTC),

@@ -357,7 +357,7 @@ def test_file_read_again_folds_only_with_the_option() -> None:
     assert "CALL a as shown above (Read: /srv/a.log)" in asked[3]["content"][0]["content"]
 
 
-def test_reference_counts_as_nothing_left_out() -> None:
+def test_reference_does_not_count_as_shortened() -> None:
     elsewhere = Elsewhere(broken=True)
     compressor = _compressor(elsewhere)
     said = []
@@ -605,7 +605,7 @@ def test_defect_in_a_step_only_prevents_savings(monkeypatch: pytest.MonkeyPatch,
     assert answer.tokens_saved == 0
 
 
-def test_callers_mistake_is_raised_as_such() -> None:
+def test_invalid_request_raises_request_error() -> None:
     compressor = _compressor(Elsewhere())
     with pytest.raises(InvalidField):
         _compress(compressor, b'{"messages":[5]}')

@@ -38,7 +38,7 @@ def _changed(messages: list[Any], sent: list[Any]) -> list[int]:
     return [index for index, (one, other) in enumerate(pairs) if one != other]
 
 
-def test_frozen_messages_leave_as_they_came() -> None:
+def test_frozen_messages_are_sent_as_received() -> None:
     _, (one, two) = _replicas()
     turns = [SAID, *_ran(ROWS), *_ran(_other("b"), identity="b"), *_ran(_other("c"), identity="c")]
     first = _messages(_compress(one, _body(turns, frozen_message_count=5)))
@@ -51,7 +51,7 @@ def test_frozen_messages_leave_as_they_came() -> None:
         assert second[:7] == first
 
 
-def test_frozen_messages_leave_as_they_last_left() -> None:
+def test_frozen_messages_are_sent_as_before() -> None:
     _, (one, two) = _replicas()
     turns = [SAID, *_ran(ROWS)]
     first = _messages(_compress(one, _body(turns)))
@@ -64,7 +64,7 @@ def test_frozen_messages_leave_as_they_last_left() -> None:
         assert second[:3] == first
 
 
-def test_more_frozen_than_there_are_is_all() -> None:
+def test_frozen_count_above_length_freezes_all() -> None:
     _, (one, _) = _replicas()
     turns = [SAID, *_ran(ROWS)]
     assert _messages(_compress(one, _body(turns, frozen_message_count=99))) == turns
@@ -79,7 +79,7 @@ def test_forms_sent_back_as_messages_stay() -> None:
     assert _changed(answer, again) == [4]
 
 
-def test_frozen_without_redis_leave_as_they_came() -> None:
+def test_frozen_without_redis_are_sent_as_received() -> None:
     elsewhere, (one, _) = _replicas()
     elsewhere.away = True
     turns = [SAID, *_ran(LINES), *_ran(LINES, identity="b")]
@@ -96,7 +96,7 @@ def test_budget_lets_smaller_texts_shrink() -> None:
     assert _changed(_messages(tight), turns) == [4, 6]
 
 
-def test_budget_that_changes_moves_nothing_sent() -> None:
+def test_changed_budget_keeps_sent_messages() -> None:
     elsewhere, (one, two) = _replicas()
     elsewhere.reversible = False
     turns = [SAID, *_ran(events()), *_ran(SMALL, identity="b")]
@@ -109,7 +109,7 @@ def test_budget_that_changes_moves_nothing_sent() -> None:
         assert _changed(after, turns) == [2, 6]
 
 
-def test_over_the_budget_is_said() -> None:
+def test_warns_when_result_exceeds_budget() -> None:
     _, (one, _) = _replicas()
     turns = [SAID, *_ran(ROWS)]
     answer = _compress(one, _body(turns, token_budget=10))
@@ -128,7 +128,7 @@ def test_system_messages_shrink_only_when_asked() -> None:
         assert _messages(_compress(replica, _body(turns)))[:2] == asked
 
 
-def test_sessions_of_equal_messages_are_apart() -> None:
+def test_sessions_with_equal_messages_stay_separate() -> None:
     elsewhere = Elsewhere()
     elsewhere.late = ("late",)
     one, two = _compressor(elsewhere), _compressor(elsewhere)
@@ -144,7 +144,7 @@ def test_sessions_of_equal_messages_are_apart() -> None:
     assert _messages(_compress(two, _body(turns, session_id="a")))[:3] == turns[:3]
 
 
-def test_session_says_what_was_replayed() -> None:
+def test_session_reports_replayed_messages() -> None:
     _, (one, two) = _replicas()
     turns = [SAID, *_ran(ROWS)]
     states = [_compress(one, _body(turns, session_id="a")).session]
@@ -154,7 +154,7 @@ def test_session_says_what_was_replayed() -> None:
     assert found == [(0, False), (4, True)]
 
 
-def test_notes_of_another_version_are_passed_over() -> None:
+def test_ignores_notes_of_another_version() -> None:
     elsewhere, (one, two) = _replicas()
     turns = [SAID, *_ran(ROWS)]
     first = _messages(_compress(one, _body(turns)))
@@ -164,7 +164,7 @@ def test_notes_of_another_version_are_passed_over() -> None:
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_any_replica_decides_the_same_whatever_the_options(seed: int) -> None:
+def test_replicas_decide_alike_under_changing_options(seed: int) -> None:
     """Three replicas give the same answers as one process, and each answer extends the last."""
     choose = random.Random(seed)
     alone = _compressor(Elsewhere())

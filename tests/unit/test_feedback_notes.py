@@ -44,7 +44,7 @@ async def _ask(compressor: Compressor, messages: list[Any]) -> Any:
     return await compressor.compress("t/u", _body(messages), Deadline.after(20), Origin("id"))
 
 
-def test_outputs_count_once_however_often_they_are_sent() -> None:
+def test_outputs_count_once_when_sent_repeatedly() -> None:
     async def play() -> None:
         elsewhere = Shortening()
         one, two = _compressor(elsewhere), _compressor(elsewhere)
@@ -69,7 +69,7 @@ def test_repeated_call_counts_for_the_shortening_engine() -> None:
     asyncio.run(play())
 
 
-def test_call_made_again_of_whole_output_says_nothing() -> None:
+def test_repeated_call_of_whole_output_is_not_counted() -> None:
     async def play() -> None:
         elsewhere = Elsewhere()
         compressor = _compressor(elsewhere)
@@ -80,7 +80,7 @@ def test_call_made_again_of_whole_output_says_nothing() -> None:
     asyncio.run(play())
 
 
-def test_audit_and_control_teach_nothing() -> None:
+def test_audit_and_control_give_no_feedback() -> None:
     async def play() -> None:
         for rule in (Rule("r", mode="audit"), Rule("r", share=0.0)):
             elsewhere = Shortening()
@@ -112,11 +112,11 @@ def test_pause_affects_only_new_outputs() -> None:
     asyncio.run(play())
 
 
-def test_scope_is_the_tenant_or_everybody_without_one() -> None:
+def test_scope_is_tenant_or_all_without_tenant() -> None:
     assert [scope_of(name) for name in ("t/u", "t/v/w", "u", "playground\tp\tt/u", "/t")] == [
         "t", "t", "", "t", "",
     ]  # fmt: skip
 
 
-def test_pauses_are_written_in_one_way() -> None:
+def test_pauses_have_one_serialization() -> None:
     assert paused(paused("", (("log", "Bash"),)), ()) == ""

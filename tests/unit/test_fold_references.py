@@ -204,7 +204,7 @@ def indexed(text: str, **sources: str) -> FoldIndex:
     return index
 
 
-def test_says_both_ranges_and_quotes_edges() -> None:
+def test_reference_names_both_ranges_and_quotes_edges() -> None:
     text = "\n".join(["before", *FILE[9:30], "after"])
     assert refs(indexed("\n".join(FILE) + "\n").fold(text)) == [
         "[lines 2-22 of this output (21 lines) are identical to lines 10-30 of the output of CALL "
@@ -214,7 +214,7 @@ def test_says_both_ranges_and_quotes_edges() -> None:
     ]
 
 
-def test_says_entire_output_where_it_is() -> None:
+def test_reference_names_entire_output() -> None:
     text = "\n".join(FILE) + "\n"
     [line] = refs(indexed(text).fold(text))
     assert line.startswith(
@@ -223,7 +223,7 @@ def test_says_entire_output_where_it_is() -> None:
     )
 
 
-def test_quotes_no_rule_and_no_blank_line() -> None:
+def test_does_not_quote_rules_or_blank_lines() -> None:
     text = "\n".join([f"{'=' * 70} FAILURES", "=" * 70, "", *FILE, "", "-" * 70])
     [line] = refs(indexed(text).fold(text))
     assert "from '    line 1 of" in line
@@ -242,13 +242,13 @@ def test_keeps_a_harness_head_and_counts_below_it() -> None:
 
 
 @pytest.mark.parametrize("style", ["read", "arrow", "cat -n"])
-def test_says_that_only_the_source_is_numbered(style: str) -> None:
+def test_reference_states_that_only_source_is_numbered(style: str) -> None:
     numbered = "\n".join(STYLES[style](i, line) for i, line in enumerate(FILE, 11))
     [line] = refs(indexed(numbered).fold("\n".join(FILE)))
     assert "there with line numbers 11-50, here without" in line
 
 
-def test_says_that_only_this_output_is_numbered() -> None:
+def test_reference_states_that_only_output_is_numbered() -> None:
     numbered = "\n".join(f"{i}\t{line}" for i, line in enumerate(FILE, 1))
     [line] = refs(indexed("", content="\n".join(FILE)).fold(numbered))
     assert (
@@ -258,7 +258,7 @@ def test_says_that_only_this_output_is_numbered() -> None:
     assert "here with line numbers 1-40, there without" in line
 
 
-def test_says_how_an_edit_shifted_the_numbers() -> None:
+def test_reference_states_numbers_shifted_by_edit() -> None:
     old = "\n".join(f"{i}\t{line}" for i, line in enumerate(FILE, 1))
     lines = [*FILE[:15], "    new", "    newer", *FILE[15:]]
     text = "\n".join(f"{i}\t{line}" for i, line in enumerate(lines, 1))
@@ -279,7 +279,7 @@ def test_counts_original_lines_of_a_folded_source() -> None:
     assert "lines 41-60 of the output of CALL toolu_3" in line
 
 
-def test_never_points_at_what_was_folded_away() -> None:
+def test_never_refers_to_folded_lines() -> None:
     index = FoldIndex()
     index.add(Source("toolu_1", "Bash: x"), "\n".join(FILE))
     second = index.fold("\n".join(FILE))
@@ -290,7 +290,7 @@ def test_never_points_at_what_was_folded_away() -> None:
     assert [r.source.call for r in third.references] == ["toolu_1"]
 
 
-def test_never_points_at_marker_lines() -> None:
+def test_never_refers_to_marker_lines() -> None:
     marker = "[38 lines compressed to 3. Retrieve more: hash=0123456789abcdef01234567] " * 6
     index = FoldIndex()
     index.add(Source("toolu_1", "Bash: x"), marker)
@@ -304,7 +304,7 @@ def test_folds_around_a_marker_line() -> None:
     assert [(r.first, r.count) for r in folded.references] == [(1, 21), (23, 21)]
 
 
-def test_folds_over_notes_of_what_is_all_there() -> None:
+def test_folds_over_notes_of_complete_text() -> None:
     like = "40 lines are like the next one, each row is its values"
     note = f"[... rows 1: {like}, nothing is left out ...]"
     lines = [*FILE[:20], note, *FILE[20:]]
@@ -314,7 +314,7 @@ def test_folds_over_notes_of_what_is_all_there() -> None:
 
 
 @pytest.mark.parametrize("what", ["37 lines", "1 line", "9 rows", "120 words"])
-def test_never_points_at_notes_of_what_is_gone(what: str) -> None:
+def test_never_refers_to_omission_notes(what: str) -> None:
     lines = [*FILE[:20], f"[... {what} omitted ...]", *FILE[20:]]
     folded = indexed("\n".join(lines)).fold("\n".join(lines))
     assert folded is not None
@@ -374,7 +374,7 @@ def test_folds_a_single_long_line() -> None:
     assert "this entire output (1 line) is identical to the entire output" in line
 
 
-def test_calls_its_own_input_so() -> None:
+def test_reference_to_own_input_says_so() -> None:
     index = indexed("", content="\n".join(FILE))
     [line] = refs(index.fold("written:\n" + "\n".join(FILE), own="toolu_2"))
     assert 'to the entire input "content" of this very call, from' in line
@@ -456,13 +456,13 @@ def test_describes_a_call_in_sixty_characters() -> None:
     assert describe("TaskList", None) == "TaskList"
 
 
-def test_yields_an_inputs_texts_of_several_lines() -> None:
+def test_yields_multiline_texts_of_an_input() -> None:
     edits = {"path": "f", "edits": [{"new_string": "a\nb", "old": "c"}], "content": "d\ne"}
     assert list(input_texts(edits)) == [("edits.0.new_string", "a\nb"), ("content", "d\ne")]
     assert list(input_texts("*** Begin\n+x")) == [("input", "*** Begin\n+x")]
 
 
-def test_knows_a_harness_head() -> None:
+def test_counts_lines_of_a_harness_head() -> None:
     assert head_lines("Chunk ID: 1\nWall time: 0 s\nOriginal token count: 1\nOutput:\nx\n") == 4
     assert head_lines("Output:\nx") == 0
     assert head_lines("Chunk ID: 1\nx\nOutput:\n") == 0

@@ -94,7 +94,7 @@ def _shape(**body: Any) -> str:
     return found.shape
 
 
-def test_shape_is_told_by_what_is_there() -> None:
+def test_detects_format_from_the_body() -> None:
     for shape in SHAPES:
         assert _shape(**turn_request(shape, "x")) == shape
     chat = {"messages": [{"role": "tool", "tool_call_id": "a", "content": "x"}]}
@@ -110,7 +110,7 @@ def test_shape_is_told_by_what_is_there() -> None:
     "raw",
     [b"{}", b'{"messages": ["gateway"]}', b'{"messages": [{"gateway": {}}]}', b'["gateway"]', b'"'],
 )
-def test_body_without_the_block_is_no_gateways(raw: bytes) -> None:
+def test_body_without_gateway_field_is_not_a_gateways(raw: bytes) -> None:
     assert gateway_request(raw, MOST) is None
 
 
@@ -140,7 +140,7 @@ def test_tool_is_offered_once(shape: str) -> None:
     assert again.fields["obligations"] == ["redrive", "relay_usage"]
 
 
-def test_turn_that_cannot_be_kept_owes_nothing() -> None:
+def test_unstored_turn_has_no_obligations() -> None:
     made, body = _open(Store(away=True), turn_request("openai", "x"))
     assert made.fields["obligations"] == []
     assert made.degraded == ("redis",)
@@ -151,14 +151,14 @@ def test_turn_that_cannot_be_kept_owes_nothing() -> None:
     ("reason", "owed"),
     [("bypass", []), ("empty", []), ("control", ["relay_usage"]), ("audit", ["relay_usage"])],
 )
-def test_what_a_policy_leaves_is_billed_too(reason: str, owed: list[str]) -> None:
+def test_usage_of_unchanged_conversation_is_relayed(reason: str, owed: list[str]) -> None:
     left = _result(mode="", reason=reason, hashes=[], changed=0)
     made, body = _open(Store(), turn_request("openai", "x"), left)
     assert made.fields["obligations"] == owed
     assert tool_names(body) == ["shell"]
 
 
-def test_answer_while_redis_is_away_is_told_so() -> None:
+def test_answer_without_redis_raises_degraded() -> None:
     store = Store()
     _open(store, turn_request("openai", "x"))
     store.away = True
@@ -166,7 +166,7 @@ def test_answer_while_redis_is_away_is_told_so() -> None:
         _take(store, says("openai", "ok"))
 
 
-def test_slower_of_two_answers_is_told_the_same() -> None:
+def test_slower_of_two_answers_gets_same_reply() -> None:
     store = Store()
     _open(store, turn_request("openai", "x"))
     before = store.kept
@@ -177,7 +177,7 @@ def test_slower_of_two_answers_is_told_the_same() -> None:
     assert second.billed == first.billed
 
 
-def test_other_answer_that_was_faster_is_a_conflict() -> None:
+def test_faster_different_answer_is_a_conflict() -> None:
     store = Store()
     _open(store, turn_request("openai", "x"))
     before = store.kept
@@ -222,14 +222,14 @@ def test_only_markers_of_the_conversation_are_served() -> None:
     "response", [{}, {"content": 7}, {"content": [7]}, {"choices": {}}, {"error": {"a": 1}}]
 )
 @pytest.mark.parametrize("shape", SHAPES)
-def test_answer_of_another_kind_ends_the_turn(shape: str, response: Any) -> None:
+def test_unreadable_answer_ends_the_turn(shape: str, response: Any) -> None:
     store = Store()
     _open(store, turn_request(shape, "x"))
     fields = _take(store, response).fields
     assert (fields["action"], fields["response"]) == ("done", None)
 
 
-def test_turn_that_is_not_there_is_unknown() -> None:
+def test_missing_turn_is_unknown() -> None:
     with pytest.raises(UnknownTurn):
         _take(Store(), says("openai", "ok"))
 

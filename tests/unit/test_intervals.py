@@ -18,7 +18,7 @@ RUNS = 1500
     ("freedom", "expected"),
     [(4, 2.776), (5, 2.571), (9, 2.262), (19, 2.093), (29, 2.045), (99, 1.984), (10**6, 1.960)],
 )
-def test_quantile_is_students(freedom: int, expected: float) -> None:
+def test_quantile_matches_students_table(freedom: int, expected: float) -> None:
     assert quantile(freedom) == pytest.approx(expected, rel=0.01)
 
 
@@ -79,7 +79,7 @@ def test_too_few_sessions_have_no_interval() -> None:
     assert Sample.of(enough).interval.low is not None
 
 
-def test_nothing_known_is_none_never_zero() -> None:
+def test_unknown_values_are_none_not_zero() -> None:
     none, some = Sample.of([]), Sample.of([1.0] * 9)
     assert none.interval == Interval(None)
     assert ratio([], []) == Interval(None)
@@ -88,7 +88,7 @@ def test_nothing_known_is_none_never_zero() -> None:
     assert relative(some, Sample.of([0.0] * 9)) == Interval(None)
 
 
-def test_groups_that_are_alike_differ_by_nothing() -> None:
+def test_equal_groups_do_not_differ() -> None:
     same = Sample.of([5.0] * 20)
     assert difference(same, same) == Interval(0.0, 0.0, 0.0)
     assert relative(same, same) == Interval(0.0, 0.0, 0.0)

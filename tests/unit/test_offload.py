@@ -107,7 +107,7 @@ def test_marks_name_no_other_heavy_message(run: Run) -> None:
     run(work)
 
 
-def test_child_reports_callers_mistake_as_such(run: Run) -> None:
+def test_child_reports_invalid_request(run: Run) -> None:
     async def work(offload: Offload) -> None:
         with pytest.raises(MalformedBody):
             await offload.split("u", b'{"messages":[', soon())

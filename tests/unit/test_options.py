@@ -57,12 +57,12 @@ def _read(config: Any = None, **more: Any) -> RequestOptions:
     ],
 )
 @pytest.mark.parametrize("inside", [True, False])
-def test_wrong_value_is_named_with_what_is_wanted(name: str, value: Any, inside: bool) -> None:
+def test_rejects_wrong_value_with_expected_type(name: str, value: Any, inside: bool) -> None:
     with pytest.raises(InvalidField, match=f"'{name}' must be"):
         _read({name: value}) if inside else _read(**{name: value})
 
 
-def test_every_option_is_taken_from_both_places() -> None:
+def test_reads_every_option_from_both_places() -> None:
     given = {
         "session_id": "s" * 256,
         "frozen_message_count": 3,
@@ -101,7 +101,7 @@ def test_both_names_of_the_lossy_mode_are_one() -> None:
     assert _read({"mode": "lossless_then_lossy"}) == _read({"mode": "lossy_inline"})
 
 
-def test_unknown_options_are_named_and_harm_nothing() -> None:
+def test_unknown_options_only_cause_warnings() -> None:
     odd = {"kompress_model": "x", "protect_recnt": [1], "mode": "ccr"}
     found = _read(odd)
     assert found.warnings == (
@@ -117,12 +117,12 @@ def test_many_unknown_options_make_a_short_answer() -> None:
     assert sum(map(len, found.warnings)) < 2000
 
 
-def test_fields_of_the_provider_are_no_options() -> None:
+def test_provider_fields_are_not_options() -> None:
     assert not _read(temperature=1, stream=True, tools=[], metadata={}).warnings
 
 
 @pytest.mark.parametrize(("setting", "ratio"), [("saved", 0.0), ("kept", 1.0)])
-def test_ratio_is_the_one_the_setting_names(setting: Any, ratio: float) -> None:
+def test_ratio_follows_the_setting(setting: Any, ratio: float) -> None:
     taken = split(_body({"session_id": "a\ud800", "x": 1}), ())
     answer = untouched(taken, RequestOptions.read(taken.envelope, Settings()), 100, "empty")
     written = json.loads(write(answer, Settings(ratio=setting)))

@@ -61,7 +61,7 @@ def test_later_turn_over_quota_keeps_sent_messages() -> None:
     asyncio.run(play())
 
 
-def test_only_what_was_not_sent_before_is_charged() -> None:
+def test_charges_only_messages_not_sent_before() -> None:
     async def play() -> None:
         elsewhere = Elsewhere()
         one, two = _under(elsewhere, RULE), _under(elsewhere, RULE)

@@ -35,7 +35,7 @@ def _engines_in_source() -> set[str]:
     return names | set(workers.block_form._ENGINE.values())
 
 
-def test_policy_knows_every_engine_there_is() -> None:
+def test_policy_lists_every_engine() -> None:
     assert _engines_in_source() == set(ENGINES)
     assert set(ENGINE_NAMES) == {"reversible", *ENGINES}
 
@@ -55,7 +55,7 @@ def test_subject_is_tenant_and_user_of_name(name: str, tenant: str, user: str) -
     assert Subject.of(name, "m") == Subject(tenant, user, "m")
 
 
-def test_first_rule_that_matches_decides() -> None:
+def test_first_matching_rule_applies() -> None:
     policy = Policy(
         [
             Rule("others", tenant=("other",), mode="off"),
@@ -68,7 +68,7 @@ def test_first_rule_that_matches_decides() -> None:
     assert policy.ruling(Subject.of("bob", "m")) == Ruling()
 
 
-def test_rule_matches_only_where_all_its_globs_do() -> None:
+def test_rule_matches_only_if_all_globs_match() -> None:
     rule = Rule("r", ("ac*", "other"), ("a?a",), ("claude-*",))
     assert rule.mismatch(ADA) == ""
     assert rule.mismatch(Subject.of("acme/ada", "gpt-5")) == "model 'gpt-5' is not 'claude-*'"
@@ -77,7 +77,7 @@ def test_rule_matches_only_where_all_its_globs_do() -> None:
     assert rule.mismatch(Subject.of("acme/ADA", "claude-x"))  # names differ by case
 
 
-def test_tool_rule_decides_over_its_tool_only() -> None:
+def test_tool_rule_applies_only_to_its_tool() -> None:
     policy = Policy(
         [
             Rule("reads", tool=("Read",), engines=("reversible",), fold=False),
@@ -105,7 +105,7 @@ def test_tool_rule_of_another_user_does_not_apply() -> None:
     assert not tool_ruling(bobs.tools, "Bash").touched
 
 
-def test_rules_that_change_nothing_leave_no_trace() -> None:
+def test_rules_without_restrictions_serialize_to_nothing() -> None:
     """Block keys and notes are the same as without a policy, so caches stay valid."""
     assert Policy([Rule("all", share=50.0, markers="none")]).ruling(ADA).tools == ""
 
@@ -132,7 +132,7 @@ def test_larger_share_keeps_every_session_of_smaller(
     assert Ruling(mode="off", share=0.0).arm(session) == "off"
 
 
-def test_share_takes_its_per_cent_of_sessions() -> None:
+def test_share_selects_its_percentage_of_sessions() -> None:
     drawn = [position(number.to_bytes(16, "big")) for number in range(4000)]
     for share in (5, 25, 50, 90):
         taken = sum(place < share for place in drawn) / len(drawn) * 100

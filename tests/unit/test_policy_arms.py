@@ -85,7 +85,7 @@ def _sums(answer: CompressionResult | None) -> Any:
     return (*parts, answer.engines, answer.hashes, b"".join(answer.pieces))
 
 
-def test_audit_comes_to_what_on_comes_to() -> None:
+def test_audit_has_same_sums_as_on() -> None:
     async def play() -> None:
         real, _ = await _played(_under(Elsewhere(), Rule("r")), _bodies())
         answers, would = await _played(_under(Elsewhere(), Rule("r", mode="audit")), _bodies())
@@ -121,7 +121,7 @@ def test_audited_requests_wait_for_no_pool() -> None:
     asyncio.run(play())
 
 
-def test_control_leaves_as_it_came_and_is_counted() -> None:
+def test_control_is_sent_unchanged_and_counted() -> None:
     async def play() -> None:
         bodies = _bodies()
         real, _ = await _played(_under(Elsewhere(), Rule("r")), bodies)
@@ -142,7 +142,7 @@ def test_control_leaves_as_it_came_and_is_counted() -> None:
     asyncio.run(play())
 
 
-def test_session_of_control_stays_there_in_every_process() -> None:
+def test_control_session_is_same_in_every_process() -> None:
     async def play() -> None:
         rule = Rule("r", share=50.0)
         arms = set()
@@ -169,7 +169,7 @@ def test_session_of_control_stays_there_in_every_process() -> None:
     asyncio.run(play())
 
 
-def test_off_is_neither_read_nor_filed() -> None:
+def test_off_is_neither_read_nor_recorded() -> None:
     async def play() -> None:
         (answer,), _ = await _played(_under(Elsewhere(), Rule("r", mode="off")), _bodies()[-1:])
         assert answer.transforms == ["farm:policy:off"]
@@ -250,7 +250,7 @@ def test_full_backlog_answers_and_counts_as_unread(
     asyncio.run(play())
 
 
-def test_defect_behind_an_answer_costs_its_user_nothing() -> None:
+def test_defect_in_background_work_spares_the_answer() -> None:
     class Defective(Elsewhere):
         async def fetch(self, *given: Any) -> Fetched:
             raise RuntimeError("a defect")
@@ -284,7 +284,7 @@ def test_cancelled_work_leaves_the_first_record() -> None:
 
 @pytest.mark.parametrize("before", [Rule("r", mode="audit"), Rule("r", share=0.0)])
 @pytest.mark.parametrize("same", [True, False], ids=["process", "replica"])
-def test_running_conversation_that_joins_keeps_what_was_sent(before: Rule, same: bool) -> None:
+def test_included_running_conversation_keeps_sent_messages(before: Rule, same: bool) -> None:
     """It was sent unchanged; compressing it now would invalidate the provider's cache."""
 
     async def play() -> None:

@@ -96,7 +96,7 @@ def test_empty_file_is_a_policy_without_rules() -> None:
         ("[[rule]]\nname = 'a'\nname = 'b'", 3, "not TOML"),
     ],
 )
-def test_fault_is_named_with_its_line(text: str, line: int, words: str) -> None:
+def test_fault_is_reported_with_its_line(text: str, line: int, words: str) -> None:
     checked = check(text.encode())
     assert checked.policy is None
     assert len(checked.faults) == 1
@@ -105,7 +105,7 @@ def test_fault_is_named_with_its_line(text: str, line: int, words: str) -> None:
     assert fault.line == line
 
 
-def test_faults_of_all_rules_are_named_at_once() -> None:
+def test_reports_faults_of_all_rules_together() -> None:
     text = "[[rule]]\nmode = 'x'\n[[rule]]\nshare = -1\n[[rule]]\nfolds = true"
     assert [fault.line for fault in check(text.encode()).faults] == [2, 4, 6]
 
@@ -120,7 +120,7 @@ def test_faults_of_all_rules_are_named_at_once() -> None:
         (b"[[rule]]\nprotect_tools = ['" + b"x" * 250 + b"']\ntenant='a'\n", ""),
     ],
 )
-def test_absurd_file_is_refused_not_raised(data: bytes, words: str) -> None:
+def test_extreme_file_is_rejected_without_exception(data: bytes, words: str) -> None:
     if words or data.startswith(b"a"):
         checked = check(data)
         assert checked.policy is None
@@ -131,12 +131,12 @@ def test_absurd_file_is_refused_not_raised(data: bytes, words: str) -> None:
 
 
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
-def test_any_bytes_are_a_policy_or_faults(data: bytes) -> None:
+def test_any_bytes_give_policy_or_faults(data: bytes) -> None:
     checked = check(data)
     assert (checked.policy is None) == any(not fault.warning for fault in checked.faults)
 
 
-def test_rule_behind_a_wider_one_is_warned_of() -> None:
+def test_warns_about_unreachable_rule() -> None:
     text = "[[rule]]\nname = 'wide'\nuser = 'a*'\n[[rule]]\nname = 'narrow'\nuser = 'ada'"
     checked = check(text.encode())
     assert checked.policy is not None
@@ -148,7 +148,7 @@ def test_rule_behind_a_wider_one_is_warned_of() -> None:
     assert check(apart.encode()).faults == []
 
 
-def test_schema_takes_what_the_checker_takes() -> None:
+def test_schema_accepts_what_check_accepts() -> None:
     described = schema()
     jsonschema.Draft202012Validator.check_schema(described)
     valid = jsonschema.Draft202012Validator(described).is_valid
@@ -165,7 +165,7 @@ def test_missing_file_is_a_clear_error(tmp_path: Path) -> None:
         check_file(tmp_path / "none.toml")
 
 
-def test_reading_names_every_fault(tmp_path: Path) -> None:
+def test_read_error_lists_every_fault(tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
     path.write_text("[[rule]]\nmode = 'x'\n[[rule]]\nshare = -1\n")
     with pytest.raises(PolicyError) as error:

@@ -26,7 +26,7 @@ def _under(*rules: Rule) -> Any:
     return replace(OPTIONS, tools=Policy(rules).ruling(Subject.of("a", "m")).tools)
 
 
-def test_protected_tool_has_no_candidate_and_says_why() -> None:
+def test_protected_tool_has_no_candidate_but_a_reason() -> None:
     for rule in (Rule("r", protect_tools=("Ba*",)), Rule("r", tool=("Bash",), mode="off")):
         plan, _ = Talk(RUN, _result(rows())).plan(1, _under(rule))
         assert plan.candidates == ()
@@ -35,7 +35,7 @@ def test_protected_tool_has_no_candidate_and_says_why() -> None:
     assert Talk(RUN, _result(rows())).candidates(1, other)
 
 
-def test_engines_left_out_make_another_block() -> None:
+def test_excluded_engines_change_the_block_key() -> None:
     """A cached form made with all engines must not be used if some are forbidden."""
     talk = Talk(RUN, _result(rows()))
     (free,) = talk.candidates(1)
@@ -52,7 +52,7 @@ def test_free_text_without_its_engine_needs_no_gpu() -> None:
     assert [c.pool for c in Talk(RUN, _result(prose())).candidates(1, options)] == ["cpu"]
 
 
-def test_nothing_allowed_but_folds_reaches_no_worker() -> None:
+def test_block_with_only_folds_reaches_no_worker() -> None:
     talk = Talk(RUN, _result(rows()))
     (folds,) = talk.candidates(1, _under(Rule("r", engines=())))
     assert (folds.may, folds.fold) == ("fold", True)
@@ -69,7 +69,7 @@ def _form(text: str, *without: str) -> Any:
     return faithful_form(job, block, Engines("cpu", None)).form
 
 
-def test_worker_leaves_forbidden_engines_out() -> None:
+def test_worker_skips_forbidden_engines() -> None:
     text = events("policy")
     free = _form(text)
     assert free.shown

@@ -37,7 +37,7 @@ def test_empty_setting_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert PolicySource(Settings()).policy is None
 
 
-def test_changed_file_applies_after_next_look(tmp_path: Path) -> None:
+def test_changed_file_applies_after_next_check(tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
     path.write_text(GOOD)
     source = _source(path)

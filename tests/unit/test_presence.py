@@ -36,7 +36,7 @@ class _Client:
         return {"type": "http.disconnect"}
 
 
-def test_work_is_cancelled_when_the_client_goes() -> None:
+def test_work_is_cancelled_when_client_disconnects() -> None:
     async def run() -> None:
         client = _Client()
         presence = Presence(client)  # type: ignore[arg-type]
@@ -64,7 +64,7 @@ def test_work_is_cancelled_when_the_client_goes() -> None:
     asyncio.run(run())
 
 
-def test_work_of_a_client_that_stays_is_finished() -> None:
+def test_work_finishes_while_client_stays_connected() -> None:
     async def run() -> None:
         client = _Client()
         presence = Presence(client)  # type: ignore[arg-type]

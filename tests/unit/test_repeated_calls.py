@@ -68,7 +68,7 @@ def test_call_after_an_edit_is_no_repeat() -> None:
         ("grep -rn '->' src", False),
     ],
 )
-def test_command_that_changes_something_is_a_reason_too(command: str, changes: bool) -> None:
+def test_call_after_changing_command_is_no_repeat(command: str, changes: bool) -> None:
     turns = [
         _turn("Bash", LS, "a"),
         _turn("Bash", {"command": command}, "e"),
@@ -77,7 +77,7 @@ def test_command_that_changes_something_is_a_reason_too(command: str, changes: b
     assert _repeats(*turns) == ({} if changes else {"b": "a"})
 
 
-def test_only_the_newest_calls_are_looked_at() -> None:
+def test_considers_only_newest_calls() -> None:
     turns = [_turn("Bash", LS, "a"), _turn("Bash", LS, "b"), _turn("Bash", {"command": "x"}, "c")]
     assert _repeats(*turns) == {}
 

@@ -27,7 +27,7 @@ def _name(
     return session_digest(user, session, split(json.dumps({array: messages}).encode(), ()))
 
 
-def test_name_stays_while_a_conversation_grows() -> None:
+def test_name_is_stable_while_conversation_grows() -> None:
     first = [SYSTEM, CONTEXT, _asked("fix the test")]
     later = [*first, *ran("out", "a"), _asked("and now the other"), *ran("out", "b")]
     names = {_name(later[:end]) for end in (3, 5, 6, 8)}
@@ -37,14 +37,14 @@ def test_name_stays_while_a_conversation_grows() -> None:
     assert _name(marked) in names
 
 
-def test_sessions_that_begin_alike_differ_by_what_is_asked() -> None:
+def test_sessions_differ_by_first_question() -> None:
     names = {_name([SYSTEM, CONTEXT, _asked(text)]) for text in ("one", "two", "three")}
     assert len(names) == 3
     other = {**SYSTEM, "content": "You are another release."}
     assert _name([other, CONTEXT, _asked("one")]) in names  # instructions do not count
 
 
-def test_responses_items_are_told_apart_too() -> None:
+def test_responses_sessions_differ_too() -> None:
     items: list[Any] = [
         {"type": "message", "role": "developer", "content": "rules"},
         {"type": "message", "role": "user", "content": "ask"},
@@ -55,7 +55,7 @@ def test_responses_items_are_told_apart_too() -> None:
     assert _name(items[:2], array="input") == _name(items, array="input")
 
 
-def test_clients_own_id_names_the_session_whatever_it_says() -> None:
+def test_client_session_id_identifies_the_session() -> None:
     one, two = [_asked("one")], [_asked("two")]
     assert _name(one, session="s") == _name(two, session="s")
     assert _name(one, session="s") != _name(one, session="t")
@@ -64,11 +64,11 @@ def test_clients_own_id_names_the_session_whatever_it_says() -> None:
 
 
 @pytest.mark.parametrize("messages", [[], [SYSTEM], [{"role": "assistant", "content": "hi"}], [7]])
-def test_conversation_nobody_asked_anything_has_a_name(messages: list[Any]) -> None:
+def test_conversation_without_question_has_a_name(messages: list[Any]) -> None:
     assert len(_name(messages)) == 16
 
 
-def test_what_is_noted_of_a_request_comes_back() -> None:
+def test_request_note_round_trips() -> None:
     filed = Filed("pilot", "on", b"x" * 16, b"chain", 3)
     assert Filed.unpack(filed.packed) == Filed("pilot", "on", b"x" * 16)
 

@@ -62,7 +62,7 @@ def _write(messages: list[bytes], head: bytes, tail: bytes, gaps: list[str]) -> 
 
 
 @given(_bodies(), st.data())
-def test_slices_are_the_messages_either_way(
+def test_slices_equal_messages_with_and_without_trail(
     made: tuple[list[bytes], bytes, bytes, list[str]], data: Any
 ) -> None:
     messages, head, tail, gaps = made
