@@ -1,4 +1,4 @@
-"""Conversations around tool results, in the shapes of three APIs."""
+"""Conversations with tool results, in the formats of three APIs."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def turns(
     *,
     same_id: bool = False,
 ) -> dict[str, Any]:
-    """Return a request in which each sample is its command's result.
+    """Return a request in which each sample is the result of its command.
 
-    ``shown`` are texts to put in the samples' places; ``same_id`` gives all calls one id.
+    ``shown`` are texts that replace the samples'; ``same_id`` gives all calls the same id.
     """
     items: list[dict[str, Any]] = [{"role": "user", "content": "What is going on here?"}]
     for number, sample in enumerate(samples):
@@ -60,7 +60,7 @@ def _turn(shape: Shape, identity: str, command: str, text: str) -> list[dict[str
 
 
 def results(shape: Shape, answer: dict[str, Any]) -> list[str]:
-    """Return the results' texts of an answer, in order."""
+    """Return the texts of an answer's tool results, in order."""
     if shape == "responses":
         return [x["output"] for x in answer["input"] if x.get("type") == "function_call_output"]
     if shape == "openai":

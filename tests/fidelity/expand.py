@@ -1,4 +1,4 @@
-"""Reads rows back by their notes alone: what a reader does, and no code of the farm's."""
+"""Expands rows using only their notes, as a reader would; uses none of the farm's code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PLACE = re.compile(r"\{([<>=]?)(\d*)\}")
 
 
 def expanded(text: str) -> str:
-    """Return ``text`` with the lines that its rows stand for in their place."""
+    """Return ``text`` with its rows replaced by the lines that they represent."""
     lines = iter(text.split("\n"))
     frames: dict[str, tuple[str, str]] = {}
     out: list[str] = []

@@ -1,4 +1,4 @@
-"""What a running farm answers for every kind of output, in each of the three message shapes."""
+"""Answers of a running farm for every kind of output, in each of the three message formats."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _AT_ONCE = 14
 
 @pytest.fixture(scope="module")
 def patient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    """A farm that answers when it is done, however slow the machine is."""
+    """A farm with a deadline that is long enough for any machine."""
     with Farm(tmp_path_factory.mktemp("farm"), deadline_ms=60_000) as farm:
         yield farm.start()
 
@@ -70,7 +70,7 @@ def test_no_kind_of_output_is_damaged(patient: Farm, shape: Shape, part: int) ->
         assert list(mine.values()) in ([], [sample.text]), sample.name
         assert judged.after <= judged.before, sample.name
     assert sum(text.count("hash=") for text in shown) == len(originals)
-    # All but the results is as it came.
+    # Everything except the results is unchanged.
     assert turns(shape, samples, shown) == {**body, **{k: answer[k] for k in ("messages", "input")
                                                        if k in answer}}  # fmt: skip
 

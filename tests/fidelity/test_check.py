@@ -1,4 +1,4 @@
-"""The check sees each kind of damage, and lets what is faithful through."""
+"""The check detects each kind of damage and accepts faithful results."""
 
 from __future__ import annotations
 

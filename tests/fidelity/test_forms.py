@@ -1,4 +1,4 @@
-"""No block of any kind comes back damaged: an independent replay of every form."""
+"""No kind of block is damaged: every form is verified independently."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reader looks for stays in sight among hundreds of lines that say nothing new."""
+"""Important lines stay visible among hundreds of uninteresting ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines and blocks of one make as rows: exact both ways, and readable by their notes alone."""
+"""Similar lines and blocks as rows: exactly reversible, and readable from their notes alone."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def requests(count: int, level: str = "INFO", seed: int = 1) -> list[str]:
 
 
 def made(text: str, kind: Kind = "log") -> str:
-    """Return the rows of ``text``, or itself; both ways back must give it again."""
+    """Return ``text`` as rows, or unchanged; check that both inverses restore it."""
     form = rows_of_records(text, kind)
     if form is None:
         return text

@@ -1,4 +1,4 @@
-"""Text engines choose whole sentences; headings, items, tables and code are whole or stay."""
+"""Text engines select whole sentences; headings, items, tables and code are kept whole."""
 
 from __future__ import annotations
 

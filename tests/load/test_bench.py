@@ -1,4 +1,4 @@
-"""The benchmark reports what it could not measure and judges what it could."""
+"""The benchmark reports what it could not measure, and evaluates what it could."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def test_disturbed_session_is_sent_as_undisturbed(
 
 
 class _Rewriting:
-    """A system that saves tokens and writes the whole prefix again in each turn."""
+    """A system that saves tokens but changes the whole prefix in each turn."""
 
     name = "farm"
 

@@ -1,4 +1,4 @@
-"""The capacity model agrees with queueing theory where that has an exact answer."""
+"""The capacity model agrees with queueing theory in cases with an exact solution."""
 
 from __future__ import annotations
 

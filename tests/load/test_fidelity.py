@@ -1,4 +1,4 @@
-"""The judge of fidelity sees each kind of damage; what it is given is of every kind."""
+"""The fidelity judge detects each kind of damage; the samples have every kind of text."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ for given in json.loads(sys.argv[1]):
     print(environment.process_exit_code)
     print("====")
 """
-"""In a process of its own: Locust patches the sockets of the one that imports it."""
+"""Runs in a separate process, because Locust patches the sockets of the importing one."""
 
 
 def test_run_is_recorded_and_judged(farm: Farm, tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_run_is_recorded_and_judged(farm: Farm, tmp_path: Path) -> None:
     assert int(total["Request Count"]) > 0, ended.stderr
     assert total["Failure Count"] == "0", ended.stderr
     assert "<html" in (tmp_path / "run.html").read_text()
-    # One limit no machine keeps, and no other passed.
+    # One limit that no machine can keep; no other is exceeded.
     assert ended.stdout.count("LIMIT EXCEEDED") == 1
     assert "LIMIT EXCEEDED: missing answers/s" in ended.stdout
     assert ended.returncode == 1

@@ -1,4 +1,4 @@
-"""Fixtures: a scripted provider and a farm before it."""
+"""Fixtures: a scripted provider, and a farm that is its proxy."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from .scripted import ScriptedProvider
 
 @pytest.fixture(scope="session")
 def provider() -> Iterator[ScriptedProvider]:
-    """A provider for all tests of one process; each gives it its own script."""
+    """A provider shared by all tests of a process; each test sets its script."""
     with ScriptedProvider() as scripted:
         yield scripted
 
 
 @pytest.fixture(scope="session")
 def proxy(provider: ScriptedProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    """A farm that stands before the scripted provider."""
+    """A farm that is a proxy for the scripted provider."""
     with Farm(
         tmp_path_factory.mktemp("proxy"),
         anthropic_target_api_url=provider.url,
@@ -31,7 +31,7 @@ def proxy(provider: ScriptedProvider, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(autouse=True)
 def rules_kept(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fail a test whose requests broke a rule of the provider; one that means to clears them."""
+    """Fail a test whose requests broke a rule of the provider, unless it clears the list."""
     yield
     if "provider" in request.fixturenames:
         broken = request.getfixturevalue("provider").broken

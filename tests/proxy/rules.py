@@ -1,4 +1,4 @@
-"""The rules of the providers' published documentation that a request must keep.
+"""Rules for requests from the providers' published documentation.
 
 Anthropic: https://docs.anthropic.com/en/docs/agents-and-tools/tool-use/implement-tool-use and
 https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking. OpenAI:
@@ -14,12 +14,12 @@ from typing import Any
 
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 SIGNED = "signed:"
-"""How the signature of a thinking block, or the content of a reasoning item, must begin; the rest
-is its text."""
+"""Required prefix of a thinking block's signature or a reasoning item's content; the rest is its
+text."""
 
 
 def broken_rule(path: str, body: bytes) -> str:
-    """Return the rule that a request breaks, empty if it breaks none."""
+    """Return the rule that a request breaks; empty if it breaks none."""
     path = path.split("?", 1)[0]
     check = {
         "/v1/messages": _messages,

@@ -1,7 +1,7 @@
-"""Writes the providers' answers, plain and streamed, from a few parts.
+"""Builds the providers' answers, plain and streamed, from a few parts.
 
 A part is ``("think", text)``, ``("text", text)``, ``("get", id, hash)``, or ``("own", id)``, which
-may go on with a tool's name and its input in JSON.
+may be followed by a tool's name and its input in JSON.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _sse(events: list[dict[str, Any]]) -> list[bytes]:
 
 
 def _number(parts: tuple[Part, ...]) -> int:
-    """Return a number for an answer: clients take two with the same id for one."""
+    """Return a unique number for an answer, because clients merge answers with the same id."""
     return crc32(repr(parts).encode())
 
 

@@ -1,4 +1,4 @@
-"""A provider on loopback that answers by a script and refuses what the APIs' rules forbid."""
+"""A provider on loopback with scripted answers; it rejects requests that break the APIs' rules."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .rules import broken_rule
 JSON = "application/json"
 EVENTS = "text/event-stream"
 Piece = bytes | Callable[[], Any]
-"""Bytes to write, or something to do (wait, look) before the next."""
+"""Bytes to write, or a function to call (to wait, to check) before the next piece."""
 
 
 @dataclass
 class Asked:
-    """A request as it came."""
+    """A request as received."""
 
     method: str
     path: str
@@ -38,7 +38,7 @@ class Asked:
 
 @dataclass
 class Said:
-    """An answer: ``pieces`` are written one by one; ``cut`` ends it without its end."""
+    """An answer: ``pieces`` are written one by one; ``cut`` closes the connection early."""
 
     pieces: Iterable[Piece]
     status: int = 200
@@ -48,14 +48,14 @@ class Said:
 
 
 def whole(answer: Any, status: int = 200, **headers: str) -> Said:
-    """Return an answer that is no stream."""
+    """Return an answer that is not a stream."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
     return Said([body], status, JSON, {"content-length": str(len(body)), **named})
 
 
 class ScriptedProvider:
-    """Serves until closed. Each model call takes the next of the answers given."""
+    """Serves until closed. Each model call gets the next answer of the script."""
 
     def __init__(self) -> None:
         self.asked: list[Asked] = []
@@ -75,20 +75,20 @@ class ScriptedProvider:
         self.close()
 
     def close(self) -> None:
-        """Stop serving; connections that are open are closed with it."""
+        """Stop serving and close open connections."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
 
     def will_say(self, *answers: Said | Callable[[Asked], Said]) -> None:
-        """Take a script of answers, or of what makes one of a request; forget what was asked."""
+        """Set the script: answers, or functions from request to answer; forget past requests."""
         self.asked.clear()
         self.gone.clear()
         self._answers.clear()
         self._answers.extend(answers)
 
     def answer_to(self, asked: Asked) -> Said:
-        """Return what to answer: a refusal where a rule is broken, else the next of the script."""
+        """Return a refusal if the request breaks a rule, else the next answer of the script."""
         self.asked.append(asked)
         rule = broken_rule(asked.path, asked.body)
         if rule:

@@ -1,4 +1,4 @@
-"""Streams through drains, faults and crowds: each ends well, and nothing is left behind."""
+"""Streams during drains, faults and high concurrency: each ends properly and leaks nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STREAMS = 200
 
 
 def opened(farm: Farm) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
-    """Open a stream and return it when its first event has come."""
+    """Open a stream and return it when its first event has arrived."""
     connection = http.client.HTTPConnection("127.0.0.1", farm.port, timeout=60)
     connection.request("POST", "/v1/messages", json.dumps(BODY), KEY_JSON)
     answer = connection.getresponse()
@@ -33,7 +33,7 @@ def opened(farm: Farm) -> tuple[http.client.HTTPConnection, http.client.HTTPResp
 
 
 def open_streams(farm: Farm) -> int:
-    """Return the gauge."""
+    """Return the gauge of open streams."""
     text = farm.get("/metrics").body.decode()
     found = re.search(r"^headroom_proxy_open_streams (\d+)", text, re.M)
     assert found
@@ -42,7 +42,7 @@ def open_streams(farm: Farm) -> int:
 
 @pytest.fixture
 def front_end(own_farm: Any, provider: ScriptedProvider) -> Any:
-    """Start a farm of a Redis and a front end; return the farm and the front end's process."""
+    """Start a farm of Redis and a front end; return the farm and the front end's process."""
 
     def start(**settings: Any) -> Any:
         farm = own_farm(anthropic_target_api_url=provider.url, **settings)

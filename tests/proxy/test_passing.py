@@ -1,4 +1,4 @@
-"""What passes the proxy: bytes, headers, errors, in both directions."""
+"""What the proxy passes on: bytes, headers and errors, in both directions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EVENT = b'event: ping\ndata: {"type": "ping"}\n\n'
 
 
 def turns(text: str) -> dict[str, Any]:
-    """Return a Messages request with a large tool output, some messages before its end."""
+    """Return a Messages request with a large tool output, a few messages before its end."""
     call = {"type": "tool_use", "id": "toolu_1", "name": "Bash", "input": {"command": "make"}}
     result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": text}
     talk: list[dict[str, Any]] = [
@@ -190,7 +190,7 @@ def test_stream_comes_piece_by_piece_unchanged(proxy: Farm, provider: ScriptedPr
     connection.request("POST", "/v1/messages", json.dumps({**BODY, "stream": True}), KEY_JSON)
     answer = connection.getresponse()
     assert answer.getheader("content-type") == EVENTS
-    assert answer.read(len(EVENT)) == EVENT  # before the provider has written the next
+    assert answer.read(len(EVENT)) == EVENT  # before the provider writes the next
     go_on.set()
     assert answer.read() == b"".join(pieces[1:])
     connection.close()

@@ -1,4 +1,4 @@
-"""Retrieval inside a client's turn, as the official SDKs see it and the provider is asked."""
+"""Retrieval within a client's turn, from the view of the official SDKs and of the provider."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ def names_of(asked: Asked) -> list[str]:
 
 
 def array_of(api: Any, asked: Asked) -> str:
-    """Return the inside of a request's messages, as it came."""
+    """Return the content of a request's array of messages, without the brackets."""
     raw = asked.body.decode()
     start = raw.index("[", raw.index(f'"{api.array}"'))
     depth = 0
