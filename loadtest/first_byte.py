@@ -57,9 +57,9 @@ def brings_block(messages: Sequence[Any]) -> bool:
 def play(
     urls: Mapping[str, str], turns: Sequence[Any], rare: Mapping[str, int]
 ) -> dict[str, Client]:
-    """Play a session's turns against all addresses by turns; return their clients.
+    """Play a session's turns against all addresses alternately; return their clients.
 
-    An address in ``rare`` gets each of so many turns only.
+    An address in ``rare`` gets only every Nth turn, N being its value.
     """
     clients = {name: Client(url) for name, url in urls.items()}
     for number, messages in enumerate(turns):

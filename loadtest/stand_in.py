@@ -1,4 +1,4 @@
-"""A stand-in for a model provider on loopback that plays, for each request, what it is told to.
+"""A stand-in for a model provider on loopback; each request selects the behaviour it plays.
 
 The header ``x-play`` names the play and its numbers, ``text 20`` if there is none. Answers are
 streams as Anthropic's Messages API has them; ``x-body`` in their head is the digest of the body
@@ -28,7 +28,7 @@ _STREAM = b"content-type: text/event-stream\r\ntransfer-encoding: chunked\r\n"
 
 
 def digest(body: bytes) -> str:
-    """Return what ``x-body`` says of a body."""
+    """Return the value of ``x-body`` for a body."""
     return blake2b(body, digest_size=16).hexdigest()
 
 
@@ -101,7 +101,7 @@ class _Answer:
         self._writer.write(said.encode() + rest + b"\r\n")
 
     async def write(self, data: bytes) -> None:
-        """Write a piece of the stream, once what is before it has left."""
+        """Write a piece of the stream after the previous pieces have been sent."""
         self._writer.write(b"%x\r\n%b\r\n" % (len(data), data))
         await self._writer.drain()
 
@@ -124,7 +124,7 @@ async def _text(answer: _Answer, count: int = 20) -> bool:
 
 
 async def _paced(answer: _Answer, count: int = 50, pause_ms: int = 20) -> bool:
-    """Each piece is when it was written: ``time.monotonic()``, one clock for all processes."""
+    """Each piece holds the time of writing, by ``time.monotonic()``, which all processes share."""
     answer.head()
     await answer.write(BEGIN)
     for _ in range(count):
@@ -214,11 +214,11 @@ PLAYS: dict[str, Callable[..., Awaitable[bool]]] = {
     "noise-events": _noise_events,
     "huge": _huge,
 }
-"""Each returns whether its connection serves another request."""
+"""Plays by name; each returns whether its connection can serve another request."""
 
 
 class StandIn:
-    """Serves connections; ``open`` is how many there are, ``asked`` how many requests came."""
+    """Serves connections; ``open`` counts open ones, ``asked`` received requests."""
 
     def __init__(self) -> None:
         self.open = 0
@@ -240,7 +240,7 @@ class StandIn:
     async def _answer(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, begun: bytes
     ) -> bytes | None:
-        """Answer one request; return what came of the next, None where there is no next."""
+        """Answer one request; return the received start of the next, None if there is no next."""
         head = (begun + await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         lines = [line.partition(":") for line in head.split("\r\n")[1:]]
         named = {name.lower(): value.strip() for name, _, value in lines}
@@ -272,7 +272,7 @@ async def listening(stand_in: StandIn, port: int = 0) -> AsyncIterator[str]:
 
 @contextmanager
 def own_process() -> Iterator[str]:
-    """Serve in a process of its own; yield the URL."""
+    """Serve in a separate process; yield the URL."""
     hear, tell = multiprocessing.Pipe(duplex=False)
     process = multiprocessing.get_context("spawn").Process(target=_run, args=(tell,))
     process.start()

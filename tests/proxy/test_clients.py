@@ -1,4 +1,4 @@
-"""Whole sessions of Claude Code and Codex through the farm onto the scripted provider."""
+"""Whole sessions of Claude Code and Codex, with the farm as proxy for the scripted provider."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def client(request: pytest.FixtureRequest, tmp_path: Path) -> Client:
 
 
 def script(client: Client, steps: list[list[Part]]) -> Callable[[Asked], Said]:
-    """Answer requests that offer tools with one step after the other, others with a text.
+    """Answer requests with tools with one step after another, other requests with a text.
 
     ``("get", id)`` retrieves the last marker's original.
     """
@@ -61,7 +61,7 @@ def session(
     *,
     again: bool = False,
 ) -> list[Any]:
-    """Run the client's session by a script; return the requests of the conversation itself."""
+    """Run a scripted session of the client; return the requests of the conversation itself."""
     provider.will_say(*[script(client, steps)] * 50)
     assert "All done." in client.says(_PROMPT, url, again=again)
     calls = [a.json for a in provider.asked if a.path.split("?")[0] == client.api.path]
@@ -95,7 +95,7 @@ def test_session_costs_less_than_sent_directly(
     client: Client,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """The farm's bill has one retrieval more: a whole log, and a request of its own."""
+    """The farm's bill includes a retrieval: a whole log, and an additional request."""
     lines = ["cat build.log", "cat test.log", "echo one", "cat deploy.log", "echo two"]
     steps = [[client.runs(line, str(number))] for number, line in enumerate(lines)]
     direct = session(client, provider, provider.url, steps)
@@ -109,7 +109,7 @@ def test_session_costs_less_than_sent_directly(
 def test_session_goes_on_well_without_the_proxy(
     proxy: Farm, provider: ScriptedProvider, client: Client
 ) -> None:
-    """The client was answered a retrieval, and one beside its own call, of which it knows none."""
+    """The farm answered two retrievals, one next to a call of the client, which saw neither."""
     steps: list[list[Part]] = [
         [client.runs("cat build.log", "0")],
         [("get", "r1")],

@@ -1,4 +1,4 @@
-"""Tool definitions as the provider gets them: the client's, and the farm's after them."""
+"""Tool definitions as the provider receives them: the client's, then the farm's."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _OWN: list[dict[str, Any]] = [
         ("/v1/responses", RESPONSES),
     ],
 )
-def test_definitions_lose_what_means_nothing_and_no_other_byte(
+def test_definitions_lose_only_meaningless_parts(
     proxy: Farm, provider: ScriptedProvider, path: str, shape: Shape
 ) -> None:
     provider.will_say(_OK, _OK)
@@ -53,7 +53,7 @@ def test_definitions_lose_what_means_nothing_and_no_other_byte(
 def test_agents_are_offered_the_tool_before_any_marker(
     proxy: Farm, provider: ScriptedProvider
 ) -> None:
-    """Offered with the first marker, it would have all that is cached written again."""
+    """Offering it with the first marker would invalidate the provider's cache."""
     provider.will_say(_OK, _OK)
     later = {**turns(log()), "tools": _OWN}
     first = {**later, "messages": later["messages"][:1]}

@@ -67,7 +67,7 @@ def test_stream_is_finished_by_a_draining_front_end(
     assert process.wait() == 0
 
 
-def test_stream_longer_than_the_drain_ends_cut(front_end: Any, provider: ScriptedProvider) -> None:
+def test_stream_longer_than_drain_is_cut(front_end: Any, provider: ScriptedProvider) -> None:
     farm, process = front_end(deadline_ms=100, stream_drain_seconds=0)
     go_on = threading.Event()
     provider.will_say(Said([EVENT, go_on.wait, EVENT]))
@@ -80,9 +80,7 @@ def test_stream_longer_than_the_drain_ends_cut(front_end: Any, provider: Scripte
     assert process.wait() == 0
 
 
-def test_everything_passes_untouched_without_redis_and_workers(
-    front_end: Any, provider: ScriptedProvider
-) -> None:
+def test_requests_pass_unchanged_without_redis(front_end: Any, provider: ScriptedProvider) -> None:
     farm, process = front_end()
     provider.will_say(*[whole({"ok": n}) for n in range(2)])
     raw = json.dumps(turns(events())).encode()
@@ -96,9 +94,7 @@ def test_everything_passes_untouched_without_redis_and_workers(
     assert process.alive
 
 
-def test_many_streams_are_open_at_once_and_then_none(
-    proxy: Farm, provider: ScriptedProvider
-) -> None:
+def test_many_concurrent_streams_are_closed(proxy: Farm, provider: ScriptedProvider) -> None:
     go_on = threading.Event()
     provider.will_say(*[Said([EVENT, go_on.wait, EVENT]) for _ in range(_STREAMS)])
     with ExitStack() as stack:
@@ -114,7 +110,7 @@ def test_many_streams_are_open_at_once_and_then_none(
     until("no stream is open", lambda: open_streams(proxy) == 0)
 
 
-def test_clients_that_leave_leave_nothing_behind(proxy: Farm, provider: ScriptedProvider) -> None:
+def test_disconnected_clients_leak_nothing(proxy: Farm, provider: ScriptedProvider) -> None:
     at_first = _descriptors(proxy)
 
     def endless() -> Iterator[Any]:

@@ -53,7 +53,7 @@ def test_unchanged_body_arrives_as_the_bytes_sent(
 
 
 @pytest.mark.parametrize("path", ["/responses", "/chat/completions", "//v1/chat/completions"])
-def test_short_paths_reach_the_provider_under_v1(
+def test_short_paths_reach_provider_under_v1(
     proxy: Farm, provider: ScriptedProvider, path: str
 ) -> None:
     provider.will_say(whole({"ok": True}))
@@ -107,7 +107,7 @@ def test_bypass_sends_the_original(proxy: Farm, provider: ScriptedProvider) -> N
         b'{"model": "\xff", "messages": []}',
     ],
 )
-def test_bodies_it_cannot_read_go_on_as_they_came(
+def test_unreadable_bodies_are_forwarded_unchanged(
     proxy: Farm, provider: ScriptedProvider, raw: bytes
 ) -> None:
     provider.will_say(whole({"ok": True}))
@@ -117,7 +117,7 @@ def test_bodies_it_cannot_read_go_on_as_they_came(
     provider.broken.clear()
 
 
-def test_coded_bodies_are_read(proxy: Farm, provider: ScriptedProvider) -> None:
+def test_encoded_bodies_are_read(proxy: Farm, provider: ScriptedProvider) -> None:
     provider.will_say(whole({"ok": True}))
     raw = json.dumps(turns(log())).encode()
     headers = {**KEY, "content-encoding": "gzip"}
@@ -127,7 +127,7 @@ def test_coded_bodies_are_read(proxy: Farm, provider: ScriptedProvider) -> None:
     assert len(provider.asked[0].body) < len(raw) - 4000
 
 
-def test_keys_go_on_and_the_farms_headers_stay(proxy: Farm, provider: ScriptedProvider) -> None:
+def test_forwards_keys_but_not_the_farms_headers(proxy: Farm, provider: ScriptedProvider) -> None:
     provider.will_say(whole({"ok": True}))
     ours = {
         "x-maas-username": user(),
@@ -165,7 +165,7 @@ def test_answer_headers_come_back(proxy: Farm, provider: ScriptedProvider) -> No
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500, 529])
-def test_the_providers_errors_are_its_own(
+def test_provider_errors_are_passed_on_unchanged(
     proxy: Farm, provider: ScriptedProvider, status: int
 ) -> None:
     error = b'{"type":"error", "error":{"type":"x","message":"y"}}'
@@ -233,7 +233,7 @@ def test_own_paths_never_reach_the_provider(proxy: Farm, provider: ScriptedProvi
     assert not provider.asked
 
 
-def test_unset_target_is_named(farm: Farm) -> None:
+def test_unset_provider_is_named_in_error(farm: Farm) -> None:
     for path, headers, variable in (
         ("/v1/messages", {}, "ANTHROPIC_TARGET_API_URL"),
         ("/v1/responses", {}, "OPENAI_TARGET_API_URL"),
@@ -315,7 +315,7 @@ def test_connection_closed_as_it_is_used_again_fails_no_request(own_farm: Any) -
     assert len(served) == 4
 
 
-def test_cut_answers_end_cut(proxy: Farm, provider: ScriptedProvider) -> None:
+def test_cut_answer_is_cut_for_the_client(proxy: Farm, provider: ScriptedProvider) -> None:
     provider.will_say(Said([EVENT, EVENT[:7]], cut=True))
     connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)
     connection.request("POST", "/v1/messages", json.dumps(BODY), KEY_JSON)
@@ -345,9 +345,7 @@ def test_request_upstream_ends_with_its_client(proxy: Farm, provider: ScriptedPr
     until("the upstream request ended", provider.gone.is_set, 20)
 
 
-def test_usage_of_streams_and_plain_answers_goes_to_the_books(
-    proxy: Farm, provider: ScriptedProvider
-) -> None:
+def test_usage_of_all_answers_is_recorded(proxy: Farm, provider: ScriptedProvider) -> None:
     usage = {"input_tokens": 1_000_000, "output_tokens": 3, "cache_read_input_tokens": 0}
     start = {"type": "message_start", "message": {"usage": {**usage, "output_tokens": 1}}}
     end = {"type": "message_delta", "usage": {"output_tokens": 3}}
@@ -366,7 +364,7 @@ def test_usage_of_streams_and_plain_answers_goes_to_the_books(
     until("both are in the books", booked)
 
 
-def test_farm_token_stands_in_its_own_header_or_the_path(
+def test_farm_token_is_read_from_header_or_path(
     own_farm: Any, provider: ScriptedProvider, tmp_path: Any
 ) -> None:
     token = "farm-token-0123456789"

@@ -333,7 +333,7 @@ def test_refused_follow_up_reaches_the_client_as_an_error(
     ids=["garbage", "half", "odd", "huge", "error"],
 )
 @pytest.mark.parametrize("cut", [False, True])
-def test_garbage_in_a_watched_stream_passes_as_it_came(
+def test_garbage_in_a_watched_stream_passes_unchanged(
     proxy: Farm, provider: ScriptedProvider, pieces: list[bytes], cut: bool
 ) -> None:
     one = AnthropicClient(proxy, user())
