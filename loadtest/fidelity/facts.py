@@ -65,12 +65,26 @@ def put_in(text: str) -> str:
             at += height
         number, count = (head or more)[1], int((head or more)[2])  # type: ignore[index]
         like, sign = tables[number]
-        for row in lines[at : at + count]:
-            values = row.removeprefix("...").split(sign) if sign else [row.removeprefix("...")]
-            left = iter(values)
-            out.append(re.sub(r"\{[^}]*\}", lambda _: next(left, ""), like))  # noqa: B023
-        at += count
+        while count and at < len(lines):
+            row = lines[at]
+            at += 1
+            if row.startswith("..."):
+                row = _put_in(like, sign, row[3:])
+                count -= 1
+            out.append(row)
     return "\n".join(out)
+
+
+def _put_in(like: str, sign: str, row: str) -> str:
+    """Return the line or lines ``like`` this, with a row's values in the places."""
+    values = row.split(sign) if sign else [row]
+    left = iter(values)
+
+    def value(place: re.Match[str]) -> str:
+        again = re.fullmatch(r"\{=(\d+)\}", place[0])
+        return "".join(values[int(again[1]) - 1 :][:1]) if again else next(left, "")
+
+    return re.sub(r"\{[^}]*\}", value, like)
 
 
 class Shown:

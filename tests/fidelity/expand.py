@@ -27,7 +27,13 @@ def expanded(text: str) -> str:
             out.append(line)
             continue
         frame_text, sign = frames[found[1]]
-        out += [_filled(frame_text, sign, next(lines)[3:]) for _ in range(int(found[2]))]
+        left = int(found[2])
+        while left:
+            row = next(lines)
+            if row.startswith("..."):
+                left -= 1
+                row = _filled(frame_text, sign, row[3:])
+            out.append(row)
     return "\n".join(out)
 
 

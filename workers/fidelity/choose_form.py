@@ -12,6 +12,7 @@ from .check import Verdict, check, plain
 from .extract import extract, lines_in
 from .json_cut import shortened_cut
 from .json_form import parsed, shortened
+from .json_rows import rows_of_tables
 from .json_lines import holds_lines, shortened_lines
 from .must_see import must_see
 from .records import ROWS, rows_of_records
@@ -23,7 +24,7 @@ _LEAST_LOST = 0.2
 """What an extract must save of a body: less is not worth a marker."""
 _ENOUGH = 0.6
 """A reversible form is taken where it saves this share of what the best lossy one saves."""
-_ENOUGH_ROWS = 0.75
+_ENOUGH_ROWS = 0.8
 """The same for rows: who reads them has to look at the lines above them, too."""
 _SMALLEST = 300
 _ENDS = 2
@@ -131,11 +132,11 @@ def _of_json(body: str, lossy: Lossy | None) -> Iterable[_Candidate]:
     tree = parsed(text)
     lines = tree is None and holds_lines(text)
     if lines:
-        yield from _exact(body, text, [shortened_lines(text)])
+        form = shortened_lines(text)
     else:
-        yield from _exact(
-            body, text, [shortened_cut(text) if tree is None else shortened(text, tree)]
-        )
+        form = shortened_cut(text) if tree is None else shortened(text, tree)
+    rows = rows_of_tables(form.text) if form is not None else None
+    yield from _exact(body, text, [form, _both(form, rows)])
     if lossy is None:
         return
     if lines:
@@ -143,10 +144,10 @@ def _of_json(body: str, lossy: Lossy | None) -> Iterable[_Candidate]:
         if shown is not None:
             yield _Candidate(shown, "farm_extract", True, check(body, shown, digest=lossy.digest))
         return
-    rows = shortened_rows(tree, lossy.digest)
-    if rows is not None:
-        verdict = check(body, rows, digest=lossy.digest, rendered="free")
-        yield _Candidate(rows, "farm_rows", True, verdict)
+    some = shortened_rows(tree, lossy.digest)
+    if some is not None:
+        verdict = check(body, some, digest=lossy.digest, rendered="free")
+        yield _Candidate(some, "farm_rows", True, verdict)
 
 
 def _reversible(body: str, kind: Kind) -> Iterable[_Candidate]:

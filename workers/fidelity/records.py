@@ -12,7 +12,7 @@ import re
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 from shared.content import Kind
@@ -20,7 +20,7 @@ from shared.content import Kind
 from .alignment import SHORT, Budget, Literals, Pattern, common, literals, matched, tokens, whole
 from .must_see import is_bad
 from .reversible import Form
-from .row_notes import ROW, head, lines_of_rows, more
+from .row_notes import ROW, Written, lines_of_rows
 from .row_table import Table, table_of
 
 ROWS = "farm_records"
@@ -40,6 +40,8 @@ _KIND_TRIED = 3
 _LONGEST_LINE = 600
 _ALIKE = 0.25
 """The share of a line's characters that the next one must have for the two to be compared."""
+_ALIKE_PARTS = 0.6
+"""The share of their literals that alike lines of a block have in common, at least."""
 _MOST_WIDENED = 20
 _MOST_TRIED = 5
 """Sets of common parts that are weighed against each other."""
@@ -56,8 +58,12 @@ _CELLS_A_LINE = 10
 """What looking at a line costs of the budget."""
 _AGAIN, _NOTE = 40, 130
 """Characters of the notes."""
-_BREAK = 80
-"""What reading a note costs, in characters, beside the note itself."""
+_BREAK = 20
+"""What a whole line between rows costs a reader, in characters."""
+_AHEAD = 2
+"""Lines below that a run may begin at instead, and by which a table goes on."""
+_BETTER = 1.05
+"""How much more a run must save that leaves lines above it whole."""
 _WIDE = "   "
 """Blanks that are taken for padding."""
 _TABLES_TRIED = 4
@@ -90,21 +96,14 @@ def rows_of_records(text: str, kind: Kind) -> Form | None:
     lines = text.split("\n")
     if kind == "search" and not _are_entries(lines):
         return None  # its lines are some file's: they are searched for to be changed
-    out: list[str] = []
-    tables: list[Table] = []
+    written = Written()
     at = 0
     for run in _runs(lines, kind):
-        out += lines[at : run.at]
-        count = (run.end - run.at) // run.table.height
-        if run.table in tables:
-            out.append(more(tables.index(run.table) + 1, count))
-        else:
-            tables.append(run.table)
-            out += head(len(tables), run.table, count)
-        out += run.rows
+        written.add_lines(lines[at : run.at])
+        written.add_rows(run.table, run.rows)
         at = run.end
-    out += lines[at:]
-    made = "\n".join(out)
+    written.add_lines(lines[at:])
+    made = written.text()
     return Form(made, lines_of_rows, ROWS) if len(made) < len(text) else None
 
 
@@ -118,8 +117,10 @@ def _runs(lines: list[str], kind: Kind) -> Iterator[_Run]:
     """Return the runs that are worth it, in order."""
     search = _Search(lines, kind)
     at = 0
-    while at < len(lines) - _LEAST_ROWS + 1:
-        run = search.more(at) or search.new(at)
+    while at < len(lines):
+        run = search.more(at)
+        if run is None and at <= len(lines) - _LEAST_ROWS and not search.goes_on(at):
+            run = search.new(at)
         if run is not None:
             yield run
         at = run.end if run is not None else at + 1
@@ -138,6 +139,19 @@ def _said(parts: list[Literals]) -> int:
     return sum(len(part) for one in parts for part in one)
 
 
+def _differ(parts: list[Literals]) -> bool:
+    """Return whether a block is more than lines that are alike: as lines those are easier to read.
+
+    Lines are alike that share most of their literals.
+    """
+    alike = sum(
+        1
+        for one, other in pairwise(parts)
+        if _said([tuple(part for part in one if part in other)]) > _ALIKE_PARTS * _said([one])
+    )
+    return 2 * alike < len(parts)
+
+
 class _Search:
     """Finds runs in the lines of a text."""
 
@@ -145,6 +159,8 @@ class _Search:
         self._lines = lines
         self._log = kind in ("log", "search")
         self._bad: dict[int, bool] = {}
+        self._current: Table | None = None
+        """The table of the newest rows: more of them need no note."""
         self._tables: dict[Table, frozenset[int]] = {}
         """Those made so far, each with the lines of a block that may tell of a failure."""
         self._tokens: list[list[str] | None] = [None] * len(lines)
@@ -158,31 +174,63 @@ class _Search:
 
     def more(self, at: int) -> _Run | None:
         """Return the run from line ``at`` on of a table that is there already."""
-        for table in list(self._tables)[: -_TABLES_TRIED - 1 : -1]:
+        tables = list(self._tables)[: -_TABLES_TRIED - 1 : -1]
+        if self._current is not None:
+            tables = [self._current, *(table for table in tables if table != self._current)]
+        for table in tables:
             places = range(at, len(self._lines) - table.height + 1, table.height)
             run = self._run(table, places)
-            if run is not None and self._saved(run) >= _LEAST_SAVED // 2:
+            note = 0 if table == self._current else _AGAIN + _LEAST_SAVED // 2
+            if run is not None and self._saved(run) > note:
+                self._current = table
                 return run
         return None
 
+    def goes_on(self, at: int) -> bool:
+        """Return whether the newest rows go on just below line ``at``."""
+        table = self._current
+        if table is None:
+            return False
+        last = len(self._lines) - table.height
+        below = range(at + 1, min(at + max(_AHEAD, table.height), last) + 1)
+        return any(self._run(table, [place]) is not None for place in below)
+
     def new(self, at: int) -> _Run | None:
-        """Return the run from line ``at`` on whose table saves most; None where none pays."""
+        """Return the run from line ``at`` on whose table saves most; None where none pays.
+
+        None also where a run that begins a little below saves more.
+        """
+        best = self._best(at)
+        if best is None:
+            return None
+        for below in range(at + 1, min(at + _AHEAD, len(self._lines) - _LEAST_ROWS) + 1):
+            if self._kinds[below] == self._kinds[at]:
+                continue
+            other = self._best(below)
+            if other is not None and other.saved > _BETTER * best.saved:
+                return None
+        return self._first(best)
+
+    def _best(self, at: int) -> _Tried | None:
+        """Return the blocks from line ``at`` on whose rows save most; None where none pays."""
         best: _Tried | None = None
         for height in self._heights(at) if self._budget.take(len(self._lines[at])) else ():
             begun = (height, self._kinds[at])
             if at < self._poor_until.get(height, 0) or self._in_vain[begun] >= _TRIES:
                 continue
-            grown = islice(self._grown(at, height), _MOST_TRIED)
+            grown = (
+                parts for parts in islice(self._grown(at, height), _MOST_TRIED) if _differ(parts)
+            )
             tried = [self._tried(at, parts) for parts in grown]
             good = max(tried, key=lambda one: one.saved, default=None)
             if good is None or good.saved < max(_LEAST_SAVED, _LEAST_SHARE * good.size):
                 self._in_vain[begun] += 1
-                if good is not None and good.places:
+                if good is not None and good.places and not self._is_bad(at):
                     # Runs that begin inside it are hardly better, and there may be many.
                     self._poor_until[height] = at + (good.places[-1] - at) // _SKIPPED
             elif best is None or good.saved > _HIGHER_WORTH * best.saved:
                 best = good
-        return self._first(best) if best is not None else None
+        return best
 
     def _tried(self, at: int, parts: list[Literals]) -> _Tried:
         """Return what blocks with these literals save, in a row or with others between them."""
@@ -245,6 +293,7 @@ class _Search:
             return None
         bad = [n for n in range(height) if any(self._is_bad(p + n) for p in tried.places)]
         self._tables[table] = frozenset(bad)
+        self._current = table
         return self._run(table, tried.places)
 
     def _run(self, table: Table, places: Sequence[int]) -> _Run | None:
@@ -268,7 +317,7 @@ class _Search:
     def _saved(self, run: _Run) -> int:
         """Return the characters that more rows of a known table save."""
         size = sum(map(len, self._lines[run.at : run.end])) + run.end - run.at
-        return size - sum(map(len, run.rows)) - len(run.rows) - _AGAIN
+        return size - sum(map(len, run.rows)) - len(run.rows)
 
     def _heights(self, at: int) -> list[int]:
         """Return the heights of a block that may begin at a line, the lowest first."""

@@ -2,12 +2,14 @@
 
 A note says how many rows follow, or blocks of lines; below it stand the lines that all share, with
 places for values, and the rows. None of these is a line of the original, and each says so: it
-begins with three dots.
+begins with three dots. Lines without them may stand between rows: they are as they were printed.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from .row_table import Table
 
@@ -18,10 +20,16 @@ _HEAD = re.compile(
     r', each row is its values for \{\}(?:, parted by "(.)")?, nothing is left out.* \.\.\.\]'
 )
 _MORE = re.compile(r"\[\.\.\. rows (\d+) again: (\d+), nothing is left out \.\.\.\]")
+_MIXED = "; lines between that do not begin with ... are whole"
+_MOST_BETWEEN = 20
+"""Whole lines that may stand between two rows without another note."""
 
 
-def head(number: int, table: Table, count: int) -> list[str]:
-    """Return what stands above the first ``count`` rows of the table of this ``number``."""
+def head(number: int, table: Table, count: int, *, mixed: bool = False) -> list[str]:
+    """Return what stands above the first ``count`` rows of the table of this ``number``.
+
+    ``mixed`` says that whole lines stand between them.
+    """
     height = table.height
     what = "line" if height == 1 else "block"
     what += " is" if count == 1 else "s are"
@@ -33,6 +41,7 @@ def head(number: int, table: Table, count: int) -> list[str]:
         if sign in signs:
             width = signs[sign][1:]
             legend += f"; {{{sign}{width}}} has blanks {where} the value, {width} characters in all"
+    legend += _MIXED if mixed else ""
     note = f"{count} {like}, each row is its values for {{}}{parted}, nothing is left out{legend}"
     return [f"[... rows {number}: {note} ...]", *(ROW + line for line in table.shown())]
 
@@ -40,6 +49,69 @@ def head(number: int, table: Table, count: int) -> list[str]:
 def more(number: int, count: int) -> str:
     """Return what stands above ``count`` more rows of a table."""
     return f"[... rows {number} again: {count}, nothing is left out ...]"
+
+
+@dataclass(slots=True)
+class _Part:
+    """Rows of one table below one note, with whole lines between them."""
+
+    table: int
+    first: bool
+    lines: list[str] = field(default_factory=list)
+    rows: int = 0
+    between: int = 0
+    """Whole lines behind the last row."""
+    open: bool = True
+    mixed: bool = False
+
+
+class Written:
+    """A text that is written as whole lines and rows, in order."""
+
+    def __init__(self) -> None:
+        self._tables: list[Table] = []
+        self._parts: list[_Part] = []
+        self._above: list[str] = []
+
+    def add_lines(self, lines: Sequence[str]) -> None:
+        """Add lines that stay as they are."""
+        part = self._parts[-1] if self._parts else None
+        if part is None:
+            self._above += lines
+            return
+        part.lines += lines
+        part.between += len(lines)
+        # Behind a line that looks like a row or a note, rows go on below a note of their own.
+        if part.between > _MOST_BETWEEN or any(x.startswith((ROW, "[" + ROW)) for x in lines):
+            part.open = False
+
+    def add_rows(self, table: Table, rows: Sequence[str]) -> None:
+        """Add rows of a table, which is new or was there before."""
+        first = table not in self._tables
+        if first:
+            self._tables.append(table)
+        number = self._tables.index(table)
+        part = self._parts[-1] if self._parts else None
+        if part is None or not part.open or part.table != number:
+            part = _Part(number, first)
+            self._parts.append(part)
+        part.mixed = part.mixed or part.between > 0
+        part.between = 0
+        part.lines += rows
+        part.rows += len(rows)
+
+    def text(self) -> str:
+        """Return the text."""
+        mixed = {part.table for part in self._parts if part.mixed}
+        out = list(self._above)
+        for part in self._parts:
+            number, table = part.table + 1, self._tables[part.table]
+            if part.first:
+                out += head(number, table, part.rows, mixed=part.table in mixed)
+            else:
+                out.append(more(number, part.rows))
+            out += part.lines
+        return "\n".join(out)
 
 
 def lines_of_rows(text: str) -> str:
@@ -51,23 +123,30 @@ def lines_of_rows(text: str) -> str:
     lines = text.split("\n")
     out: list[str] = []
     tables: list[Table] = []
-    at = 0
+    table: Table | None = None
+    at = left = 0
     while at < len(lines):
-        first, again = _HEAD.fullmatch(lines[at]), _MORE.fullmatch(lines[at])
+        line = lines[at]
         at += 1
+        if left and table is not None:
+            if line.startswith(ROW):
+                out += table.block(line[len(ROW) :])
+                left -= 1
+            else:
+                out.append(line)
+            continue
+        first, again = _HEAD.fullmatch(line), _MORE.fullmatch(line)
         if first is not None:
             height = int(first[3] or 1)
             tables.append(Table.read(_bare(lines[at : at + height]), first[4] or " "))
             at += height
-            table, count = tables[-1], int(first[2])
+            table, left = tables[-1], int(first[2])
         elif again is not None:
-            table, count = tables[int(again[1]) - 1], int(again[2])
+            table, left = tables[int(again[1]) - 1], int(again[2])
         else:
-            out.append(lines[at - 1])
-            continue
-        for row in _bare(lines[at : at + count]):
-            out += table.block(row)
-        at += count
+            out.append(line)
+    if left:
+        raise ValueError("rows are missing")
     return "\n".join(out)
 
 

@@ -14,8 +14,10 @@ from typing import NamedTuple
 
 from .alignment import SHORT, Literals, matched
 
-_SEPARATORS = (" ", "|", "¦", "§")
-_PLACE = re.compile(r"\{((?:[<>=]\d+)?)\}")
+SEPARATORS = (" ", "|", "¦", "§")
+PLACE = re.compile(r"\{((?:[<>=]\d+)?)\}")
+_UNIT = re.compile(r"(?<=\d)[A-Za-zµ%]{1,3}\Z|[\]}>\"';]\Z")
+"""How all values of a column may end: with a unit, or a closing sign."""
 _LEAST_REPEATED = 3
 """Mean characters of values from which on a column that repeats them is no accident."""
 
@@ -88,7 +90,7 @@ class Table(NamedTuple):
     @classmethod
     def read(cls, lines: Sequence[str], separator: str) -> Table:
         """Return the table whose lines with their places are ``lines``."""
-        split = [_PLACE.split(line) for line in lines]
+        split = [PLACE.split(line) for line in lines]
         places = [place for parts in split for place in parts[1::2]]
         return cls(tuple(tuple(parts[::2]) for parts in split), tuple(places), separator)
 
@@ -164,6 +166,18 @@ class _Line:
             self.columns[at : at + 1] = [_Column(list(one)) for one in zip(*words, strict=True)]
             self.literals[at + 1 : at + 1] = [" "] * (count - 1)
 
+    def take_units(self) -> None:
+        """Make part of the literals what all values of a column end with: a unit, a sign."""
+        for at, column in enumerate(self.columns):
+            unit = _UNIT.search(column.values[0]) if column.plain else None
+            if unit is None:
+                continue
+            bare = [value.removesuffix(unit[0]) for value in column.values]
+            same = all(v != w for v, w in zip(bare, column.values, strict=True))
+            if same and (not unit[0].isalpha() or all(v[-1:].isdecimal() for v in bare)):
+                column.values = bare
+                self.literals[at + 1] = unit[0] + self.literals[at + 1]
+
     def split(self, at: int) -> None:
         """Part the column ``at`` where it holds columns of text, aligned by blanks."""
         columns, between = _aligned_columns(self.columns[at].values)
@@ -209,7 +223,7 @@ def _table(
         lines.append(_Line(list(one), [_Column(list(c)) for c in zip(*rows, strict=True)]))
     _simplify(lines, aligned)
     columns = [column for line in lines for column in line.columns]
-    if any(_PLACE.search(part) for line in lines for part in line.literals):
+    if any(PLACE.search(part) for line in lines for part in line.literals):
         return None
     fresh = [column for column in columns if not column.again]
     for column in columns:
@@ -218,7 +232,7 @@ def _table(
             column.place = f"={source + 1}"
     places = tuple(column.place for column in columns)
     shown = [[_stripped(c.place, v) for v in c.values] for c in fresh[:-1]]
-    for separator in _SEPARATORS:
+    for separator in SEPARATORS:
         if not any(separator in value for values in shown for value in values):
             return Table(tuple(tuple(line.literals) for line in lines), places, separator)
     return None
@@ -248,6 +262,7 @@ def _simplify(lines: list[_Line], aligned: bool) -> None:
         line.join_short()
         line.take_edges()
         line.split_words()
+        line.take_units()
 
 
 def _padding(values: list[str]) -> str:
