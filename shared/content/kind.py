@@ -115,12 +115,10 @@ def _command_in(args: str) -> str:
 
 
 def _of_program(printed: Printed, evidence: list[str]) -> Kind | None:
-    if printed.files:
+    if printed.files and printed.program != "git blame":
         found = _most_guarded([kind_of_file(f) for f in printed.files])
         if found is not None:
             evidence.append(f"printed by {printed.program} of {printed.files[0]}")
-        if printed.program == "git blame" and found not in ("code", "config", "rules"):
-            return "listing"
         return found
     kind = kind_of_program(printed.program, printed.words)
     if kind is not None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 Kind = Literal[
-    "code", "config", "diff", "log", "test_run", "search", "listing", "table", "json", "html",
-    "markdown", "prose", "error", "rules", "other",
+    "blame", "code", "config", "diff", "log", "test_run", "search", "listing", "table", "json",
+    "html", "markdown", "prose", "error", "rules", "other",
 ]  # fmt: skip
 
 _CODE = (
@@ -60,7 +60,7 @@ _PROGRAMS: dict[str, Kind] = {
     "git diff": "diff", "git show": "diff", "git format-patch": "diff", "git stash": "diff",
     "git log": "listing", "git status": "listing", "git branch": "listing", "git tag": "listing",
     "git ls-files": "listing", "git ls-tree": "listing", "git reflog": "listing",
-    "git shortlog": "listing", "git blame": "listing", "git remote": "listing",
+    "git shortlog": "listing", "git blame": "blame", "git remote": "listing",
     "git grep": "search", "git config": "config", "git rev-list": "listing", "git annotate": "code",
     "diff": "diff", "colordiff": "diff", "gh pr diff": "diff", "interdiff": "diff",
     "grep": "search", "egrep": "search", "fgrep": "search", "rg": "search", "ag": "search",

@@ -37,6 +37,24 @@ def expanded(text: str) -> str:
     return "\n".join(out)
 
 
+def whole_blame(text: str) -> str:
+    """Return ``text`` with the commit, who and when at all lines of ``git blame``."""
+    said: dict[str, str] = {}
+    commit = ""
+    out = []
+    for line in text.split("\n"):
+        if " (" in line and " +0000 " in line:
+            commit = line.split(" ", 1)[0]
+            said[commit] = line[: line.index(" +0000 ") + len(" +0000")]
+        elif line.startswith("..."):
+            commit = line[3:].split(" ", 1)[0]
+            line = said.get(commit, "") + line[3:].removeprefix(commit)
+        elif line.startswith(" ") and commit:
+            line = said[commit] + line
+        out.append(line)
+    return "\n".join(out)
+
+
 def _filled(frame: str, sign: str, row: str) -> str:
     count = sum(1 for kind, _ in PLACE.findall(frame) if kind != "=")
     values = row.split(sign, count - 1) if sign else [row]

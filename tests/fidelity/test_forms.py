@@ -19,7 +19,7 @@ from workers.fidelity.json_lines import shortened_lines
 from workers.fidelity.reversible import folded_prefixes, folded_repeats, grouped_matches
 from workers.tasks import Engines
 
-from .expand import expanded
+from .expand import expanded, whole_blame
 from .texts import COMMANDS, TEXTS, diff, log, mutated, one_kind
 from .texts import test_run as run_of_tests
 
@@ -59,7 +59,7 @@ def _assert_faithful(text: str, made: Made, kind: str) -> None:
         if line.strip() and not NOTE.search(line):
             assert line.rstrip() in known or line.strip() in plain, line
     if not form.shown:  # nothing may be gone: said whole, under its beginning, or as a row
-        read = form.text + "\n" + expanded(form.text)
+        read = form.text + "\n" + expanded(form.text) + "\n" + whole_blame(form.text)
         for line in known:
             assert _present(line, read), line
 

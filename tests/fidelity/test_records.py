@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 from shared.content import Kind
 from workers.fidelity import records
 from workers.fidelity.alignment import Budget, common, literals, matched, tokens
+from workers.fidelity.blame import shortened_blame
+from workers.fidelity.check import check
 from workers.fidelity.json_cut import shortened_cut
 from workers.fidelity.json_form import parsed, shortened
+from workers.fidelity.json_rows import rows_of_tables
 from workers.fidelity.records import rows_of_records
 
 from .expand import expanded
@@ -238,3 +241,90 @@ def test_cut_json_is_a_table_and_its_rest() -> None:
     assert form.text.split("\n")[1:3] == ['[39]{"id","name","phase"}', '0,"web-0","Running"']
     assert form.text.endswith("\nBrokenPipeError: [Errno 32] Broken pipe")
     assert form.inverse(form.text) == text
+
+
+def test_rows_of_json_say_only_what_differs() -> None:
+    pods = [
+        {"name": f"web-{n}", "phase": "Running", "ip": f"10.1.0.{n}", "since": f"2026-04-{n:02}"}
+        for n in range(40)
+    ]
+    pods[7]["phase"] = "CrashLoopBackOff"
+    table = shortened(json.dumps(pods), parsed(json.dumps(pods)))
+    assert table is not None
+    form = rows_of_tables(table.text)
+
+    assert form is not None
+    assert form.inverse(form.text) == expanded(form.text) == table.text
+    shown = form.text.split("\n")
+    assert '..."web-{}","Running","10.1.0.{=1}","{}"' in shown
+    assert "...12 2026-04-12" in shown
+    assert '"web-7","CrashLoopBackOff","10.1.0.7","2026-04-07"' in shown
+
+
+@given(
+    st.lists(
+        st.lists(
+            st.one_of(st.integers(), st.none(), st.sampled_from([*WORDS, 'a"b', "x-1", "x-22"])),
+            min_size=2,
+            max_size=4,
+        ),
+        min_size=1,
+        max_size=20,
+    )
+)
+@settings(max_examples=150, deadline=None)
+def test_any_rows_of_json_come_back(rows: list[list[Any]]) -> None:
+    text = "\n".join(json.dumps(row, separators=(",", ":"))[1:-1] for row in rows * 3)
+    form = rows_of_tables(text)
+    if form is not None:
+        assert form.inverse(form.text) == text
+        assert len(form.text) < len(text)
+
+
+def test_outlier_of_a_table_stays_whole() -> None:
+    lines = [
+        f"web{n:<6} {n + 200:>6}  0.{n % 9}   900{n % 9} ?  Ss  08:{n % 60:02}  /usr/sbin/httpd {n}"
+        for n in range(80)
+    ]
+    lines[33] = "runaway   66666 398.7 999999 ?  R   08:00  /opt/quarry"
+
+    assert lines[33] in made("\n".join(lines), "table").split("\n")
+
+
+def test_rows_go_on_behind_whole_lines_that_look_like_rows() -> None:
+    lines = requests(60)
+    lines[20], lines[40] = "...", "...00:00:20.137 1 414c343c 60 507"
+    made("\n".join(lines))
+    lines[20:20] = ["odd"] * 30
+    made("\n".join(lines))
+
+
+def test_blame_says_each_commit_once() -> None:
+    commits = ("^5a28c850", "0123abcd")
+    lines = [
+        f"{commits[n // 4 % 2]} (Ada ({n // 4 % 2}) 2026-11-24 01:4{n // 4 % 2}:00 +0000 {n:>3})"
+        + (f" x = {n}" if n % 3 else "")
+        for n in range(1, 60)
+    ]
+    text = "\n".join(lines)
+    form = shortened_blame(text)
+
+    assert form is not None
+    assert form.inverse(form.text) == text
+    assert form.text.count("Ada") == 4  # two commits, and the last two lines are whole
+    assert "\n   2) x = 2\n" in form.text
+    assert "\n...^5a28c850   8) x = 8\n" in form.text
+
+
+@given(st.lists(st.sampled_from([
+    "0123abcd (A 2026-11-24 01:45:00 +0000 1) x", "0123abcd (A 2026-11-24 01:45:00 +0000 2)",
+    "4567abcd f.py (B 2026-11-24 01:45:00 +0000 3) 4) y", " 5) z", "...0123abcd 6) x", "",
+]), min_size=1, max_size=12))  # fmt: skip
+@settings(max_examples=150, deadline=None)
+def test_any_blame_comes_back_or_is_refused(lines: list[str]) -> None:
+    text = "\n".join(lines)
+    form = shortened_blame(text)
+    if form is not None and check(text, form.text, inverse=form.inverse).passes:
+        assert form.inverse(form.text) == text
+    elif form is not None:
+        assert any(line.startswith((" ", "...")) for line in lines)

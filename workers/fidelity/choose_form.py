@@ -8,12 +8,13 @@ from typing import Literal, NamedTuple
 from shared.content import Kind
 
 from . import omission_notes as notes
+from .blame import shortened_blame
 from .check import Verdict, check, plain
 from .extract import extract, lines_in
 from .json_cut import shortened_cut
 from .json_form import parsed, shortened
-from .json_rows import rows_of_tables
 from .json_lines import holds_lines, shortened_lines
+from .json_rows import rows_of_tables
 from .must_see import must_see
 from .records import ROWS, rows_of_records
 from .reversible import Form, folded_prefixes, folded_repeats, grouped_matches
@@ -30,7 +31,7 @@ _SMALLEST = 300
 _ENDS = 2
 """First and last lines that are never a row's values."""
 _REVERSIBLE: frozenset[Kind] = frozenset(
-    {"log", "test_run", "search", "listing", "table", "json", "error", "other"}
+    {"blame", "log", "test_run", "search", "listing", "table", "json", "error", "other"}
 )
 _COUNTED = frozenset({"log", "table", "listing", "other"})
 
@@ -152,6 +153,9 @@ def _of_json(body: str, lossy: Lossy | None) -> Iterable[_Candidate]:
 
 def _reversible(body: str, kind: Kind) -> Iterable[_Candidate]:
     text = plain(body)
+    if kind == "blame":
+        yield from _exact(body, text, [shortened_blame(text)])
+        return
     repeats = folded_repeats(text)
     once = repeats.text if repeats else text
     forms = [

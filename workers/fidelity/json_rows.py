@@ -1,13 +1,12 @@
 """Rows of a JSON table as rows of values: what all of a column share is said once above them.
 
-``"web-1","Running","10.1.0.1"`` and 200 more like it become the line ``"web-{}","{}","10.1.0.{=1}"``
-and rows like ``1 Running``. Numbers and dates stay whole, and a row that tells of a failure among
+``"web-1","Running","10.1.0.1"`` and 200 more like it become ``"web-{}","{}","10.1.0.{=1}"`` and
+rows like ``1 Running``. Numbers and dates stay whole, and a row that tells of a failure among
 others that do not is not taken apart.
 """
 
 from __future__ import annotations
 
-import os
 import re
 from collections import defaultdict
 from typing import NamedTuple
@@ -135,14 +134,21 @@ def _column(values: list[str], before: list[_Column], *, quoted: bool) -> _Colum
         return _Column(first, None, "", [])
     head = tail = ""
     if quoted:
-        head = first[: _head(values, os.path.commonprefix(values))]
+        head = first[: _head(values, _common(values))]
         values = [value[len(head) :] for value in values]
         mirrored = [value[::-1] for value in values]
-        tail = mirrored[0][: _tail(mirrored, os.path.commonprefix(mirrored))][::-1]
+        tail = mirrored[0][: _tail(mirrored, _common(mirrored))][::-1]
         values = [value[: len(value) - len(tail)] for value in values]
     fresh = [column for column in before if column.place == ""]
     again = next((n for n, c in enumerate(fresh, 1) if c.values == values), None)
     return _Column(head, "" if again is None else f"={again}", tail, values)
+
+
+def _common(values: list[str]) -> str:
+    """Return what all values begin with."""
+    first, last = min(values), max(values)
+    most = min(len(first), len(last))
+    return first[: next((at for at in range(most) if first[at] != last[at]), most)]
 
 
 def _head(values: list[str], common: str) -> int:

@@ -14,6 +14,8 @@ from .templates import templates
 _ENDS = {"log": 6, "test_run": 8, "search": 6, "listing": 20, "table": 20}
 _MOST_ERRORS = 0.5
 """Share of lines that are errors from which a text is all errors: it stays whole."""
+_RARE, _FEW = 2, 0.1
+"""Lines of a kind up to which it is rare, and the share of such lines up to which they are few."""
 _BAD = re.compile(
     r"\b(?:err|fail(?:s|ed|ure|ures|ing)?|fatal|panic(?:ked)?"
     r"|critical|severe|alert|emerg|traceback|caused by|denied|refused|time[d-]? ?out|timeout"
@@ -101,7 +103,7 @@ def _of_entries(lines: Sequence[str], kind: Kind) -> set[int] | None:
     if kind not in ("log", "table", "listing") and len(count) > len(lines) / 4:
         return None  # nothing repeats: every line says something else
     kept |= _each_kind(lines, kinds, count)
-    kept |= _extremes(lines, kinds, count, smallest=kind in ("table", "log"))
+    kept |= _extremes(lines, kinds, smallest=kind in ("table", "log"))
     warned = [p for p, line in enumerate(lines) if _WARN.search(line)]
     if len(warned) <= len(lines) // 10:
         kept.update(warned)
@@ -126,15 +128,14 @@ def _each_kind(lines: Sequence[str], kinds: list[str], count: Counter[str]) -> s
     return kept
 
 
-def _extremes(
-    lines: Sequence[str], kinds: list[str], count: Counter[str], *, smallest: bool
-) -> set[int]:
+def _extremes(lines: Sequence[str], kinds: list[str], *, smallest: bool) -> set[int]:
     """Return of each frequent kind the lines with the largest number at each of its places.
 
     A place is the count of words before the number, or of those after it; where fewer than half of
     a kind's lines have a number, it is no measurement (an id that happens to have digits only).
     ``smallest`` asks for the lines with the smallest, too.
     """
+    count = Counter(kinds)
     columns: dict[tuple[str, int], list[tuple[float, int]]] = defaultdict(list)
     for place, line in enumerate(lines):
         kind = kinds[place]
@@ -153,6 +154,15 @@ def _extremes(
         if smallest:
             kept.add(column[numbers.index(min(numbers))][1])
     return kept
+
+
+def standing_out(lines: Sequence[str]) -> set[int]:
+    """Return the lines with the largest numbers of their kind, and those of rare kinds, if few."""
+    kinds = templates(lines)
+    count = Counter(kinds)
+    rare = {place for place, kind in enumerate(kinds) if count[kind] <= _RARE}
+    few = rare if len(rare) <= _FEW * len(lines) else set()
+    return few | _extremes(lines, kinds, smallest=False)
 
 
 def _around_frames(lines: Sequence[str], frames: set[int]) -> set[int]:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from shared.content import Kind
 
 from .alignment import SHORT, Budget, Literals, Pattern, common, literals, matched, tokens, whole
-from .must_see import is_bad
+from .must_see import is_bad, standing_out
 from .reversible import Form
 from .row_notes import ROW, Written, lines_of_rows
 from .row_table import Table, table_of
@@ -159,6 +159,8 @@ class _Search:
         self._lines = lines
         self._log = kind in ("log", "search")
         self._bad: dict[int, bool] = {}
+        if kind == "table":  # what stands out of a table is told as a failure is
+            self._bad = dict.fromkeys(standing_out(lines), True)
         self._current: Table | None = None
         """The table of the newest rows: more of them need no note."""
         self._tables: dict[Table, frozenset[int]] = {}
