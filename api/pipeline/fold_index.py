@@ -7,22 +7,14 @@ longest run is folded if it pays. The cost is linear in the text's length.
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from .fold_references import (
-    Folded,
-    Numbering,
-    Reference,
-    Run,
-    Source,
-    head_lines,
-    split_numbers,
-    word,
-)
+from .fold_references import Folded, Numbering, Reference, Run, Source, word
+from .fold_text import Text, literal, read, without_notes
+from .fold_views import view_of
 
 _MAX_LINES = 200_000
 _MAX_CHARS = 16 * 1024 * 1024
@@ -34,37 +26,16 @@ _PLACES_OF_A_SOURCE = 2
 """Most places kept of one line in one source: runs are found by their rarer lines."""
 _SHORTEST_REFERENCE = 90
 """Least length of a reference, in characters: a run that saves too little against it is skipped."""
-_NOTE = re.compile(
-    r"<<ccr:|hash=[0-9a-f]{12}|; omitted here\]"
-    r"|^\[\.\.\. \d+ (?:lines?|rows?|words?|of the) .* \.\.\.\]$",
-    re.MULTILINE,
-)
-_SIGNS = ("<<ccr:", "hash=", "; omitted", "[... ")
-"""A line with this may be a marker, a reference or a note of something omitted: no reference is
-made to it. References to notes of reversible forms are allowed."""
 _NO_LINE = "\n"
 """Equals no line."""
 
 
-class _Text(NamedTuple):
-    """A text in lines, for comparison.
-
-    ``keys`` are the lines without numbers (None for a line that is not literal), ``numbers`` their
-    printed numbers (0 for none); ``origin`` maps an index to the line's number before folding,
-    from 1; ``head`` counts the lines of a harness's head, ``total`` all lines before folding.
-    """
-
-    keys: list[str | None]
-    numbers: list[int]
-    numbering: Numbering | None
-    origin: Sequence[int]
-    total: int
-    chars: int
-    head: int
-
-
 class _Held(NamedTuple):
-    """A source in the index: its lines have the positions from ``start`` on, then one separator."""
+    """A source in the index: its lines have the positions from ``start`` on, then one separator.
+
+    A source that shows a file's lines behind something else is held a second time, as the file has
+    them; ``main`` is the start of the first.
+    """
 
     source: Source
     start: int
@@ -74,6 +45,7 @@ class _Held(NamedTuple):
     total: int
     chars: int
     head: int
+    main: int
 
 
 class _Found(NamedTuple):
@@ -124,7 +96,7 @@ class FoldIndex:
         self._lines = 0
         self._chars = 0
         self._dropped = 0
-        self._last: tuple[str, _Text] = ("", _read(""))
+        self._last: tuple[str, Text] = ("", read(""))
         self.compared = 0
 
     @property
@@ -148,29 +120,48 @@ class FoldIndex:
         A folded text is given as its :class:`Folded`: only its literal lines can be referred to,
         by their numbers in the original.
         """
-        text = self._split(shown) if isinstance(shown, str) else _literal(shown)
+        text = self._split(shown) if isinstance(shown, str) else literal(shown)
         count = len(text.keys)
         if not source.call or not count or count > self._max_lines or text.chars > self._max_chars:
             return
         start = self._base + len(self._keys)
-        keys = _without_notes(text, shown if isinstance(shown, str) else shown.text)
-        self._keys += keys
-        self._keys.append(None)
-        self._numbers += text.numbers
-        self._numbers.append(0)
-        self._held.append(_Held(source, start, count, *text[2:]))
-        self._starts.append(start)
         self._named.setdefault((source.call, source.kind), []).append(start)
-        self._lines += count
-        self._chars += text.chars
-        self._index(keys, start)
+        keys = without_notes(text, shown if isinstance(shown, str) else shown.text)
+        self._hold(source, start, text._replace(keys=keys))
+        if isinstance(shown, str) and 2 * text.chars <= self._max_chars:
+            self._hold_view(source, start, text._replace(keys=keys), shown)
         while self._lines > self._max_lines or self._chars > self._max_chars:
             self._drop_oldest()
 
-    def _split(self, text: str) -> _Text:
+    def _hold_view(self, source: Source, main: int, text: Text, shown: str) -> None:
+        """Hold the file's own lines that a source shows behind something else, if it does."""
+        count = len(text.keys)
+        view = view_of(shown.split("\n"), text.head) if 2 * count <= self._max_lines else None
+        if view is not None:
+            # What may not be referred to in the source may not be here.
+            shown_keys = zip(view.keys[:count], text.keys, strict=True)
+            keys = [own if key is not None else None for own, key in shown_keys]
+            numbering = Numbering(0, "", view.name)
+            numbers = view.numbers[:count]
+            self._hold(source, main, text._replace(keys=keys, numbers=numbers, numbering=numbering))
+
+    def _hold(self, source: Source, main: int, text: Text) -> None:
+        start = self._base + len(self._keys)
+        self._keys += text.keys
+        self._keys.append(None)
+        self._numbers += text.numbers
+        self._numbers.append(0)
+        count = len(text.keys)
+        self._held.append(_Held(source, start, count, *text[2:], main))
+        self._starts.append(start)
+        self._lines += count
+        self._chars += text.chars
+        self._index(text.keys, start)
+
+    def _split(self, text: str) -> Text:
         """Return the text's lines; the last result is kept, as unfolded texts are added next."""
         if self._last[0] is not text:
-            self._last = (text, _read(text))
+            self._last = (text, read(text))
         return self._last[1]
 
     def _index(self, keys: list[str | None], start: int) -> None:
@@ -209,19 +200,23 @@ class FoldIndex:
 
     def _drop_oldest(self) -> None:
         size = self._held[0].lines + 1
+        main = self._held[0].main
         self._forget(0, self._keys[:size])
         del self._keys[:size], self._numbers[:size]
         self._base += size
         self._dropped += 1
+        if self._held and self._held[0].main == main:
+            self._drop_oldest()
 
     def _forget(self, at: int, keys: list[str | None]) -> None:
         """Remove the oldest (0) or the newest (-1) source, whose lines are ``keys``."""
         held = self._held.pop(at)
         self._starts.pop(at)
         name = held.source.call, held.source.kind
-        self._named[name].pop(at)
-        if not self._named[name]:
-            del self._named[name]
+        if held.main == held.start:
+            self._named[name].pop(at)
+            if not self._named[name]:
+                del self._named[name]
         self._lines -= held.lines
         self._chars -= held.chars
         end = held.start + held.lines
@@ -275,7 +270,7 @@ class FoldIndex:
 
     def _longest(
         self,
-        here: _Text,
+        here: Text,
         ends: list[int],
         i: int,
         floor: int,
@@ -303,7 +298,7 @@ class FoldIndex:
             source = held.source
             if (source.call, source.kind) == (own_call, "output"):
                 continue
-            if self._named[source.call, source.kind][-1] != held.start:
+            if self._named[source.call, source.kind][-1] != held.main:
                 continue
             back, forward, same = self._extend(here, i, floor, at, held.numbering)
             reached = max(reached, i + forward)
@@ -313,7 +308,7 @@ class FoldIndex:
         return best, reached
 
     def _extend(
-        self, here: _Text, i: int, floor: int, at: int, numbering: Numbering | None
+        self, here: Text, i: int, floor: int, at: int, numbering: Numbering | None
     ) -> tuple[int, int, bool]:
         """Return the run through own line ``i`` and the line ``at`` positions from the base.
 
@@ -357,7 +352,7 @@ class FoldIndex:
 
     def _refer(
         self,
-        here: _Text,
+        here: Text,
         found: _Found,
         line: int,
         before: list[Reference],
@@ -395,44 +390,10 @@ class FoldIndex:
             chars=found.chars,
             number=number,
             source_number=source_number,
+            view=reference.strip.view if reference.strip is not None else "",
         )
         known = any(r.source == source for r in before)
         return reference, word(run, known, own, written=written)
-
-
-def _read(text: str) -> _Text:
-    """Split a text into lines; the empty string after a last newline is no line."""
-    lines = text.split("\n")
-    if not lines[-1]:
-        lines.pop()
-    contents, numbers, numbering = split_numbers(lines, text)
-    keys: list[str | None] = list(contents)
-    total = len(lines)
-    origin = range(1, total + 1)
-    return _Text(keys, numbers, numbering, origin, total, len(text), head_lines(text))
-
-
-def _literal(folded: Folded) -> _Text:
-    """Return a folded text's lines without the references, with their original numbers."""
-    read = _read(folded.text)
-    origin: list[int] = []
-    skipped = 0
-    for reference in folded.references:
-        origin.extend(range(len(origin) + 1 + skipped, reference.line + 2 + skipped))
-        read.keys[reference.line] = None
-        skipped += reference.count - 1
-    origin.extend(range(len(origin) + 1 + skipped, read.total + 1 + skipped))
-    return read._replace(origin=origin, total=read.total + skipped)
-
-
-def _without_notes(text: _Text, shown: str) -> list[str | None]:
-    """Return the lines that may be referred to: no harness's head, no marker, no reference."""
-    keys: list[str | None] = [None] * text.head
-    keys += text.keys[text.head :]
-    # Searching three fixed strings takes a tenth of the pattern's time.
-    if any(sign in shown for sign in _SIGNS) and _NOTE.search(shown):
-        return [None if key is None or _NOTE.search(key) else key for key in keys]
-    return keys
 
 
 def _step(number: int, other: int, lines: int) -> bool:

@@ -26,6 +26,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from .fold_views import Name, bare
+
 _DESCRIPTION_CHARS = 60
 _LONG_RUN = 1000
 """Length of a run, in characters, from which longer quotes are worth their tokens."""
@@ -50,14 +52,22 @@ class Source:
 
 
 class Numbering(NamedTuple):
-    """How a text prints line numbers: right-aligned in ``width`` columns, before ``separator``."""
+    """How a text prints line numbers: right-aligned in ``width`` columns, before ``separator``.
+
+    A source's ``view`` says what else stands before its lines, and so how they are bared.
+    """
 
     width: int
     separator: str
+    view: Name = ""
 
     def print(self, number: int) -> str:
         """The prefix of a line with this number."""
         return f"{number:>{self.width}}{self.separator}"
+
+    def bare(self, line: str) -> str:
+        """Return a line without its number, or what else stands before it."""
+        return bare(line, self.view) if self.view else line.split(self.separator, 1)[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +114,7 @@ def unfold(folded: Folded, sources: Mapping[Source, str]) -> str:
         first = reference.source_first - 1
         run = sources[reference.source].split("\n")[first : first + reference.count]
         if reference.strip is not None:
-            run = [line.split(reference.strip.separator, 1)[1] for line in run]
+            run = [reference.strip.bare(line) for line in run]
         if reference.numbering is not None:
             put = reference.numbering.print
             run = [put(reference.number + i) + line for i, line in enumerate(run)]
@@ -210,6 +220,7 @@ class Run:
     chars: int
     number: int = 0
     source_number: int = 0
+    view: Name = ""
 
 
 def word(run: Run, known: bool, own: str, *, written: bool = False) -> str:
@@ -253,6 +264,9 @@ def _numbers(run: Run, count: int) -> str:
         return ""
     here = f"{run.number}-{run.number + count - 1}"
     there = f"{run.source_number}-{run.source_number + count - 1}"
+    if run.view == "diff":
+        without = f", here with line numbers {here}" if run.number else ""
+        return f", there with + or a blank before each line{without}"
     if not run.source_number:
         return f", here with line numbers {here}, there without"
     if not run.number:

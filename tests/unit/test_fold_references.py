@@ -65,8 +65,29 @@ def edited(r: random.Random, lines: list[str]) -> list[str]:
     return lines or ["x"]
 
 
+def behind(r: random.Random, lines: list[str]) -> str:
+    """A file's lines behind what blame, a diff or a search says of them."""
+    kind = r.choice(["blame", "diff", "grep", "rows"])
+    sign = r.choice("+ +-")
+    if kind == "diff":
+        marked = [f"{r.choice([sign, sign, '-'])}{line}" for line in lines]
+        return "\n".join(["diff --git a/f b/f", "--- a/f", "+++ b/f", "@@ -1,2 +1,9 @@", *marked])
+    if kind == "grep":
+        path = r.choice(["", "src/f.py:"])
+        return "\n".join(f"{path}{i}{r.choice(':-')}{line}" for i, line in enumerate(lines, 1))
+    who = "0123abcd (A B 2026-11-24 01:45:47 +0000"
+    if kind == "blame":
+        return "\n".join(f"{who} {i:>3}) {line}" for i, line in enumerate(lines, 1))
+    short = [
+        f"{r.choice(['', '', '...0123abcd'])} {i:>3}) {line}" for i, line in enumerate(lines, 1)
+    ]
+    return "\n".join(["[... git blame: ... omitted below ...]", f"{who}   0) x", *short])
+
+
 def view(r: random.Random, lines: list[str]) -> str:
     """Return a range of a file as a tool prints it."""
+    if r.random() < 0.15:
+        return behind(r, lines)
     first = r.choice([0, 0, r.randrange(len(lines))])
     last = r.choice([len(lines), r.randrange(first, len(lines)) + 1])
     number = STYLES[r.choice(list(STYLES))]
@@ -202,6 +223,46 @@ def indexed(text: str, **sources: str) -> FoldIndex:
     for kind, more in sources.items():
         index.add(Source("toolu_2", "Write: f.py", f"input:{kind}"), more)
     return index
+
+
+def test_file_is_referred_to_behind_what_blame_says() -> None:
+    who = "0123abcd (Ada (B) 2026-11-24 01:45:47 +0000"
+    lines = [f"{who} {i:>2}) {line}".rstrip() for i, line in enumerate(["", *FILE], 1)]
+    folded = indexed("\n".join(lines)).fold("\n".join(["", *FILE]) + "\n")
+    assert folded is not None
+    assert "[this entire output (41 lines) is identical to the entire output" in folded.text
+    assert "there with line numbers 1-41, here without" in folded.text
+
+
+def test_new_file_is_referred_to_in_its_diff() -> None:
+    head = ["commit 0123", "", "diff --git a/f b/f", "--- /dev/null", "+++ b/f", "@@ -0,0 +1,40 @@"]
+    index = indexed("\n".join([*head, *(f"+{line}" for line in FILE)]))
+    numbered = "\n".join(f"{i}\t{line}" for i, line in enumerate(FILE, 1))
+    assert (
+        "there with + or a blank before each line, here with line numbers 1-40"
+        in refs(index.fold(numbered))[0]
+    )
+    assert refs(index.fold("\n".join(FILE)))[0].startswith(
+        "[this entire output (40 lines) is ident"
+    )
+
+
+def test_removed_lines_of_a_diff_are_none_of_the_file() -> None:
+    head = ["diff --git a/f b/f", "--- a/f", "+++ b/f", "@@ -1,40 +1,20 @@"]
+    text = "\n".join([*head, *(f"-{line}" for line in FILE)])
+    assert indexed(text).fold("\n".join(FILE)) is None
+
+
+def test_index_drops_a_source_with_its_view() -> None:
+    index = FoldIndex(max_lines=100)
+    search = "\n".join(f"{i}:{line}" for i, line in enumerate(FILE, 1))
+    for number in range(4):
+        index.add(Source(f"toolu_{number}", "Bash: grep -n ''"), search)
+    assert index.lines == 80
+    folded = index.fold("\n".join(FILE))
+    assert folded is not None
+    assert folded.references[0].source.call == "toolu_3"
+    assert unfold(folded, {folded.references[0].source: search}) == "\n".join(FILE)
 
 
 def test_reference_names_both_ranges_and_quotes_edges() -> None:
