@@ -24,7 +24,7 @@ from workers.tasks import Done
 from . import farm
 
 Make = Callable[[list[str]], Awaitable[list[Block]]]
-SECONDS = 30.0
+SECONDS = 60.0
 """Deadline of requests that are expected to end earlier."""
 
 

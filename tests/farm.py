@@ -22,9 +22,11 @@ from shared import keys
 from shared.python_command import python_module
 from shared.settings import POOLS
 
-READY_SECONDS = 60.0
-STOP_SECONDS = 30.0
+READY_SECONDS = 180.0
+STOP_SECONDS = 60.0
 _POLL_SECONDS = 0.02
+_ANSWER_SECONDS = 90
+"""Timeout of a request in seconds, longer than the deadline of the test farms."""
 
 
 class Answer(NamedTuple):
@@ -148,7 +150,7 @@ def request(
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
     """Send one request on a new connection."""
-    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
+    connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=_ANSWER_SECONDS)
     try:
         connection.request(method, path, body, dict(headers or {}))
         answer = connection.getresponse()
@@ -204,6 +206,8 @@ class Farm:
             "HEADROOM_DATA_DIR": str(self.directory / "data"),
             "HEADROOM_WORKER_HEARTBEAT_SECONDS": "0.2",
             "HEADROOM_REDIS_RETRY_SECONDS": "0.2",
+            # Enough for a slow or busy machine. Tests that wait for a deadline set a short one.
+            "HEADROOM_DEADLINE_MS": "60000",
             # Tests retrieve originals far more often than models do: no engine must be paused.
             "HEADROOM_FEEDBACK_RATE": "0",
             **_variables(self._settings),

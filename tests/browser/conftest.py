@@ -200,7 +200,7 @@ def visit(browser: Browser, dashboard: Dashboard) -> Iterator[Callable[..., Page
         **context: Any,
     ) -> Page:
         made = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **context})
-        made.set_default_timeout(10_000)
+        made.set_default_timeout(60_000)
         home = url or dashboard.url
         one = Visit(made.new_page(), {home, dashboard.other} if query else {home})
         visits.append((one, quiet))

@@ -19,15 +19,11 @@ from shared.settings import Settings
 from ..farm import Answer, Farm, Process, until, user
 from ..texts import conversation, ran, rows
 
-_DEADLINE_MS = 6000
-
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
     """Redis and a cpu worker; each test starts its front ends."""
-    farm = Farm(
-        tmp_path_factory.mktemp("farm"), deadline_ms=_DEADLINE_MS, drain_seconds=1, api_processes=2
-    )
+    farm = Farm(tmp_path_factory.mktemp("farm"), drain_seconds=1, api_processes=2)
     try:
         farm.start_redis()
         farm.start_worker("cpu")
@@ -64,7 +60,7 @@ def _in_progress(farm: Farm, **headers: str) -> Iterator[Future[Answer]]:
 
 def _kept(farm: Farm) -> http.client.HTTPConnection:
     """Return a keep-alive connection that was used once."""
-    connection = http.client.HTTPConnection("127.0.0.1", farm.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", farm.port, timeout=90)
     connection.request("GET", "/health")
     answer = connection.getresponse()
     answer.read()
@@ -123,7 +119,7 @@ def test_sighup_replaces_processes_without_failures(running: Farm, api: Process)
 
     def ask() -> None:
         """Send requests on one connection; open a new one only if the server announced closing."""
-        connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", running.port, timeout=90)
         with closing(connection):
             while not stop.is_set():
                 connection.request("GET", "/livez")

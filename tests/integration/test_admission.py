@@ -191,14 +191,14 @@ _SLOW = """
 import time
 from workers import worker
 done = worker.compress_block
-worker.compress_block = lambda *given: (time.sleep(0.3), done(*given))[1]
+worker.compress_block = lambda *given: (time.sleep(0.5), done(*given))[1]
 """
 
 
 def test_slow_pool_rejects_work_beyond_deadline(
     own_farm: Callable[..., Farm],
 ) -> None:
-    farm = own_farm(deadline_ms=6000).start(cpu=0, gpu=0)
+    farm = own_farm(deadline_ms=12_000).start(cpu=0, gpu=0)
     farm.start_worker("cpu", _SLOW)
     farm.until_ready(gpu=0)
     for _ in range(15):  # its measured pace includes the fast warm-up

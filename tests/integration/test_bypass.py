@@ -35,7 +35,7 @@ def command(farm: Farm, *arguments: str) -> subprocess.CompletedProcess[str]:
         env=farm.environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 
@@ -127,7 +127,7 @@ def test_bypass_applies_to_waiting_request(switched: Farm) -> None:
     switched.redis.set(keys.BYPASS, "1")
     turned(switched, on=True)
     worker.signal(signal.SIGCONT)
-    waiting.join(20)
+    waiting.join()
     assert answers[0].json["transforms_applied"] == ["farm:verbatim:bypass_switch"]
     assert answers[0].json["messages"] == body["messages"]
 

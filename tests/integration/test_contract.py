@@ -256,7 +256,7 @@ def test_body_over_limit_is_413(own_farm: Callable[..., Farm]) -> None:
     body = json.dumps(conversation(ran(rows("", 1000)))).encode()
     assert farm.post(body, user()).status == 413
     assert farm.post(body, user()).json["error"]["type"] == "body_too_large"
-    connection = http.client.HTTPConnection(farm.url.removeprefix("http://"), timeout=30)
+    connection = http.client.HTTPConnection(farm.url.removeprefix("http://"), timeout=90)
     chunks = [body[i : i + 5000] for i in range(0, len(body), 5000)]
     connection.request(
         "POST",
@@ -272,7 +272,7 @@ def test_body_over_limit_is_413(own_farm: Callable[..., Farm]) -> None:
 
 def test_accepts_chunked_bodies(farm: Farm) -> None:
     body = json.dumps(conversation(ran(rows()))).encode()
-    connection = http.client.HTTPConnection(farm.url.removeprefix("http://"), timeout=30)
+    connection = http.client.HTTPConnection(farm.url.removeprefix("http://"), timeout=90)
     connection.request(
         "POST",
         "/v1/compress",

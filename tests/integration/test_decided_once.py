@@ -269,7 +269,7 @@ def test_restarted_front_end_gives_same_bytes(own_farm: Callable[..., Farm]) -> 
 def test_late_text_stays_verbatim_on_both_replicas(
     own_farm: Callable[..., Farm], shape: str
 ) -> None:
-    farm = own_farm(deadline_ms=1500)
+    farm = own_farm()
     _, other = _started(farm)
     worker = _worker(farm, "cpu")
     name = user()
@@ -279,7 +279,7 @@ def test_late_text_stays_verbatim_on_both_replicas(
     # The following text is so long that replacing the late text would cost more than it saves.
     session.say(prose("long") * 2)
     worker.signal(signal.SIGSTOP)
-    answer = farm.post(session.body(), name)
+    answer = farm.post(session.body(), name, x_headroom_deadline_ms="1500")
     assert answer.json["degraded"] == ["deadline"]
     answers.take(answer)
     tag = keys.user_tag(name)
@@ -295,7 +295,7 @@ def test_late_text_stays_verbatim_on_both_replicas(
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_overloaded_turn_stays_as_it_was(own_farm: Callable[..., Farm], shape: str) -> None:
-    farm = own_farm(queue_max_blocks=1, deadline_ms=1500)
+    farm = own_farm(queue_max_blocks=1)
     _, other = _started(farm)
     worker = _worker(farm, "cpu")
     name = user()
@@ -305,7 +305,7 @@ def test_overloaded_turn_stays_as_it_was(own_farm: Callable[..., Farm], shape: s
     worker.signal(signal.SIGSTOP)
     waiting = Session(shape, 41)
     waiting.turn(rows("another user's"))
-    farm.post(waiting.body(), user())
+    farm.post(waiting.body(), user(), x_headroom_deadline_ms="1500")
     answers.take(farm.post(session.body(), name))
     worker.signal(signal.SIGCONT)
     assert "farm:verbatim:overload" in answers.transforms

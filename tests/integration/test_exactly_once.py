@@ -75,7 +75,7 @@ def test_totals_equal_the_answers_through_kills(own_farm: Callable[..., Farm]) -
         for victim in victims:
             watched = chance.choice(clients)
             watched.progress.clear()
-            assert watched.progress.wait(30), "no progress between two kills"
+            assert watched.progress.wait(120), "no progress between two kills"
             if victim == "front end":  # one of the server's processes; the server makes another
                 os.kill(chance.choice(parts["api"].children()), signal.SIGKILL)
                 continue
@@ -84,7 +84,7 @@ def test_totals_equal_the_answers_through_kills(own_farm: Callable[..., Farm]) -
     finally:
         stop.set()
         for client in clients:
-            client.join(30)
+            client.join(120)
     assert not any(client.is_alive() for client in clients)
     answers = [answer for client in clients for answer in client.answers]
     assert len(answers) > _KILLS
@@ -103,7 +103,7 @@ def test_totals_equal_the_answers_through_kills(own_farm: Callable[..., Farm]) -
     )
     # Entries in a killed front end's journal are adopted within ten seconds.
     try:
-        until("equal", lambda: totals() == wanted, 30)
+        until("equal", lambda: totals() == wanted)
     except AssertionError:
         assert totals() == wanted
     by_user = {r["user"]: r["requests"] for r in farm.get("/stats/insights").json["by_user"]}

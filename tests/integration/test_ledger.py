@@ -260,7 +260,7 @@ def test_report_waits_briefly_for_earlier_entries(
         monkeypatch.setattr("api.accounting.ledger._WAIT_SECONDS", 0.25)
         server.signal(signal.SIGSTOP)
         ledger.record(entry)
-        await asyncio.wait_for(ledger.settled(), 10)
+        await asyncio.wait_for(ledger.settled(), 60)
         assert ledger.backlog == 1
         server.signal(signal.SIGCONT)
         await asyncio.to_thread(until, "all written", lambda: not ledger.backlog)

@@ -100,7 +100,7 @@ def _command(farm: Farm, *arguments: str) -> subprocess.CompletedProcess[str]:
         env=farm.environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
 

@@ -42,7 +42,7 @@ def postgres() -> Iterator[Postgres]:
 
 
 def _settings(dsn: str | None, **more: Any) -> Settings:
-    given: dict[str, Any] = {"pricing_refresh_seconds": 0.05, "pricing_timeout_ms": 300, **more}
+    given: dict[str, Any] = {"pricing_refresh_seconds": 0.05, "pricing_timeout_ms": 2000, **more}
     return Settings(pricing_dsn=dsn, **given)  # type: ignore[arg-type]
 
 
@@ -57,7 +57,7 @@ async def _running(settings: Settings) -> AsyncIterator[Prices]:
 
 
 async def _until(what: str, condition: Callable[[], object]) -> None:
-    for _ in range(2000):
+    for _ in range(6000):
         if condition():
             return
         await asyncio.sleep(0.01)

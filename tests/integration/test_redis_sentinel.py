@@ -14,8 +14,6 @@ from ..farm import Farm, request, until, user
 from ..texts import conversation, events, ran, rows
 from ..valkeys import Valkey, running
 
-DEADLINE = 2.0
-
 
 class Set:
     """A master, its replica and one Sentinel, which decides alone; each has a password."""
@@ -31,7 +29,7 @@ class Set:
         self.sentinel.write(
             f"sentinel monitor farm 127.0.0.1 {self.master.port} 1",
             "sentinel auth-pass farm secret",
-            "sentinel down-after-milliseconds farm 500",
+            "sentinel down-after-milliseconds farm 2000",
             "sentinel failover-timeout farm 3000",
         )
 
@@ -58,8 +56,6 @@ def farm(servers: Set, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Far
         tmp_path_factory.mktemp("farm"),
         redis_url=f"redis+sentinel://:secret@{hosts}/farm/0",
         sentinel_password="sentinels",
-        deadline_ms=round(DEADLINE * 1000),
-        redis_timeout=0.5,
     )
     try:
         farm.start_worker("cpu")
@@ -86,7 +82,7 @@ def test_failover_loses_no_answer_and_no_entry(servers: Set, farm: Farm) -> None
 
     name, known = user(), conversation(ran(events(user())))
     (digest, *_) = post(known, name)["ccr_hashes"]
-    assert servers.master.client(password="secret").wait(1, 2000) == 1
+    until("the replica has it", lambda: servers.master.client(password="secret").wait(1, 1000))
     servers.master.kill()
     found = post(conversation(ran(rows(user()))), user())
     assert found["degraded"] == ["redis"]

@@ -35,8 +35,8 @@ def test_invented_users_evict_only_own_tenants_sessions(own_farm: Callable[..., 
         for name in names:
             tag = keys.user_tag(name)
             farm.redis.hset(keys.cache(tag), "k", "form")
-            await users.note({name: SessionActivity(tag)}, Deadline.after(20))
-            await users.touch({name: tag}, Deadline.after(20))
+            await users.note({name: SessionActivity(tag)}, Deadline.after(60))
+            await users.touch({name: tag}, Deadline.after(60))
         await guard.stop()
 
     asyncio.run(visit(*others, *[f"flood/{n}" for n in range(20)]))

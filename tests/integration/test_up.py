@@ -160,7 +160,7 @@ def test_processes_end_when_supervisor_is_killed(own_up: Callable[[], Up]) -> No
     ],
 )
 def test_wrong_option_exits_with_status_2(arguments: list[str], said: str) -> None:
-    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=180)
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
@@ -172,7 +172,7 @@ def test_reports_port_in_use(up: Up) -> None:
         [*COMMAND, "up", "--port", port, "--data-dir", str(up.data) + "2"],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
     )
     assert done.returncode == 2
     assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
@@ -184,7 +184,7 @@ def test_reports_port_in_use(up: Up) -> None:
     [("http://127.0.0.1:9", "no answer"), ("localhost:80", "not an http"), ("x", "not an http")],
 )
 def test_demo_reports_what_is_wrong(url: str, said: str) -> None:
-    done = subprocess.run([*COMMAND, "demo", url], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([*COMMAND, "demo", url], capture_output=True, text=True, timeout=180)
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
@@ -202,7 +202,7 @@ def test_make_run_shows_savings_of_every_kind() -> None:
 def test_reports_invalid_environment_variable(tmp_path: Path) -> None:
     environment = {**os.environ, "HEADROOM_DEADLINE_MS": "soon"}
     done = subprocess.run(
-        [*COMMAND, "up"], capture_output=True, text=True, timeout=60, env=environment, cwd=tmp_path
+        [*COMMAND, "up"], capture_output=True, text=True, timeout=180, env=environment, cwd=tmp_path
     )
     assert done.returncode == 2
     assert "deadline_ms" in done.stderr

@@ -44,7 +44,7 @@ def render(folder: Path) -> list[Object]:
     """Return the objects of the kustomization in ``folder``."""
     if shutil.which("kubectl"):
         command = ["kubectl", "kustomize", str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
         assert done.returncode == 0, done.stderr
         return documents(done.stdout)
     return in_python(folder)

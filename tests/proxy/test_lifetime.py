@@ -25,7 +25,7 @@ _STREAMS = 200
 
 def opened(farm: Farm) -> tuple[http.client.HTTPConnection, http.client.HTTPResponse]:
     """Open a stream and return it when its first event has arrived."""
-    connection = http.client.HTTPConnection("127.0.0.1", farm.port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", farm.port, timeout=180)
     connection.request("POST", "/v1/messages", json.dumps(BODY), KEY_JSON)
     answer = connection.getresponse()
     assert answer.read(len(EVENT)) == EVENT

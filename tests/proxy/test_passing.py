@@ -186,7 +186,7 @@ def test_stream_comes_piece_by_piece_unchanged(proxy: Farm, provider: ScriptedPr
     go_on = threading.Event()
     pieces = [EVENT, EVENT[:9], EVENT[9:] + EVENT, b": comment\r\n\r\n", b"\xff\xfe no event"]
     provider.will_say(Said([pieces[0], go_on.wait, *pieces[1:]]))
-    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=90)
     connection.request("POST", "/v1/messages", json.dumps({**BODY, "stream": True}), KEY_JSON)
     answer = connection.getresponse()
     assert answer.getheader("content-type") == EVENTS
@@ -260,20 +260,20 @@ def test_unreachable_provider_is_502_in_its_own_shape(own_farm: Any) -> None:
 
 
 def test_silent_provider_is_504(own_farm: Any, provider: ScriptedProvider) -> None:
-    farm = own_farm(openai_target_api_url=provider.url, upstream_idle_seconds=0.3).start(
+    farm = own_farm(openai_target_api_url=provider.url, upstream_idle_seconds=1.5).start(
         cpu=0, gpu=0
     )
     heard = threading.Event()
     with socket.create_server(("127.0.0.1", 0)) as silent:  # accepts, and never answers
         own = own_farm(
             openai_target_api_url=f"http://127.0.0.1:{silent.getsockname()[1]}",
-            upstream_idle_seconds=0.3,
+            upstream_idle_seconds=1.5,
         ).start(cpu=0, gpu=0)
         answer = post(own.url, {"model": "m", "messages": []}, path="/v1/chat/completions")
     assert answer.status == 504
     assert answer.json["error"]["code"] == "upstream_timeout"
     provider.will_say(Said([EVENT, heard.wait]))
-    connection = http.client.HTTPConnection("127.0.0.1", farm.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", farm.port, timeout=90)
     connection.request("POST", "/v1/chat/completions", json.dumps(BODY), KEY_JSON)
     answer_head = connection.getresponse()
     with pytest.raises(http.client.IncompleteRead) as cut:
@@ -317,7 +317,7 @@ def test_connection_closed_as_it_is_used_again_fails_no_request(own_farm: Any) -
 
 def test_cut_answer_is_cut_for_the_client(proxy: Farm, provider: ScriptedProvider) -> None:
     provider.will_say(Said([EVENT, EVENT[:7]], cut=True))
-    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=90)
     connection.request("POST", "/v1/messages", json.dumps(BODY), KEY_JSON)
     with pytest.raises(http.client.IncompleteRead) as cut:
         connection.getresponse().read()
@@ -337,12 +337,12 @@ def test_request_upstream_ends_with_its_client(proxy: Farm, provider: ScriptedPr
                 provider.gone.wait(0.01)
 
     provider.will_say(Said(more()))
-    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=90)
     connection.request("POST", "/v1/messages", json.dumps(BODY), KEY_JSON)
     assert connection.getresponse().read(len(EVENT)) == EVENT
     left.set()
     connection.close()
-    until("the upstream request ended", provider.gone.is_set, 20)
+    until("the upstream request ended", provider.gone.is_set)
 
 
 def test_usage_of_all_answers_is_recorded(proxy: Farm, provider: ScriptedProvider) -> None:

@@ -340,7 +340,7 @@ def test_garbage_in_a_watched_stream_passes_unchanged(
     one.hear(events(secrets.token_hex(4)))
     begun = Anthropic.events(("text", "x"))[:4]
     provider.will_say(Said([*begun, *pieces], cut=cut))
-    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=90)
     body = json.dumps({"model": "claude-x", "messages": one.talk, "stream": True})
     kind = {"content-type": "application/json", "x-api-key": "sk"}
     connection.request("POST", "/v1/messages", body, kind)

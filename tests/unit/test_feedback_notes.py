@@ -41,7 +41,7 @@ BACK = ("back", "log", "Bash")
 
 
 async def _ask(compressor: Compressor, messages: list[Any]) -> Any:
-    return await compressor.compress("t/u", _body(messages), Deadline.after(20), Origin("id"))
+    return await compressor.compress("t/u", _body(messages), Deadline.after(60), Origin("id"))
 
 
 def test_outputs_count_once_when_sent_repeatedly() -> None:

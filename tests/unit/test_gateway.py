@@ -74,7 +74,7 @@ def _open(store: Store, request: dict[str, Any], result: CompressionResult | Non
     found = gateway_request(json.dumps(request).encode(), MOST)
     assert found is not None
     half = RequestHalf(store)  # type: ignore[arg-type, unused-ignore]
-    made = asyncio.run(half.open("u", found, result or _result(), Deadline.after(5)))
+    made = asyncio.run(half.open("u", found, result or _result(), Deadline.after(60)))
     return made, json.loads(bytes(made.fields["body"]))
 
 
@@ -85,7 +85,7 @@ def _take(store: Store, response: Any, texts: int = 10, **given: Any) -> SecondH
     half = ResponseHalf(Settings(), store)  # type: ignore[arg-type, unused-ignore]
     raw = json.dumps(response).encode() if response is not None else b""
     answer = ProviderAnswer(raw, given.get("status", 200), given.get("usage"), given.get("round"))
-    return asyncio.run(half.take("u", "t", answer, retrieve, Deadline.after(5)))
+    return asyncio.run(half.take("u", "t", answer, retrieve, Deadline.after(60)))
 
 
 def _shape(**body: Any) -> str:

@@ -161,7 +161,7 @@ def test_finds_model_in_hugging_face_cache(model: Path, tmp_path: Path) -> None:
 
     def look() -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", program]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=180)
 
     places = {}
     for name, file in files.items():

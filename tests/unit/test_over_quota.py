@@ -21,7 +21,7 @@ THIRD = [*SECOND, *_ran(_other("y"), identity="c")]
 
 
 async def _ask(compressor: Compressor, messages: list[Any]) -> Any:
-    answer = await compressor.compress("u", _body(messages), Deadline.after(20), Origin("id"))
+    answer = await compressor.compress("u", _body(messages), Deadline.after(60), Origin("id"))
     await asyncio.gather(*compressor._left_texts._noting)
     return answer
 
@@ -31,7 +31,7 @@ def test_first_request_over_quota_stays_verbatim() -> None:
         elsewhere = Elsewhere()
         elsewhere.over_quota = "user"
         body = _body(FIRST)
-        answer = await _under(elsewhere, RULE).compress("u", body, Deadline.after(20), Origin("id"))
+        answer = await _under(elsewhere, RULE).compress("u", body, Deadline.after(60), Origin("id"))
         assert b"".join(answer.pieces) in body
         assert answer.degraded == ["quota"]
         assert "farm:verbatim:quota" in answer.transforms

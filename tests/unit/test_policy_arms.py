@@ -75,7 +75,7 @@ async def _played(
     """Send requests in order; return the answers, and the results of the background work."""
     answers = []
     for body in bodies:
-        answers.append(await compressor.compress("u", body, Deadline.after(20), Origin("id")))
+        answers.append(await compressor.compress("u", body, Deadline.after(60), Origin("id")))
     return answers, [await a.behind if a.behind is not None else None for a in answers]
 
 
@@ -109,7 +109,7 @@ def test_audited_requests_wait_for_no_pool() -> None:
         held = Held()
         compressor = _under(held, Rule("r", mode="audit"))
         answers = [
-            await compressor.compress("u", body, Deadline.after(20), Origin("id"))
+            await compressor.compress("u", body, Deadline.after(60), Origin("id"))
             for body in _bodies()
         ]
         assert all(a.behind is not None and not a.behind.done() for a in answers)
@@ -157,7 +157,7 @@ def test_control_session_is_same_in_every_process() -> None:
                         *ran("x"),
                     ][:length]
                     answer = await compressor.compress(
-                        "u", _body(messages), Deadline.after(20), Origin("id")
+                        "u", _body(messages), Deadline.after(60), Origin("id")
                     )
                     assert answer.filed is not None
                     if length > 1:
@@ -184,7 +184,7 @@ def test_invalid_option_is_refused_in_every_mode() -> None:
 
     async def play() -> None:
         for rule in (Rule("r", mode="audit"), Rule("r", share=0.0), Rule("r", mode="off")):
-            asked = _under(Elsewhere(), rule).compress("u", body, Deadline.after(20), Origin("id"))
+            asked = _under(Elsewhere(), rule).compress("u", body, Deadline.after(60), Origin("id"))
             with pytest.raises(InvalidField):
                 await asked
 
@@ -205,7 +205,7 @@ async def _trials(rule: Rule) -> tuple[list[UsageRecord], dict[str, int]]:
     book = Book()
     books = AnswerBook(book, book, book)  # type: ignore[arg-type, unused-ignore]
     for number, body in enumerate(_bodies()):
-        answer = await compressor.compress("u", body, Deadline.after(20), Origin("id"))
+        answer = await compressor.compress("u", body, Deadline.after(60), Origin("id"))
         books.record(AnsweredRequest(str(number), "u", 0.001), answer)
         await asyncio.gather(*books._following)
     total: dict[str, int] = {}
@@ -270,7 +270,7 @@ def test_cancelled_work_leaves_the_first_record() -> None:
     async def play() -> None:
         held = Held()
         compressor = _under(held, Rule("r", mode="audit"))
-        answer = await compressor.compress("u", _bodies()[0], Deadline.after(20), Origin("id"))
+        answer = await compressor.compress("u", _bodies()[0], Deadline.after(60), Origin("id"))
         (entry,) = _recorded([answer])
         assert dict(entry.row)["requests"] == "1"
         behind_it = answer.behind

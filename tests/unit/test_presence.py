@@ -11,7 +11,7 @@ import pytest
 from api.http.request import AnswerCut
 from api.proxy.presence import Presence
 
-_SECONDS = 10
+_SECONDS = 60
 """Timeout for events that happen at once or never."""
 
 
