@@ -10,8 +10,9 @@ import json
 import random
 import re
 import signal
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -219,14 +220,28 @@ def test_options_changed_between_turns_change_nothing(farm: Farm, shape: str) ->
     _play(Session(shape, 11), lambda body, turn: farm.post({**body, **options[turn % 5]}, name))
 
 
-def _started(farm: Farm) -> tuple[Process, str]:
-    """Start a farm of two front ends; return the first one and the address of the other."""
-    farm.start_redis()
-    farm.start_worker("cpu")
-    farm.start_worker("gpu")
-    front = farm.start_api()
-    farm.until_ready()
-    return front, _second(farm)
+class Pair(NamedTuple):
+    """A farm of two front ends, and the address of the second."""
+
+    farm: Farm
+    other: str
+
+
+def _pair(directory: Path, **settings: Any) -> Iterator[Pair]:
+    with Farm(directory, **settings) as farm:
+        yield Pair(farm.start(), _second(farm))
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Two front ends with the usual settings."""
+    yield from _pair(tmp_path_factory.mktemp("pair"))
+
+
+@pytest.fixture(scope="module")
+def crowded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """Two front ends with a queue of one block."""
+    yield from _pair(tmp_path_factory.mktemp("crowded"), queue_max_blocks=1)
 
 
 def _worker(farm: Farm, pool: str) -> Process:
@@ -234,9 +249,8 @@ def _worker(farm: Farm, pool: str) -> Process:
 
 
 @pytest.mark.parametrize("flush", [False, True])
-def test_any_replica_gives_the_same_bytes(own_farm: Callable[..., Farm], flush: bool) -> None:
-    farm = own_farm()
-    _, other = _started(farm)
+def test_any_replica_gives_the_same_bytes(pair: Pair, flush: bool) -> None:
+    farm, other = pair
     choose = random.Random(5)
 
     def ask(body: dict[str, Any], turn: int) -> Answer:
@@ -250,9 +264,9 @@ def test_any_replica_gives_the_same_bytes(own_farm: Callable[..., Farm], flush: 
         _play(Session(shape, 20), ask)
 
 
-def test_restarted_front_end_gives_same_bytes(own_farm: Callable[..., Farm]) -> None:
-    farm = own_farm()
-    front = farm.start().parts[-1]
+def test_restarted_front_end_gives_same_bytes(pair: Pair) -> None:
+    farm = pair.farm
+    front = next(part for part in farm.parts if part.log.name.startswith("api"))
     name = user()
     session = Session("claude", 22)
     answers = Answers(session)
@@ -266,11 +280,8 @@ def test_restarted_front_end_gives_same_bytes(own_farm: Callable[..., Farm]) -> 
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_late_text_stays_verbatim_on_both_replicas(
-    own_farm: Callable[..., Farm], shape: str
-) -> None:
-    farm = own_farm()
-    _, other = _started(farm)
+def test_late_text_stays_verbatim_on_both_replicas(pair: Pair, shape: str) -> None:
+    farm, other = pair
     worker = _worker(farm, "cpu")
     name = user()
     session, late = Session(shape, 30), rows("late")
@@ -294,9 +305,8 @@ def test_late_text_stays_verbatim_on_both_replicas(
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_overloaded_turn_stays_as_it_was(own_farm: Callable[..., Farm], shape: str) -> None:
-    farm = own_farm(queue_max_blocks=1)
-    _, other = _started(farm)
+def test_overloaded_turn_stays_as_it_was(crowded: Pair, shape: str) -> None:
+    farm, other = crowded
     worker = _worker(farm, "cpu")
     name = user()
     session = Session(shape, 40)
