@@ -67,17 +67,20 @@ chaos: $(VENV)/.test
 clean:
 	rm -rf $(VENV) .data .coverage build *.egg-info .mypy_cache .ruff_cache .hypothesis
 
+# Python compiles a module when it is first imported: compiling all of them here takes a minute.
+INSTALL := -m pip install --quiet --no-compile --editable
+
 $(VENV)/.run: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[engines]'
+	$(BIN)/python $(INSTALL) '.[engines]'
 	touch $@
 
 $(VENV)/.test: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(BIN)/python $(INSTALL) '.[test]'
 	touch $@ $(VENV)/.run
 
 # Upstream's proxy brings onnxruntime for the CPU: not into an environment with the gpu extra.
 $(VENV)/.bench: $(VENV)/.test
-	$(BIN)/python -m pip install --quiet --editable '.[test,peers]'
+	$(BIN)/python $(INSTALL) '.[test,peers]'
 	touch $@ $(VENV)/.test $(VENV)/.run
