@@ -41,10 +41,11 @@ from .http.middleware import (
     OneSlash,
     Remainder,
     RequestId,
+    cut_off,
     error_response,
     http_error_serializer,
 )
-from .http.request import Application, Request
+from .http.request import AnswerCut, Application, Request
 from .http.security_headers import SecurityHeaders, cross_origin
 from .pipeline.apply_policy import PolicyRules
 from .pipeline.compressor import Compressor
@@ -131,6 +132,7 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
         )
     )
     app.add_error_handler(RequestError, error_response)
+    app.add_error_handler(AnswerCut, cut_off)
     app.set_error_serializer(http_error_serializer)
     turns = TurnStore(settings, state)
     opened = RequestHalf(turns)

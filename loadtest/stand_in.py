@@ -112,12 +112,12 @@ class _Answer:
         self._writer.write(data)
 
 
-async def _text(answer: _Answer, count: int = 20) -> bool:
+async def _text(answer: _Answer, count: int = 20, pause_ms: int = 0) -> bool:
     answer.head()
     await answer.write(BEGIN)
     for number in range(count):
         await answer.write(_piece(number))
-        await asyncio.sleep(0)
+        await asyncio.sleep(pause_ms / 1000)
     await answer.write(END)
     answer.end()
     return True
@@ -218,15 +218,20 @@ PLAYS: dict[str, Callable[..., Awaitable[bool]]] = {
 
 
 class StandIn:
-    """Serves connections; ``open`` counts open ones, ``asked`` received requests."""
+    """Serves connections; ``playing`` counts the answers in progress."""
 
     def __init__(self) -> None:
-        self.open = 0
-        self.asked = 0
+        self.playing = 0
+        self._connections: set[asyncio.StreamWriter] = set()
+
+    def drop(self) -> None:
+        """Cut all connections."""
+        for writer in self._connections:
+            writer.transport.abort()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer the requests of one connection until either side ends it."""
-        self.open += 1
+        self._connections.add(writer)
         try:
             begun: bytes | None = b""
             while begun is not None:
@@ -234,7 +239,7 @@ class StandIn:
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
-            self.open -= 1
+            self._connections.discard(writer)
             writer.close()
 
     async def _answer(
@@ -245,16 +250,17 @@ class StandIn:
         lines = [line.partition(":") for line in head.split("\r\n")[1:]]
         named = {name.lower(): value.strip() for name, _, value in lines}
         body = await reader.readexactly(int(named.get("content-length") or 0))
-        self.asked += 1
         name, *numbers = (named.get(PLAY) or "text").split()
         play = asyncio.ensure_future(PLAYS[name](_Answer(writer, body), *map(int, numbers)))
         more = asyncio.ensure_future(reader.read(1))  # nothing comes meanwhile, unless the end
+        self.playing += 1
         try:
             await asyncio.wait((play, more), return_when=asyncio.FIRST_COMPLETED)
             if not play.done() or not play.result():
                 return None
             return more.result() or None if more.done() else b""
         finally:
+            self.playing -= 1
             for task in (play, more):
                 task.cancel()
             await asyncio.gather(play, more, return_exceptions=True)

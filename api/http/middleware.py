@@ -18,6 +18,7 @@ import structlog
 from shared.errors import RequestError
 
 from ..pipeline.compressor import Compressor
+from .request import AnswerCut
 
 _log = structlog.get_logger(__name__)
 _SLASHES = re.compile("//+")
@@ -119,6 +120,13 @@ async def error_response(
         resp.set_header("www-authenticate", 'Bearer realm="headroom-farm"')
     resp.content_type = falcon.MEDIA_JSON
     resp.data = error_body(error.type, str(error))
+
+
+async def cut_off(
+    req: falcon.asgi.Request, resp: falcon.asgi.Response, error: AnswerCut, params: Any
+) -> None:
+    """Let the server close the connection; Falcon would log a defect and answer 500."""
+    raise error
 
 
 def http_error_serializer(

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 from .load import material
+from .proxied import PROXIED
 from .report import broken, table
 from .run import Runner
 from .scenarios import SCENARIOS
@@ -20,9 +21,11 @@ from .scenarios import SCENARIOS
 
 def main() -> None:
     """Read the command line, play, print the table."""
-    names = [scenario.name for scenario in SCENARIOS]
+    every = (*SCENARIOS, *PROXIED)
+    names = [scenario.name for scenario in every]
     parser = argparse.ArgumentParser(prog="python -m loadtest.chaos", description=__doc__)
     parser.add_argument("--scenario", action="append", choices=names, metavar="NAME")
+    parser.add_argument("--proxy", action="store_true", help="all scenarios of the proxy")
     parser.add_argument("--list", action="store_true", help="print the scenarios and end")
     parser.add_argument("--seconds", type=float, default=12.0, help="about how long a fault lasts")
     parser.add_argument("--clients", type=int, default=6)
@@ -34,7 +37,8 @@ def main() -> None:
     if options.list:
         print("\n".join(names))
         return
-    chosen = [s for s in SCENARIOS if not options.scenario or s.name in options.scenario]
+    wanted = options.scenario or ([s.name for s in PROXIED] if options.proxy else names)
+    chosen = [scenario for scenario in every if scenario.name in wanted]
     turns = material(options.clients, options.seed)
     runner = Runner(turns, options.seconds, options.seed, options.margin_ms)
     outcomes = []
@@ -42,7 +46,8 @@ def main() -> None:
         outcome = asyncio.run(runner.play(scenario))
         outcomes.append(outcome)
         said = "BROKEN" if outcome.broken else "held"
-        print(f"{said}: {'  '.join(outcome.cells())}", file=sys.stderr, flush=True)
+        cells = outcome.stream_cells() or outcome.cells()
+        print(f"{said}: {'  '.join(cells)}", file=sys.stderr, flush=True)
     print(table(outcomes, markdown=options.markdown))
     for line in broken(outcomes):
         print(f"BROKEN {line}")

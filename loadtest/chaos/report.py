@@ -11,6 +11,27 @@ HEAD = (
     "scenario", "requests", "answered 200", "worst ms past the deadline", "jobs run twice",
     "ledger difference", "seconds to full health",
 )  # fmt: skip
+STREAMS_HEAD = (
+    "scenario", "streams", "ended as they should", "requests changed",
+    "worst ms until the head", "left open", "other requests", "answered 200",
+    "seconds to full health",
+)  # fmt: skip
+
+
+@dataclass
+class StreamsOutcome:
+    """What became of the streams of a scenario of the proxy.
+
+    `well` is how many ended as they should, or whose client went away; `changed` how many requests
+    reached the provider compressed; `worst_ms` the longest time until the head of an answer,
+    without the provider's own; `left` how many were open at the end.
+    """
+
+    asked: int
+    well: int
+    changed: int
+    worst_ms: float
+    left: int
 
 
 @dataclass
@@ -32,6 +53,7 @@ class Outcome:
     degraded: dict[str, int] = field(default_factory=dict)
     notes: dict[str, float] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
+    streams: StreamsOutcome | None = None
 
     def cells(self) -> list[str]:
         """Return the row's cells, as `HEAD` names them."""
@@ -45,17 +67,33 @@ class Outcome:
         cells = [self.scenario, str(self.requests), answered, worst, str(self.again)]
         return [*cells, ledger, health]
 
+    def stream_cells(self) -> list[str]:
+        """Return the row's cells, as `STREAMS_HEAD` names them; none where there is no stream."""
+        if self.streams is None:
+            return []
+        seen = self.streams
+        figures = (seen.asked, seen.well, seen.changed, round(seen.worst_ms), seen.left)
+        health = self.cells()[-1]
+        beside = [str(self.requests), str(self.answered), health]
+        return [self.scenario, *map(str, figures), *beside]
+
     def json(self) -> dict[str, Any]:
         """Return everything, for a file."""
         return dataclasses.asdict(self)
 
 
 def table(outcomes: Sequence[Outcome], *, markdown: bool = False) -> str:
-    """Return the outcomes as a table, for people or for a page."""
-    lines = [list(HEAD), *(outcome.cells() for outcome in outcomes)]
+    """Return the outcomes as tables, for people or for a page; the proxy's have their own."""
+    alone = [outcome.cells() for outcome in outcomes if outcome.streams is None]
+    proxied = [outcome.stream_cells() for outcome in outcomes if outcome.streams is not None]
+    pairs = ((HEAD, alone), (STREAMS_HEAD, proxied))
+    return "\n\n".join([_table([list(head), *rows], markdown) for head, rows in pairs if rows])
+
+
+def _table(lines: Sequence[Sequence[str]], markdown: bool) -> str:
     if markdown:
         rows = ["| " + " | ".join(line) + " |" for line in lines]
-        return "\n".join([rows[0], "|" + "---|" * len(HEAD), *rows[1:]])
+        return "\n".join([rows[0], "|" + "---|" * len(lines[0]), *rows[1:]])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()

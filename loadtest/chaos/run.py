@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import json
 import random
@@ -19,14 +20,17 @@ from loadtest.sessions import Call, call_message, fresh_text, result_messages
 
 from . import checks
 from .load import Exchange, Load, Turn, turn_of
-from .report import Outcome
+from .report import Outcome, StreamsOutcome
 from .scenarios import Play, Scenario
 from .site import Site, SiteError
+from .streams import DEADLINE_SECONDS, Provider, Streams, bodies_of
 
 _WARM_SECONDS = 1.0
 _HEALTH_SECONDS = 60.0
 _BOOKS_SECONDS = 30.0
 _PROBE_CHARS = 5_000
+_STREAMED_TURNS = 3
+"""Turns whose conversations the proxy's clients send: short, since each comes from a new user."""
 
 
 class Runner:
@@ -54,10 +58,17 @@ class Runner:
     async def play(self, scenario: Scenario) -> Outcome:
         """Return what a scenario showed."""
         outcome = Outcome(scenario.name)
-        with tempfile.TemporaryDirectory(prefix="chaos-") as directory:
-            site = Site(Path(directory), cpu=scenario.cpu, gpu=scenario.gpu, **scenario.settings)
+        async with contextlib.AsyncExitStack() as stack:
+            directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-"))
+            settings, provider = dict(scenario.settings), None
+            if scenario.proxied:
+                provider = Provider()
+                await provider.open()
+                stack.push_async_callback(provider.close)
+                settings["anthropic_target_api_url"] = provider.url
+            site = Site(Path(directory), cpu=scenario.cpu, gpu=scenario.gpu, **settings)
             try:
-                await self._play(scenario, site, outcome)
+                await self._play(scenario, site, provider, outcome)
             except SiteError as error:
                 outcome.broken.append(str(error))
             finally:
@@ -66,10 +77,17 @@ class Runner:
                 outcome.broken.append("the farm said:\n" + _tail(site.log))
         return outcome
 
-    async def _play(self, scenario: Scenario, site: Site, outcome: Outcome) -> None:
+    async def _play(
+        self, scenario: Scenario, site: Site, provider: Provider | None, outcome: Outcome
+    ) -> None:
         await site.start()
-        load = Load(site.url, self._turns, retry=scenario.retry)
-        play = Play(site, load, self._seconds, self._rng, outcome.notes, outcome.broken)
+        load = Load(site.url, self._turns[: scenario.clients], retry=scenario.retry)
+        play = Play(site, load, self._seconds, self._rng, outcome.notes, outcome.broken, provider)
+        if provider is not None:
+            idle = float(scenario.settings.get("upstream_idle_seconds", 600))
+            early = [t for turns in self._turns for t in turns if t.number <= _STREAMED_TURNS]
+            bodies = bodies_of(early)
+            play.streams = Streams(site.url, bodies, self._rng, idle)
         if await self._full_health(play) is None:
             raise SiteError("not healthy to begin with")
         load.start()
@@ -79,10 +97,12 @@ class Runner:
             outcome.health_seconds = await self._full_health(play)
         finally:
             await load.stop()
+        if play.streams is not None and provider is not None:
+            outcome.streams = await self._ended(play.streams, provider, outcome)
         await self._learn_rest(load)
         counted = await site.counters()
         outcome.again = counted.get("jobs:again", 0)
-        await self._check_books(load, outcome)
+        await self._check_books(load, play.streams, outcome)
         await self._check_markers(load, outcome)
         self._judge(scenario, load.exchanges, outcome)
         await site.stop()
@@ -134,6 +154,24 @@ class Runner:
 
     # ── what is checked ─────────────────────────────────────────────────────────────
 
+    async def _ended(
+        self, streams: Streams, provider: Provider, outcome: Outcome
+    ) -> StreamsOutcome:
+        """Return what became of a scenario's streams, once none is open or time is up."""
+        give_up = time.monotonic() + _BOOKS_SECONDS
+        while (left := await _still_open(streams.url) + provider.plays.playing) > 0:
+            if time.monotonic() > give_up:
+                outcome.broken.append(f"{left} streams left open")
+                break
+            await asyncio.sleep(0.2)
+        outcome.broken += [f"{count} times: {what}" for what, count in streams.faults.items()]
+        if streams.worst_ms > 1000 * DEADLINE_SECONDS + self._margin_ms:
+            outcome.broken.append(f"a head came after {streams.worst_ms:.0f} ms")
+        if not streams.asked:
+            outcome.broken.append("no stream was asked for: nothing was shown")
+        well = streams.well + streams.left
+        return StreamsOutcome(streams.asked, well, streams.changed, streams.worst_ms, left)
+
     async def _learn_rest(self, load: Load) -> None:
         """Have each session's first turn answered at rest, once for all scenarios."""
         async with load.client(8.0) as client:
@@ -146,15 +184,24 @@ class Runner:
                     if found["degraded"] == []:
                         self._rest[turn.play] = found["messages"]
 
-    async def _check_books(self, load: Load, outcome: Outcome) -> None:
-        """Wait for the ledger to equal the answers."""
+    async def _check_books(self, load: Load, streams: Streams | None, outcome: Outcome) -> None:
+        """Wait for the ledger to equal the answers.
+
+        Of a stream whose client saw no head it is not known whether it was a request.
+        """
         requests, tokens = checks.totals(load.exchanges)
+        unknown = 0
+        if streams is not None:
+            requests, tokens = requests + streams.told, tokens + streams.saved
+            unknown = streams.asked - streams.told
         give_up = time.monotonic() + _BOOKS_SECONDS
         async with load.client(5.0) as client:
             while True:
                 async with client.get(f"{load.url}/stats-history") as answer:
                     life = (await answer.json())["lifetime"]
-                outcome.ledger = (life["requests"] - requests, life["tokens_saved"] - tokens)
+                more = (life["requests"] - requests, life["tokens_saved"] - tokens)
+                known = 0 <= more[0] <= unknown and more[1] >= 0 if unknown else not any(more)
+                outcome.ledger = (0, 0) if known else more
                 if outcome.ledger == (0, 0) or time.monotonic() > give_up:
                     break
                 await asyncio.sleep(0.2)
@@ -204,6 +251,15 @@ class Runner:
 @functools.cache
 def _samples(kind: str) -> list[Sample]:
     return [one for one in collect() if one.kind == kind and len(one.text) > 2 * _PROBE_CHARS]
+
+
+async def _still_open(url: str) -> int:
+    """Return how many answers of a provider the farm passes on."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(f"{url}/stats/farm") as answer,
+    ):
+        return int((await answer.json())["proxy"]["open_streams"])
 
 
 def _tail(log: Path) -> str:

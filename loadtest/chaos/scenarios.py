@@ -20,6 +20,7 @@ from shared import keys
 
 from .load import Load, Turn, turn_of
 from .site import Site, hurt
+from .streams import Provider, Streams
 
 _PAUSE = 0.05
 _AGAIN_SECONDS = 3.0
@@ -28,7 +29,10 @@ _AGAIN_SECONDS = 3.0
 
 @dataclass
 class Play:
-    """What a scenario plays with. `notes` and `broken` go into its row."""
+    """What a scenario plays with. `notes` and `broken` go into its row.
+
+    `provider` and `streams` are there in a scenario of the proxy.
+    """
 
     site: Site
     load: Load
@@ -36,6 +40,8 @@ class Play:
     rng: random.Random
     notes: dict[str, float] = field(default_factory=dict)
     broken: list[str] = field(default_factory=list)
+    provider: Provider | None = None
+    streams: Streams | None = None
 
     async def until(self, what: str, condition: Callable[[], Any], seconds: float = 30.0) -> bool:
         """Wait for a condition; say it was broken where it does not come."""
@@ -54,6 +60,8 @@ class Scenario:
 
     `retry`: clients may be cut off and send again. `again`: jobs may be run twice, since their
     workers are killed, or Redis is away when leases are to be renewed. `settings` are the farm's.
+    `clients` of `/v1/compress` run beside it, all if None. `proxied`: the farm stands before a
+    stand-in provider, and the scenario has clients of the proxy.
     """
 
     name: str
@@ -64,6 +72,8 @@ class Scenario:
     settings: dict[str, Any] = field(default_factory=dict)
     cpu: int = 2
     gpu: int = 1
+    clients: int | None = None
+    proxied: bool = False
 
 
 async def quiet(play: Play) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from loadtest.chaos.load import material
+from loadtest.chaos.proxied import PROXIED
 from loadtest.chaos.run import Runner
 from loadtest.chaos.scenarios import SCENARIOS
 
@@ -42,3 +43,14 @@ def test_flood_is_rejected_in_time() -> None:
     assert outcome.broken == []
     assert outcome.answered == outcome.requests > 0
     assert outcome.degraded["overload"] > 0
+
+
+def test_streams_that_break_off_break_off_for_the_client_too() -> None:
+    scenario = next(s for s in PROXIED if s.name == "streams cut, or half an event")
+    # How late heads come is for `make chaos` to judge, on a machine that does nothing else.
+    patient = Runner(material(2, _SEED), 2.0, _SEED, 20_000.0, least_health=_HEALTH_SECONDS)
+    outcome = asyncio.run(patient.play(scenario))
+    assert outcome.broken == []
+    assert outcome.streams is not None
+    assert outcome.streams.well == outcome.streams.asked > 10
+    assert outcome.streams.changed > 0
