@@ -44,6 +44,7 @@ class Figures(msgspec.Struct):
     counters: dict[str, int]
     policy_fault: bool = False
     open_streams: int = 0
+    tasks: int = 0
 
 
 _decode = msgspec.json.Decoder(Figures).decode
@@ -152,6 +153,7 @@ def _combined(every: list[Figures], past: Counter[str]) -> Figures:
         counters=dict(counters),
         policy_fault=any(one.policy_fault for one in every),
         open_streams=sum(one.open_streams for one in every),
+        tasks=sum(one.tasks for one in every),
     )
 
 

@@ -179,6 +179,7 @@ class Metrics:
             counters=counters,
             policy_fault=bool(self._policies.fault),
             open_streams=self._proxy.open_streams,
+            tasks=len(asyncio.all_tasks()),
         )
 
     def _process(self) -> Iterator[Metric]:
@@ -201,6 +202,7 @@ class Metrics:
                 "Time since the oldest process started",
                 time.monotonic() - found.started,
             ),
+            ("event_loop_tasks", "Unfinished tasks of the event loops", found.tasks),
             (
                 "ledger_backlog_entries",
                 "Entries of this front end that Redis does not have",

@@ -115,7 +115,7 @@ def _p95(values: Sequence[float]) -> float:
 
 def _open(provider: str, farm: Target, size: Size, results: Results) -> None:
     """Hold streams open on the farm's one front end, and directly."""
-    front_end = _front_end(farm)
+    front_end = front_end_of(farm)
     used, held = front_end.cpu, [resident_of(front_end.pid)]
     for name, url, look in (
         (DIRECT, provider, lambda: None),
@@ -136,11 +136,11 @@ def _open(provider: str, farm: Target, size: Size, results: Results) -> None:
     held.append(resident_of(front_end.pid))
     names = ("MiB before", "MiB open", "MiB after")
     results.add(OPEN, FARM, {n: h / _MIB for n, h in zip(names, held, strict=True)})
-    used = _front_end(farm).cpu - used
+    used = front_end_of(farm).cpu - used
     results.add(OPEN, FARM, {"front end's cpu us/piece": 1e6 * used / size.streams / _PIECES})
 
 
-def _front_end(farm: Target) -> Process:
+def front_end_of(farm: Target) -> Process:
     """Return the farm's one front end; its master comes before it."""
     return [process for process in family(farm.pids) if process.part == "front end"][-1]
 

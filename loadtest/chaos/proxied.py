@@ -12,6 +12,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import psutil
+
 from shared.settings import POOLS
 
 from .scenarios import Play, Scenario
@@ -23,6 +25,9 @@ _CLIENTS = 2
 _IDLE_SECONDS = 2
 _LONG = "text 60 100"
 _PAUSE = 0.05
+_SLOW_PAUSE = 0.2
+"""Between looks at processes, which take processor time from the streams."""
+_ROLL_SECONDS = 90
 _AT_ONCE = 8
 
 
@@ -62,7 +67,7 @@ async def clients_leave(play: Play) -> None:
 
     async def one() -> None:
         while time.monotonic() < end:
-            what = play.rng.choice(("text 400 20", "stall", "silent", "huge 24"))
+            what = play.rng.choice(("text 400 20", "stall", "silent", "huge 8"))
             await streams.leave(what, after=play.rng.uniform(0.0, 0.6))
 
     await asyncio.gather(*[one() for _ in range(_AT_ONCE)])
@@ -75,11 +80,16 @@ async def front_ends_drain(play: Play) -> None:
         await asyncio.sleep(1)
         old = play.site.pids()
         play.site.roll()
-        await play.until("all parts replaced", lambda: not play.site.pids() & old, 90)
+        give_up = time.monotonic() + _ROLL_SECONDS
+        while await asyncio.to_thread(play.site.pids) & old:
+            if time.monotonic() > give_up:
+                play.broken.append(f"not all parts replaced within {_ROLL_SECONDS} s")
+                break
+            await asyncio.sleep(_SLOW_PAUSE)
 
 
-async def redis_away(play: Play) -> None:
-    """Redis is stopped: each request goes on as it came, at once."""
+async def redis_hangs(play: Play) -> None:
+    """Redis is stopped: each request goes on as it came, by its deadline."""
     streams, _ = _of(play)
     redis = play.site.valkey()
     hurt(redis, signal.SIGSTOP)
@@ -87,22 +97,35 @@ async def redis_away(play: Play) -> None:
     hurt(redis, signal.SIGCONT)
 
 
+async def redis_away(play: Play) -> None:
+    """Redis is killed -9 whenever it is there."""
+    streams, _ = _of(play)
+    killing = asyncio.create_task(_kill_always(play.site.valkey))
+    try:
+        await streams.play(["text 20 10"], play.seconds)
+    finally:
+        killing.cancel()
+
+
 async def workers_away(play: Play) -> None:
     """Neither pool has a worker: each request goes on as it came, at once."""
     streams, _ = _of(play)
 
-    async def kill() -> None:
-        while True:
-            for pool in POOLS:
-                hurt(play.site.workers(pool), signal.SIGKILL)
-            await asyncio.sleep(_PAUSE)
+    def workers() -> list[psutil.Process]:
+        return [one for pool in POOLS for one in play.site.workers(pool)]
 
-    killing = asyncio.create_task(kill())
+    killing = asyncio.create_task(_kill_always(workers))
     try:
         await asyncio.sleep(play.seconds / 12)
         await _untouched(streams, play.seconds)
     finally:
         killing.cancel()
+
+
+async def _kill_always(found: Callable[[], list[psutil.Process]]) -> None:
+    while True:
+        hurt(await asyncio.to_thread(found), signal.SIGKILL)
+        await asyncio.sleep(_SLOW_PAUSE)
 
 
 async def _untouched(streams: Streams, seconds: float) -> None:
@@ -150,9 +173,10 @@ PROXIED = (
     ),
     _scenario("streams cut, or half an event", plays("cut", "half")),
     _scenario("garbage instead of an answer or of events", plays("noise", "noise-events")),
-    _scenario("huge streams", plays("huge 24", at_once=4)),
+    _scenario("huge streams", plays("huge 8", at_once=2)),
     _scenario("clients gone in mid-stream", clients_leave),
     _scenario("rolling restart, streams open", front_ends_drain),
+    _scenario("streams while Redis hangs", redis_hangs, again=True),
     _scenario("streams while Redis is away", redis_away, again=True),
     _scenario("streams while workers are away", workers_away, again=True),
 )

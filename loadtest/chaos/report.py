@@ -13,7 +13,7 @@ HEAD = (
 )  # fmt: skip
 STREAMS_HEAD = (
     "scenario", "streams", "ended as they should", "requests changed",
-    "worst ms until the head", "left open", "other requests", "answered 200",
+    "ms until the head, p50", "the worst", "left open", "other requests", "answered 200",
     "seconds to full health",
 )  # fmt: skip
 
@@ -23,13 +23,14 @@ class StreamsOutcome:
     """What became of the streams of a scenario of the proxy.
 
     `well` is how many ended as they should, or whose client went away; `changed` how many requests
-    reached the provider compressed; `worst_ms` the longest time until the head of an answer,
-    without the provider's own; `left` how many were open at the end.
+    reached the provider compressed; `p50_ms` and `worst_ms` are times until the head of an answer,
+    without the provider's own; `left` is how many were open at the end.
     """
 
     asked: int
     well: int
     changed: int
+    p50_ms: float
     worst_ms: float
     left: int
 
@@ -72,7 +73,8 @@ class Outcome:
         if self.streams is None:
             return []
         seen = self.streams
-        figures = (seen.asked, seen.well, seen.changed, round(seen.worst_ms), seen.left)
+        times = (round(seen.p50_ms), round(seen.worst_ms))
+        figures = (seen.asked, seen.well, seen.changed, *times, seen.left)
         health = self.cells()[-1]
         beside = [str(self.requests), str(self.answered), health]
         return [self.scenario, *map(str, figures), *beside]
