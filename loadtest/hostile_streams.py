@@ -36,6 +36,8 @@ from .stand_in import PLAY, own_process
 from .target import resident_of
 
 _WAVE = 250
+_PARTS = 4
+"""Between which it is printed what is held: memory that leaks grows in each."""
 _READ_SECONDS = 30.0
 _SETTLE_SECONDS = 90.0
 _SPARE = 8
@@ -161,6 +163,10 @@ async def _one(url: str, client: str, provider: str, body: bytes, rng: random.Ra
             writer.transport.abort()
 
 
+def _show(streams: int | str, what: Held) -> None:
+    print(json.dumps({"after streams": streams, **asdict(what)}), flush=True)
+
+
 def main() -> None:
     """Start both, play, print what was held before and after."""
     parser = argparse.ArgumentParser(prog="python -m loadtest.hostile_streams", description=__doc__)
@@ -178,13 +184,14 @@ def main() -> None:
         play(farm.url, _WAVE, options.seed)  # first uses load what later ones have
         before = settled(farm.url, pid, rest)
         started = time.monotonic()
-        play(farm.url, options.streams, options.seed)
+        _show(0, before)
+        for part in range(1, _PARTS + 1):
+            play(farm.url, options.streams // _PARTS, options.seed + part)
+            _show(part * options.streams // _PARTS, held(farm.url, pid))
         seconds = time.monotonic() - started
-        most = held(farm.url, pid)
         after = settled(farm.url, pid, before)
+        _show("some seconds later", after)
     left = after.left(before)
-    for name, what in (("before", before), ("at the end", most), ("after", after)):
-        print(json.dumps({"when": name, **asdict(what)}))
     print(json.dumps({"streams": options.streams, "seconds": round(seconds, 1), "left": left}))
     sys.exit(1 if left else 0)
 

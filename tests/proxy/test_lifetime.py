@@ -14,6 +14,9 @@ from typing import Any
 
 import pytest
 
+from loadtest.hostile_streams import held, play
+from loadtest.stand_in import own_process
+
 from ..farm import Farm, post, until, user
 from ..texts import events
 from .saying import Anthropic
@@ -169,3 +172,19 @@ def test_answers_failures_and_retrievals_are_counted(
     assert report["answers"]["anthropic:2xx"] == count(names[0])
     assert report["failures"]["anthropic:upstream_cut"] == count(names[2])
     assert report["added"]["p50_ms"] > 0
+
+
+def test_hostile_streams_leave_nothing_behind(own_farm: Any) -> None:
+    with own_process() as url:
+        farm = own_farm(anthropic_target_api_url=url)
+        farm.start_redis()
+        pid = farm.start_api().children()[0]
+        play(farm.url, 66, 1)  # opens what is kept: connections to Redis, first sessions
+        until("the first are gone", lambda: held(farm.url, pid).streams == 0)
+        before = held(farm.url, pid)
+        play(farm.url, 220, 2)
+        until("no stream is open", lambda: held(farm.url, pid).streams == 0)
+        until("no client is connected", lambda: held(farm.url, pid).clients <= 1)
+        until("its tasks are done", lambda: held(farm.url, pid).tasks <= before.tasks + 8)
+        said = "".join([log.read_text() for log in farm.directory.glob("api*.log")])
+        assert "Unhandled" not in said  # a client that leaves is no defect
