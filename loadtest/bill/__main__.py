@@ -22,7 +22,7 @@ from loadtest.bench.servers import Servers, StartError
 from .gather import gather, say
 from .provider import Provider
 from .replay import Bills, replay_all
-from .report import draw, table, verdicts, write
+from .report import AS_PROXY, draw, table, verdicts, write
 from .scenarios import REPOSITORY, SCENARIOS
 from .systems import Compress, Library, Nothing, Proxy, System
 
@@ -33,7 +33,12 @@ PLOT = REPOSITORY / "docs" / "bill" / "bill.svg"
 def systems(options: argparse.Namespace, servers: Servers, stack: ExitStack) -> list[System]:
     """Start what is compared; what does not start is said and left out."""
     found: list[System] = [Nothing()]
-    url = options.farm or servers.farm("farm", cpu=1).url
+    url = options.farm
+    if not url:
+        before = stack.enter_context(Provider())
+        targets = [f"{name}_target_api_url" for name in ("anthropic", "openai")]
+        url = servers.farm("farm", cpu=1, settings=dict.fromkeys(targets, before.url)).url
+        found.append(Proxy(AS_PROXY, url, before))
     found.append(Compress("farm", url, responses=True))
     if options.no_peers:
         return found
@@ -110,7 +115,8 @@ def main() -> int:
         draw(bills, names, PLOT)
         write(PAGE, measured)
     missing = any("farm" not in row for row in bills.bills.values())
-    return int(bool(bills.dearer("farm")) or missing)
+    dearer = bills.dearer("farm") or bills.dearer(AS_PROXY)
+    return int(bool(dearer) or missing)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,9 @@ from .replay import Bills
 BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
 TARGET_PERCENT = -15.0
 """What recorded sessions of Claude Code are to save on average."""
-_COLOURS = ("#1f6f54", "#8a8a8a", "#b8b0a0", "#4b64a6", "#93a5d8", "#b5532a")
+AS_PROXY = "farm, as proxy"
+"""The column of the farm between a client and its provider; ``farm`` is ``/v1/compress``."""
+_COLOURS = ("#8fc1ad", "#1f6f54", "#8a8a8a", "#b8b0a0", "#4b64a6", "#93a5d8", "#b5532a")
 matplotlib.rc("svg", hashsalt="headroom-farm", fonttype="none")
 
 
@@ -43,7 +45,7 @@ def _percent(change: float | None) -> str:
 
 def verdicts(bills: Bills, recorded: Sequence[str]) -> list[tuple[str, bool]]:
     """Return what is promised and whether it is met; only what was measured is judged."""
-    dearer = bills.dearer("farm")
+    dearer = [*bills.dearer("farm"), *bills.dearer(AS_PROXY)]
     text = f"no session dearer with the farm ({', '.join(dearer) or 'none is'})"
     found = [(text, not dearer)]
     claude = [name for name in recorded if name.startswith("claude")]
