@@ -104,9 +104,10 @@ class Compressor:
         except RequestError:
             raise
         except Degraded as error:
-            return self._left(leave(body), error.reason)
+            return self._left_unread(user, session, leave(body), redeems, error.reason)
         except Exception as error:
-            return self._broken(error, origin, leave(body))
+            _log_defect(error, origin)
+            return self._left_unread(user, session, leave(body), redeems, "internal")
         if redeems is not None:
             taken.envelope.redeems = redeems
         options = RequestOptions.read(taken.envelope, self._settings)
@@ -190,29 +191,27 @@ class Compressor:
         return _switched(taken, options, _guessed(taken))
 
     def _broken(
-        self,
-        error: Exception,
-        origin: Origin,
-        taken: Split,
-        options: RequestOptions | None = None,
+        self, error: Exception, origin: Origin, taken: Split, options: RequestOptions
     ) -> CompressionResult:
         """Return the messages unchanged because of a defect of the farm."""
-        _log.error(
-            "compress_failed",
-            request_id=origin.request_id,
-            error=type(error).__name__,
-            at=logs.frames(error),
-        )
+        _log_defect(error, origin)
         return self._left(taken, "internal", options)
 
-    def _left(
-        self, taken: Split, reason: str, options: RequestOptions | None = None
+    def _left_unread(
+        self, user: str, session: str, taken: Split, redeems: bool | None, reason: str
     ) -> CompressionResult:
-        """Return the messages unchanged; their tokens are estimated by size.
+        """Return messages unchanged that could not be read; ``mode`` is what it would have been."""
+        if redeems is not None:
+            taken.envelope.redeems = redeems
+        options = RequestOptions.read(taken.envelope, self._settings)
+        options, filed = self._policy.apply(user, session, taken, options)
+        answer = self._left(taken, reason, options)
+        if filed is not None and filed.arm != "on":
+            answer.mode = ""
+        return answer
 
-        ``options`` are the request's, if it came to reading them.
-        """
-        options = options or RequestOptions.read(taken.envelope, self._settings)
+    def _left(self, taken: Split, reason: str, options: RequestOptions) -> CompressionResult:
+        """Return the messages unchanged; their tokens are estimated by size."""
         return untouched(taken, options, _guessed(taken), reason, degraded=[reason])
 
     def warm_up(self) -> None:
@@ -365,6 +364,15 @@ def _by_pressure(
         pressure = turn.context.pressure(index) if turn.context is not None else None
         groups.setdefault(pressure, {})[key] = (index, candidate)
     return list(groups.values())
+
+
+def _log_defect(error: Exception, origin: Origin) -> None:
+    _log.error(
+        "compress_failed",
+        request_id=origin.request_id,
+        error=type(error).__name__,
+        at=logs.frames(error),
+    )
 
 
 def _guessed(taken: Split) -> int:

@@ -16,7 +16,7 @@ from api.pipeline.compressor import Compressor
 from api.pipeline.dispatch import Fetched, Origin
 from api.pipeline.result import CompressionResult
 from shared.deadline import Deadline
-from shared.errors import InvalidField
+from shared.errors import Degraded, InvalidField
 from shared.policy import Policy, Rule
 
 from ..texts import conversation, events, ran, rows
@@ -316,3 +316,32 @@ def test_excluded_conversation_stays_verbatim_at_once() -> None:
             assert one.tokens_after == one.tokens_before
 
     asyncio.run(play())
+
+
+@pytest.mark.parametrize(
+    ("rule", "mode"),
+    [
+        (Rule("r", mode="off"), ""),
+        (Rule("r", mode="audit"), ""),
+        (Rule("r", markers="none"), "marker-free"),
+        (Rule("r"), "ccr"),
+    ],
+)
+@pytest.mark.parametrize("step", ["split", "turn"])
+@pytest.mark.parametrize("fault", [Degraded("deadline"), ZeroDivisionError()])
+def test_faults_keep_to_the_policys_mode(
+    monkeypatch: pytest.MonkeyPatch, rule: Rule, mode: str, step: str, fault: Exception
+) -> None:
+    """The proxy offers tools by the mode: a fault that changed it would change the prefix."""
+    compressor = _under(Elsewhere(), rule)
+
+    async def fail(*arguments: Any) -> None:
+        raise fault
+
+    monkeypatch.setattr(compressor._reading, step, fail)
+    asked = compressor.compress(
+        "u", _bodies()[0], Deadline.after(9), Origin("id"), redeems=True, session="s"
+    )
+    answer = asyncio.run(asked)
+    assert answer.mode == mode
+    assert answer.tokens_saved == 0
