@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -44,19 +46,33 @@ class Client(ABC):
 
         ``again``: it goes on with its last session.
         """
+        started = self.starts(prompt, url, again=again)
+        try:
+            said, fault = started.communicate(timeout=_SECONDS)
+        finally:
+            self.end(started, signal.SIGKILL)
+        assert started.returncode == 0, said[-2000:] + fault[-2000:]
+        return said
+
+    def starts(self, prompt: str, url: str, *, again: bool = False) -> subprocess.Popen[str]:
+        """Start the client on a prompt, in a process group of its own."""
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "LANG": "C.UTF-8"}
-        done = subprocess.run(
+        return subprocess.Popen(
             self._line(prompt, again=again),
             cwd=self.folder,
             env={**environment, **self._settings(url)},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=_SECONDS,
-            check=False,
+            start_new_session=True,
         )
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-        return done.stdout
+
+    @staticmethod
+    def end(started: subprocess.Popen[str], by: signal.Signals) -> None:
+        """Send a signal to a started client and its children, if there are any left."""
+        with suppress(ProcessLookupError):
+            os.killpg(started.pid, by)
 
     @abstractmethod
     def runs(self, line: str, identity: str) -> Part:

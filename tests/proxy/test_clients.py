@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import signal
+import threading
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -125,3 +127,32 @@ def test_session_goes_on_well_without_the_proxy(
             assert json.dumps(_LOGS[name])[1:-1] in json.dumps(body[client.api.array])
     back = session(client, provider, proxy.url, [[client.runs("echo", "3")]], again=True)
     assert len(back) == 2
+
+
+def test_session_ended_beside_a_retrieval_goes_on_without_proxy(
+    proxy: Farm, provider: ScriptedProvider, client: Client
+) -> None:
+    """The farm has a result to add to a request that never comes."""
+    steps: list[list[Part]] = [
+        [client.runs("cat build.log", "0")],
+        [("get", "r1"), client.runs("cat test.log", "1")],
+    ]
+    answer = script(client, steps)
+    last, over = threading.Event(), threading.Event()
+
+    def held(asked: Asked) -> Said:
+        if RETRIEVE in json.dumps(asked.json.get(client.api.array)):
+            last.set()
+            return Said([over.wait])
+        return answer(asked)
+
+    provider.will_say(*[held] * 50)
+    started = client.starts(_PROMPT, proxy.url)
+    assert last.wait(60)
+    client.end(started, signal.SIGTERM)
+    started.communicate()
+    over.set()
+    direct = session(client, provider, provider.url, [[client.runs("echo", "2")]], again=True)
+    assert len(direct) == 2
+    assert RETRIEVE not in json.dumps(direct)
+    assert json.dumps(_LOGS["test"])[1:-1] in json.dumps(direct[0][client.api.array])
