@@ -328,3 +328,17 @@ def test_any_blame_comes_back_or_is_refused(lines: list[str]) -> None:
         assert form.inverse(form.text) == text
     elif form is not None:
         assert any(line.startswith((" ", "...")) for line in lines)
+
+
+def test_short_listing_of_files_becomes_rows_of_its_columns() -> None:
+    lines = [
+        f"{mode} {links:>2} root root {size:>6} Nov 25 12:46 {name}"
+        for name, (mode, links, size) in {
+            f"name{n}.py": ("drwxr-xr-x", 12 - n % 11, 4096) if n % 3 else ("-rw-r--r--", 1, n * 97)
+            for n in range(22)
+        }.items()
+    ]
+    shown = made("\n".join(lines), "listing")
+
+    assert "...{} {>2} root root {>4} Nov 25 12:46 {}" in shown
+    assert "...-rw-r--r-- 1 873 name9.py" in shown

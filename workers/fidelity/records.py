@@ -64,8 +64,10 @@ _AHEAD = 2
 """Lines below that a run may begin at instead, and by which a table goes on."""
 _BETTER = 1.05
 """How much more a run must save that leaves lines above it whole."""
-_WIDE = "   "
-"""Blanks that are taken for padding."""
+_SAMPLE = 40
+"""Lines of a run, about, by which it is measured."""
+_HOPELESS = -0.4
+"""What a run must be estimated to save, of its lines, to be measured."""
 _TABLES_TRIED = 4
 _MOST_VALUES = 12
 """Values of a row that a reader can tell apart."""
@@ -256,17 +258,22 @@ class _Search:
         said, gaps = _said(framed), sum(map(len, framed)) - height
         row = said + height - max(gaps, 1) - len(ROW)
         saved = len(good) * row - breaks * _BREAK - said - 3 * gaps - _NOTE
-        if height == 1:
-            saved += self._padding(good, framed[0])
         if len(good) < _LEAST_ROWS:
             saved = 0
+        elif height == 1 and saved > _HOPELESS * size:
+            saved = self._measured(good, framed) - breaks * _BREAK - said - _NOTE
         return _Tried(framed, good, size, saved)
 
-    def _padding(self, places: list[int], parts: Literals) -> int:
-        """Return an estimate of the blanks that align columns, outside the literals."""
-        own = sum(part.count(_WIDE) for part in parts)
-        found = sum(self._lines[place].lstrip().count(_WIDE) - own for place in places)
-        return max(0, found) * (len(_WIDE) - 1)
+    def _measured(self, places: list[int], parts: list[Literals]) -> int:
+        """Return what rows save of the lines at these places, by some of them; columns are apart."""
+        step = len(places) // _SAMPLE + 1
+        lines = [self._lines[place] for place in places[::step]]
+        table = table_of(parts, [[line] for line in lines])
+        if table is None:
+            return 0
+        rows = [table.row([line]) or line for line in lines]
+        saved = sum(map(len, lines)) - sum(map(len, rows)) - len(ROW) * len(rows)
+        return saved * len(places) // len(lines)
 
     def _without_failures(
         self, places: list[int], parts: list[Literals]
