@@ -9,8 +9,9 @@ _TOKEN = re.compile(r"\d+|T(?=\d\d:)|[^\W\d]\w*| +|[^\w ]")
 SHORT = 2
 """Characters of a literal between two gaps that are not worth parting them."""
 _FRAME = re.compile(r"[=:/\[\](){}<>|\"`@#_+*&%$\\0-9]|\w-|-\w|  ")
-_PLAIN_WORD = re.compile(r"(?<!\S)[A-Za-z]{2,}(?=[\s,;.]|$)")
-_MOST_PLAIN_WORDS = 2
+_WORD = r"[A-Za-z]{2,}"
+_PROSE = re.compile(rf"(?<!\S){_WORD}[,;.:]?(?: {_WORD}[,;.:]?){{2}}(?!\S)")
+"""Three plain words in a row, of a sentence."""
 _NEGATION = re.compile(r"\b(?:not|no|never|none|without|cannot)\b|n't\b", re.I)
 _JOINTS = frozenset(".,:/-")
 _CELLS = 400_000
@@ -147,7 +148,7 @@ def _is_frame(part: str) -> bool:
     """Return whether a literal is the frame of values; else it is prose, and stays with them."""
     if len(part) <= SHORT or _FRAME.search(part) is None or _NEGATION.search(part):
         return False
-    return len(_PLAIN_WORD.findall(part)) <= _MOST_PLAIN_WORDS
+    return _PROSE.search(part) is None
 
 
 def whole(parts: Literals) -> Literals:

@@ -41,7 +41,7 @@ _LONGEST_LINE = 600
 _ALIKE = 0.25
 """The share of a line's characters that the next one must have for the two to be compared."""
 _ALIKE_PARTS = 0.6
-"""The share of their literals that alike lines of a block have in common, at least."""
+"""The share of their literals' words that alike lines of a block have in common, at least."""
 _MOST_WIDENED = 20
 _MOST_TRIED = 5
 """Sets of common parts that are weighed against each other."""
@@ -144,13 +144,13 @@ def _said(parts: list[Literals]) -> int:
 def _differ(parts: list[Literals]) -> bool:
     """Return whether a block is more than lines that are alike: as lines those are easier to read.
 
-    Lines are alike that share most of their literals.
+    Two lines are alike where the one has most words of the other's literals.
     """
-    alike = sum(
-        1
-        for one, other in pairwise(parts)
-        if _said([tuple(part for part in one if part in other)]) > _ALIKE_PARTS * _said([one])
-    )
+    words = [tokens("".join(one)) for one in parts]
+    alike = 0
+    for one, other in pairwise(words):
+        said = min(sum(map(len, one)), sum(map(len, other)))
+        alike += sum(len(word) for word in one if word in other) > _ALIKE_PARTS * said
     return 2 * alike < len(parts)
 
 
@@ -265,7 +265,10 @@ class _Search:
         return _Tried(framed, good, size, saved)
 
     def _measured(self, places: list[int], parts: list[Literals]) -> int:
-        """Return what rows save of the lines at these places, by some of them; columns are apart."""
+        """Return what rows save of the lines at these places, by some of them.
+
+        Other than an estimate it knows of columns that are aligned by blanks.
+        """
         step = len(places) // _SAMPLE + 1
         lines = [self._lines[place] for place in places[::step]]
         table = table_of(parts, [[line] for line in lines])
@@ -389,6 +392,8 @@ class _Search:
                     said = _said(parts)
                     yield parts
             end += height
+        if _said(parts) < said - SHORT:
+            yield parts
 
     def _same_kind(self, at: int) -> list[int]:
         """Return the next lines below that are the same but for words with numbers in them."""

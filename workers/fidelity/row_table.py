@@ -258,22 +258,22 @@ def _simplify(lines: list[_Line], aligned: bool) -> None:
     for line in lines:
         for column in line.columns:
             if column.plain and aligned:
-                column.place = _padding(column.values, len(column.values))
+                column.place = _padding(column.values)
         line.join_short()
         line.take_edges()
         line.split_words()
         line.take_units()
 
 
-def _padding(values: list[str], least: int) -> str:
-    """Return how values are filled up to one width, by ``least`` blanks in all; empty if not."""
+def _padding(values: list[str]) -> str:
+    """Return how values are filled up to one width, empty where they are not."""
     width = max(map(len, values))
     for side, bare in (
         (">", [v.lstrip(" ") for v in values]),
         ("<", [v.rstrip(" ") for v in values]),
     ):
         filled = [v.rjust(width) if side == ">" else v.ljust(width) for v in bare]
-        if filled == values and sum(map(len, values)) - sum(map(len, bare)) >= least:
+        if filled == values != bare:
             return f"{side}{width}"
     return ""
 
@@ -286,7 +286,7 @@ def _aligned_columns(values: list[str]) -> tuple[list[_Column], list[str]]:
     ends = [*_blank_everywhere(values), (None, None)]
     for start, end in ends:
         one = _Column([v[begin:start] for v in values])
-        one.place = _padding(one.values, 1)
+        one.place = _padding(one.values)
         if columns and len(between[-1]) <= SHORT and not (columns[-1].place or one.place):
             gap = between.pop()  # what no blanks fill up is one text
             one.values = [
