@@ -177,7 +177,8 @@ def _pause(name: str, packed: bytes) -> Pause:
 
 def _observed(scope: str, pair: str, packed: bytes) -> dict[str, Any]:
     engine, _, tool = pair.partition(_SEPARATOR)
-    shortened, back, _ = _unpack_counts(packed)
+    shortened, asked, _ = _unpack_counts(packed)
+    back = min(shortened, asked)
     return {
         "scope": scope,
         "engine": engine,

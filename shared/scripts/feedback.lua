@@ -26,14 +26,16 @@ for i = 8, #ARGV, 4 do
   local counts = held and cmsgpack.unpack(held) or {0, 0, now}
   local fade = 0.5 ^ (math.max(0, now - counts[3]) / half_life)
   local shortened = counts[1] * fade + tonumber(ARGV[i + 2])
-  local back = math.min(shortened, counts[2] * fade + tonumber(ARGV[i + 3]))
+  -- The front end that is asked may write before the one that shortened.
+  local asked = math.min(shortened + sample, counts[2] * fade + tonumber(ARGV[i + 3]))
+  local back = math.min(shortened, asked)
   if rate > 0 and shortened >= sample and back >= rate * shortened and pauses < most_pauses then
     redis.call('HSET', KEYS[2], scope .. '\31' .. pair,
       cmsgpack.pack({now + pause, now, shortened, back}))
     redis.call('HDEL', KEYS[1], pair)
     pauses, paused = pauses + 1, paused + 1
   elseif held or redis.call('HLEN', KEYS[1]) < most_pairs then
-    redis.call('HSET', KEYS[1], pair, cmsgpack.pack({shortened, back, now}))
+    redis.call('HSET', KEYS[1], pair, cmsgpack.pack({shortened, asked, now}))
   end
 end
 redis.call('EXPIRE', KEYS[1], 10 * half_life)

@@ -67,6 +67,14 @@ def test_engine_asked_back_too_often_pauses_for_tool(farm: Farm, tenant: str) ->
     assert (pause.shortened, pause.asked_back) == (pytest.approx(29, 0.01), pytest.approx(21, 0.01))
 
 
+def test_asked_back_counts_before_shortened_is_written(farm: Farm, tenant: str) -> None:
+    """Two front ends write in any order: the one that is asked, and the one that shortened."""
+    counting = Counting(farm)
+    user = f"{tenant}/ada"
+    assert counting.count((user, "log", "Bash", 0, 9)).paused(user) == ()
+    assert counting.count((user, "log", "Bash", 12, 0)).paused(user) == (("log", "Bash"),)
+
+
 def test_pause_ends_and_counting_begins_anew(farm: Farm, tenant: str) -> None:
     counting = Counting(farm)
     user = f"{tenant}/ada"
