@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -63,7 +64,8 @@ KINDS = (
 class Held:
     """What a front end holds: open streams, clients' connections, files of all kinds, tasks, MiB.
 
-    Kept connections to the provider and to Redis are among the files.
+    Kept connections to the provider are among the files. Those to Redis, of which a front end keeps
+    as many as it ever used at once, are counted by themselves and not compared.
     """
 
     streams: int
@@ -71,6 +73,7 @@ class Held:
     files: int
     tasks: int
     mib: float
+    redis: int
 
     def left(self, before: Held) -> list[str]:
         """Return what is left of what came after ``before``."""
@@ -83,7 +86,7 @@ class Held:
         ]
 
 
-def held(url: str, pid: int) -> Held:
+def held(url: str, pid: int, redis_url: str = "") -> Held:
     """Return what the front end ``pid``, the only one at ``url``, holds."""
     with urllib.request.urlopen(f"{url}/metrics", timeout=30) as answer:
         text = answer.read().decode()
@@ -93,18 +96,18 @@ def held(url: str, pid: int) -> Held:
             r"^headroom_(proxy_open_streams|event_loop_tasks) (\S+)", text, re.M
         )
     }
-    files = len(os.listdir(f"/proc/{pid}/fd"))
-    port = urlsplit(url).port
-    connected = [c for c in psutil.Process(pid).net_connections("tcp") if c.laddr[1] == port]
-    clients = sum(c.status != psutil.CONN_LISTEN for c in connected)
+    connected = [c for c in psutil.Process(pid).net_connections("tcp") if c.raddr]
+    clients = sum(c.laddr[1] == urlsplit(url).port for c in connected)
+    redis = sum(c.raddr[1] == urlsplit(redis_url).port for c in connected)
+    files = len(os.listdir(f"/proc/{pid}/fd")) - redis
     mib = round(resident_of(pid) / 2**20, 1)
-    return Held(found["proxy_open_streams"], clients, files, found["event_loop_tasks"], mib)
+    return Held(found["proxy_open_streams"], clients, files, found["event_loop_tasks"], mib, redis)
 
 
-def settled(url: str, pid: int, before: Held, seconds: float = _SETTLE_SECONDS) -> Held:
+def _settled(look: Callable[[], Held], before: Held) -> Held:
     """Return what is held once nothing of the streams is, or when time is up."""
-    give_up = time.monotonic() + seconds
-    while (now := held(url, pid)).left(before) and time.monotonic() < give_up:
+    give_up = time.monotonic() + _SETTLE_SECONDS
+    while (now := look()).left(before) and time.monotonic() < give_up:
         time.sleep(0.5)
     return now
 
@@ -180,16 +183,20 @@ def main() -> None:
     ):
         farm = servers.farm("farm", settings={"anthropic_target_api_url": provider})
         pid = front_end_of(farm).pid
-        rest = held(farm.url, pid)
+
+        def look() -> Held:
+            return held(farm.url, pid, farm.redis_url)
+
+        rest = look()
         play(farm.url, _WAVE, options.seed)  # first uses load what later ones have
-        before = settled(farm.url, pid, rest)
+        before = _settled(look, rest)
         started = time.monotonic()
         _show(0, before)
         for part in range(1, _PARTS + 1):
             play(farm.url, options.streams // _PARTS, options.seed + part)
-            _show(part * options.streams // _PARTS, held(farm.url, pid))
+            _show(part * options.streams // _PARTS, look())
         seconds = time.monotonic() - started
-        after = settled(farm.url, pid, before)
+        after = _settled(look, before)
         _show("some seconds later", after)
     left = after.left(before)
     print(json.dumps({"streams": options.streams, "seconds": round(seconds, 1), "left": left}))

@@ -27,7 +27,7 @@ _LONG = "text 60 100"
 _PAUSE = 0.05
 _SLOW_PAUSE = 0.2
 """Between looks at processes, which take processor time from the streams."""
-_ROLL_SECONDS = 90
+_ROLL_SECONDS = 180
 _AT_ONCE = 8
 
 
