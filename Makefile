@@ -60,7 +60,8 @@ litellm: $(VENV)/.test
 	$(PYTHON) -m venv $(VENV)/litellm
 	$(VENV)/litellm/bin/python -m pip install --quiet -r tests/conformance/litellm.txt
 
-# Every fault it promises to stand, under load: about eight minutes. ARGS="--list" names them.
+# Every fault it promises to stand, under load: about twenty minutes. ARGS=--list names them,
+# ARGS=--proxy plays those of the proxy.
 chaos: $(VENV)/.test
 	$(BIN)/python -P -m loadtest.chaos $(ARGS)
 

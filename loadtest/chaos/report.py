@@ -73,8 +73,8 @@ class Outcome:
         if self.streams is None:
             return []
         seen = self.streams
-        times = (round(seen.p50_ms), round(seen.worst_ms))
-        figures = (seen.asked, seen.well, seen.changed, *times, seen.left)
+        times = ("-", "-") if not seen.worst_ms else (round(seen.p50_ms), round(seen.worst_ms))
+        figures: tuple[int | str, ...] = (seen.asked, seen.well, seen.changed, *times, seen.left)
         health = self.cells()[-1]
         beside = [str(self.requests), str(self.answered), health]
         return [self.scenario, *map(str, figures), *beside]
