@@ -17,7 +17,7 @@ _DENIES = re.compile(
 
 
 def rows(seed: str = "", count: int = 120) -> str:
-    """Return a JSON list that `farm_json` shrinks without loss."""
+    """Return a JSON list that `farm_records` shrinks without loss."""
     return json.dumps(
         [{"id": i, "name": f"row {seed}{i}", "size": i * 17, "ok": i % 7 > 0} for i in range(count)]
     )

@@ -152,7 +152,7 @@ def test_insights_split_by_model_user_engine_and_hour(spent: Any) -> None:
     assert total == sum(engine["tokens_saved"] for engine in body["engines"].values())
     assert total == sum(hour["tokens_saved"] for hour in body["hourly"])
     assert body["total_requests"] == sum(hour["requests"] for hour in body["hourly"])
-    assert "router:tool_result:farm_json" in body["transforms_detail"]
+    assert "router:tool_result:farm_records" in body["transforms_detail"]
 
 
 def test_filters_by_user_model_and_time(spent: Any) -> None:
@@ -184,7 +184,7 @@ def test_filtered_stats_show_own_best_request(spent: Any, query: str, window: st
     body = farm.get(f"/stats/insights?{query}{window}").json
     saved = sum(a["tokens_saved"] for a in mine)
     assert sum(engine["tokens_saved"] for engine in body["engines"].values()) == saved
-    assert set(body["engines"]) == {"farm_json"}
+    assert set(body["engines"]) == {"farm_records"}
     assert body["cache"] == {"hits": 0, "misses": sum(a["tokens_saved"] > 0 for a in mine)}
     assert body["degraded"] == {}
     assert body["transforms_detail"] is None  # counted only in total

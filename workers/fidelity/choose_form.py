@@ -108,10 +108,10 @@ def _candidates(
     body: str, kind: Kind, lossy: Lossy | None, without: frozenset[str]
 ) -> Iterable[_Candidate]:
     if kind == "json":
-        yield from _of_json(body, lossy)
+        yield from _of_json(body, lossy, without)
         return
     if kind in _REVERSIBLE:
-        yield from _reversible(body, kind)
+        yield from _reversible(body, kind, without)
     if lossy is None or lossy.name in without:  # no stand-in: it would leave out more
         return
     result = lossy.engine(body)
@@ -127,12 +127,15 @@ def _candidates(
         yield _Candidate(made, name, True, check(body, made, digest=lossy.digest))
 
 
-def _of_json(body: str, lossy: Lossy | None) -> Iterable[_Candidate]:
+def _of_json(body: str, lossy: Lossy | None, without: frozenset[str]) -> Iterable[_Candidate]:
     """JSON is read once, as it is or one object a line, for all of its forms."""
     text = plain(body)
     tree = parsed(text)
     lines = tree is None and holds_lines(text)
-    if lines:
+    form: Form | None = None
+    if "farm_json" in without:  # no rows of its tables either
+        pass
+    elif lines:
         form = shortened_lines(text)
     else:
         form = shortened_cut(text) if tree is None else shortened(text, tree)
@@ -151,12 +154,12 @@ def _of_json(body: str, lossy: Lossy | None) -> Iterable[_Candidate]:
         yield _Candidate(some, "farm_rows", True, verdict)
 
 
-def _reversible(body: str, kind: Kind) -> Iterable[_Candidate]:
+def _reversible(body: str, kind: Kind, without: frozenset[str]) -> Iterable[_Candidate]:
     text = plain(body)
     if kind == "blame":
         yield from _exact(body, text, [shortened_blame(text)])
         return
-    repeats = folded_repeats(text)
+    repeats = None if "farm_repeats" in without else folded_repeats(text)
     once = repeats.text if repeats else text
     forms = [
         repeats,
