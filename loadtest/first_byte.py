@@ -54,22 +54,16 @@ def brings_block(messages: Sequence[Any]) -> bool:
     return len(json.dumps(messages[-MESSAGES_PER_TURN:])) > _LARGE
 
 
-def play(
-    urls: Mapping[str, str], turns: Sequence[Any], rare: Mapping[str, int]
-) -> dict[str, Client]:
-    """Play a session's turns against all addresses alternately; return their clients.
-
-    An address in ``rare`` gets only every Nth turn, N being its value.
-    """
+def play(urls: Mapping[str, str], turns: Sequence[Any]) -> dict[str, Client]:
+    """Send a session's turns to all addresses, alternately; return their clients."""
     clients = {name: Client(url) for name, url in urls.items()}
     for number, messages in enumerate(turns):
         if not brings_block(messages):
             continue
         body = body_of(messages)
         for kind in KINDS:
-            for name, client in clients.items():
-                if number % rare.get(name, 1) == 0:
-                    client.ask(kind, number, body)
+            for client in clients.values():
+                client.ask(kind, number, body)
     return clients
 
 
@@ -88,7 +82,7 @@ def main() -> None:
     ):
         farm = servers.farm("farm", settings={"anthropic_target_api_url": provider})
         turns = [messages for _, messages in growing(1, TURNS)]
-        clients = play({"direct": provider, "farm": farm.url}, turns, {})
+        clients = play({"direct": provider, "farm": farm.url}, turns)
         for kind in KINDS:
             p50 = {
                 f"{name}_ms": round(1000 * statistics.median(client.times[kind].values()), 2)

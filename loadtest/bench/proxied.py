@@ -25,8 +25,6 @@ DIRECT, UPSTREAM, FARM, ENGINE = "direct", "upstream's proxy", "farm", "engines"
 FIRST = {kind: f"first byte, {kind}" for kind in KINDS}
 OPEN = "open streams at once"
 SAME = "streams without retrieval"
-_RARE = 6
-"""Upstream's proxy takes a second a turn, so it plays one of so many."""
 _WARM_TURNS = 6
 _PIECES, _PAUSE_MS = 40, 100
 _LENGTHS = (1, 20, 400)
@@ -70,7 +68,7 @@ def _warm(urls: Mapping[str, str], seed: int) -> None:
     from loadtest.peers.inline import compress  # it brings headroom, which takes a second
 
     turns = [messages for _, messages in growing(seed, _WARM_TURNS)]
-    play(urls, turns, {})
+    play(urls, turns)
     for messages in turns:
         compress(messages, model=MODEL)
 
@@ -79,7 +77,7 @@ def _first_byte(urls: Mapping[str, str], size: Size, seed: int, results: Results
     from loadtest.peers.inline import compress
 
     turns = [messages for _, messages in growing(seed, size.proxied_turns)]
-    clients = play(urls, turns, {UPSTREAM: _RARE})
+    clients = play(urls, turns)
     engines = {}
     for number in clients[FARM].times[FRESH]:
         block = [*turns[number][-MESSAGES_PER_TURN:], {"role": "user", "content": "Go on."}]
