@@ -18,6 +18,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,10 @@ def worker_killed(farm: Target, send: Callable[[], Body]) -> Body:
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(send)
         for process in psutil.Process(farm.pids[0]).children(recursive=True):
-            if {"worker", "cpu"} <= set(process.cmdline()):
-                process.kill()
+            # One that has ended and was not waited for yet has no command line.
+            with suppress(psutil.NoSuchProcess):
+                if {"worker", "cpu"} <= set(process.cmdline()):
+                    process.kill()
         return answer.result()
 
 
