@@ -1,8 +1,8 @@
 """The HTTP client for the providers: one pool of connections per front-end process.
 
-aiohttp, because a stream of small chunks costs it a fifth of the CPU time that httpx takes
-(docs/proxy.md). It speaks HTTP/1.1. Redirects are not followed, bodies are not decoded, and nothing
-is read from the environment: only the configured addresses are asked.
+It uses aiohttp, which needs a fifth of httpx's CPU time for a stream of small chunks
+(docs/proxy.md), and HTTP/1.1. Redirects are not followed, bodies are not decoded, and the
+environment is ignored, so that requests go to the configured addresses only.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from .headers import Headers
 
 _KEEPALIVE_SECONDS = 30.0
 _END_SECONDS = 0.5
-"""For the end of an answer whose last event has come."""
+"""Seconds to wait for the end of an answer after its last event."""
 _HEADER_BYTES = 64 * 1024
 _SKIPPED = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
-"""Headers that aiohttp would add where the client sent none."""
+"""Headers that aiohttp would add if the client did not send them."""
 
 
 class UpstreamAnswer:
-    """A provider's answer whose body is still to come."""
+    """A provider's answer whose body has not been read yet."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
@@ -38,7 +38,7 @@ class UpstreamAnswer:
         self.headers: Headers = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in raw]
 
     def header(self, name: str) -> str:
-        """Return a header's value, empty where it is absent."""
+        """Return a header's value, empty if it is absent."""
         return self._response.headers.get(name, "")
 
     @property
@@ -47,28 +47,30 @@ class UpstreamAnswer:
         return self.header("content-type").startswith("text/event-stream")
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """Yield the body as it comes.
+        """Yield the body's chunks as they arrive.
 
         Raises:
-            UpstreamFailed: it broke off, or nothing came for the idle time.
+            UpstreamFailed: the body is incomplete, or no data arrived within the idle timeout.
         """
         try:
             async for chunk in self._response.content.iter_any():
                 yield chunk
         except TimeoutError:
-            raise UpstreamFailed(504, "upstream_timeout", "the provider fell silent") from None
+            message = "the provider sent no more data within the idle timeout"
+            raise UpstreamFailed(504, "upstream_timeout", message) from None
         except (aiohttp.ClientError, OSError):
-            raise UpstreamFailed(502, "upstream_cut", "the provider's answer broke off") from None
+            message = "the provider's answer is incomplete: the connection was lost"
+            raise UpstreamFailed(502, "upstream_cut", message) from None
 
     async def finish(self) -> None:
-        """Give the connection back for other requests, where the end of the answer is near."""
+        """Return the connection to the pool if the answer ends within a short time."""
         with contextlib.suppress(TimeoutError, aiohttp.ClientError):
             async with asyncio.timeout(_END_SECONDS):
                 await self._response.content.wait_eof()
         self._response.release()
 
     def close(self) -> None:
-        """End the answer; a connection whose answer was not read to its end is closed."""
+        """End the answer; the connection is closed if the answer was not read completely."""
         self._response.close()
 
 
@@ -112,14 +114,13 @@ class UpstreamClient:
     async def send(
         self, method: str, url: str, headers: Headers, body: bytes | AsyncIterator[bytes] | None
     ) -> UpstreamAnswer:
-        """Send a request and return the answer as soon as its head has come.
+        """Send a request and return the answer as soon as its headers have arrived.
 
-        A provider may close a kept connection just as it is used again. So a request to which
-        nothing at all was answered is sent once more, on another connection, unless its body was
-        not kept.
+        A provider may close an idle connection just as it is reused. So a request that got no
+        answer at all is sent once more, on another connection, if its body is still available.
 
         Raises:
-            UpstreamFailed: there is no connection, or no answer in time.
+            UpstreamFailed: the connection failed, or no answer arrived in time.
         """
         if self._session is None:
             raise UpstreamFailed(502, "upstream_unreachable", "the proxy is not running")
@@ -131,9 +132,11 @@ class UpstreamClient:
                     raise
                 response = await self._request(self._session, method, url, headers, body)
         except aiohttp.ConnectionTimeoutError:
-            raise UpstreamFailed(504, "upstream_timeout", "no connection in time") from None
+            message = "connecting to the provider timed out"
+            raise UpstreamFailed(504, "upstream_timeout", message) from None
         except TimeoutError:
-            raise UpstreamFailed(504, "upstream_timeout", "no answer in time") from None
+            message = "the provider did not answer in time"
+            raise UpstreamFailed(504, "upstream_timeout", message) from None
         except aiohttp.ClientConnectorError:
             message = "the provider cannot be reached"
             raise UpstreamFailed(502, "upstream_unreachable", message) from None

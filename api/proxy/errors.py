@@ -1,4 +1,4 @@
-"""Failures on the way to a provider, in the shape that its clients read."""
+"""Failures of requests to a provider, in the error format of its API."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class UpstreamFailed(FarmError):
-    """The provider gave no answer. ``status`` is 502 or 504, ``kind`` says what happened."""
+    """The provider gave no complete answer. ``status`` is 502 or 504, ``kind`` is the cause."""
 
     def __init__(self, status: int, kind: str, message: str) -> None:
         super().__init__(message)
@@ -27,7 +27,7 @@ def error_body(provider: ProviderName, kind: str, message: str) -> bytes:
 
 
 def error_event(provider: ProviderName, kind: str, message: str) -> bytes:
-    """Return the same as an event of a stream that has begun."""
+    """Return the error as an event, for a stream that has already started."""
     return b"event: error\ndata: " + error_body(provider, kind, message) + b"\n\n"
 
 

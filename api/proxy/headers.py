@@ -1,4 +1,4 @@
-"""The headers that are sent to the provider, and those that are returned."""
+"""The headers that are sent to the provider, and those that are returned to the client."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ _HOP_BY_HOP = frozenset(
         "upgrade",
     }
 )
-"""RFC 9110, section 7.6.1: they speak of one connection."""
+"""RFC 9110, section 7.6.1: headers that apply to a single connection."""
 _OF_ONE_REQUEST = frozenset({"host", "content-length", "expect"})
 _OURS = frozenset({FARM_TOKEN, "x-maas-username", "x-real-ip", "forwarded", "via"})
 _OURS_BEGIN = ("x-headroom-", "x-forwarded-")
-"""The farm's own, and what proxies before it said of the client."""
+"""The farm's own headers, and what proxies in front of it report about the client."""
 REQUEST_ID = "x-request-id"
 UPSTREAM_REQUEST_ID = "x-headroom-upstream-request-id"
-"""What the provider's ``x-request-id`` is called in the farm's answer, which has its own."""
+"""The provider's ``x-request-id`` in the farm's answer, which has a request id of its own."""
 
 Headers = list[tuple[str, str]]
 
 
 def to_upstream(headers: Iterable[tuple[bytes, bytes]], *, without: Iterable[str] = ()) -> Headers:
-    """Return a request's headers as the provider gets them; ``without`` are left out too."""
+    """Return a request's headers for the provider; those in ``without`` are removed too."""
     found = [(name.decode("latin-1").lower(), _text(value)) for name, value in headers]
     gone = {*_HOP_BY_HOP, *_OF_ONE_REQUEST, *_OURS, *without, *_named(found), REQUEST_ID}
     return [
@@ -43,7 +43,7 @@ def to_upstream(headers: Iterable[tuple[bytes, bytes]], *, without: Iterable[str
 
 
 def to_client(headers: Iterable[tuple[str, str]], *, changed: bool) -> Headers:
-    """Return an answer's headers as the client gets them; ``changed``: its body is another."""
+    """Return an answer's headers for the client; ``changed``: the farm has changed the body."""
     found = [(name.lower(), value) for name, value in headers]
     gone = {*_HOP_BY_HOP, *_named(found), *(("content-length",) if changed else ())}
     return [
@@ -54,7 +54,7 @@ def to_client(headers: Iterable[tuple[str, str]], *, changed: bool) -> Headers:
 
 
 def _text(value: bytes) -> str:
-    """Return a value for the client library, which writes UTF-8."""
+    """Return a value for the client library, which encodes it as UTF-8."""
     try:
         return value.decode()
     except UnicodeDecodeError:
@@ -62,6 +62,6 @@ def _text(value: bytes) -> str:
 
 
 def _named(headers: Headers) -> list[str]:
-    """Return the headers that ``Connection`` says are of this connection only."""
+    """Return the headers that ``Connection`` lists as applying to this connection only."""
     said = [value for name, value in headers if name == "connection"]
     return [part.strip().lower() for value in said for part in value.split(",")]

@@ -30,19 +30,20 @@ from .tool_definitions import Tightened, ToolDefinitions
 
 _log = structlog.get_logger(__name__)
 _AGENT_BYTES = 2048
-"""Clients with tool definitions of this size are offered the farm's tool, a quarter of that, from
-their first request on. Tools are the start of the provider's cached prefix: offered with the first
-marker, the tool would have everything before the marker written to the cache again."""
+"""Requests with at least so many bytes of tool definitions are offered the farm's tool, which has a
+quarter of that size, from the first request on. Tools are at the start of the provider's cached
+prefix: if the tool were added with the first marker, everything before the marker would have to be
+written to the cache again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """What goes to the provider.
+    """The request for the provider.
 
-    ``result`` is None where the body could not be read. ``serves`` says whether the request offers
-    the farm's retrieval tool, so that its calls are answered here. ``session`` and ``items`` tell
-    where what was retrieved belongs; ``put_back`` is how many items of earlier turns the farm has
-    put into the conversation.
+    ``result`` is None if the body could not be read. ``serves`` says whether the request offers the
+    farm's retrieval tool, so that the farm answers its calls. ``session`` and ``items`` locate the
+    turn's retrievals in the conversation; ``put_back`` is the number of items of earlier turns
+    that the farm has inserted.
     """
 
     body: bytes
@@ -52,12 +53,12 @@ class Outgoing:
     put_back: int = 0
 
     def items(self, array: str) -> int:
-        """Return how many messages or items the client's own request has in ``array``."""
+        """Return the number of messages or items that the client itself sent in ``array``."""
         return len(Body(self.body).items(array)) - self.put_back
 
     @property
     def headers(self) -> list[tuple[str, str]]:
-        """What the client's answer says of it."""
+        """The headers that report the compression in the client's answer."""
         if self.result is None:
             return []
         return [
@@ -68,7 +69,7 @@ class Outgoing:
 
 
 class Preparation:
-    """Compresses what clients send, by the same pipeline as ``/v1/compress``."""
+    """Compresses clients' requests with the same pipeline as ``/v1/compress``."""
 
     def __init__(
         self,
@@ -92,9 +93,9 @@ class Preparation:
         *,
         counted: bool,
     ) -> Outgoing:
-        """Return the request for the provider; whatever fails, that is the original.
+        """Return the request for the provider; on any failure, the client's original request.
 
-        ``lease`` is the body's; ``counted``: the request gets a usage record.
+        ``lease`` accounts for the body's memory; ``counted``: the request gets a usage record.
         """
         deadline = deadline_of(req, self._settings)
         bypass = asks_bypass(req)
@@ -111,7 +112,7 @@ class Preparation:
         recalled = asyncio.create_task(
             self._exchanges.recall(tag, conversation, deadline) if serves else _nothing()
         )
-        # A client that leaves ends its request, not its usage record.
+        # A task of its own: the usage record is written even if the client disconnects.
         task = asyncio.create_task(
             self._compress(
                 req,
@@ -148,9 +149,9 @@ class Preparation:
             if exchanges := unpack(known):
                 sent = shape.put_back(sent, exchanges)
                 put_back = len(Body(sent).items(shape.array)) - len(body.items(shape.array))
-        except (RequestError, Unreadable):  # the provider says what is wrong with it
+        except (RequestError, Unreadable):  # the provider reports the mistake to the client
             return Outgoing(raw)
-        except Exception as error:  # a defect of ours must not cost a user the answer
+        except Exception as error:  # a defect of the farm must not fail the request
             _log.error("prepare_failed", error=type(error).__name__, at=logs.frames(error))
             return Outgoing(raw)
         finally:
@@ -179,7 +180,7 @@ class Preparation:
             )
         if result.behind is not None:
             lease.held_by(result.behind)
-        if tools is not None and result.mode:  # else everything is sent as it came
+        if tools is not None and result.mode:  # without a mode the request is sent unchanged
             result = tools.counted_in(result)
         if counted:
             request = AnsweredRequest(request_id, user, time.perf_counter() - started)

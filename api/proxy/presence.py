@@ -14,10 +14,10 @@ T = TypeVar("T")
 
 
 class Presence:
-    """Watches one request's client, once its body has been read.
+    """Watches the client of one request whose body has been read.
 
-    Only the server's ``receive`` says that a client has gone: what is sent to it is dropped
-    without a word.
+    Only the server's ``receive`` reports a disconnect; data sent to a disconnected client is
+    dropped without an error.
     """
 
     def __init__(self, req: falcon.asgi.Request) -> None:
@@ -28,17 +28,17 @@ class Presence:
         at_end(req, self._stop)
 
     def when_gone(self, call: Callable[[], None]) -> None:
-        """Have ``call`` called when the client goes, at once where it has gone."""
+        """Call ``call`` when the client disconnects; immediately if it already has."""
         if self.gone:
             call()
         else:
             self._calls.append(call)
 
     async def unless_gone(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return what ``work`` returns; it is cancelled when the client goes.
+        """Return the result of ``work``, which is cancelled if the client disconnects.
 
         Raises:
-            AnswerCut: the client has gone.
+            AnswerCut: the client has disconnected.
         """
         task = asyncio.ensure_future(work)
 

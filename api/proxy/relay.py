@@ -1,4 +1,4 @@
-"""Passes an answer on to its client, and continues it if the model retrieves originals."""
+"""Forwards an answer to its client, and continues it if the model retrieves originals."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ Send = Callable[[bytes], Coroutine[Any, Any, UpstreamAnswer]]
 class Relay:
     """One client's answer.
 
-    ``send`` makes a follow-up request with the client's own headers; ``failed`` is told what kept
-    an answer from its end.
+    ``send`` makes a follow-up request with the client's own headers; ``failed`` is called with the
+    cause if an answer is not completed.
     """
 
     def __init__(
@@ -56,25 +56,25 @@ class Relay:
 
     @property
     def rounds(self) -> int:
-        """How many follow-up requests were made."""
+        """The number of follow-up requests made."""
         return max(0, len(self._taps) - 1)
 
     def usage(self) -> dict[str, Any]:
-        """Return what the provider reported of all rounds, at the end."""
+        """Return the usage that the provider reported for all rounds; call it at the end."""
         return add_usage([tap.close() for tap in self._taps])
 
     def close(self) -> None:
-        """End what is still open at the provider."""
+        """Close the provider's answer if it is still open."""
         if self._open is not None:
             self._open.close()
 
-    # ── as it comes ─────────────────────────────────────────────────────────────────
+    # ── unchanged ───────────────────────────────────────────────────────────────────
 
     async def pass_on(self, answer: UpstreamAnswer) -> AsyncIterator[bytes]:
         """Yield the answer's bytes.
 
         Raises:
-            AnswerCut: the provider's answer broke off, or the client has gone.
+            AnswerCut: the provider's answer is incomplete, or the client has disconnected.
         """
         try:
             async for chunk in self._chunks(answer):
@@ -85,11 +85,11 @@ class Relay:
     # ── with retrievals: a whole answer ─────────────────────────────────────────────
 
     async def whole(self, answer: UpstreamAnswer) -> tuple[UpstreamAnswer, bytes]:
-        """Return the last answer of a turn that is no stream, and the body for the client.
+        """Return the last answer of a turn that is not streamed, and the body for the client.
 
         Raises:
-            UpstreamFailed: an answer broke off, or the provider gave none.
-            AnswerCut: the client has gone.
+            UpstreamFailed: an answer is incomplete or missing.
+            AnswerCut: the client has disconnected.
         """
         body = self._outgoing.body
         turns: list[Turn] = []
@@ -123,10 +123,10 @@ class Relay:
     # ── with retrievals: a stream ───────────────────────────────────────────────────
 
     async def stream(self, answer: UpstreamAnswer) -> AsyncIterator[bytes]:
-        """Yield the events of a turn, but for those of retrieval calls.
+        """Yield the events of a turn except those of retrieval calls.
 
         Raises:
-            AnswerCut: a provider's answer broke off, or the client has gone.
+            AnswerCut: a provider's answer is incomplete, or the client has disconnected.
         """
         body = self._outgoing.body
         view = self._shape.stream()
@@ -135,7 +135,7 @@ class Relay:
             while True:
                 async for events in self._events(view, answer):
                     if view.state == "over" and not kept:
-                        kept = True  # before the client knows that it may send the next request
+                        kept = True  # before the client can send the next request
                         await self._mixed(view.turns)
                         await self._keep(view.turns)
                     yield events
@@ -170,7 +170,7 @@ class Relay:
             yield framer.rest
 
     async def _refused(self, answer: UpstreamAnswer) -> bytes:
-        """Return the provider's refusal of a follow-up request as an event."""
+        """Return the provider's error answer to a follow-up request as an event."""
         raw = await self._presence.unless_gone(self._read(answer))
         line = b"".join(raw.splitlines())
         if line.startswith(b"{"):
@@ -178,10 +178,10 @@ class Relay:
         message = f"the provider answered {answer.status}"
         return error_event(self._provider, "upstream_refused", message)
 
-    # ── both ────────────────────────────────────────────────────────────────────────
+    # ── for whole answers and streams ───────────────────────────────────────────────
 
     async def _next(self, body: bytes, turn: Turn, number: int) -> bytes:
-        """Return the follow-up request to a turn's answer, empty where there is none."""
+        """Return the follow-up request to a turn's answer, empty if none is needed."""
         await self._mixed([turn])
         if turn.next_step != "follow_up" or number == MAX_ROUNDS:
             return b""
@@ -190,7 +190,7 @@ class Relay:
         return self._shape.requests.follow_up(body, turn, self._results[-1], last=last)
 
     async def _mixed(self, turns: list[Turn]) -> None:
-        """Have the results that go into the client's next request."""
+        """Get the retrieval results that go into the client's next request."""
         if turns and turns[-1].next_step == "mixed":
             self._results.append(await self._retrievals.answer(self._user, turns[-1]))
 

@@ -1,4 +1,4 @@
-"""The proxy's routes: model calls are compressed, everything else is passed on unchanged."""
+"""The proxy's routes: model calls are compressed, all other requests are forwarded unchanged."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Proxy:
-    """Serves what is not the farm's own: a sink of the application."""
+    """Serves all paths that are not the farm's own, as a sink of the Falcon application."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Proxy:
     async def serve(
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response | None, **_: Any
     ) -> None:
-        """Answer with the provider's answer; a WebSocket's request has no response."""
+        """Answer with the provider's answer; ``resp`` is None for a WebSocket handshake."""
         if resp is None:
             return
         if req.path.startswith("/v1/") and is_ours(req.path):
@@ -63,7 +63,7 @@ class Proxy:
             req.method, req.path, _raw_path(req), req.query_string, _is_anthropic(req)
         )
         if not route.url:
-            message = f"this farm stands before no such provider: {route.variable} is not set"
+            message = f"this provider is not configured: {route.variable} is not set"
             _fail(resp, route.provider, falcon.HTTP_404, "not_configured", message)
             return
         try:
@@ -78,7 +78,7 @@ class Proxy:
     async def _pass_on(
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response, route: Route
     ) -> None:
-        """Send the request as it comes, and the answer likewise."""
+        """Forward the request and the answer unchanged, without buffering them."""
         headers = to_upstream(req.scope["headers"], without=_spent(req))
         body = None
         if req.content_length is not None:
@@ -153,7 +153,7 @@ class Proxy:
         _log.warning("upstream_failed", provider=provider, kind=kind)
 
     def _note_usage(self, req: falcon.asgi.Request, outgoing: Outgoing, relay: Relay) -> None:
-        """Note the provider's own account of the request."""
+        """Record the usage that the provider reported for the request."""
         usage = relay.usage()
         if not usage or outgoing.result is None:
             return
@@ -165,10 +165,10 @@ class Proxy:
 
 
 async def _passed(answer: UpstreamAnswer, presence: Presence | None) -> AsyncIterator[bytes]:
-    """Yield the answer's bytes as they come.
+    """Yield the answer's bytes as they arrive.
 
     Raises:
-        AnswerCut: the provider's answer broke off, or the client has gone.
+        AnswerCut: the provider's answer is incomplete, or the client has disconnected.
     """
     if presence is not None:
         presence.when_gone(answer.close)
@@ -208,7 +208,7 @@ def _fail(
 
 
 def _readable(req: falcon.asgi.Request) -> bool:
-    """Return whether the body is JSON in a coding that the farm knows."""
+    """Return whether the body is JSON in a content coding that the farm supports."""
     kind = (req.content_type or "").split(";", 1)[0].strip().lower()
     try:
         decoder_for(req.get_header("content-encoding"))
@@ -222,7 +222,7 @@ def _is_anthropic(req: falcon.asgi.Request) -> bool:
 
 
 def _spent(req: falcon.asgi.Request) -> tuple[str, ...]:
-    """Return the header with the farm's own token, which must not be passed on."""
+    """Return the header with the farm's own token, which must not be forwarded."""
     return ("authorization",) if req.context.spent_authorization else ()
 
 

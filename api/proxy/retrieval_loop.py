@@ -25,7 +25,7 @@ _NO_HASH = (
 
 
 class Retrievals:
-    """Finds originals for the model, and keeps what was retrieved for the session's next turn."""
+    """Finds originals for the model, and stores the retrievals for the session's later requests."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Retrievals:
         turns: Sequence[Turn],
         results: Sequence[tuple[ToolResult, ...]],
     ) -> None:
-        """Keep the exchange of a turn for the session's later requests."""
+        """Store the exchange of a turn for the session's later requests."""
         if not turns or not results:
             return
         exchange = exchange_of(at, turns, results, shape.marks(turns[-1].said))
@@ -73,7 +73,7 @@ class Retrievals:
             tag = keys.user_tag(user)
             found = await find_original(self._store, self._settings, tag, call.hash, deadline)
         except (NotRetrievable, Unavailable) as error:
-            said = f"The original of {call.hash} cannot be had: {error}."
+            said = f"The original of {call.hash} cannot be retrieved: {error}."
             return ToolResult(call.id, said, failed=True)
         self._book.retrieved(user, found)
         return ToolResult(call.id, found.original.content)

@@ -1,4 +1,4 @@
-"""Which provider a request is for, and its address there."""
+"""Selects the provider for a request, and the URL at the provider."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ MODEL_CALLS: dict[str, Shape] = {
     "/v1/chat/completions": CHAT,
     "/v1/responses": RESPONSES,
 }
-"""What is compressed on its way; the OpenAPI document describes these paths."""
+"""The paths whose requests are compressed; the OpenAPI document describes them."""
 COUNT_TOKENS = "/v1/messages/count_tokens"
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """Where a request goes. ``shape`` is None where it is passed on as it came.
+    """The destination of a request. ``shape`` is None if it is forwarded unchanged.
 
-    ``url`` is empty where the provider's address is not set; ``variable`` is the setting for it.
+    ``url`` is empty if the provider's address is not configured; ``variable`` names its setting.
     """
 
     provider: ProviderName
@@ -54,10 +54,10 @@ class Routes:
         }
 
     def find(self, method: str, path: str, raw_path: str, query: str, anthropic: bool) -> Route:
-        """Return where a request goes.
+        """Return the destination of a request.
 
-        ``path`` is decoded, ``raw_path`` as it came; ``anthropic`` says whether its headers are of
-        a client of Anthropic's, which decides for paths that both have.
+        ``path`` is decoded, ``raw_path`` is as received. ``anthropic`` says whether the headers are
+        those of an Anthropic client, which decides for paths that both providers have.
         """
         path = path if path.startswith("/v1/") else f"/v1{path}"
         raw_path = raw_path if raw_path.startswith("/v1/") else f"/v1{raw_path}"

@@ -1,4 +1,4 @@
-"""Tool definitions as sent to the provider, and what that saves in a request's figures."""
+"""Shortens tool definitions for the provider, and adds the saving to a request's figures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..provider.body import Body
 from ..provider.tools import MOST_BYTES, tightened
 
 _KEPT_BYTES = 8 * 1024 * 1024
-"""Of definitions, for which it is known what they become: some hundred clients' lists."""
+"""Bytes of definitions kept with their shortened form: the lists of some hundred clients."""
 _BYTES_PER_TOKEN = 4
 _MOST_BYTES_PER_TOKEN = 6
 """Definitions of n times this many bytes have at least n tokens."""
@@ -27,7 +27,7 @@ class Tightened:
     tokens_saved: int
 
     def counted_in(self, result: CompressionResult) -> CompressionResult:
-        """Return the request's figures with what is saved here; it was in ``tokens_before``."""
+        """Return the request's figures with this saving; it is added to ``tokens_before`` too."""
         saved = self.tokens_saved
         return replace(
             result,
@@ -40,9 +40,10 @@ class Tightened:
 
 
 class ToolDefinitions:
-    """Tightens tool definitions, by nothing but their bytes and the model's rules.
+    """Shortens tool definitions.
 
-    So every replica sends the same, also while Redis is away.
+    The result depends only on their bytes and the model's rules, so every replica sends the same
+    definitions, even while Redis is unavailable.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -51,10 +52,10 @@ class ToolDefinitions:
         self._kept = 0
 
     def of(self, body: Body) -> Tightened | None:
-        """Return a request's definitions as sent, None where they are sent as they came.
+        """Return a request's definitions as sent; None if they are sent unchanged.
 
-        They are where nothing is saved, and where they are so short that the provider might not
-        cache what is left: a prefix below the model's minimum is billed in full each time.
+        They are unchanged if nothing would be saved, or if the result is so short that the provider
+        might not cache it: a prefix below the model's minimum is billed in full each time.
         """
         raw = body.field("tools")
         model = body.get("model")
@@ -78,7 +79,7 @@ class ToolDefinitions:
 
 
 def _without_farm(cache: CacheShares, saved: int) -> CacheShares:
-    """Return the shares with tokens that only the original has; tools are the prefix's start."""
+    """Add tokens that only the original has to the shares; tools are at the prefix's start."""
     if cache.read_before:
         return replace(cache, read_before=cache.read_before + saved)
     return replace(cache, new_before=cache.new_before + saved)

@@ -281,7 +281,7 @@ def test_failed_retrieval_tells_the_model(
     kinds, used, _ = client.told(one.ask(stream=stream))
     assert kinds == ["text"]
     assert used == 300
-    assert "cannot be had" in json.dumps(provider.asked[1].json[client.api.array][-1])
+    assert "cannot be retrieved" in json.dumps(provider.asked[1].json[client.api.array][-1])
     assert "names no hash" in json.dumps(provider.asked[2].json[client.api.array][-1])
 
 
