@@ -1,1 +1,1 @@
-"""The providers' shapes: Anthropic Messages, OpenAI Chat Completions, OpenAI Responses. No HTTP."""
+"""The providers' APIs: Anthropic Messages, OpenAI Chat Completions, OpenAI Responses. No HTTP."""

@@ -11,9 +11,9 @@ import msgspec
 from shared.errors import UNREADABLE_JSON, FarmError
 
 _MOST_FIELDS = 256
-"""Top-level fields of a body; the APIs know some thirty."""
+"""Maximum number of top-level fields of a body; the APIs define about thirty."""
 _MOST_TOKENS = 50_000
-"""Brackets and strings walked over in fields that are not known by name (about 10 ms)."""
+"""Maximum number of brackets and strings scanned in unknown fields (about 10 ms)."""
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _SCALAR = re.compile(rb"[^,}\]\s]+")
@@ -25,7 +25,7 @@ class Unreadable(FarmError):
 
 
 class _Known(msgspec.Struct):
-    """The fields that may be large, whose ends the decoder finds."""
+    """The fields that may be large; msgspec finds where their values end."""
 
     messages: msgspec.Raw = msgspec.Raw(b"")
     input: msgspec.Raw = msgspec.Raw(b"")
@@ -45,10 +45,10 @@ _T = TypeVar("_T")
 
 
 def parse(decoder: msgspec.json.Decoder[_T], raw: bytes, fault: str) -> _T:
-    """Return ``raw`` as what ``decoder`` reads.
+    """Decode ``raw`` with ``decoder``.
 
     Raises:
-        Unreadable: it is something else; ``fault`` says so.
+        Unreadable: ``raw`` does not have the decoder's type; ``fault`` is the message.
     """
     try:
         return decoder.decode(raw)
@@ -57,7 +57,7 @@ def parse(decoder: msgspec.json.Decoder[_T], raw: bytes, fault: str) -> _T:
 
 
 class Body:
-    """The bytes of a JSON object and where its fields stand in them."""
+    """The bytes of a JSON object, and the offsets of its fields."""
 
     __slots__ = ("_spans", "raw")
 
@@ -65,18 +65,18 @@ class Body:
         """Find the fields of ``raw``.
 
         Raises:
-            Unreadable: it is not a JSON object, names a field twice, or is too complex.
+            Unreadable: it is not a JSON object, has a duplicate field, or is too complex.
         """
         self.raw = raw
         try:
             known = _known.decode(raw)
             self._spans = _walk(raw, known)
         except (*UNREADABLE_JSON, IndexError):
-            raise Unreadable("the body is not a JSON object that can be read") from None
+            raise Unreadable("the body is not a valid JSON object") from None
 
     @classmethod
     def of(cls, body: bytes | Body) -> Body:
-        """Return a body, which may have been read already."""
+        """Return ``body`` as a Body; one that was parsed before is returned as it is."""
         return body if isinstance(body, Body) else cls(body)
 
     def __contains__(self, name: str) -> bool:
@@ -88,7 +88,7 @@ class Body:
         return self.raw[start:end]
 
     def get(self, name: str) -> Any:
-        """Return the field's value decoded, None where there is none or it cannot be."""
+        """Return the field's decoded value; None if it is absent or cannot be decoded."""
         value = self.field(name)
         try:
             return msgspec.json.decode(value) if value else None
@@ -99,7 +99,7 @@ class Body:
         """Return a list as received, an empty one if the field is absent or null.
 
         Raises:
-            Unreadable: it is no list.
+            Unreadable: the field is not a list.
         """
         value = self.field(name)
         if value in (b"", b"null"):
@@ -112,17 +112,17 @@ class Body:
         """Return the items of a list as received; none if the field is absent or null.
 
         Raises:
-            Unreadable: it is no list.
+            Unreadable: the field is not a list.
         """
         return array_items(self.list_of(name))
 
     def first_item(self, name: str) -> bytes:
-        """Return the first item of a list as received, without reading the others if it is simple.
+        """Return the first item of a list as received; empty if there is none.
 
-        It is empty if there is none.
+        The other items are not parsed, unless the first one is too complex to scan.
 
         Raises:
-            Unreadable: it is no list.
+            Unreadable: the field is not a list.
         """
         value = self.list_of(name)
         start = _skip(value, 1)
@@ -130,11 +130,11 @@ class Body:
             return b""
         try:
             return value[start : _end_of(value, start, b"")]
-        except Unreadable:  # too complex to walk over
+        except Unreadable:  # too complex to scan
             return array_items(value)[0]
 
     def replaced(self, fields: Mapping[str, bytes]) -> bytes:
-        """Return the body with these raw values; a field that was absent comes last."""
+        """Return the body with these raw values; fields that were absent are appended."""
         pieces = []
         at = 0
         present = [(self._spans[name], value) for name, value in fields.items() if name in self]
@@ -164,18 +164,18 @@ def array_items(raw: bytes) -> list[bytes]:
     """Return the items of a raw list.
 
     Raises:
-        Unreadable: it is no list.
+        Unreadable: ``raw`` is not a list.
     """
     return [bytes(item) for item in parse(_raws, raw, "a list was expected")]
 
 
 def array_of(items: Iterable[bytes]) -> bytes:
-    """Return raw items as a raw list."""
+    """Join raw items into a raw list."""
     return b"[" + b",".join(items) + b"]"
 
 
 def array_with(raw: bytes, *more: bytes) -> bytes:
-    """Return a raw list with ``more`` items at its end."""
+    """Return a raw list with the items ``more`` appended."""
     if not more:
         return raw
     close = raw.rindex(b"]")
@@ -184,7 +184,7 @@ def array_with(raw: bytes, *more: bytes) -> bytes:
 
 
 def _walk(raw: bytes, known: _Known) -> dict[str, tuple[int, int]]:
-    """Return where each top-level field's value stands."""
+    """Return the start and end offsets of each top-level field's value."""
     spans: dict[str, tuple[int, int]] = {}
     at = _skip(raw, raw.index(b"{") + 1)
     while raw[at : at + 1] != b"}":
@@ -197,7 +197,7 @@ def _walk(raw: bytes, known: _Known) -> dict[str, tuple[int, int]]:
         start = _skip(raw, _skip(raw, key.end()) + 1)
         end = _end_of(raw, start, bytes(getattr(known, name, b"")))
         if name in spans:
-            raise Unreadable("the body names a field twice")
+            raise Unreadable("the body has a duplicate field")
         spans[name] = (start, end)
         at = _skip(raw, end)
     return spans
@@ -209,7 +209,7 @@ def _skip(raw: bytes, at: int) -> int:
 
 
 def _end_of(raw: bytes, start: int, expected: bytes) -> int:
-    """Return where the value at ``start`` ends; ``expected`` is the decoder's value, if known."""
+    """Return the end of the value at ``start``; ``expected`` is its text if msgspec decoded it."""
     if expected and raw.startswith(expected, start):
         return start + len(expected)
     first = raw[start : start + 1]

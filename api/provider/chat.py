@@ -67,17 +67,18 @@ class Chat(Provider):
     no_tools = b'"none"'
 
     def can_offer(self, body: bytes | Body) -> bool:
-        """Return whether the farm may offer its tool: not where several answers are wanted.
+        """Return whether the farm may offer its tool.
 
-        Nor where the request uses ``functions``, which the API no longer takes beside ``tools``.
+        It may not if the request asks for several choices, or uses the deprecated ``functions``,
+        which the API does not accept together with ``tools``.
         """
         request = Body.of(body)
         request.list_of("tools")
         return request.field("n") in (b"", b"null", b"1") and "functions" not in request
 
     def read(self, answer: bytes) -> Turn:
-        """Parse an answer; of several choices none is served."""
-        found = parse(_answer, answer, "the answer is no completion")
+        """Parse an answer; retrieval calls in an answer with several choices are not served."""
+        found = parse(_answer, answer, "the answer is not a chat completion")
         if len(found.choices) != 1:
             return Turn(b"{}", (), 0, False, found.usage, found.id)
         said = bytes(found.choices[0].message)
@@ -92,7 +93,7 @@ class Chat(Provider):
         )
 
     def merge(self, answer: bytes, turns: Sequence[Turn]) -> bytes:
-        """Return the last ``answer`` as the client gets it: texts joined, calls of the last."""
+        """Return the ``answer`` for the client: all answers' text joined, the last one's calls."""
         turn = self.read(answer)
         if turn.said == b"{}":
             return answer
@@ -111,7 +112,7 @@ class Chat(Provider):
         return Body(answer).replaced(whole)
 
     def marks(self, said: bytes) -> tuple[str, ...]:
-        """Return what tells the message: its text and the ids of the client's calls."""
+        """Return what identifies the message: its text and the ids of the client's calls."""
         found = _read_said(said)
         calls = [_read_call(bytes(raw)) for raw in found.tool_calls or []]
         own = [UNIQUE + call.id for call in calls if not _is_ours(call)]
@@ -146,7 +147,7 @@ class Chat(Provider):
         return None
 
     def _rest_of(self, raw: bytes, spoken: str, answer: tuple[str, ...]) -> bytes | None:
-        """Return the client's message without what was ``spoken`` before; None: it is another."""
+        """Return the client's message without the text ``spoken`` before; None: no match."""
         try:
             found = _read_said(raw)
             if found.role != "assistant":
@@ -197,14 +198,14 @@ def _shown(said: bytes) -> bytes:
         return said
     if kept:
         return Body(said).replaced({"tool_calls": array_of(kept)})
-    # Gone, for the API refuses a null that the client sends back.
+    # The field is removed: the API rejects a null when the client sends it back.
     message = msgspec.json.decode(said)
     del message["tool_calls"]
     return _encode(message)
 
 
 def _with_calls(raw: bytes, said: bytes) -> bytes:
-    """Return the client's message with the retrieval calls of ``said`` where they stood."""
+    """Insert the retrieval calls of ``said`` into the client's message at their old places."""
     own = [bytes(call) for call in _read_said(raw).tool_calls or []]
     calls = []
     for call in [bytes(call) for call in _read_said(said).tool_calls or []]:

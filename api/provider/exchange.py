@@ -17,7 +17,7 @@ def pack(exchange: Exchange) -> bytes:
 
 
 def unpack(packed: Sequence[bytes]) -> list[Exchange]:
-    """Return the exchanges in these bytes; what another version wrote is left out."""
+    """Return the exchanges in these bytes, except those written by an incompatible version."""
     found = []
     for one in packed:
         try:
@@ -33,10 +33,10 @@ def exchange_of(
     results: Sequence[tuple[ToolResult, ...]],
     answer: tuple[str, ...],
 ) -> Exchange | None:
-    """Return what to keep of a client's turn, None where nothing was retrieved in it.
+    """Return the exchange to store for a client's turn; None if nothing was retrieved in it.
 
-    ``turns`` are its answers in order, ``results`` those of each answer's retrievals; ``answer``
-    are the last one's marks.
+    ``turns`` are its answers in order, ``results`` the results of each answer's retrieval calls;
+    ``answer`` are the last answer's marks.
     """
     if not turns or not results:
         return None

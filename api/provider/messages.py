@@ -17,7 +17,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 class _Block(msgspec.Struct):
-    """A content block. Fields of other types than the API's make it unreadable."""
+    """A content block; it is unreadable if a field does not have the API's type."""
 
     type: str
     id: str = ""
@@ -47,7 +47,8 @@ _message = msgspec.json.Decoder(_Message)
 
 
 class Messages(Provider):
-    """Messages: an assistant message's blocks, and results first in the user message after it."""
+    """Messages: calls are blocks of the assistant message; the next user message starts with the
+    results."""
 
     name = "anthropic"
     array = "messages"
@@ -56,7 +57,7 @@ class Messages(Provider):
 
     def read(self, answer: bytes) -> Turn:
         """Parse an answer."""
-        found = parse(_answer, answer, "the answer is no message")
+        found = parse(_answer, answer, "the answer is not a message")
         blocks = [_read_block(raw) for raw in array_items(bytes(found.content))]
         calls = [block for block in blocks if block.type == "tool_use"]
         return Turn(
@@ -69,7 +70,7 @@ class Messages(Provider):
         )
 
     def merge(self, answer: bytes, turns: Sequence[Turn]) -> bytes:
-        """Return the last ``answer`` as the client gets it."""
+        """Return the last ``answer`` as sent to the client."""
         turn = self.read(answer)
         shown = [raw for said in [*turns, turn] for raw in _shown(said.said)]
         fields = {"content": array_of(shown)}
@@ -80,7 +81,7 @@ class Messages(Provider):
         return Body(answer).replaced(fields)
 
     def marks(self, said: bytes) -> tuple[str, ...]:
-        """Return what tells the visible blocks: a call's id, a signature, else its bytes."""
+        """Return what identifies each visible block: a call's id, a signature, or its bytes."""
         return tuple(_mark(raw) for raw in _shown(said))
 
     def _continued(self, request: Body, turn: Turn, results: Sequence[ToolResult]) -> bytes:
@@ -111,10 +112,10 @@ class Messages(Provider):
 
 
 def usage_of(turns: Sequence[Turn]) -> dict[str, Any]:
-    """Return what several answers used together.
+    """Return the total usage of several answers.
 
-    ``iterations`` lists them one by one, as the API does where it makes several itself: clients
-    take the last for the length of their context.
+    ``iterations`` lists them individually, as the API does for iterations of its own: clients take
+    the length of their context from the last one.
     """
     steps: list[Any] = []
     for usage in [turn.usage or {} for turn in turns]:
@@ -140,7 +141,7 @@ def _shown(said: bytes) -> list[bytes]:
 
 
 def _mark(raw: bytes) -> str:
-    """Return what tells a block, whatever cache mark its client puts on it."""
+    """Return what identifies a block, independent of its cache mark."""
     block = _read_block(raw)
     unique = block.id or block.signature or block.data or block.tool_use_id
     told = unique or (raw.decode("utf-8", "replace") if block.text is None else block.text)
@@ -173,9 +174,9 @@ def _content_of(raw: bytes) -> tuple[str, list[bytes]]:
 
 
 def _rest_of(raw: bytes, hidden: list[str], answer: tuple[str, ...]) -> list[bytes] | None:
-    """Return the blocks of the turn's last answer in a client's message; None: it is another.
+    """Return the blocks of the turn's last answer in a client's message; None: no match.
 
-    A client may leave blocks of the earlier rounds out (old thinking), but add none.
+    A client may omit blocks of the earlier rounds (old thinking), but not add any.
     """
     try:
         role, blocks = _content_of(raw)
@@ -198,7 +199,7 @@ def _rest_of(raw: bytes, hidden: list[str], answer: tuple[str, ...]) -> list[byt
 def _with_calls(
     raw: bytes, rest: list[bytes], last: Round, after: list[bytes]
 ) -> list[bytes] | None:
-    """Return the assistant's message with its retrieval calls, and those after it with results."""
+    """Return the assistant's message with its retrieval calls, and the results after it."""
     if not after:
         return None
     try:

@@ -1,4 +1,4 @@
-"""The interface of a provider's API shape to the rest of the farm."""
+"""The interface through which the farm uses a provider's API."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from shared.upstream import RETRIEVAL_TOOL
 from .body import Body, Unreadable, array_of, array_with
 
 MAX_ROUNDS = 5
-"""Follow-up requests of one turn; in the last the model may call no tool."""
+"""Maximum number of follow-up requests of one turn; the last one allows no tool calls."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retrieval:
-    """A call of the farm's retrieval tool. ``hash`` is empty where the call names none."""
+    """A call of the farm's retrieval tool. ``hash`` is empty if the call has none."""
 
     id: str
     hash: str
 
 
 class ToolResult(msgspec.Struct, frozen=True):
-    """What a retrieval call is answered with; ``failed`` where ``text`` says why there is none."""
+    """The result of a retrieval call. If it ``failed``, ``text`` gives the reason."""
 
     id: str
     text: str
@@ -41,8 +41,9 @@ class Turn:
 
     ``said`` is what the model said in the form that the next request repeats, as raw JSON: a list
     of content blocks (Messages) or of output items (Responses), or the assistant message (Chat).
-    ``own_calls`` is how many of its calls the client has to answer. ``ended`` says whether the
-    answer is whole: the calls of one cut off by a limit are not served. ``id`` is the answer's.
+    ``own_calls`` is the number of calls that the client has to answer. ``ended`` says whether the
+    answer is complete: calls of an answer cut off by a limit are not served. ``id`` is the
+    answer's id.
     """
 
     said: bytes
@@ -54,11 +55,11 @@ class Turn:
 
     @property
     def next_step(self) -> Literal["done", "follow_up", "mixed"]:
-        """Return what comes of the retrieval calls.
+        """Return how the retrieval calls are served.
 
-        ``done``: there are none. ``follow_up``: they are all there is to do, so the next request is
-        the farm's. ``mixed``: the client has calls to answer too, so the results go into the
-        client's next request.
+        ``done``: there are none to serve. ``follow_up``: there are no other calls, so the farm
+        sends the next request. ``mixed``: the client has calls to answer too, so the results are
+        added to the client's next request.
         """
         if not self.retrievals or not self.ended:
             return "done"
@@ -66,22 +67,22 @@ class Turn:
 
 
 class Round(msgspec.Struct, frozen=True):
-    """An answer with retrieval calls and the results of these."""
+    """An answer with retrieval calls, and their results."""
 
     said: msgspec.Raw
     results: tuple[ToolResult, ...]
 
 
 class Exchange(msgspec.Struct, frozen=True):
-    """What happened inside one turn of a client, which does not know of it.
+    """The retrievals within one turn of a client, which the client does not see.
 
-    The client keeps the turn as one answer without the retrievals. ``put_back`` makes its later
-    requests say what was really said, so that they begin with the bytes of the earlier ones.
-    ``at`` is how many items the client's request had, which is where its later requests have the
-    answer; one that has moved is found if it has a unique mark. ``mixed`` says that the last round
-    also has calls of the client. ``answer`` are the marks of the turn's last answer
-    (:meth:`Provider.marks`). ``id`` is the first answer's, which the client knows the turn by, and
-    ``last_id`` the last one's, which the provider knows its end by.
+    The client stores the turn as one answer without the retrievals. ``put_back`` inserts them into
+    its later requests, which then begin with the same bytes as the earlier requests.
+    ``at`` is the number of items in the client's request, and so the index of the answer in its
+    later requests; an answer that has moved is found if it has a unique mark. ``mixed`` says that
+    the last round also has calls of the client. ``answer`` are the marks of the turn's last answer
+    (:meth:`Provider.marks`). ``id`` is the first answer's id, by which the client refers to the
+    turn; ``last_id`` is the last answer's, by which the provider refers to it.
     """
 
     at: int
@@ -92,42 +93,42 @@ class Exchange(msgspec.Struct, frozen=True):
     last_id: str = ""
 
     def places(self, count: int) -> list[int]:
-        """Return where to look for the answer among ``count`` items: its own place first."""
+        """Return the indexes at which the answer may be among ``count`` items, nearest first."""
         if not any(mark.startswith(UNIQUE) for mark in self.answer):
             return [self.at] if self.at < count else []
         return sorted(range(count), key=lambda index: abs(index - self.at))
 
 
 UNIQUE = "id:"
-"""How a mark begins that no other answer can have."""
+"""Prefix of a mark that no other answer can have."""
 
 
 def in_place_order(exchanges: Sequence[Exchange]) -> list[Exchange]:
-    """Return the exchanges from the last to the first: putting one back moves what follows it."""
+    """Return the exchanges from last to first: inserting one shifts the items after it."""
     return sorted(exchanges, key=lambda exchange: exchange.at, reverse=True)
 
 
 class Provider(ABC):
-    """One API's shapes. Bodies and answers are raw JSON; unchanged parts keep their bytes.
+    """One API's requests and answers, as raw JSON; unchanged parts keep their bytes.
 
-    Every method raises :class:`~api.provider.body.Unreadable` where a body or an answer is not
-    what the API's documentation says.
+    Every method raises :class:`~api.provider.body.Unreadable` if a body or an answer does not
+    match the API's documentation.
     """
 
     name: ClassVar[str]
     array: ClassVar[str]
     """The field with the conversation."""
     tool: ClassVar[bytes]
-    """The farm's retrieval tool, as a request offers it."""
+    """The definition of the farm's retrieval tool in a request's ``tools``."""
     no_tools: ClassVar[bytes]
-    """The ``tool_choice`` by which the model may call none."""
+    """The ``tool_choice`` that forbids tool calls."""
 
     # ── requests ────────────────────────────────────────────────────────────────────
 
     def offers(self, body: bytes | Body) -> bool:
-        """Return whether a request offers a tool that retrieves originals.
+        """Return whether a request has a tool that retrieves originals.
 
-        It is headroom's, also under an MCP server's name.
+        This is headroom's tool, whose name may have an MCP server's name as a prefix.
         """
         tools = Body.of(body).field("tools")
         if RETRIEVAL_TOOL.encode() not in tools:
@@ -135,7 +136,7 @@ class Provider(ABC):
         try:
             named = [self._name_of(t) for t in msgspec.json.decode(tools) if isinstance(t, dict)]
         except (*UNREADABLE_JSON, TypeError):
-            raise Unreadable("'tools' is no list") from None
+            raise Unreadable("'tools' is not a list of tools") from None
         return any(isinstance(name, str) and name.endswith(RETRIEVAL_TOOL) for name in named)
 
     def can_offer(self, body: bytes | Body) -> bool:
@@ -144,12 +145,13 @@ class Provider(ABC):
         return True
 
     def offer(self, body: bytes) -> bytes:
-        """Return the request with the retrieval tool after its own; the same bytes each time."""
+        """Return the request with the retrieval tool appended to its tools, byte for byte the same
+        each time."""
         request = Body(body)
         return request.replaced({"tools": self.with_ours(request.list_of("tools"))})
 
     def with_ours(self, tools: bytes) -> bytes:
-        """Return a raw list of tools with the retrieval tool after them."""
+        """Return a raw list of tools with the retrieval tool appended."""
         return array_with(tools, self.tool)
 
     def follow_up(
@@ -167,9 +169,9 @@ class Provider(ABC):
         return request.replaced(fields)
 
     def put_back(self, body: bytes, exchanges: Sequence[Exchange]) -> bytes:
-        """Return a client's later request with the exchanges in their places.
+        """Insert the exchanges into a client's later request at their places.
 
-        An exchange whose answer the request does not have, or has changed, is left out.
+        An exchange is skipped if its answer is missing from the request or was changed.
         """
         request = Body(body)
         items = request.items(self.array)
@@ -192,7 +194,7 @@ class Provider(ABC):
     def _put_back(
         self, items: list[bytes], exchange: Exchange, request: Body
     ) -> list[bytes] | None:
-        """Return the request's items with the exchange in its place, None if it has none."""
+        """Insert the exchange into the request's items; None if its answer is not found."""
 
     # ── answers ─────────────────────────────────────────────────────────────────────
 
@@ -202,15 +204,15 @@ class Provider(ABC):
 
     @abstractmethod
     def merge(self, answer: bytes, turns: Sequence[Turn]) -> bytes:
-        """Return the last ``answer`` as the client gets it.
+        """Return the last ``answer`` as sent to the client.
 
-        What ``turns``, the earlier answers, said comes before it; retrieval calls are left out,
-        usage is summed.
+        It begins with the content of the earlier answers, ``turns``. Retrieval calls are removed,
+        and usage is summed.
         """
 
     @abstractmethod
     def marks(self, said: bytes) -> tuple[str, ...]:
-        """Return what tells the visible parts of what was said, in order."""
+        """Return what identifies each visible part of an answer's content, in order."""
 
 
 def text_of(content: Any) -> str:
@@ -223,5 +225,5 @@ def text_of(content: Any) -> str:
 
 
 def mark_digest(text: str) -> str:
-    """Return the digest by which a mark names a text."""
+    """Return the digest of a text, for use in a mark."""
     return blake2b(text.encode("utf-8", "replace"), digest_size=12).hexdigest()

@@ -66,14 +66,17 @@ class Responses(Provider):
     no_tools = b'"none"'
 
     def can_offer(self, body: bytes | Body) -> bool:
-        """Return whether the farm may offer its tool: not in the background, nor for a text."""
+        """Return whether the farm may offer its tool.
+
+        It may not if the request runs in the background, or if its input is a string.
+        """
         request = Body.of(body)
         request.list_of("tools")
         return request.field("background") != b"true" and request.field("input").startswith(b"[")
 
     def read(self, answer: bytes) -> Turn:
         """Parse an answer."""
-        found = parse(_answer, answer, "the answer is no response")
+        found = parse(_answer, answer, "the answer is not a response")
         items = [_read_item(raw) for raw in array_items(bytes(found.output))]
         ours = [item for item in items if _is_ours(item)]
         return Turn(
@@ -86,7 +89,7 @@ class Responses(Provider):
         )
 
     def merge(self, answer: bytes, turns: Sequence[Turn]) -> bytes:
-        """Return the last ``answer`` as the client gets it, under the first one's id."""
+        """Return the last ``answer`` as sent to the client, with the first answer's id."""
         turn = self.read(answer)
         shown = [raw for said in [*turns, turn] for raw in _shown(said.said)]
         fields = {"output": array_of(shown)}
@@ -97,17 +100,17 @@ class Responses(Provider):
         return Body(answer).replaced(fields)
 
     def marks(self, said: bytes) -> tuple[str, ...]:
-        """Return what tells the visible items: a call's id, a reasoning's content, a text."""
+        """Return what identifies each visible item: a call's id, reasoning content, or text."""
         return tuple(_mark(raw) for raw in _shown(said))
 
     def _continued(self, request: Body, turn: Turn, results: Sequence[ToolResult]) -> bytes:
-        if "conversation" in request:  # the provider has the items it said
+        if "conversation" in request:  # the provider has stored its own items
             return array_of(_results(results))
         more = [*_repeatable(turn.said, request), *_results(results)]
         return array_with(request.field("input"), *more)
 
     def put_back(self, body: bytes, exchanges: Sequence[Exchange]) -> bytes:
-        """Return a client's later request with the exchanges in their places."""
+        """Insert the exchanges into a client's later request at their places."""
         request = Body(body)
         if not request.field("input").startswith(b"["):
             return body
@@ -171,7 +174,7 @@ def _is_ours(item: _Item) -> bool:
 
 
 def _is_own_call(item: _Item) -> bool:
-    """Return whether the client has to answer the item; unknown kinds of calls are its."""
+    """Return whether the client has to answer the item, as it does unknown kinds of calls."""
     if item.type == "mcp_approval_request":
         return True
     call = item.type.endswith("_call") and item.type not in _SERVED_BY_PROVIDER
@@ -188,9 +191,9 @@ def _shown(said: bytes) -> list[bytes]:
 
 
 def _repeatable(said: bytes, request: Body) -> list[bytes]:
-    """Return the items as the next request may repeat them.
+    """Return the items that the next request may repeat.
 
-    The provider refuses a reasoning item that it has not stored and that has no content.
+    The provider rejects a reasoning item that it has not stored and that has no encrypted content.
     """
     items = array_items(said)
     if request.field("store") != b"false":
@@ -219,7 +222,7 @@ def _results(results: Iterable[ToolResult]) -> list[bytes]:
 
 
 def _starts(marks: list[str], hidden: list[str], exchange: Exchange) -> list[int]:
-    """Return where the turn's first visible item may stand, likeliest first."""
+    """Return the indexes at which the turn's first visible item may be, most likely first."""
     wanted = {*hidden, *exchange.answer}
     found = exchange.places(len(marks))
     return [i for i in found if marks[i] in wanted and not (i and marks[i - 1] in wanted)]
@@ -233,7 +236,7 @@ def _mark_or_nothing(raw: bytes) -> str:
 
 
 def _with_calls(rest: list[bytes], said: bytes) -> list[bytes]:
-    """Return the client's items with the retrieval calls of ``said`` where they stood."""
+    """Insert the retrieval calls of ``said`` into the client's items at their old places."""
     remaining = list(rest)
     items = []
     for raw in array_items(said):

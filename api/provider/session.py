@@ -16,12 +16,12 @@ _NAME_CHARS = 256
 
 
 def session_of(header: Callable[[str], str | None], body: Body) -> str:
-    """Return the session that the client names, empty where it names none.
+    """Return the client's session name, empty if the request has none.
 
-    ``header`` returns a header's value by its lower-case name. The first of these that is there
-    names it: the headers of :data:`HEADERS`, the body's ``prompt_cache_key``, its
-    ``metadata.user_id`` (of which Claude Code makes an object with a ``session_id``, and made
-    ``user_..._session_ID``). A name of over 256 characters is replaced by its digest.
+    ``header`` returns a header's value by its lower-case name. The name is the first of these that
+    is present: the headers of :data:`HEADERS`, the body's ``prompt_cache_key``, its
+    ``metadata.user_id`` (which Claude Code fills with an object that has a ``session_id``; older
+    versions with ``user_..._session_ID``). A name of over 256 characters is replaced by its digest.
     """
     for name in HEADERS:
         if given := header(name):
@@ -35,9 +35,9 @@ def session_of(header: Callable[[str], str | None], body: Body) -> str:
 
 
 def first_words(body: Body, array: str) -> str:
-    """Return what tells a conversation whose client names no session: its first item's text.
+    """Return what identifies a conversation without a session name: its first item's text.
 
-    Cache marks, which move from turn to turn, are left out.
+    Cache marks are ignored, because they move from turn to turn.
     """
     try:
         item = body.first_item(array)

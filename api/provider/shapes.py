@@ -1,4 +1,4 @@
-"""The three APIs' shapes, each with the stream of its answers."""
+"""The three supported APIs, each with its requests and its answer streams."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .stream_responses import ResponsesStream
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How one API's requests and answers are read."""
+    """The classes that read one API's requests and answer streams."""
 
     requests: Provider
     stream: Callable[[], AnswerStream]

@@ -10,17 +10,17 @@ import msgspec
 _END = re.compile(rb"\r\n\r\n|\n\n|\r\r|\n\r\n|\r\n\n")
 _encode = msgspec.json.Encoder().encode
 MOST_BYTES = 16 * 1024 * 1024
-"""Of one event; what is longer is passed on without being read."""
+"""Maximum size of one event; larger ones are forwarded without being parsed."""
 
 
 class Framer:
-    """Cuts a stream's chunks into events, each with the blank line after it."""
+    """Splits a stream's chunks into events, each including the blank line after it."""
 
     def __init__(self) -> None:
         self.rest = b""
 
     def feed(self, chunk: bytes) -> list[bytes]:
-        """Return the events that are complete; the beginning of the next is kept in ``rest``."""
+        """Return the complete events; the incomplete next one stays in ``rest``."""
         events = []
         searched = max(0, len(self.rest) - 3)
         whole = self.rest + chunk if self.rest else chunk
@@ -36,7 +36,7 @@ class Framer:
 
 
 def data_of(event: bytes) -> bytes:
-    """Return an event's data, empty where it has none."""
+    """Return an event's data, empty if it has none."""
     if event.startswith(b"data:") and event.count(b"\n") == 2 and event.endswith(b"\n\n"):
         return event[5:-2].strip()
     found = [line[5:].removeprefix(b" ") for line in event.splitlines() if line[:5] == b"data:"]
@@ -44,6 +44,6 @@ def data_of(event: bytes) -> bytes:
 
 
 def with_data(event: bytes, data: Any) -> bytes:
-    """Return the event with other data, of which JSON is made; its other fields are kept."""
+    """Return the event with ``data``, encoded as JSON, as its data; its other fields are kept."""
     kept = [line for line in event.splitlines() if line and line[:5] != b"data:"]
     return b"".join([*[line + b"\n" for line in kept], b"data: ", _encode(data), b"\n\n"])

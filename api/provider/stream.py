@@ -1,4 +1,4 @@
-"""A client's answer made of one or more of the provider's streams."""
+"""A client's answer stream, made from one or more of the provider's streams."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ StreamState = Literal["open", "follow_up", "over"]
 
 
 class AnswerStream(ABC):
-    """Lets a provider's events pass, but for those of retrieval calls.
+    """Forwards a provider's events except those of retrieval calls.
 
-    An event that needs no change leaves as the bytes it came in. In later rounds the events go on
-    in the same answer: indexes are renumbered, there is one start, and usage is summed.
-    ``state`` is ``follow_up`` when the round is over and the farm has to go on, ``over`` when the
-    client's answer is complete; ``turns`` are the rounds that are over.
+    Events that need no change are forwarded as the same bytes. Later rounds continue the same
+    answer: indexes are renumbered, only the first start is sent, and usage is summed.
+    ``state`` is ``follow_up`` when a round has ended and the farm must send the next request,
+    ``over`` when the client's answer is complete. ``turns`` are the rounds that have ended.
     """
 
     def __init__(self) -> None:
@@ -31,28 +31,28 @@ class AnswerStream(ABC):
         self._begin()
 
     def next_round(self, *, last: bool) -> None:
-        """Go on with the provider's answer to the follow-up request.
+        """Continue with the provider's answer to the follow-up request.
 
-        ``last``: retrieval calls in it are not served any more.
+        ``last``: retrieval calls in this answer are not served.
         """
         self.state = "open"
         self._last = last
         self._begin()
 
-    def end(self) -> None:  # noqa: B027 - most APIs' streams end by an event
-        """Note that the provider's stream has ended: without its last event it was cut off."""
+    def end(self) -> None:  # noqa: B027 - most APIs end a stream with an event
+        """Handle the end of the provider's stream; without a last event the answer is cut off."""
 
     @abstractmethod
     def feed(self, event: bytes) -> bytes:
-        """Return what the client gets for an event of the provider, maybe nothing."""
+        """Return the bytes to send to the client for an event of the provider; may be empty."""
 
     @abstractmethod
     def _begin(self) -> None:
-        """Forget what was read of the round before."""
+        """Reset the state of the previous round."""
 
 
 def decoded(data: bytes) -> dict[str, Any] | None:
-    """Return an event's data as an object, None where it is none."""
+    """Return an event's data as an object; None if it is not a JSON object."""
     try:
         found = msgspec.json.decode(data)
     except UNREADABLE_JSON:
@@ -61,7 +61,7 @@ def decoded(data: bytes) -> dict[str, Any] | None:
 
 
 def grown(of: dict[str, Any], delta: dict[str, Any], leave: Sequence[str] = ()) -> None:
-    """Add a delta to an object: texts are appended, other values replace what was there."""
+    """Add a delta to an object: strings are appended, other values replace the old ones."""
     for name, value in delta.items():
         if name in leave:
             continue
@@ -73,5 +73,5 @@ def grown(of: dict[str, Any], delta: dict[str, Any], leave: Sequence[str] = ()) 
 
 
 def whole_number(value: object) -> int:
-    """Return an index of an event; anything else than a number from 0 counts as 0."""
+    """Return an index from an event; 0 if it is not a non-negative whole number."""
     return value if isinstance(value, int) and value >= 0 else 0

@@ -37,13 +37,13 @@ class ChatStream(AnswerStream):
         self._goes_on = False
 
     def end(self) -> None:
-        """Note that the provider's stream has ended; not all servers say ``[DONE]``."""
+        """Handle the end of the provider's stream; not all servers send ``[DONE]``."""
         if self.state == "open" and self._turn is not None:
             self.state = "follow_up" if self._goes_on else "over"
             self._end(self._turn)
 
     def feed(self, event: bytes) -> bytes:
-        """Return what the client gets for an event of the provider."""
+        """Return the bytes to send to the client for an event of the provider."""
         raw = data_of(event)
         if raw == b"[DONE]":
             self.end()
@@ -66,7 +66,7 @@ class ChatStream(AnswerStream):
         return event if changed is data else with_data(event, changed)
 
     def _changed(self, data: dict[str, Any]) -> dict[str, Any] | None:
-        """Return a chunk as the client gets it, itself where it stays, None where it does not."""
+        """Return a chunk for the client: ``data`` itself if unchanged, None if it is hidden."""
         usage, choices = data.get("usage"), data.get("choices")
         found = choices[0] if isinstance(choices, list) and len(choices) == 1 else None
         after = data
@@ -99,7 +99,7 @@ class ChatStream(AnswerStream):
         return {**choice, "delta": kept, "finish_reason": reason}
 
     def _visible(self, delta: dict[str, Any]) -> dict[str, Any]:
-        """Return the delta without what the client must not see, itself where that is nothing."""
+        """Return the delta without retrieval calls and repeated roles; itself if it has none."""
         kept = delta
         if self.turns and "role" in delta:
             kept = {name: value for name, value in delta.items() if name != "role"}
@@ -115,7 +115,7 @@ class ChatStream(AnswerStream):
         return {name: value for name, value in rest.items() if value is not None}
 
     def _call(self, call: object) -> dict[str, Any] | None:
-        """Return a piece of a call with its number for the client, None where it is ours."""
+        """Return a part of a call with the client's index; None if it is a retrieval call's."""
         if not isinstance(call, dict):
             return None
         index, function = whole_number(call.get("index")), call.get("function")

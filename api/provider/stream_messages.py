@@ -34,7 +34,7 @@ class MessagesStream(AnswerStream):
         self._goes_on = False
 
     def feed(self, event: bytes) -> bytes:
-        """Return what the client gets for an event of the provider."""
+        """Return the bytes to send to the client for an event of the provider."""
         data = decoded(data_of(event))
         if data is None:
             return event

@@ -32,7 +32,7 @@ class ResponsesStream(AnswerStream):
         self._done: dict[int, Any] = {}
 
     def feed(self, event: bytes) -> bytes:
-        """Return what the client gets for an event of the provider."""
+        """Return the bytes to send to the client for an event of the provider."""
         data = decoded(data_of(event))
         if data is None:
             return event
@@ -54,7 +54,7 @@ class ResponsesStream(AnswerStream):
         return self._numbered(event, data, changed)
 
     def _place(self, index: int, kind: object, item: object) -> int | None:
-        """Return an item's number for the client, None where it is a retrieval call."""
+        """Return an item's index for the client; None if it is a retrieval call."""
         if kind == "response.output_item.done":
             self._done[index] = item
         if index not in self._places:
@@ -65,7 +65,7 @@ class ResponsesStream(AnswerStream):
         return self._places[index]
 
     def _numbered(self, event: bytes, data: dict[str, Any], changed: dict[str, Any]) -> bytes:
-        """Return the event with the number that follows the last one the client got."""
+        """Return the event with the sequence number after the last one sent to the client."""
         given = data.get("sequence_number")
         if isinstance(given, int):
             self._number = self._number + 1 if self._hides else given
@@ -75,7 +75,7 @@ class ResponsesStream(AnswerStream):
 
     @property
     def _hides(self) -> bool:
-        """Whether the client did not get all events so far."""
+        """Whether any event so far was hidden from the client."""
         return bool(self.turns) or None in self._places.values()
 
     def _end(self, event: bytes, data: dict[str, Any]) -> bytes:
@@ -84,7 +84,7 @@ class ResponsesStream(AnswerStream):
         if not isinstance(response, dict):
             return event
         if not response.get("output"):
-            # Some servers leave the items to the events before.
+            # Some servers send the items only in earlier events.
             response = {**response, "output": [self._done[index] for index in sorted(self._done)]}
         before = [*self.turns]
         try:

@@ -1,4 +1,4 @@
-"""Reads an answer's reported usage while the answer is passed on."""
+"""Reads an answer's reported usage while the answer is forwarded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import msgspec
 from shared.errors import UNREADABLE_JSON
 
 _MOST_BYTES = 16 * 1024 * 1024
-"""Of an event, or of an answer that is no stream; a longer one's usage is not read."""
+"""Maximum size of an event, or of an answer that is not streamed; usage in larger ones is not
+read."""
 _MARK = b'"usage"'
 
 
@@ -18,7 +19,7 @@ class _Inner(msgspec.Struct):
 
 
 class _Reported(msgspec.Struct):
-    """Where the APIs put usage: beside the answer, in a first message, in a response."""
+    """The places where the APIs report usage: at the top level, in a message, in a response."""
 
     usage: Any = None
     message: Any = None
@@ -29,9 +30,9 @@ _reported = msgspec.json.Decoder(_Reported)
 
 
 class UsageTap:
-    """Collects the usage of one answer; the bytes themselves are not changed or held up.
+    """Collects the usage of one answer, without changing or delaying its bytes.
 
-    Anthropic reports parts of it in the first and the last event, so the parts are put together.
+    Anthropic reports parts of it in the first and the last event, so the parts are merged.
     """
 
     def __init__(self, *, stream: bool) -> None:
@@ -56,7 +57,7 @@ class UsageTap:
             self._gave_up, self._rest = True, b""
 
     def close(self) -> dict[str, Any]:
-        """Return the usage after the last chunk, empty where none was reported."""
+        """Return the usage after the last chunk, empty if none was reported."""
         if self._stream:
             self._read_events(self._rest)
         elif _MARK in self._rest:

@@ -1,9 +1,9 @@
-"""Tool definitions without the bytes that mean nothing to a model.
+"""Removes bytes that have no meaning for a model from tool definitions.
 
-Two things are cut, and every other byte stays: ``$schema`` of a tool's own schema, where it names
-the dialect that the APIs read schemas in anyway or one in which this schema means the same, and in
-descriptions blanks at the ends of lines and all but one of several empty lines. Whitespace between
-the tokens of the JSON stays, for the provider parses it. What is returned depends on nothing but
+Two things are removed, and every other byte is kept: ``$schema`` of a tool's own schema, if it
+names the dialect that the APIs assume by default, or one in which this schema has the same meaning;
+and in descriptions, blanks at line ends and all but one of consecutive empty lines. Whitespace
+between JSON tokens is kept, because the provider parses the JSON anyway. The result depends only on
 the definitions, so a session's prefix stays the same.
 """
 
@@ -13,11 +13,11 @@ import re
 from collections.abc import Iterator
 
 MOST_BYTES = 1024 * 1024
-"""Definitions above this size are left alone; reading them would keep other requests waiting."""
+"""Larger definitions are left unchanged; parsing them would delay other requests."""
 _MOST_LEVELS = 64
-"""Schemas and groups of tools nested deeper are left alone."""
+"""Schemas and groups of tools that are nested deeper are left unchanged."""
 _WORTH_READING = re.compile(rb'"\$schema"|(?: |\\t)(?:\\n|")|(?:\\n(?: |\\t)*+){3}|\\n(?: |\\t)*+"')
-"""Without any of these there is nothing to cut; some strings have them and are left alone."""
+"""Without a match there is nothing to remove; not every match can be removed."""
 
 _QUOTE = ord('"')
 _STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
@@ -28,9 +28,9 @@ _BETWEEN = re.compile(rb"\s*,?\s*")
 _FOLLOWING = re.compile(rb"\s*,\s*")
 
 _SCHEMAS = frozenset({b'"input_schema"', b'"parameters"'})
-"""A tool's own schema: Messages', and that of Chat and Responses."""
+"""The field of a tool's own schema: in Messages, and in Chat and Responses."""
 _OF_NAMES = frozenset({b'"properties"', b'"patternProperties"', b'"$defs"', b'"definitions"'})
-"""Keywords with an object of schemas."""
+"""Keywords whose value is an object of schemas by name."""
 _OF_SCHEMAS = frozenset(
     b'"%b"' % name
     for name in (
@@ -38,7 +38,7 @@ _OF_SCHEMAS = frozenset(
         b" propertyNames"
     ).split()
 )
-"""Keywords with a schema or a list of schemas."""
+"""Keywords whose value is a schema or a list of schemas."""
 _DEFAULT = re.compile(rb'"https?://json-schema\.org/draft/2020-12/schema#?"')
 _DRAFT_07 = re.compile(rb'"https?://json-schema\.org/draft-07/schema#?"')
 _ALIKE = _OF_SCHEMAS - {b'"prefixItems"', b'"items"'} | frozenset(
@@ -61,11 +61,11 @@ _BLANK = re.compile(
     rb"|(?: |\\t)++|\\.",
     re.DOTALL,
 )
-"""The parts of a string's inside as JSON writes it. What is quoted in fences stays as it is."""
+"""The parts of a string's content, as escaped by JSON. Fenced code blocks are kept unchanged."""
 
 
 def tightened(tools: bytes) -> bytes:
-    """Return a request's ``tools``, a valid JSON value, without what means nothing."""
+    """Return a request's ``tools``, a valid JSON value, without the meaningless bytes."""
     if len(tools) > MOST_BYTES or not _WORTH_READING.search(tools):
         return tools
     reader = _Reader(tools)
@@ -78,7 +78,7 @@ def tightened(tools: bytes) -> bytes:
 
 
 class _Reader:
-    """Walks over definitions once and notes what is to be cut."""
+    """Scans definitions once and collects the ranges to remove."""
 
     def __init__(self, raw: bytes) -> None:
         self.cuts: list[tuple[int, int]] = []
@@ -87,7 +87,7 @@ class _Reader:
         self._alike = True
 
     def tools(self, level: int = 0) -> None:
-        """Read a list of tools; anything else is passed over."""
+        """Read a list of tools; any other value is skipped."""
         for _ in self._items():
             self._tool(level)
 
@@ -119,7 +119,7 @@ class _Reader:
             self.cuts.append(dialect)
 
     def _whole(self, start: int) -> tuple[int, int]:
-        """Return a field's range, from ``start`` to here, with one comma."""
+        """Return a field's range, from ``start`` to the current position, including one comma."""
         if self._raw[start : start + 1] == b",":
             return start, self._at
         comma = _FOLLOWING.match(self._raw, self._at)
@@ -156,14 +156,14 @@ class _Reader:
             return
         inside = self._raw[start + 1 : self._at - 1]
         cuts = list(_blanks(inside))
-        if sum(end - begin for begin, end in cuts) < len(inside):  # an empty one may be refused
+        if sum(end - begin for begin, end in cuts) < len(inside):  # an empty one may be rejected
             self.cuts += [(start + 1 + begin, start + 1 + end) for begin, end in cuts]
 
     def _fields(self) -> Iterator[tuple[bytes, int]]:
-        """Yield the fields of the object here; passes over anything else.
+        """Yield the fields of the object at the current position; any other value is skipped.
 
-        Each is its name as written, and where it begins: at its comma, or at the name of the
-        first. The consumer reads the value.
+        Each is its name as written, and its start: the comma before it, or the name of the first
+        field. The consumer reads the value.
         """
         if self._raw[self._at : self._at + 1] != b"{":
             self._pass()
@@ -175,7 +175,7 @@ class _Reader:
         self._at = self._raw.index(b"}", self._at) + 1
 
     def _items(self) -> Iterator[None]:
-        """Yield for each item of the list here, whose value the consumer reads."""
+        """Yield once per item of the list at the current position; the consumer reads the item."""
         if self._raw[self._at : self._at + 1] != b"[":
             self._pass()
             return
@@ -189,7 +189,7 @@ class _Reader:
             yield
 
     def _pass(self) -> None:
-        """Go to the end of the value here."""
+        """Skip the value at the current position."""
         found = _VALUE.match(self._raw, self._at)
         if found:
             self._at = found.end()
@@ -201,14 +201,14 @@ class _Reader:
             if not depth:
                 self._at = token.end()
                 return
-        raise ValueError("the definitions are no JSON")
+        raise ValueError("the definitions are not valid JSON")
 
 
 def _blanks(inside: bytes) -> Iterator[tuple[int, int]]:
-    """Yield what is to be cut from a string, as ranges of its inside."""
+    """Yield the ranges of a string's content to remove."""
     for found in _BLANK.finditer(inside):
         kind = found.lastgroup
-        if kind == "lines":  # the text's own line ends, and one empty line stays
+        if kind == "lines":  # keep the line end of the text before, and one empty line
             yield found.start(), found.end() - len(rb"\n\n")
         elif kind in ("tail", "end") and found.end() > found.start():
             yield found.span()

@@ -1,4 +1,4 @@
-"""Adds up the reported usage of several answers that a client sees as one."""
+"""Sums the reported usage of several answers that the client gets as one."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def add_usage(usages: Iterable[dict[str, Any] | None]) -> dict[str, Any]:
-    """Return the sum: whole numbers are added, also in objects within; others are the last one's.
+    """Return the sum: whole numbers are added, also in nested objects; other values are the last.
 
-    A field that is null or absent in one counts as nothing there. Lists, which tell of single
-    steps, are joined.
+    A field that is null or absent in an answer is ignored there. Lists, which report single steps,
+    are concatenated.
     """
     total: dict[str, Any] = {}
     for usage in usages:
