@@ -1,1 +1,1 @@
-"""The steps of a compression request, one module each; nothing here knows HTTP."""
+"""The steps of a compression request, one module each; independent of HTTP."""

@@ -1,8 +1,8 @@
 """Work after an answer: the results of audited and control conversations.
 
-Their answers are the unchanged messages and are sent at once, so the work delays no request. It is
-done in the order of a session's requests, because each result depends on the earlier ones. Its
-deadline starts with the work.
+Their answers are the unchanged messages and are sent immediately, so the work delays no request. It
+is done in the order of a session's requests, because each result depends on the earlier ones. Its
+deadline is counted from the start of the work.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from shared.errors import FarmError
 
 _log = structlog.get_logger(__name__)
 _STOP_SECONDS = 5.0
-"""Seconds that started work may still take when the process ends."""
+"""Seconds that work in progress may take when the process ends."""
 MOST_BYTES = 64 * 1024 * 1024
-"""Most bytes of bodies that wait for this work; beyond it the work is skipped, because bodies use
-``HEADROOM_BODIES_BYTES``, and no request may be rejected because of an audit."""
+"""Maximum size of bodies that wait for this work. Above it the work is skipped: these bodies count
+towards ``HEADROOM_BODIES_BYTES``, and no request may be rejected because of an audit."""
 MOST_REQUESTS = 1000
 
 _R = TypeVar("_R")
 
 
 class WorkBehind:
-    """This process's work behind answers, in order by session."""
+    """This process's work after answers; a session's work is done in order."""
 
     def __init__(self) -> None:
         self._last: dict[bytes, asyncio.Task[object]] = {}
@@ -38,7 +38,7 @@ class WorkBehind:
         """Do nothing: work starts with the first answer."""
 
     async def stop(self) -> None:
-        """Give started work a short time to end; other results are lost."""
+        """Wait a short time for work in progress; other results are lost."""
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=_STOP_SECONDS)
         for task in set(self._tasks):
@@ -50,7 +50,8 @@ class WorkBehind:
     ) -> asyncio.Task[_R | None] | None:
         """Start ``work`` after the session's earlier work; its result is None if it failed.
 
-        ``size`` is the number of bytes it holds. Returns None, without starting, if too much waits.
+        ``size`` is the number of bytes it holds. Returns None, without starting the work, if too
+        much is waiting.
         """
         if self._bytes + size > MOST_BYTES or len(self._tasks) >= MOST_REQUESTS:
             return None

@@ -27,7 +27,7 @@ _log = structlog.get_logger(__name__)
 
 
 class PolicyRules:
-    """Applies the policy in force to requests."""
+    """Applies the current policy to requests."""
 
     def __init__(
         self,
@@ -44,10 +44,10 @@ class PolicyRules:
     def apply(
         self, user: str, session: str, taken: Split, options: RequestOptions
     ) -> tuple[RequestOptions, Filed | None]:
-        """Return a request's options under the policy and what it is filed as; None without one.
+        """Return a request's options under the policy and its policy record; None without a policy.
 
-        Engines that pause for a tool are left out for it, with and without a policy.
-        ``session`` is what the client calls its session outside of the body, empty if it does not.
+        Engines that are paused for a tool are not used for it, with or without a policy.
+        ``session`` is the client's session name from outside the body, empty if it gives none.
         """
         policy = self.source.policy
         pauses = self._feedback.paused(user)
@@ -60,7 +60,7 @@ class PolicyRules:
         return replace(ruled, tools=paused(ruled.tools, pauses)), filed
 
     async def leave_as_came(self, turn: RequestContext) -> None:
-        """Decide that all messages are sent unchanged, also those once sent compressed."""
+        """Send all messages unchanged, including those that were sent compressed before."""
         turn.admission.release_thread()
         async with turn.conversation.lock:
             sent = turn.conversation.sent[: turn.known]
@@ -89,12 +89,12 @@ class PolicyRules:
                 turn.unplanned.add(index)
 
     def learn(self, turn: RequestContext, sent: Sequence[Sent]) -> None:
-        """Count what was left out of new texts, and what of earlier ones was asked for again."""
+        """Count the new texts that were shortened, and the earlier ones requested again."""
         user, first = turn.session.user, max(turn.known, turn.replayed)
         for item in sent[first:]:
             for lost in item.lost:
                 self._feedback.shortened(user, lost.engine, lost.tool)
-        if newest_calls(turn.messages) < first:  # the same request again
+        if newest_calls(turn.messages) < first:  # a repeated request
             return
         repeated = set(repeated_calls(turn.messages).values())
         for lost in [lost for item in sent for lost in item.lost] if repeated else ():

@@ -92,7 +92,7 @@ class Compressor:
 
         ``trace`` is filled with the request's steps. ``redeems`` says whether the model can
         retrieve originals; None means that this depends on the request's own tools.
-        ``session`` is what the client calls its session outside of the body, if it does.
+        ``session`` is the client's session name from outside the body, empty if it gives none.
 
         Raises:
             RequestError: the body is the caller's mistake. Nothing was enqueued.
@@ -111,7 +111,7 @@ class Compressor:
         if redeems is not None:
             taken.envelope.redeems = redeems
         options = RequestOptions.read(taken.envelope, self._settings)
-        if trace is not None:  # of what the farm would do, whatever the policy says
+        if trace is not None:  # a trace shows what the farm would do without the policy
             return await self._answered(user, taken, options, deadline, origin, trace)
         options, filed = self._policy.apply(user, session, taken, options)
         if filed is None or filed.arm == "on":
@@ -174,14 +174,14 @@ class Compressor:
         return answer
 
     def _bypassed(self, body: bytes, asked: bool) -> CompressionResult:
-        """Return the messages unchanged and unread, because the caller or an operator wants it.
+        """Return the messages unchanged and unread, as requested by the caller or an operator.
 
         Raises:
             RequestError: the body is the caller's mistake.
         """
         try:
             taken = leave(body)
-        except BodyTooComplex:  # or no JSON at all: reading it shows which
+        except BodyTooComplex:  # possibly invalid JSON; parsing it raises the right error
             if len(body) > HEAVY_BODY_BYTES:
                 raise
             taken = split(body, ())
@@ -200,7 +200,7 @@ class Compressor:
     def _left_unread(
         self, user: str, session: str, taken: Split, redeems: bool | None, reason: str
     ) -> CompressionResult:
-        """Return messages unchanged that could not be read; ``mode`` is what it would have been."""
+        """Return messages that could not be read unchanged, with the mode they would have had."""
         if redeems is not None:
             taken.envelope.redeems = redeems
         options = RequestOptions.read(taken.envelope, self._settings)
@@ -245,7 +245,7 @@ class Compressor:
         """Get the forms that this session does not have yet, as far as the deadline allows."""
         if turn.admission.refused:
             return
-        turn.admission.release_thread()  # other requests run meanwhile
+        turn.admission.release_thread()  # let other requests run during the lookup
         await self._earlier.recall(turn)
         if turn.earlier or turn.as_came:
             await self._planning.plan(turn)
@@ -312,7 +312,7 @@ class Compressor:
     async def _blocks(
         self, turn: RequestContext, wanted: list[tuple[int, Candidate]]
     ) -> list[Block]:
-        """Make blocks of the texts that are in no job; then this request has finished reading."""
+        """Make blocks of the texts that are in no job, which is the last step of reading."""
         blocks = []
         for index, candidate in wanted:
             await turn.admission.acquire_thread()
@@ -339,7 +339,7 @@ class Compressor:
         turn.admission.finish()
         await decide_messages(turn, final=True)
         sent = turn.conversation.sent[: len(turn.messages)]
-        # Without an await: another request of this conversation may write other cache marks.
+        # No await from here: another request of this conversation could write other cache marks.
         for index, (message, item) in enumerate(zip(turn.messages, sent, strict=True)):
             raw = turn.raw(index) if item.changes else b""
             render(message, item, raw, turn.marks[index], turn.counter)
@@ -358,7 +358,7 @@ class Compressor:
 def _by_pressure(
     turn: RequestContext, unknown: dict[str, tuple[int, Candidate]]
 ) -> list[dict[str, tuple[int, Candidate]]]:
-    """Return the texts in groups that engines shorten with the same pressure."""
+    """Group the texts by the pressure with which engines shorten them."""
     groups: dict[object, dict[str, tuple[int, Candidate]]] = {}
     for key, (index, candidate) in unknown.items():
         pressure = turn.context.pressure(index) if turn.context is not None else None

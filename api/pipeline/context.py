@@ -24,13 +24,13 @@ class RequestContext:
     """The state of one request; a request is one turn of its conversation.
 
     ``chains`` identify the conversation up to each message, ``marks`` are each message's cache
-    marks. ``known`` leading messages are sent as before, namely as ``before`` says, because another
-    request may take messages back meanwhile. ``revised`` says why an earlier decision changed
-    (``cold``, ``pays``; empty: none did). ``unplanned`` are messages that there was no time to
-    plan; ``left`` are texts that an earlier answer left without their form, by chain and number.
-    ``earlier`` are the options of earlier requests, each with the number of messages up to its
-    end; ``as_came`` are messages sent unchanged because the caller vouches for them; ``replayed``
-    is the number of leading messages sent before. ``trace`` is None unless it was asked for.
+    marks. ``known`` leading messages are sent as before; ``before`` is a copy of those decisions,
+    because another request may undo them concurrently. ``revised`` says why an earlier decision
+    changed (``cold``, ``pays``; empty: none did). ``unplanned`` are messages for which there was
+    no time to plan; ``left`` are texts that an earlier answer sent without their form, by chain
+    and number. ``earlier`` are the options of earlier requests, each with the number of messages up
+    to its end; ``as_came`` are messages sent unchanged because the caller declared them frozen;
+    ``replayed`` is the number of leading messages sent before. ``trace`` is None unless requested.
     """
 
     session: Session
@@ -73,12 +73,12 @@ class RequestContext:
         return self.decoded[index]
 
     def text(self, index: int, candidate: Candidate) -> str:
-        """Return the text of message ``index`` that ``candidate`` stands for."""
+        """Return the text of ``candidate`` in message ``index``."""
         text = self.texts.get(candidate.key)
         return text if text is not None else text_at(self.message(index), candidate.place)
 
     def is_left(self, index: int, number: int) -> bool:
-        """Return whether an earlier answer left text ``number`` of a message without its form."""
+        """Return whether an earlier answer sent text ``number`` of a message without its form."""
         left = self.left.get(self.chains[index], frozenset())
         return number in left or ALL_LEFT in left
 

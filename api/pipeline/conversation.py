@@ -1,7 +1,7 @@
 """A conversation as it was sent: the decisions of earlier turns, and the text the model sees.
 
-Every message is decided once, in order, and the decision stays. So a turn's answer begins with
-the previous turn's answer, and folding may refer to anything earlier.
+Every message is decided once, in order, and the decision is kept. So a turn's answer begins with
+the previous turn's answer, and folding may refer to any earlier text.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from .message import Place
 from .plan import texts_of
 
 _SENT_BYTES = 400
-"""Measured bytes of a remembered message, besides its new text and its lines in the index."""
+"""Measured bytes of a stored message, without its new text and its lines in the index."""
 
 
 ALL_LEFT = -1
-"""Stands for all candidates of a message that there was no time to read."""
+"""Represents all candidates of a message for which there was no time to read it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,9 @@ class Change:
 
 
 class Lost(NamedTuple):
-    """A text of which something was left out: the call it answers, and what left it out.
+    """A shortened text: the call whose output it is, and the engine that left something out.
 
-    ``digest`` leads to the original.
+    ``digest`` identifies the original.
     """
 
     call_id: str
@@ -52,14 +52,14 @@ class Lost(NamedTuple):
 
 @dataclass(slots=True)
 class Sent:
-    """One message as it leaves. ``tokens`` are its own afterwards, by the counter's id.
+    """One message as sent. ``tokens`` are its tokens after compression, by the counter's id.
 
-    ``shown`` are the CCR hashes its text carries, each with the place of its original; ``engines``
-    what made its new texts; ``left`` are the numbers of its candidates
-    that a fault left without their forms (:data:`ALL_LEFT`: the message was not read).
+    ``shown`` are the CCR hashes in its text, each with the place of its original; ``engines`` made
+    its new texts; ``left`` are the numbers of the candidates that were sent without their forms
+    because of a fault (:data:`ALL_LEFT`: the message was not read).
     ``unstored`` are hashes of ``shown`` whose original no worker has stored.
-    ``lost`` are its texts of which something was left out.
-    ``data`` is the message as written for ``marks``; None if its own bytes leave.
+    ``lost`` are its shortened texts.
+    ``data`` is the message as written for ``marks``; None if it is sent unchanged.
     """
 
     changes: tuple[Change, ...] = ()
@@ -113,14 +113,14 @@ class Conversation:
         return low
 
     def branch(self, length: int) -> Conversation:
-        """Return a conversation of its own that begins with the first messages of this one."""
+        """Return a new conversation that begins with the first messages of this one."""
         other = Conversation(self.seed)
         other.chains, other.sent = self.chains[:length], self.sent[:length]
         other.used = self.used
         return other
 
     def cut(self, length: int) -> None:
-        """Forget all messages from ``length`` on, which the caller has taken back."""
+        """Forget all messages from ``length`` on, which the caller has removed."""
         del self.chains[length:], self.sent[length:]
         if self.shown > length:
             kept = self.index.rollback(self._marks[length])
@@ -135,7 +135,7 @@ class Conversation:
         self.sent.append(sent)
 
     def show(self, message: dict[str, Any] | None) -> None:
-        """Let later messages refer to the next message not shown yet; None: to nothing of it."""
+        """Add the next message to the index, so that later ones may refer to it; None: skip it."""
         self._marks.append(self.index.mark())
         sent = self.sent[self.shown]
         self.shown += 1
@@ -162,7 +162,7 @@ class Conversation:
 
     @property
     def cost(self) -> int:
-        """Bytes that this conversation counts for in the memory limit."""
+        """Bytes of this conversation that count towards the memory limit."""
         texts = sum([len(s.data) for s in self.sent if s.data is not None])
         return self.index.cost + 2 * texts + _SENT_BYTES * len(self.sent)
 
@@ -185,7 +185,7 @@ def _calls(message: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
 
 
 def _arguments(given: object) -> dict[str, Any]:
-    """Return a call's arguments, which the Chat shape writes as a string of JSON."""
+    """Return a call's arguments, which Chat Completions has as a JSON string."""
     if isinstance(given, str):
         try:
             given = msgspec.json.decode(given)
@@ -195,7 +195,7 @@ def _arguments(given: object) -> dict[str, Any]:
 
 
 def _output(place: Place, part: dict[str, Any], role: str) -> tuple[str, str]:
-    """Return the call that a part answers, and its text; empty if it is no tool output."""
+    """Return the call that a part answers, and its text; empty if it is not a tool's output."""
     if place.block is None:
         call_id = part.get("tool_call_id") or part.get("tool_use_id")
         text = part.get("content")

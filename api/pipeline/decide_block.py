@@ -1,4 +1,4 @@
-"""Chooses what a new text is sent as: itself, an engine's form, or references to earlier text."""
+"""Chooses how to send a new text: unchanged, in an engine's form, or with references."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .message import Candidate
 FOLD_SETTLES = 0.5
 """A fold that saves this share of a text is used without asking an engine."""
 _LOSSY_PENALTY = 1.4
-"""How much shorter a form that lacks something must be than a fold, which loses nothing: a reader
-who misses something asks back, and that costs a turn."""
+"""The factor by which a lossy form must be shorter than a fold, which loses nothing: a model that
+needs the missing part retrieves it, which costs a turn."""
 
 
 class Decision(NamedTuple):
-    """What a text is sent as: ``text``, made by ``form`` or ``folded``; None if it stays."""
+    """The ``text`` to send, made by ``form`` or ``folded``; None if it is sent unchanged."""
 
     text: str | None
     form: Form | None = None
@@ -42,7 +42,7 @@ def decide_block(
     """Return the decision for ``text``; ``form`` is None if there is no engine's form.
 
     ``folded`` is the text with references to earlier text, ``refolded`` its form with such
-    references: a command that runs again has output whose form was sent before.
+    references: if a command is run again, the form of its output may have been sent before.
     """
     options: list[tuple[float, Decision]] = []
     if folded is not None:

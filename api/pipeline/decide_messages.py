@@ -1,4 +1,4 @@
-"""Step 6, first half: decide what each new message is sent as, in the conversation's order."""
+"""Step 6, first half: decide how each new message is sent, in the conversation's order."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ from .render import render
 _ALL = frozenset({ALL_LEFT})
 _MARKER = "\n[Nothing is missing. Retrieve original: hash={}]"
 _MARKED_CHARS = 600
-"""Characters left out by references or rows from which a marker, of 50 characters, is added."""
+"""Minimum number of characters that references or rows must save for a marker (about 50
+characters) to be added."""
 _ROWS = "farm_records"
 _SLICE_SECONDS = 0.005
-"""Seconds of this work after which other requests may run."""
+"""Seconds of this work between yields to other requests."""
 
 
 async def decide_messages(turn: RequestContext, *, final: bool) -> None:
-    """Decide the messages that the conversation does not have yet.
+    """Decide the messages that are new to the conversation.
 
-    Before the forms have arrived (not ``final``) it ends at the first message that needs one;
-    messages that are folded or stay need none. ``final`` decides all with the available forms.
+    Before the forms have arrived (not ``final``) this stops at the first message that needs one;
+    messages that are folded or sent unchanged need none. ``final`` decides all messages with the
+    available forms.
     """
     conversation = turn.conversation
     async with conversation.lock:
@@ -39,7 +41,7 @@ async def decide_messages(turn: RequestContext, *, final: bool) -> None:
             sent = turn.before[at] if at < turn.known else _decided(turn, conversation, at, final)
             if sent is None:
                 return
-            if sent.changes:  # what follows may only refer to what leaves after all
+            if sent.changes:  # later messages may only refer to text that is actually sent
                 marks, counter = turn.marks[at], turn.counter
                 render(turn.messages[at], sent, turn.raw(at), marks, counter)
             conversation.append(turn.chains[at], sent)
@@ -52,7 +54,7 @@ async def decide_messages(turn: RequestContext, *, final: bool) -> None:
 def _decided(
     turn: RequestContext, conversation: Conversation, index: int, final: bool
 ) -> Sent | None:
-    """Return what message ``index`` is sent as; None if it must wait for a form."""
+    """Return how message ``index`` is sent; None if it must wait for a form."""
     plan = turn.plans[index]
     unread = bool(turn.messages[index].unread)
     if not plan.candidates:
@@ -75,7 +77,7 @@ def _decided(
                 return None
             left.add(number)
         form = known.text if known is not None else None
-        # What an engine left out says nothing: only a form that can be reversed may refer.
+        # A form with omissions must not be folded too: only reversible forms may have references.
         fits = known is not None and not (known.lossy or known.shown) and needs_text
         refolded = (
             conversation.index.fold(form, candidate.call_id, written=True)
@@ -104,7 +106,7 @@ def _marked(turn: RequestContext, index: int, candidate: Candidate, decision: De
 
 
 def _foldable(turn: RequestContext, index: int, candidate: Candidate) -> bool:
-    """Return whether a text may refer to earlier ones; heavy texts are not read here."""
+    """Return whether a text may refer to earlier ones; texts of heavy messages may not."""
     return (
         turn.options.fold
         and candidate.fold
@@ -114,7 +116,7 @@ def _foldable(turn: RequestContext, index: int, candidate: Candidate) -> bool:
 
 
 def _show(turn: RequestContext, conversation: Conversation, index: int) -> None:
-    """Let message ``index`` refer to all earlier messages."""
+    """Add all messages before ``index`` to the index, so that it may refer to them."""
     while conversation.shown < index:
         at = conversation.shown
         facts = turn.messages[at]

@@ -28,11 +28,12 @@ from ..runtime.result_inbox import Awaited, ResultInbox
 from ..runtime.worker_view import WorkerView
 
 _LAPSE_SECONDS = 0.02
-"""Seconds after the end of another request's claim until this one claims the block itself."""
+"""Seconds to wait after another request's claim has expired before claiming the block."""
 _WAITING_SHARE = 0.4
-"""Share of its remaining time that a request's job may wait in the queue, or it is rejected."""
+"""Maximum share of a request's remaining time for which its job may queue; above it, the job is
+rejected."""
 _PATIENCE_MS = 500
-"""Seconds of waiting up to which a job is enqueued even if its request has less time: a late
+"""Milliseconds of queueing up to which a job is enqueued even if its request has less time: a late
 result is used in the next turn."""
 Make = Callable[[list[str]], Awaitable[list[Block]]]
 """Makes the blocks of the given keys, in order."""
@@ -42,7 +43,7 @@ Make = Callable[[list[str]], Awaitable[list[Block]]]
 class Origin:
     """Where a job comes from: its request's id and W3C ``traceparent`` (empty: none).
 
-    ``tenant`` is the tag of who answers for its user; empty if that is the user.
+    ``tenant`` is the tag of its user's tenant; empty if the user is its own tenant.
     """
 
     request_id: str
@@ -52,7 +53,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The properties that all jobs of one request share. ``user`` is the user tag."""
+    """The properties shared by all jobs of one request. ``user`` is the user tag."""
 
     user: str
     options: Options
@@ -62,8 +63,7 @@ class Order:
 
 @dataclass(slots=True)
 class Fetched:
-    """The forms available by the deadline, those of them from the session cache, and why others
-    are missing.
+    """The forms available by the deadline, which of them are cached, and why others are missing.
 
     ``looked_up`` is when the cache answered (``time.perf_counter()``), None if it did not.
     """
@@ -76,10 +76,10 @@ class Fetched:
 
 @dataclass(slots=True)
 class _Request:
-    """One request's blocks: those asked for, and those it waits for.
+    """One request's blocks: those it needs, and those it waits for.
 
-    ``joined`` is when a block claimed by another request must be claimed again
-    (``time.monotonic()``); ``again`` are the blocks whose claim has been given up once.
+    ``joined`` is the time (``time.monotonic()``) at which a block claimed by another request must
+    be claimed again; ``again`` are the blocks whose claim has been given up once.
     """
 
     order: Order
@@ -94,7 +94,7 @@ class _Request:
 
 
 class Dispatcher:
-    """Gets forms of blocks for this process: from the session caches, or from the pools."""
+    """Gets the forms of blocks from the session caches or from the pools."""
 
     def __init__(
         self,
@@ -122,13 +122,13 @@ class Dispatcher:
     async def fetch(
         self, order: Order, wanted: Mapping[str, str], make: Make, deadline: Deadline
     ) -> Fetched:
-        """Return the forms of ``wanted`` blocks: cached ones, and others once they are done.
+        """Return the forms of ``wanted`` blocks: cached ones, and others when they are finished.
 
         ``wanted`` maps block keys to pools. ``make`` is called once the cache has answered, with
-        the keys of blocks that are in no job (perhaps none), and returns their blocks in order. A
-        block of this user that is already in work is waited for, not enqueued; if its claim is
-        given up or expires, ``make`` is called again for it. Blocks that are late still fill the
-        session cache.
+        the keys of blocks that are in no job (possibly none), and returns their blocks in order. A
+        block of this user that is already being processed is not enqueued again; if its claim is
+        given up or expires, ``make`` is called again for it. Blocks that finish late are still
+        stored in the session cache.
         """
         found = Fetched()
         with self._replies.awaited(order.user, wanted) as awaited:
@@ -141,7 +141,7 @@ class Dispatcher:
         return found
 
     async def _obtain(self, request: _Request, names: list[str]) -> None:
-        """Look up ``names``, join those in work, and enqueue the rest.
+        """Look up ``names``, join those being processed, and enqueue the rest.
 
         Raises:
             Degraded: Redis did not answer in time.
@@ -168,7 +168,7 @@ class Dispatcher:
             self._claims.give_up(user, sorted(claimed))
 
     def _expect(self, request: _Request, key: str, seconds: float | None = None) -> None:
-        """Wait for a block in work, unless its pool has no worker.
+        """Wait for a block that is being processed, unless its pool has no worker.
 
         ``seconds`` is the TTL of another request's claim, None if the claim is this request's.
         """
@@ -240,7 +240,7 @@ class Dispatcher:
                 yield pool, batch
 
     async def _send(self, request: _Request, made: list[Block], claimed: set[str]) -> None:
-        """Enqueue blocks and wait for them; what is enqueued is no longer in ``claimed``."""
+        """Enqueue blocks and wait for them; enqueued blocks are removed from ``claimed``."""
         found, user = request.found, request.order.user
         placed = [(request.wanted[block.key], block) for block in made]
         for pool, blocks in self._batches(_travelling(placed, found)):

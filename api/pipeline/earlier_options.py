@@ -1,8 +1,8 @@
-"""The options by which a conversation's earlier messages were decided, shared by all replicas.
+"""The options with which a conversation's earlier messages were decided, shared by all replicas.
 
-Options may change from one request of a conversation to the next: a budget shrinks, a caller
-vouches for more messages. Sent messages must stay as they were sent, so each request records in
-Redis by which options its new messages are decided, for replicas that must decide them again.
+Options may change between the requests of a conversation: a budget shrinks, or a caller declares
+more messages frozen. Sent messages must stay as they were sent, so each request records in Redis
+the options with which its new messages are decided, for replicas that must decide them again.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from .plan import MIN_CHARS, PlanOptions
 from .session_identity import session_digest
 
 AS_IT_CAME = Plan()
-"""The plan of a message that the caller vouches for: the provider has it unchanged."""
+"""The plan of a frozen message, which the provider received unchanged."""
 _NAMES = tuple(field.name for field in fields(PlanOptions))[1:]
-"""The recorded options: all but the marker mode, by which conversations differ."""
+"""The recorded options: all except the marker mode, which is part of a conversation's identity."""
 _encode = msgspec.msgpack.Encoder().encode
 
 
 class _Noted(NamedTuple):
-    """The options by which an earlier request's new messages were decided."""
+    """The options with which an earlier request's new messages were decided."""
 
     frozen: int
     options: PlanOptions
@@ -45,7 +45,7 @@ class EarlierRequests:
         self._settings = settings
 
     async def recall(self, turn: RequestContext) -> None:
-        """Read the options by which messages unknown to this process were decided before.
+        """Read the options with which messages unknown to this process were decided before.
 
         Fills ``turn.earlier``, ``turn.as_came``, ``turn.replayed`` and ``turn.left``.
         """
@@ -53,7 +53,7 @@ class EarlierRequests:
         turn.replayed = first
         if _is_worth(turn):
             current = options.plan_options(self._settings)
-            with contextlib.suppress(Degraded):  # unknown, and at worst an earlier text changes
+            with contextlib.suppress(Degraded):  # at worst an earlier text changes
                 noted, turn.left = await self._state.recall(
                     turn.session.tag,
                     _conversation(turn, audit=options.arm == "audit"),
@@ -73,7 +73,7 @@ class EarlierRequests:
     async def note_as_came(self, turn: RequestContext) -> None:
         """Record that all messages of a conversation were sent unchanged.
 
-        Then they stay unchanged if any replica compresses the conversation from here on.
+        They then stay unchanged even if a replica compresses later messages of the conversation.
         """
         options = turn.options.plan_options(self._settings)
         own = (turn.chains[-1], _pack(len(turn.messages), options))
@@ -103,9 +103,9 @@ def _is_worth(turn: RequestContext) -> bool:
 
 
 def _conversation(turn: RequestContext, *, audit: bool) -> bytes:
-    """Return what names the conversation under this marker mode in all its requests.
+    """Return the name of the conversation under this marker mode, the same in all its requests.
 
-    What an ``audit`` would have sent has a name of its own.
+    The messages that an ``audit`` would have sent have a name of their own.
     """
     name = session_digest(turn.session.user, turn.options.session_id, turn.split)
     kind = turn.options.mode + ("\0audit" if audit else "")

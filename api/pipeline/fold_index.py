@@ -1,4 +1,4 @@
-"""Index of the lines that a conversation shows, to find runs that a new text repeats.
+"""Index of the lines of a conversation, to find runs of lines that a new text repeats.
 
 Whole lines are compared, without their printed line numbers. Each line of the new text that is not
 trivial is looked up (a seed); the newest of its places are extended in both directions, and the
@@ -19,13 +19,13 @@ from .fold_views import view_of
 _MAX_LINES = 200_000
 _MAX_CHARS = 16 * 1024 * 1024
 _LEAST_SAVED = 160
-"""Least saving of a reference, in characters: less is not worth following it."""
+"""Minimum saving of a reference, in characters: a smaller one does not justify the indirection."""
 _PLACES = 8
-"""Most places of a seed that are tried, the newest first."""
+"""Maximum number of places tried for a seed, the newest first."""
 _PLACES_OF_A_SOURCE = 2
-"""Most places kept of one line in one source: runs are found by their rarer lines."""
+"""Maximum number of places kept per line and source: runs are found by their rarer lines."""
 _SHORTEST_REFERENCE = 90
-"""Least length of a reference, in characters: a run that saves too little against it is skipped."""
+"""Minimum length of a reference, in characters, used to skip runs that cannot save enough."""
 _NO_LINE = "\n"
 """Equals no line."""
 
@@ -33,8 +33,8 @@ _NO_LINE = "\n"
 class _Held(NamedTuple):
     """A source in the index: its lines have the positions from ``start`` on, then one separator.
 
-    A source that shows a file's lines behind something else is held a second time, as the file has
-    them; ``main`` is the start of the first.
+    A source that prints a file's lines with prefixes is held a second time without the prefixes;
+    ``main`` is the start of the first entry.
     """
 
     source: Source
@@ -67,10 +67,10 @@ class Mark(NamedTuple):
 
 
 class FoldIndex:
-    """The texts that one conversation shows, in order. Bounded; the oldest sources are dropped.
+    """The texts of one conversation, in order. Bounded; the oldest sources are dropped.
 
     The state depends only on the sources added, in order, and on the limits. ``max_lines`` and
-    ``max_chars`` limit all sources together; a text above them by itself is not indexed.
+    ``max_chars`` limit all sources together; a single text above them is not indexed.
     ``least_saved`` is the number of characters that a reference must save.
     ``compared`` counts the pairs of lines compared so far.
     """
@@ -85,7 +85,7 @@ class FoldIndex:
         self._max_chars = max_chars
         self._least_saved = max(least_saved, 1)
         # A position is a line's index counted over all sources ever added; those below
-        # ``_base`` are gone. A source's lines are followed by one None, which equals no line.
+        # ``_base`` are dropped. A source's lines are followed by one None, which equals no line.
         self._base = 0
         self._keys: list[str | None] = []
         self._numbers: list[int] = []
@@ -134,11 +134,11 @@ class FoldIndex:
             self._drop_oldest()
 
     def _hold_view(self, source: Source, main: int, text: Text, shown: str) -> None:
-        """Hold the file's own lines that a source shows behind something else, if it does."""
+        """Add the lines of a file that a source prints with prefixes, if it does."""
         count = len(text.keys)
         view = view_of(shown.split("\n"), text.head) if 2 * count <= self._max_lines else None
         if view is not None:
-            # What may not be referred to in the source may not be here.
+            # Lines of the source that may not be referred to may not be referred to here either.
             shown_keys = zip(view.keys[:count], text.keys, strict=True)
             keys = [own if key is not None else None for own, key in shown_keys]
             numbering = Numbering(0, "", view.name)
@@ -159,7 +159,7 @@ class FoldIndex:
         self._index(text.keys, start)
 
     def _split(self, text: str) -> Text:
-        """Return the text's lines; the last result is kept, as unfolded texts are added next."""
+        """Return the text's lines; caches the last result, as a text that stays is added next."""
         if self._last[0] is not text:
             self._last = (text, read(text))
         return self._last[1]
@@ -179,11 +179,11 @@ class FoldIndex:
                 known.append(position)
 
     def mark(self) -> Mark:
-        """Return the present state, for :meth:`rollback`."""
+        """Return the current state, for :meth:`rollback`."""
         return Mark(self._dropped + len(self._held), self._dropped)
 
     def rollback(self, mark: Mark) -> bool:
-        """Go back to a state; the cost depends on what was added since.
+        """Restore a state; the cost depends on the sources added since.
 
         Returns False, without any change, if sources of that state have been dropped since: the
         index must then be rebuilt.
@@ -233,10 +233,10 @@ class FoldIndex:
                 self._places[key] = rest[0]
 
     def fold(self, text: str, own: str = "", *, written: bool = False) -> Folded | None:
-        """Return ``text`` with references to equal runs in the sources; None if none pays.
+        """Return ``text`` with references to equal runs in the sources; None if none saves enough.
 
         ``own`` is the id of the call whose output the text is. ``written`` says that the text is a
-        form of that output: its lines are not the output's, and the references say so.
+        form of that output, so that its lines are not the output's; the references say so.
         """
         here = self._split(text)
         lines = text.split("\n")
@@ -289,7 +289,7 @@ class FoldIndex:
         after = own[i + 1] if reached < here.total else _NO_LINE
         alone = ends[reached] - ends[i] >= self._least_saved + _SHORTEST_REFERENCE
         for position in (known,) if isinstance(known, int) else known[: -_PLACES - 1 : -1]:
-            # Most places are those of a common line: no neighbour is equal, and no run pays.
+            # Most places are of common lines, whose neighbours differ: skip those early.
             at = position - base
             self.compared += 2
             if not alone and keys[at + 1] != after and keys[at - 1] != before:
@@ -312,8 +312,8 @@ class FoldIndex:
     ) -> tuple[int, int, bool]:
         """Return the run through own line ``i`` and the line ``at`` positions from the base.
 
-        It is the number of lines before ``i`` and from ``i`` on, and whether they are equal
-        without changes. If not, printed numbers are consecutive on either side, so that the
+        The run is given as the number of lines before ``i`` and from ``i`` on, and whether they are
+        equal without changes. If not, printed numbers are consecutive in both texts, so that the
         inverse is exact.
         """
         own, own_numbers = here.keys, here.numbers
@@ -359,7 +359,7 @@ class FoldIndex:
         own: str,
         written: bool,
     ) -> tuple[Reference, str]:
-        """Return the reference at ``line`` of the folded text, and its line."""
+        """Return the reference for ``line`` of the folded text, and the text of that line."""
         first, end, held = found.first, found.end, found.held
         source = held.source
         number = here.numbers[first]

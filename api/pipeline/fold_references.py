@@ -1,12 +1,12 @@
-"""Folding: a run of lines that the conversation already shows becomes a short reference.
+"""Folding: a run of lines that the conversation already contains becomes a short reference.
 
-This module has the values (:class:`Source`, :class:`Reference`, :class:`Folded`), the wording of a
+This module has the data types (:class:`Source`, :class:`Reference`, :class:`Folded`), the text of a
 reference and its exact inverse (:func:`unfold`); :mod:`api.pipeline.fold_index` finds the runs.
 
 headroom has ``headroom.transforms.cross_turn_dedup.dedup_blocks`` (``HEADROOM_DEDUPE``) for the
 same purpose. It is not called here, for these reasons:
 
-* it processes all blocks of a conversation at once and keeps no state for the next turn, so a
+* it processes all blocks of a conversation together and keeps no state for the next turn, so a
   conversation of n turns would be read n times;
 * it keeps the first 16 places of each line in the whole conversation, also of common lines, so a
   later copy of a file is not found once its lines have been seen often;
@@ -54,7 +54,7 @@ class Source:
 class Numbering(NamedTuple):
     """How a text prints line numbers: right-aligned in ``width`` columns, before ``separator``.
 
-    A source's ``view`` says what else stands before its lines, and so how they are bared.
+    A source's ``view`` is the kind of prefix before its lines, and so how it is removed.
     """
 
     width: int
@@ -66,7 +66,7 @@ class Numbering(NamedTuple):
         return f"{number:>{self.width}}{self.separator}"
 
     def bare(self, line: str) -> str:
-        """Return a line without its number, or what else stands before it."""
+        """Return a line without its number or other prefix."""
         return bare(line, self.view) if self.view else line.split(self.separator, 1)[1]
 
 
@@ -125,7 +125,7 @@ def unfold(folded: Folded, sources: Mapping[Source, str]) -> str:
 
 
 def split_numbers(lines: list[str], text: str) -> tuple[list[str], list[int], Numbering | None]:
-    """Separate line numbers from contents.
+    """Separate line numbers from the lines' contents.
 
     Returns the contents, the numbers (0 for a line without) and how they are printed, None if
     no line has one. A line counts as numbered only if ``numbering.print(number) + content``
@@ -156,14 +156,14 @@ def split_numbers(lines: list[str], text: str) -> tuple[list[str], list[int], Nu
             contents.append(line[found.end() :] if found and number else line)
             numbers.append(number)
         if numbering is not None and number:
-            # Usually the next line has the next number, which takes one comparison.
+            # Fast path: the next line usually has the next number.
             number += 1
             expected = numbering.print(number)
     return contents, numbers, numbering
 
 
 def head_lines(text: str) -> int:
-    """Return how many lines a harness put before the actual output. They are never folded."""
+    """Return the number of lines that a harness printed before the output; they are not folded."""
     head = _HEAD.match(text)
     return text.count("\n", 0, head.end()) if head else 0
 
@@ -180,7 +180,7 @@ def describe(tool: str, arguments: Mapping[str, Any] | None) -> str:
         line, more, _ = value.strip().partition("\n")
         room = _DESCRIPTION_CHARS - len(tool) - 2
         if name.endswith("path") and len(line) > room:
-            # The end of a path is most specific, and the beginning of a command.
+            # A path is most specific at its end, a command at its beginning.
             line = "…" + line[1 - room :]
         elif more or len(line) > room:
             line = line[: room - 1].rstrip() + "…"
@@ -224,11 +224,11 @@ class Run:
 
 
 def word(run: Run, known: bool, own: str, *, written: bool = False) -> str:
-    """Return the reference's line.
+    """Return the reference's text, one line.
 
     ``known`` says that this text has referred to the same source before, so it is not described
     again; ``own`` is the id of the call whose output this is. ``written`` says that the lines are
-    those of a form of that output: a reader must not take them for its own.
+    those of a form of that output, which a reader must not confuse with the output's lines.
     """
     count = len(run.lines)
     lines = f"{count} line" if count == 1 else f"{count} lines"
@@ -259,7 +259,7 @@ def word(run: Run, known: bool, own: str, *, written: bool = False) -> str:
 
 
 def _numbers(run: Run, count: int) -> str:
-    """Return the words about line numbers; empty if neither text prints any."""
+    """Return the part about line numbers; empty if neither text prints any."""
     if not run.number and not run.source_number:
         return ""
     here = f"{run.number}-{run.number + count - 1}"

@@ -14,8 +14,8 @@ _NOTE = re.compile(
     re.MULTILINE,
 )
 _SIGNS = ("<<ccr:", "hash=", "; omitted", "[... ")
-"""A line with this may be a marker, a reference or a note of something omitted: no reference is
-made to it. References to notes of reversible forms are allowed."""
+"""A line that contains one of these may be a marker, a reference or an omission note, to which no
+reference is made. References to notes of reversible forms are allowed."""
 
 
 class Text(NamedTuple):
@@ -36,7 +36,7 @@ class Text(NamedTuple):
 
 
 def read(text: str) -> Text:
-    """Split a text into lines; the empty string after a last newline is no line."""
+    """Split a text into lines; the empty string after a final newline does not count as a line."""
     lines = text.split("\n")
     if not lines[-1]:
         lines.pop()
@@ -61,7 +61,7 @@ def literal(folded: Folded) -> Text:
 
 
 def without_notes(text: Text, shown: str) -> list[str | None]:
-    """Return the lines that may be referred to: no harness's head, no marker, no reference."""
+    """Return the lines that may be referred to: not a harness's head, a marker or a reference."""
     keys: list[str | None] = [None] * text.head
     keys += text.keys[text.head :]
     # Searching three fixed strings takes a tenth of the pattern's time.

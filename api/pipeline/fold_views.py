@@ -1,7 +1,7 @@
-"""What a source says of a file besides its lines: the file's own text, without what stands before.
+"""Recognizes sources that print a file's lines with prefixes, and removes the prefixes.
 
 ``git blame`` prints a commit and a number before each line, a diff a sign, ``grep -n`` a path and a
-number. A later text that prints the file itself may refer to them.
+number. A later text that prints the file itself may refer to these lines.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 Name = Literal["", "blame", "diff", "grep"]
 
 _BEFORE: dict[Name, re.Pattern[str]] = {
-    # Also as the farm writes it: without who and when, or without the commit.
+    # Also the farm's forms of it: without author and time, or without the commit.
     "blame": re.compile(
         r"(?:\.{3})?(?:\^?[0-9a-f]{7,40}(?: .{0,120}?\(.{0,80}? \d{4}-\d\d-\d\d \S+ [+-]\d{4})?)?"
         r" +(\d{1,9})\) ?"
@@ -22,13 +22,13 @@ _BEFORE: dict[Name, re.Pattern[str]] = {
     "grep": re.compile(r"(?:[^\s:]{1,200}?[:-])?([1-9]\d{0,8})[:-]"),
 }
 _LEAST_NUMBERED = 0.6
-"""The share of lines that must have a number, and most of them that of the line before plus one."""
+"""Minimum share of lines whose number is that of the line before plus one."""
 
 
 class View(NamedTuple):
-    """A source's lines as the file has them: None for those that are none of the file's.
+    """A source's lines as in the file: None for lines that are not the file's.
 
-    ``numbers`` are those before the lines; where none are printed, the lines are counted.
+    ``numbers`` are those printed before the lines; if none are printed, the lines are counted.
     """
 
     name: Name
@@ -37,14 +37,14 @@ class View(NamedTuple):
 
 
 def bare(line: str, name: Name) -> str:
-    """Return a line of a source without what stands before it.
+    """Return a line of a source without its prefix.
 
     Raises:
-        ValueError: the line has nothing before it.
+        ValueError: the line has no such prefix.
     """
     found = _BEFORE[name].match(line)
     if found is None:
-        raise ValueError("no line of a view")
+        raise ValueError("the line has no such prefix")
     return line[found.end() :]
 
 
@@ -73,7 +73,7 @@ def _numbered(lines: Sequence[str], name: Name) -> View | None:
 
 
 def _of_diff(lines: Sequence[str]) -> View | None:
-    """Return the new side of a diff: lines of hunks that are added or stay."""
+    """Return the new side of a diff: the added and the unchanged lines of its hunks."""
     keys: list[str | None] = []
     inside = False
     for line in lines:

@@ -1,4 +1,4 @@
-"""The data kept of a message, so that it is read only once."""
+"""The data kept about a message, so that it is read only once."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ class Place(NamedTuple):
 
 
 Allowed = Literal["stay", "fold", "reversible", "engine"]
-"""The changes allowed to a text, from least to most: none; references to equal earlier lines; a
+"""The changes allowed to a text, from fewest to most: none; references to equal earlier lines; a
 reversible form of an engine; any form of an engine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A text of a message that may leave shorter. The text itself is not kept.
+    """A text of a message that may be sent shorter. The text itself is not kept.
 
-    ``call_id`` is the tool call it answers, empty if it answers none. By the policy, engines
-    ``without`` may make no form of it, and it may refer to earlier text or not (``fold``).
+    ``call_id`` is the tool call it answers, empty if it answers none. The policy excludes the
+    engines ``without``, and says whether the text may refer to earlier text (``fold``).
     """
 
     key: str
@@ -57,7 +57,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The plan of a message: the texts that may be compressed, and why others stay."""
+    """The plan of a message: the texts that may be compressed, and why others may not."""
 
     candidates: tuple[Candidate, ...] = ()
     transforms: tuple[str, ...] = ()
@@ -71,10 +71,10 @@ VERBATIM = Plan()
 class Message:
     """The facts of one raw message. ``size`` is in bytes.
 
-    ``calls`` are the tool calls it makes, ``answers`` the ids whose results it holds;
-    ``query`` and ``analysis`` are headroom's reading of a user message (None elsewhere).
-    ``unread`` says why nothing of this is known: it was ``refused`` as too heavy, or there
-    was no ``time`` for it, and then the next turn tries again.
+    ``calls`` are the tool calls it makes, ``answers`` the ids of the calls whose results it has;
+    ``query`` and ``analysis`` are headroom's interpretation of a user message (None elsewhere).
+    ``unread`` says why none of this is known: the message was ``refused`` as too heavy, or there
+    was no ``time`` for it, in which case the next turn tries again.
     """
 
     digest: bytes
@@ -98,9 +98,9 @@ def unread(name: bytes, size: int, counter: Counter, why: Literal["time", "refus
 class Seen(NamedTuple):
     """One message of a body: its facts, and the cache marks it carries.
 
-    ``chain`` names the conversation up to and with this message, marks left out. ``marks`` are
-    the bytes and offsets of its ``cache_control`` marks, empty if it has none: the only
-    thing in which two raw messages of equal facts may differ.
+    ``chain`` identifies the conversation up to and including this message, without marks. ``marks``
+    are the bytes and offsets of its ``cache_control`` marks, empty if it has none; two raw messages
+    of equal facts differ in nothing else.
     """
 
     facts: Message
@@ -110,11 +110,11 @@ class Seen(NamedTuple):
 
 _MARK_VALUE = rb'"cache_control"\s*:\s*(?:\{[^{}]*\}|null)'
 _MARK = re.compile(rb",\s*" + _MARK_VALUE + rb"|" + _MARK_VALUE + rb"\s*,?")
-"""A cache mark in raw JSON. Inside a string its quotes would be escaped, so none is found there."""
+"""A cache mark in raw JSON. It cannot match inside a string, where quotes are escaped."""
 
 
 def without_marks(raw: bytes) -> tuple[bytes, bytes]:
-    """Return a raw message without its cache marks, and what names the marks."""
+    """Return a raw message without its cache marks, and the bytes that identify the marks."""
     if b'"cache_control"' not in raw:
         return raw, b""
     found = [b"%d:%b" % (m.start(), m.group()) for m in _MARK.finditer(raw)]
@@ -122,7 +122,7 @@ def without_marks(raw: bytes) -> tuple[bytes, bytes]:
 
 
 def started(session_id: str) -> bytes:
-    """Return the chain that a conversation of this session begins with; empty without a name."""
+    """Return the initial chain of a conversation of this session; empty without a session id."""
     if not session_id:
         return b""
     return blake2b(session_id.encode("utf-8", "surrogatepass"), digest_size=16).digest()
@@ -145,7 +145,7 @@ def decode(raw: bytes) -> dict[str, Any]:
     """Decode one raw message.
 
     Raises:
-        MalformedBody: it is not JSON after all (its strings were not looked at before).
+        MalformedBody: it is not valid JSON (splitting does not check the content of strings).
         InvalidField: it is not an object.
     """
     try:
@@ -161,9 +161,10 @@ _OUTPUTS = ("function_call_output", "custom_tool_call_output", "local_shell_call
 
 
 def as_chat(item: dict[str, Any]) -> dict[str, Any]:
-    """Return an item of OpenAI's Responses as the chat message that says the same.
+    """Return an item of OpenAI's Responses as the equivalent chat message.
 
-    Calls and their outputs are translated; what is none of these stays as it is, and so untouched.
+    Calls and their outputs are converted; other items are returned as they are, and so are not
+    compressed.
     """
     kind = item.get("type")
     if kind in _OUTPUTS:
@@ -219,7 +220,7 @@ def read(raw: bytes, name: bytes) -> tuple[Message, dict[str, Any]]:
 
 
 def count(facts: Message, message: dict[str, Any], counter: Counter) -> int:
-    """Return and remember the message's tokens; a message headroom cannot count is size/4."""
+    """Return and store the message's tokens; size/4 for a message that headroom cannot count."""
     known = facts.tokens.get(counter.id)
     if known is None:
         known = facts.tokens[counter.id] = count_message(message, counter, facts.size)
@@ -227,7 +228,7 @@ def count(facts: Message, message: dict[str, Any], counter: Counter) -> int:
 
 
 def count_message(message: dict[str, Any], counter: Counter, size: int) -> int:
-    """Count a message's tokens; odd shapes that headroom's counter rejects are size/4."""
+    """Count a message's tokens; size/4 for unusual shapes that headroom's counter rejects."""
     try:
         return counter.message(message)
     except (TypeError, AttributeError, ValueError, KeyError, RecursionError):
@@ -255,7 +256,7 @@ def _plain(value: object) -> bool:
 
 
 def _answered(message: dict[str, Any]) -> tuple[str, ...]:
-    """Return the ids of the tool calls whose results this message holds."""
+    """Return the ids of the tool calls whose results this message contains."""
     found = [message.get("tool_call_id"), message.get("tool_use_id")]
     content = message.get("content")
     if isinstance(content, list):

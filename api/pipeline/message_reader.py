@@ -30,7 +30,7 @@ from .split_body import Split, follow, split
 
 
 def to_read_here(messages: Sequence[bytes]) -> int:
-    """Return the bytes of ``messages`` that this process reads itself: heavy ones are not."""
+    """Return the bytes of ``messages`` that this process reads itself, without heavy ones."""
     return sum([len(raw) for raw in messages if len(raw) <= HEAVY_MESSAGE_BYTES])
 
 
@@ -68,8 +68,8 @@ class MessageReader:
         session are used, and the next turn reads the rest.
 
         Raises:
-            RequestError: a message is no object.
-            Degraded: the deadline came first, or there is no admission to count for a new model.
+            RequestError: a message is not an object.
+            Degraded: the deadline passed, or there is no admission to count for a new model.
         """
         counter = await self._counters.of(options.model, admission, deadline)
         messages = [seen.facts for seen in taken.known]
@@ -140,7 +140,7 @@ class MessageReader:
 
 
 def _chains(session_id: str, known: Sequence[Seen]) -> list[bytes]:
-    """Return the chains of messages seen before, maybe in another session."""
+    """Return the chains of messages seen before, possibly in another session."""
     chains = [seen.chain for seen in known]
     chain = started(session_id)
     if known and chains[0] != chained(chain, known[0].facts.digest):
@@ -150,7 +150,7 @@ def _chains(session_id: str, known: Sequence[Seen]) -> list[bytes]:
 
 
 def _name(raw: bytes, start: bytes, chains: list[bytes], marks: list[bytes]) -> bytes:
-    """Return the digest of a new message, and add its place in the conversation and its marks."""
+    """Return the digest of a new message, and append its chain and its marks to the lists."""
     plain, found = without_marks(raw)
     name = digest(plain)
     chains.append(chained(chains[-1] if chains else start, name))

@@ -1,13 +1,13 @@
-"""Bodies and messages too large for the event loop are processed in one child process.
+"""Processes bodies and messages that are too large for the event loop in one child process.
 
 A front end runs on one thread, and headroom's rules apply regular expressions to any text a
-client sends. A text of megabytes, or one made to be slow, would block the thread for seconds;
+client sends. A text of megabytes, or one crafted to be slow, would block the thread for seconds;
 another thread does not help, because an expression holds the interpreter's lock. So bodies over
 :data:`HEAVY_BODY_BYTES` are split, and messages over ``HEAVY_MESSAGE_BYTES`` read, counted
 and planned, in a child process that ends itself after :data:`LIMIT_SECONDS` of one task or
 beyond :data:`MEMORY_BYTES`. What the child cannot process stays verbatim.
 
-Tasks run one at a time, at most one of each user waiting, so that users alternate. The child
+Tasks run one at a time, with at most one waiting per user, so that users alternate. The child
 starts with the first task, ends when its pipe closes, and is started again at most every
 :data:`RESTART_SECONDS`, so that a text that kills it cannot keep the process busy.
 """
@@ -52,7 +52,7 @@ LENGTH = struct.Struct("<Q")
 
 
 class TooHeavy(Degraded):
-    """The task ended the child process, and would end it again."""
+    """The task terminated the child process, and would do so again."""
 
     def __init__(self) -> None:
         super().__init__("large")
@@ -75,7 +75,7 @@ class OffloadTask(NamedTuple):
 
 
 class OffloadedPlan(NamedTuple):
-    """A plan, with its candidates' texts and what was detected about them, by block key."""
+    """A plan, with its candidates' texts and detected content kinds, by block key."""
 
     plan: Plan
     texts: dict[str, str]
@@ -99,8 +99,8 @@ class Offload:
 
         Raises:
             MalformedBody, InvalidField: as there.
-            TooHeavy: the task ended the child process.
-            Degraded: the deadline came first.
+            TooHeavy: the task terminated the child process.
+            Degraded: the deadline passed.
         """
         found: OffloadTask = await self._ask(user, deadline, "split", body)
         return found.of(body)
@@ -135,7 +135,7 @@ class Offload:
 
     async def _ask(self, user: str, deadline: Deadline, name: str, *arguments: Any) -> Any:
         given_up = asyncio.Event()
-        # It outlives its caller: otherwise the next task would read the rest of this answer.
+        # The task outlives its caller; otherwise the next task would read the rest of this answer.
         task = asyncio.create_task(self._one_at_a_time(user, given_up, name, arguments))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -182,7 +182,7 @@ class Offload:
         except BaseException:
             await self._end()
             raise
-        if answer[0] == "leaving":  # its memory has grown; it ends and is replaced
+        if answer[0] == "leaving":  # the child exits because its memory has grown; it is replaced
             await self._end()
             self._started = -RESTART_SECONDS
             return "done", answer[1]
@@ -210,6 +210,6 @@ class Offload:
 
 
 def _retrieve(task: asyncio.Task[Any]) -> None:
-    """Retrieve the exception of a task whose caller may be gone, so that asyncio logs nothing."""
+    """Retrieve the exception of a task without a caller, so that asyncio does not log it."""
     if not task.cancelled():
         task.exception()

@@ -26,7 +26,7 @@ from .plan import ConversationPlanner, MessageContext
 from .split_body import split
 
 _GROWN_BYTES = 256 * 1024 * 1024
-"""A child that has grown by so many bytes is replaced: the interpreter frees little memory."""
+"""A child that has grown by this many bytes is replaced: the interpreter frees little memory."""
 _planner = ConversationPlanner()
 
 
@@ -84,7 +84,7 @@ def _do(frame: bytes) -> tuple[str, Any]:
 
 
 def _limit_memory() -> None:
-    """Limit the private memory; on systems without such a count only the alarm limits a task."""
+    """Limit the private memory; on systems without this figure only the alarm limits a task."""
     used = _status("VmData")
     if used:
         limit = used + MEMORY_BYTES

@@ -24,8 +24,8 @@ MODES = {
     "lossy_inline": "lossy_inline",
     "lossless_then_lossy": "lossy_inline",
 }
-"""What a request may ask for, and what it is called from there on. ``lossy_inline`` leaves out
-what ``ccr`` leaves out, without a marker: nothing can be retrieved."""
+"""The modes that a request may name, and their internal names. ``lossy_inline`` omits the same text
+as ``ccr``, but without a marker, so that it cannot be retrieved."""
 _MODEL_CHARS = 256
 _SESSION_CHARS = 256
 _MOST_TOKENS = 1_000_000_000
@@ -36,13 +36,13 @@ _WARNED_NAMES, _WARNED_CHARS = 16, 64
 class RequestOptions:
     """A request's options; the defaults are ``headroom.CompressConfig``'s.
 
-    ``protect_recent`` counts messages, ``min_tokens_to_compress`` tokens;
-    ``target_ratio`` is the share of a text to keep, 0 < ratio <= 1. ``session_id`` names the
-    conversation (empty: its first messages do), ``frozen_message_count`` says how many leading
-    messages leave as they came or as they last left, ``limit`` how many tokens the conversation
-    should fit in. ``fold_reads`` lets files that were read refer to what stands before them.
-    ``warnings`` are for the caller. The policy's are ``tools``, its rules over
-    them, ``quota``, and ``filed``, what the request is filed as (None: no policy is in force).
+    ``protect_recent`` is in messages, ``min_tokens_to_compress`` in tokens;
+    ``target_ratio`` is the share of a text to keep, 0 < ratio <= 1. ``session_id`` identifies the
+    conversation (empty: its first messages do), ``frozen_message_count`` is the number of leading
+    messages that are sent as received or as last sent, ``limit`` the number of tokens in which the
+    conversation should fit. ``fold_reads`` allows the output of file reads to refer to earlier
+    text. ``warnings`` are for the caller. The policy sets ``tools`` (its rules for tools),
+    ``quota``, and ``filed``, its record of the request (None: there is no policy).
     """
 
     model: str
@@ -101,7 +101,7 @@ class RequestOptions:
         return replace(options, mode=mode)
 
     def under(self, ruling: Ruling, envelope: Envelope, filed: Filed) -> RequestOptions:
-        """Return these options within what the policy allows: a caller may ask for less only."""
+        """Return these options as restricted by the policy: a caller may only ask for less."""
         mode = self.mode
         config = envelope.config if isinstance(envelope.config, dict) else {}
         asked = envelope.mode if envelope.mode is not msgspec.UNSET else config.get("mode")
@@ -122,19 +122,19 @@ class RequestOptions:
 
     @property
     def arm(self) -> Arm:
-        """What becomes of the conversation under the policy."""
+        """The treatment that the policy assigns to the conversation."""
         return "on" if self.filed is None else self.filed.arm
 
     @property
     def seed(self) -> object:
-        """What makes a conversation another one although its messages are the same.
+        """The options that distinguish conversations with equal messages.
 
-        What an audit would have sent is nothing that was sent.
+        An audit has a conversation of its own, because its result was not sent.
         """
         return (self.mode, self.fold, self.arm == "audit")
 
     def plan_options(self, settings: Settings) -> PlanOptions:
-        """Return what planning needs of these options."""
+        """Return the options that planning needs."""
         return PlanOptions(
             self.mode,
             settings.code_aware,
@@ -150,17 +150,17 @@ class RequestOptions:
         )
 
     def engine_options(self, settings: Settings, ratio: float | None, press: int) -> Options:
-        """Return what an engine needs of these options, with ``ratio`` of a text to keep."""
+        """Return the options that an engine needs, with ``ratio`` of a text to keep."""
         return Options(self.mode, ratio, settings.code_aware, self.model, press)
 
 
 def as_text(value: str) -> str:
-    """Return ``value`` without lone surrogates, which no JSON we write may hold."""
+    """Return ``value`` without lone surrogates, which cannot be encoded as UTF-8."""
     return value.encode("utf-8", "replace").decode()
 
 
 class _Rule(NamedTuple):
-    """What values an option takes, and how to say so."""
+    """The check of an option's value, and the description of valid values for the error."""
 
     holds: Callable[[Any], bool]
     wanted: str
@@ -202,7 +202,7 @@ _RULES = {
 
 
 def _unknown(config: dict[str, Any]) -> tuple[str, ...]:
-    """Return a warning for each option of ``config`` that nothing here reads."""
+    """Return a warning for each unknown option of ``config``."""
     names = [as_text(name)[:_WARNED_CHARS] for name in config if name not in _RULES]
     told = [f"unknown option: config.{name}" for name in names[:_WARNED_NAMES]]
     if len(names) > _WARNED_NAMES:

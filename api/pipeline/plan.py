@@ -31,20 +31,23 @@ _ERROR_VERDICT = "router:protected:error_output"
 _EXCLUDED = "router:excluded:tool"
 _REPETITIVE = ("log", "test_run", "search", "listing", "table")
 _MIN_BLOCK_CHARS = 500
-"""Headroom's own least size of a content block."""
+"""Headroom's minimum size of a content block, in characters."""
 MIN_CHARS = 200
-"""Least size of a text, in characters, for a lossless form: below it, the note outweighs it."""
+"""Minimum size of a text, in characters, for a lossless form: below it, the form's note costs more
+than the form saves."""
 
 
 _PRESSURE = ((0.8, 4, 0.5), (0.5, 2, 0.75))
-"""From this share of a conversation's limit on, new texts shrink from a so many times smaller size
-on, and to this part of the share of them that is to be kept."""
+"""Pressure levels: from this share of a conversation's limit on, the minimum size of texts to
+compress is divided by the second value, and the share of a text to keep is multiplied by the
+third."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlanOptions:
-    """What of the request decides plans. ``protect_recent`` counts messages, ``limit`` the tokens
-    that the conversation should fit in. Texts shrink from a size ``press`` times smaller on."""
+    """The request's options that affect plans. ``protect_recent`` is in messages, ``limit`` is the
+    number of tokens in which the conversation should fit. ``press`` divides the minimum size of
+    texts to compress."""
 
     marker_mode: str
     code_aware: bool
@@ -60,7 +63,7 @@ class PlanOptions:
     fold_reads: bool = False
 
     def at(self, tokens: int) -> PlanOptions:
-        """Return the options for a message that ends so many tokens into the conversation."""
+        """Return the options for a message that ends ``tokens`` into the conversation."""
         for share, part, less in _PRESSURE:
             if self.limit is not None and tokens >= share * self.limit:
                 ratio = self.target_ratio and self.target_ratio * less
@@ -85,8 +88,8 @@ class MessageContext:
 class ConversationContext:
     """The context of all messages' plans: options, and for each message the calls before it.
 
-    ``earlier`` are the options under which its first messages were decided: those up to each of
-    the numbers, in order.
+    ``earlier`` are the options under which its first messages were decided, each with the number
+    of messages up to its end, in order.
     """
 
     def __init__(
@@ -108,14 +111,14 @@ class ConversationContext:
             known = {i: calls[i] for i in message.answers if i in calls}
             if message.answers:
                 self._calls[index] = known
-            # Some gateways withhold the calls, and the question until the next one: a result must
-            # not depend on whether that is there.
+            # Some gateways omit a result's call together with the question before it, so the plan
+            # of a result without its call must not depend on a question.
             self._asked.append(asked if known or not message.answers else (False, ""))
             if message.calls:
-                calls.update(message.calls)  # a repeated id means the later call from here on
+                calls.update(message.calls)  # a repeated id refers to the later call from here on
 
     def key(self, index: int) -> object:
-        """Return all that the plan of message ``index`` depends on: equal keys, equal plans."""
+        """Return everything the plan of message ``index`` depends on: equal keys, equal plans."""
         calls = self._calls.get(index)
         base = _intern((self._options[index], self.counter.id))
         return (base, tuple(calls.items()) if calls else None, self._asked[index])
@@ -127,8 +130,8 @@ class ConversationContext:
         return MessageContext(self._options[index], self.counter, calls, analysis, query)
 
     def pressure(self, index: int) -> tuple[float | None, int]:
-        """Return the share of a text to keep in message ``index``, and how many times smaller a
-        text may shrink there than usual."""
+        """Return the share of a text to keep in message ``index``, and the divisor of the minimum
+        size of texts to compress."""
         return self._options[index].target_ratio, self._options[index].press
 
 
@@ -138,7 +141,7 @@ def _options_of(
     counter: Counter,
     earlier: Sequence[tuple[int, PlanOptions]],
 ) -> list[PlanOptions]:
-    """Return each message's options, which may depend on how long the conversation is by then."""
+    """Return each message's options, which may depend on the conversation's length up to it."""
     found: list[PlanOptions] = []
     for end, under in [*earlier, (len(messages), options)]:
         found += [under] * (end - len(found))
@@ -169,7 +172,7 @@ class ConversationPlanner:
         """Plan a message in its context.
 
         Returns its plan and the texts of its candidates by key. A message that headroom's rules
-        cannot read stays as it is.
+        cannot read is left unchanged.
         """
         try:
             return self._plan(context, message, decoded)
@@ -188,7 +191,7 @@ class ConversationPlanner:
                 part,
                 calls=context.calls,
                 counter=context.counter,
-                # New messages count as recent, and decisions stay: age never changes a form.
+                # New messages count as recent, and decisions are kept: age never changes a form.
                 recent=options.protect_recent > 0,
                 analysis=context.analysis,
                 min_tokens=options.min_tokens // options.press,
@@ -296,7 +299,7 @@ class _Draft:
 
 
 def _ruled(may: Allowed, ruling: ToolRuling) -> Allowed:
-    """Return what of ``may`` is left by the policy's ruling over the tool."""
+    """Return ``may`` as restricted by the policy's rules for the tool."""
     if not ruling.touched:
         return "stay"
     if (may == "reversible" and ruling.without.issuperset(REVERSIBLE)) or (
@@ -307,15 +310,15 @@ def _ruled(may: Allowed, ruling: ToolRuling) -> Allowed:
 
 
 def _excluded(planned: Planned) -> bool:
-    """Return whether headroom leaves the text alone because of the tool that printed it."""
+    """Return whether headroom excludes the text because of the tool that printed it."""
     return _EXCLUDED in planned.transforms
 
 
 def _allowed(part: dict[str, Any], planned: Planned, content: Content) -> Allowed:
     """Return which changes a tool's output allows, by headroom's verdict and the kind of text.
 
-    Headroom protects code and errors from losing lines. A reference to equal earlier lines loses
-    none, so they may still be folded: a failing test prints much the same when it is run again.
+    Headroom protects code and errors from losing lines. References to equal earlier lines lose
+    none, so these texts may be folded: a failing test prints similar output when it is run again.
     """
     verdict = frozenset(planned.transforms)
     if planned.texts:

@@ -21,7 +21,8 @@ _fields = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _blocks = msgspec.json.Decoder(list[msgspec.Raw])
 _encode = msgspec.json.Encoder().encode
 _COUNTED_BYTES = 4 * HEAVY_MESSAGE_BYTES
-"""The tokens of a larger new message, in bytes, are estimated in proportion to its size."""
+"""Maximum size of a new message, in bytes, whose tokens are counted; those of larger ones are
+estimated in proportion to their size."""
 
 
 def render(message: Message, sent: Sent, raw: bytes, marks: bytes, counter: Counter) -> None:
@@ -37,7 +38,7 @@ def render(message: Message, sent: Sent, raw: bytes, marks: bytes, counter: Coun
         return
     try:
         data = _write(raw, sent.changes)
-    except msgspec.DecodeError:  # only the standard library reads it, for example a lone surrogate
+    except msgspec.DecodeError:  # only the standard library reads it, e.g. a lone surrogate
         _leave(sent, before, "farm:verbatim:unreadable")
         return
     if sent.tokens is None:

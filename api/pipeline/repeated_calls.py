@@ -1,9 +1,9 @@
-"""Calls that a conversation makes a second time: the sign that their output lacked something.
+"""Finds repeated calls of a conversation, which suggest that the first output lacked something.
 
-A call is made again where an earlier one asked for the same: the same command, the same arguments,
-or for a tool that reads a file the same file, whatever part of it. Where something was changed in
-between, there is another reason to look again, and it does not count. Only the newest calls are
-looked at, those whose outputs the request brings: each was the newest once.
+A call repeats an earlier one if it has the same command, the same arguments, or, for tools that
+read a file, the same file, regardless of the part. A repetition does not count if something was
+changed in between, which is another reason for it. Only the newest calls are checked, those whose
+outputs are new in the request: every call is among the newest once.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _CHANGES = re.compile(
     r"|\b(?:tee|mv|rm|cp|patch|touch|mkdir|install|kill|restart)\b"
     r"|\bgit +(?:add|apply|checkout|commit|merge|pull|rebase|reset|restore|revert|stash|switch)\b"
 )
-"""Shell commands that may change what another prints; redirections to a descriptor do not."""
+"""Shell commands that may change the output of others; redirections to a descriptor do not."""
 _READS = ("read", "view", "open_file", "cat")
 
 
 def repeated_calls(messages: Sequence[Message]) -> dict[str, str]:
-    """Return the newest calls that were made before: their ids, each with the earlier call's."""
+    """Return the ids of the newest calls that repeat an earlier one, with the earlier call's id."""
     first = newest_calls(messages)
     made: dict[str, str] = {}
     found: dict[str, str] = {}
@@ -43,10 +43,10 @@ def repeated_calls(messages: Sequence[Message]) -> dict[str, str]:
 
 
 def newest_calls(messages: Sequence[Message]) -> int:
-    """Return the index from which on the newest calls, and their outputs, stand.
+    """Return the index of the first message with the newest calls or their outputs.
 
-    They are those after the last answer before them: an assistant may say several things in a row,
-    and in OpenAI's Responses each call is an item of its own.
+    The newest calls may be in several consecutive messages of the assistant: in OpenAI's Responses
+    each call is an item of its own.
     """
     index = len(messages)
     while index and messages[index - 1].role != "assistant":
@@ -57,7 +57,7 @@ def newest_calls(messages: Sequence[Message]) -> int:
 
 
 def _asked(call: ToolCall) -> str:
-    """Return what a call asks for, as text."""
+    """Return a text that identifies what a call requests."""
     if call.command:
         return f"{call.name}\0{' '.join(call.command.split())}"
     name = call.name.lower()

@@ -17,7 +17,7 @@ from .plan import ConversationContext, ConversationPlanner
 
 
 class RequestPlanner:
-    """Plans requests' messages; what there is no time for stays verbatim."""
+    """Plans requests' messages; those for which there is no time stay verbatim."""
 
     def __init__(self, settings: Settings, offload: Offload) -> None:
         self._settings = settings
@@ -35,7 +35,10 @@ class RequestPlanner:
         self._planner.plan(around.of(0), facts, message)
 
     async def plan(self, turn: RequestContext) -> None:
-        """Plan the messages that are new to the conversation; after the deadline they stay."""
+        """Plan the messages that are new to the conversation.
+
+        Those for which there is no time before the deadline stay verbatim.
+        """
         turn.plans = [VERBATIM] * len(turn.messages)
         if turn.admission.refused:
             turn.unplanned.update(range(turn.known, len(turn.messages)))
@@ -64,7 +67,7 @@ class RequestPlanner:
             if turn.admission.ends.remaining > 0:
                 await turn.admission.acquire_thread()
                 return await self.plan_one(turn, index, around)
-        except Degraded:  # other requests used the thread until the deadline
+        except Degraded:  # other requests occupied the thread until the deadline
             pass
         turn.degraded.add("deadline")
         turn.unplanned.add(index)

@@ -17,13 +17,13 @@ from .split_body import Split
 
 @dataclass(frozen=True, slots=True)
 class CacheShares:
-    """Tokens of a request's messages, split by what the provider has in its prompt cache.
+    """Tokens of a request's messages, split by whether the provider has them in its prompt cache.
 
-    ``read`` counts the tokens that the provider has from the conversation's last request,
-    ``new`` all others; ``before`` is without the farm, ``after`` with it, so that
-    ``read_before + new_before`` is the original's size. ``marked`` says whether the new
-    tokens are written to the cache at a price (Anthropic's ``cache_control``),
-    ``ttl_seconds`` how long the provider keeps them after their last use (300 or 3600).
+    ``read`` are the tokens that the provider has from the conversation's last request,
+    ``new`` are all others; ``before`` is without the farm, ``after`` with it, so that
+    ``read_before + new_before`` is the original's size. ``marked`` says whether the provider
+    charges for writing the new tokens to the cache (Anthropic's ``cache_control``),
+    ``ttl_seconds`` how long it keeps them after their last use (300 or 3600).
     """
 
     read_before: int
@@ -45,18 +45,18 @@ class SessionState:
 
 @dataclass(slots=True)
 class CompressionResult:
-    """What the caller gets. ``pieces`` are the inside of the ``messages`` array.
+    """The result for the caller. ``pieces`` are the content of the ``messages`` array.
 
-    ``reason`` says why nothing was saved (empty where something was), ``engines`` which
-    made how many messages smaller and by how many tokens (``several`` where a message
-    met more than one), ``saved_by_cache`` the tokens saved by forms known before, ``cache``
-    what of the messages the provider has cached (None: not known, all count as new).
-    ``session`` is there where the request named one: how many leading messages leave as they did
-    before, or unchanged. ``warnings`` are about the request's options. ``mode`` is the marker mode,
-    empty if nothing was to be done: the request was empty, or compression was off for it.
-    ``filed`` is there where a policy is in force. ``behind`` is there where the messages left as
-    they came and work goes on: it gives what they would have left as (``audit``) or what they
-    come to (``control``), None if that failed.
+    ``reason`` says why nothing was saved (empty if something was). ``engines`` has the number of
+    messages that each engine shortened and the tokens saved (``several``: a message shortened by
+    more than one). ``saved_by_cache`` are the tokens saved by forms known before, ``cache`` the
+    shares of the messages in the provider's cache (None: unknown, all count as new).
+    ``session`` is set if the request named one: how many leading messages are sent as before or
+    unchanged. ``warnings`` are about the request's options. ``mode`` is the marker mode, empty if
+    there was nothing to do: the request was empty, or compression was off for it.
+    ``filed`` is set if there is a policy. ``behind`` is set if the messages were sent unchanged and
+    work continues: its result is what would have been sent (``audit``) or the request's figures
+    (``control``), None if it failed.
     """
 
     pieces: list[bytes]
@@ -100,7 +100,7 @@ class CompressionResult:
 def untouched(
     taken: Split, options: RequestOptions, tokens: int, reason: str, degraded: Sequence[str] = ()
 ) -> CompressionResult:
-    """Return the messages unchanged, and the ``reason``; ``degraded`` if it is a failure."""
+    """Return the messages unchanged with the ``reason``; ``degraded`` lists failures."""
     spans = taken.spans
     return CompressionResult(
         pieces=[taken.body[spans[0][0] : spans[-1][1]]] if spans else [],
@@ -180,7 +180,7 @@ def _warnings(options: RequestOptions, tokens: int) -> tuple[str, ...]:
 
 
 def _filed(turn: RequestContext) -> Filed | None:
-    """Return what the policy files the request as, with what reading it has shown."""
+    """Return the policy's record of the request, completed with what reading it has shown."""
     filed = turn.options.filed
     if filed is None:
         return None
@@ -199,7 +199,7 @@ def _is_cached(turn: RequestContext) -> bool:
 def _saved_by_engine(
     turn: RequestContext, sent: Sequence[Sent]
 ) -> tuple[dict[str, tuple[int, int]], int]:
-    """Return what each engine saved, and how much of it by forms known before this request."""
+    """Return each engine's savings, and the tokens saved by forms known before this request."""
     engines: dict[str, tuple[int, int]] = {}
     by_cache = 0
     name = turn.counter.id

@@ -1,7 +1,8 @@
-"""When an earlier decision may change: if the prompt cache is cold, or if the change pays.
+"""When an earlier decision may change: if the prompt cache is cold, or if the change saves money.
 
 Sent messages stay as they were sent, because the provider bills everything after a change as
-new. Only a text that a fault (a deadline, an overload) left without its form may change.
+new. Only a text that was sent without its form because of a fault (a deadline, an overload) may
+change.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from shared.prompt_cache import TTL_SECONDS, CacheRules, rules_of
 from .context import RequestContext
 
 COLD_MARGIN = 1.2
-"""A provider's cache counts as cold after its lifetime times this: its clock is not ours."""
+"""Factor on the provider's cache lifetime after which the cache counts as cold; the margin covers
+clock differences."""
 FEWEST_TURNS = 5
-"""Least number of further turns expected of a conversation. A longer one is expected to have as
+"""Minimum number of further turns expected of a conversation. A longer one is expected to have as
 many further turns as it has had, for lack of a better estimate."""
 UNMARKED_TTL_SECONDS = 3600.0
 """OpenAI keeps a prefix for 5 to 10 minutes without use, and for an hour at most."""
@@ -30,7 +32,7 @@ class Revision(NamedTuple):
 
 
 def ttl_seconds(marks: list[bytes]) -> float:
-    """Return how long the provider keeps the prefix after its last use, by a request's marks."""
+    """Return how many seconds the provider keeps the prefix after its last use, by the marks."""
     found = b"".join(marks)
     if not found:
         return UNMARKED_TTL_SECONDS
@@ -38,31 +40,32 @@ def ttl_seconds(marks: list[bytes]) -> float:
 
 
 def is_cold(turn: RequestContext) -> bool:
-    """Return whether the provider's cache has lost the conversation since its last request."""
+    """Return whether the provider's cache no longer has the conversation's last request."""
     idle = time.monotonic() - turn.conversation.used
     return idle > COLD_MARGIN * ttl_seconds(turn.marks)
 
 
 def pays(before: float, after: float, behind: float, turns: int, rules: CacheRules) -> bool:
-    """Return whether replacing a text of ``before`` tokens by one of ``after`` pays in the end.
+    """Return whether replacing a text of ``before`` tokens by one of ``after`` saves money.
 
-    Now the text and the ``behind`` tokens after it are written instead of read; in each of
-    the ``turns`` expected afterwards, the saved tokens are not read. ``rules`` have the prices.
+    In this turn the text and the ``behind`` tokens after it are written to the cache instead of
+    read; in each of the ``turns`` expected afterwards, the saved tokens are not read. ``rules``
+    have the prices.
     """
     now = rules.write * (after + behind) - rules.read * (before + behind)
     return now < rules.read * (before - after) * turns
 
 
 def unfinished(turn: RequestContext) -> list[int]:
-    """Return the sent messages whose texts were left without their form by a fault."""
+    """Return the sent messages with texts that lack their form because of a fault."""
     sent = turn.conversation.sent[: turn.known]
     return [index for index, item in enumerate(sent) if item.left]
 
 
 def revision(turn: RequestContext, waiting: list[int], forms: dict[int, int]) -> Revision | None:
-    """Return from which of the unfinished messages ``waiting`` (not empty) to decide again.
+    """Return the first of the unfinished messages ``waiting`` (not empty) to decide again, or None.
 
-    ``forms`` are the lengths of their finished forms in characters, by message. None: from none.
+    ``forms`` are the lengths of their finished forms in characters, by message.
     """
     if is_cold(turn):
         return Revision(waiting[0], "cold")

@@ -1,10 +1,10 @@
-"""What a request is filed under: its session, and what the policy makes of that.
+"""The identity of a request's session, and the policy's record of the request.
 
-A session has one name in each of its requests and on every front end: the client's own session id,
-or else what the user said before the model first answered. Instructions of a system or developer
-are left out, for they are the same in all sessions of an agent; an agent may also open each session
-with the same user message, so one alone is not enough. Only raw bytes are looked at, so the name
-does not depend on what a process has read or had time for.
+A session has the same identity in all its requests and on every front end: the client's own session
+id, or else the user's messages before the model's first answer. System and developer messages are
+left out, because they are the same in all sessions of an agent; an agent may also start each
+session with the same user message, so one message is not enough. Only raw bytes are used, so the
+identity does not depend on what a process has read or had time for.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(tuple[str, Arm, bytes]).decode
 _ROLE = re.compile(rb'"role"\s*:\s*"(user|system|developer)"')
 _LOOKED_AT = 16
-"""Leading messages that are looked at."""
+"""Number of leading messages that are checked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filed:
-    """Under what the policy files a request: its rule, what became of it, and its session.
+    """The policy's record of a request: the rule, the treatment (``arm``), and the session.
 
-    ``chain`` names the conversation up to its last message (empty: nobody read it), so that a
-    request sent again is told from the next turn. ``repeats`` are the tool calls that its newest
-    messages made a second time.
+    ``chain`` identifies the conversation up to its last message (empty: it was not read), so that a
+    repeated request is distinguished from the next turn. ``repeats`` is the number of tool calls in
+    its newest messages that repeat an earlier call.
     """
 
     rule: str
@@ -44,19 +44,19 @@ class Filed:
 
     @property
     def packed(self) -> bytes:
-        """Rule, arm and session, to be noted beside what the request showed."""
+        """Rule, arm and session as bytes, to be stored with the request's observations."""
         return _pack((self.rule, self.arm, self.session))
 
     @classmethod
     def unpack(cls, packed: bytes) -> Filed:
-        """Return what :attr:`packed` notes; raises ``msgspec.DecodeError`` on foreign bytes."""
+        """Decode :attr:`packed`; raises ``msgspec.DecodeError`` on other bytes."""
         return cls(*_unpack(packed))
 
 
 def session_digest(user: str, session_id: str, taken: Split) -> bytes:
-    """Return the 16 bytes that name the session of a request of ``user``.
+    """Return the 16 bytes that identify the session of a request of ``user``.
 
-    ``session_id`` is what the client calls it, empty if it says nothing.
+    ``session_id`` is the client's name for it, empty if it gives none.
     """
     named = session_id.encode("utf-8", "surrogatepass") or _beginning(taken)
     kind = b"id" if session_id else b"first"
@@ -65,7 +65,7 @@ def session_digest(user: str, session_id: str, taken: Split) -> bytes:
 
 
 def _beginning(taken: Split) -> bytes:
-    """Return what the user said before the model first answered."""
+    """Return the bytes of the user's messages before the model's first answer."""
     spans = taken.spans[:_LOOKED_AT]
     said: list[bytes] = []
     for start, end in spans:

@@ -1,7 +1,7 @@
 """This front end's memory of each user, limited in bytes over all users.
 
-Everything that a request may use without asking Redis is in its user's :class:`Session`:
-nothing is shared between users, not even what was read of equal messages.
+All data that a request may use without asking Redis is in its user's :class:`Session`. Nothing is
+shared between users, not even the facts of equal messages.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from .message import Message, Seen
 from .split_body import Split, Trail
 
 _MESSAGE_BYTES = 1200
-"""Measured bytes of a remembered message without its texts (its fields, plan, dict entries)."""
+"""Measured bytes of a stored message without its texts (its fields, plan, dict entries)."""
 _TRAILS = 16
-"""Conversations remembered per user: several, because an agent's sub-agents run in parallel."""
+"""Conversations kept per user: several, because an agent's sub-agents run in parallel."""
 
 _TAKEN_BACK = 8
-"""Messages that a caller may take back before it counts as another conversation."""
+"""Maximum number of messages that a caller may remove; above it, the body counts as another
+conversation."""
 
 _SHARE = 0.25
-"""Share of the memory, or of the sessions, from which on a tenant loses its own first."""
+"""Share of the memory, or of the sessions, above which a tenant's own are evicted first."""
 
 
 def tenant_of(user: str) -> str:
@@ -56,7 +57,7 @@ class Session:
         self.forms[key] = form
 
     def remember_message(self, message: Message) -> None:
-        """Keep what was read of a message."""
+        """Keep a message's facts."""
         self.messages[message.digest] = message
         self.size += _MESSAGE_BYTES
 
@@ -83,14 +84,14 @@ class Session:
         if best is None or not shared:
             best = Conversation(seed)
         elif shared < len(chains) and len(best.chains) - shared > min(_TAKEN_BACK, shared):
-            best = best.branch(shared)  # two that only begin alike must not replace each other
+            best = best.branch(shared)  # two with a common beginning must not replace each other
         rest = [one for one in self.conversations if one is not best]
         self.conversations = [*rest[-_TRAILS + 1 :], best]
         return best
 
     @property
     def cost(self) -> int:
-        """Bytes that this session counts for in the memory limit."""
+        """Bytes of this session that count towards the memory limit."""
         bodies = sum(len(t.prefix) for t in self.trails)
         return self.size + bodies + sum(one.cost for one in self.conversations)
 
@@ -113,9 +114,9 @@ class Session:
 class Sessions:
     """All users' memories, least recently used first.
 
-    If the limits are exceeded, a tenant that holds more than its share (:data:`_SHARE`) loses its
-    own oldest session, so that one who invents users evicts nobody else's; otherwise the oldest
-    session of all goes.
+    If the limits are exceeded, the oldest session of a tenant that holds more than its share
+    (:data:`_SHARE`) is evicted, so that a tenant that invents users cannot evict the sessions of
+    others; if no tenant does, the oldest session of all is evicted.
     """
 
     def __init__(self, max_users: int, max_bytes: int) -> None:
@@ -139,7 +140,7 @@ class Sessions:
         users = self._tenants.setdefault(tenant_of(user), OrderedDict())
         users[user] = None
         users.move_to_end(user)
-        # Here, because a request that is refused or left to the policy settles nothing.
+        # Evict here: a rejected request, or one left unchanged by the policy, never settles.
         while len(self._sessions) > self._max_users:
             held = {tenant: len(users) for tenant, users in self._tenants.items()}
             self._drop(self._oldest(held, self._max_users))
@@ -155,7 +156,7 @@ class Sessions:
             self._charge(session)
 
     def _oldest(self, held: Mapping[str, int], limit: int) -> str:
-        """Return the user to forget, by what each tenant holds of ``limit``."""
+        """Return the user to evict, by each tenant's share of ``limit``."""
         greatest = max(held, key=lambda tenant: held[tenant])
         users = self._tenants[greatest]
         if held[greatest] > _SHARE * limit and len(users) > 1:
@@ -184,7 +185,7 @@ class Sessions:
 
     @property
     def total_bytes(self) -> int:
-        """Bytes that all sessions count for in the memory limit."""
+        """Bytes of all sessions that count towards the memory limit."""
         return self._total
 
     def __len__(self) -> int:

@@ -1,9 +1,9 @@
 """Step 1: split a request body into raw message slices.
 
 A conversation grows turn by turn, and nearly all of a body was received before. So the last
-bodies of a user are remembered (:class:`Trail`): if a new body starts with the bytes of an old
-one up to its last message, only the rest is parsed. Either way a message is a slice of the body
-and is sent as the same bytes.
+bodies of a user are kept (:class:`Trail`): if a new body starts with the bytes of an old one up to
+its last message, only the rest is parsed. In both cases a message is a slice of the body and is
+sent as the same bytes.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from shared.errors import (
 from .message import Seen
 
 _TOKEN = b'"' + secrets.token_hex(16).encode() + b'"'
-"""Replaces the remembered messages while the rest is parsed; no caller can guess it."""
+"""Placeholder for the known messages while the rest is parsed; callers cannot guess it."""
 
 MAX_MESSAGES = 20_000
-"""Most messages that are read: each is remembered, and no model reads that many."""
+"""Maximum number of messages that are read: each is kept in memory, and models take far fewer."""
 _FIELD_BYTES = 64 * 1024
-"""Most bytes of an option or the model's name; none needs a hundredth of it."""
+"""Maximum size of an option or the model's name; real ones are below a hundredth of it."""
 _SESSION_BYTES = 4096
-"""Most bytes of a field that may name the session; a longer one names none."""
+"""Maximum size of a field that may name the session; a larger one is ignored."""
 _PLACES_TRIED = 4
 _RETRIEVAL_TOOL = b'headroom_retrieve"'
-"""The end of the name of headroom's tool, before which an MCP client may put its server's name."""
+"""The end of the name of headroom's tool; MCP clients may prefix it with a server's name."""
 _SPACE = b" \t\r\n,"
 
 
@@ -80,8 +80,8 @@ class Envelope:
     """The fields besides the messages. Absent options are ``UNSET``.
 
     ``array`` is the field with the conversation. ``redeems`` says whether one of the request's
-    tools retrieves originals; None if the request has no tools. ``session`` is what a provider's
-    request names its session by: ``prompt_cache_key`` or ``metadata.user_id``.
+    tools retrieves originals; None if the request has no tools. ``session`` is the session name in
+    a provider's request: ``prompt_cache_key`` or ``metadata.user_id``.
     """
 
     model: Any = None
@@ -110,7 +110,7 @@ OPTION_NAMES = frozenset(_FIELDS) - {"model", "config"}
 
 @dataclass(slots=True)
 class Trail:
-    """One conversation's last body: its bytes up to the last message's end, and what was read.
+    """One conversation's last body: its bytes up to the end of the last message, and its facts.
 
     ``head`` is the length up to and including the array's ``[``.
     """
@@ -149,8 +149,8 @@ class Trail:
 class Split:
     """A split body. ``spans[i]`` are message i's offsets into ``body``.
 
-    ``known`` is what was read of the first messages, from the trail that matched. ``rest`` are the
-    raw bytes of the others. ``head`` is 0 if the body cannot start a trail.
+    ``known`` are the facts of the first messages, from the matching trail. ``rest`` are the raw
+    bytes of the others. ``head`` is 0 if the body cannot start a trail.
     """
 
     body: bytes
@@ -170,7 +170,7 @@ def split(body: bytes, trails: Sequence[Trail]) -> Split:
 
     Raises:
         MalformedBody: the body is not JSON, or not a JSON object.
-        InvalidField: ``messages`` is missing or not a list, or an option is of absurd size.
+        InvalidField: ``messages`` is missing or not a list, or an option is too large.
         Degraded: there are more than :data:`MAX_MESSAGES`.
     """
     found = follow(body, trails)
@@ -185,7 +185,7 @@ def split(body: bytes, trails: Sequence[Trail]) -> Split:
 
 
 def follow(body: bytes, trails: Sequence[Trail], news: int | None = None) -> Split | None:
-    """Split a body that continues a trail; None if it continues none.
+    """Split a body that continues a trail; None if it does not continue one.
 
     With ``news``, only if at most that many bytes follow the trail.
     """
@@ -205,14 +205,14 @@ def leave(body: bytes) -> Split:
     Each byte is read once, whatever the body contains.
 
     Raises:
-        BodyTooComplex: the body is too complex even for that.
+        BodyTooComplex: the body is too complex even for this.
         InvalidField: ``messages`` is missing or not a list.
     """
     try:
         unopened = _unopened.decode(body)
         envelope = _open(unopened)
     except UNREADABLE_JSON:
-        raise BodyTooComplex("the body is too large for what it holds") from None
+        raise BodyTooComplex("the body is too complex to be parsed") from None
     raw = _list(unopened.items)
     start = body.find(raw)
     inside = raw[1:-1]
@@ -238,7 +238,7 @@ def _open(unopened: _Unopened) -> Envelope:
 
 
 def _session(key: bytes, metadata: bytes) -> str:
-    """Return what a provider's request names its session by, empty if by nothing."""
+    """Return the session name in a provider's request, empty if there is none."""
     try:
         named = msgspec.json.decode(key) if 0 < len(key) <= _SESSION_BYTES else None
         if not named and 0 < len(metadata) <= _SESSION_BYTES:
@@ -288,10 +288,10 @@ def _whole(body: bytes, messages: bytes, envelope: Envelope) -> Split:
 
 
 def _place(body: bytes, raw: bytes) -> int:
-    """Return the offset of the messages' array; another field may hold the same bytes.
+    """Return the offset of the messages' array; another field may contain the same bytes.
 
-    A wrong offset has the same bytes and only prevents a trail for the next turn, so few are
-    tried.
+    Bytes at a wrong offset are the same and only prevent a trail for the next turn, so few offsets
+    are tried.
     """
     start = body.find(raw)
     for _ in range(_PLACES_TRIED):
@@ -322,13 +322,13 @@ def _walk(body: bytes, position: int, items: list[bytes]) -> list[tuple[int, int
 def _lenient(body: bytes) -> Split:
     """Split a body that only the standard library reads: lone surrogates, NaN, 1e400.
 
-    Such bodies are rare, so their messages are written again, value for value.
+    Such bodies are rare, so their messages are encoded again, value by value.
     """
     try:
         parsed = json.loads(body)
     except RecursionError:
         raise MalformedBody("the body is nested too deeply") from None
-    except ValueError:  # JSONDecodeError and UnicodeDecodeError, whose texts quote the body
+    except ValueError:  # JSONDecodeError and UnicodeDecodeError, whose messages quote the body
         raise MalformedBody("the body is not valid JSON") from None
     if not isinstance(parsed, dict):
         raise MalformedBody("the body must be a JSON object")

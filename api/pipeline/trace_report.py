@@ -18,9 +18,9 @@ _KEPT = ("protected", "excluded", "verbatim")
 
 
 def observe(trace: Trace, turn: RequestContext, sent: Sequence[Sent]) -> None:
-    """Write into ``trace`` what the request's messages are sent as.
+    """Write into ``trace`` how the request's messages are sent.
 
-    A block's ``source`` says where its form is from: ``front_end`` (this process's memory),
+    A block's ``source`` is the origin of its form: ``front_end`` (this process's memory),
     ``session_cache`` (Redis), ``engine`` (computed now), ``conversation`` (it refers to earlier
     text), or None if the text is unchanged.
     """

@@ -1,4 +1,4 @@
-"""Texts left without their form by a fault: they stay so on every replica until a change pays."""
+"""Texts sent without their form because of a fault; revision_rule says when that is changed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .revision_rule import revision, unfinished
 
 
 class LeftTexts:
-    """Remembers in Redis which texts were sent without their form, by the conversation so far."""
+    """Records in Redis which texts were sent without their form, by chain."""
 
     def __init__(self, store: UserStore, settings: Settings) -> None:
         self._state = store
@@ -26,7 +26,7 @@ class LeftTexts:
         self._noting: set[asyncio.Task[None]] = set()
 
     async def revise(self, turn: RequestContext) -> None:
-        """Decide texts again that a fault left without their form, if that costs no money."""
+        """Decide again the texts that lack their form because of a fault, if the rule allows it."""
         waiting = [i for i in unfinished(turn) if i >= turn.options.frozen_message_count]
         if turn.admission.refused or not waiting:
             return
@@ -75,7 +75,7 @@ class LeftTexts:
     ) -> None:
         try:
             await self._state.leave(user, left, deadline)
-        except Degraded:  # this process remembers it
+        except Degraded:  # this process still knows them
             return
 
 
