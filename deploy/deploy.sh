@@ -109,7 +109,7 @@ done
 provider_port=''
 if [ "$mode" = proxy ]; then
     [ -n "$maas_url" ] || wrong "--mode proxy needs --maas-url, the provider's base URL"
-    # What the setting takes; no password, because it would be public in the ConfigMap.
+    # The valid forms of the setting; no password, because the ConfigMap would expose it.
     address='^(https?)://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:([0-9]{1,5}))?(/[[:graph:]]*)?$'
     [[ $maas_url =~ $address && $maas_url != *[![:ascii:]]* ]] ||
         wrong "--maas-url is http:// or https://, a host, perhaps a port and a path, and no password"
@@ -304,7 +304,7 @@ for name in $(secrets | cut -d' ' -f1 | sort -u); do
         given+=("--from-file=$key=$file")
         [[ $file == "$work"/* ]] || random_only=''
     done < <(secrets)
-    # An existing password stays, because the running Redis uses it.
+    # An existing password is kept, because the running Redis uses it.
     if [ -n "$random_only" ] && in_namespace get secret "$name" >/dev/null 2>&1; then continue; fi
     in_namespace create secret generic "$name" "${given[@]}" --dry-run=client --output=yaml >"$work/secret.yaml"
     said=$(in_namespace apply --filename="$work/secret.yaml")
@@ -349,7 +349,7 @@ done
 
 # In earlier versions the front end was a Deployment, with its journal on the node.
 in_namespace delete deployment headroom-api --ignore-not-found
-# A farm that is no proxy any more may not reach a provider.
+# A farm that is no longer a proxy must not reach a provider.
 [ "$mode" = proxy ] || in_namespace delete networkpolicy headroom-proxy --ignore-not-found
 
 # ── smoke test ──────────────────────────────────────────────────────────────────────

@@ -4,7 +4,7 @@ const TOKEN = 'headroom-token';
 const TIMEOUT_MS = 15_000;
 let memory = '';
 
-// Storage may be denied to a page in another origin's frame; then the token lives in this script.
+// Storage may be denied to a page in another origin's frame; the token is then kept in memory.
 function read() {
   try { return sessionStorage.getItem(TOKEN) ?? ''; } catch { return memory; }
 }

@@ -19,7 +19,7 @@ let shown = null;
 let timer = 0;
 let turn = 0;
 
-// ── which view ────────────────────────────────────────────────────────────────────────
+// ── selecting the view ────────────────────────────────────────────────────────────────
 
 function route() {
   const [name, query] = location.hash.slice(1).split('?');
@@ -38,7 +38,7 @@ function route() {
   refresh();
 }
 
-// ── how fresh ─────────────────────────────────────────────────────────────────────────
+// ── age of the numbers ────────────────────────────────────────────────────────────────
 
 async function refresh() {
   clearTimeout(timer);
@@ -157,7 +157,7 @@ themeButton.addEventListener('click', () => {
   redrawCharts();
 });
 
-// ── where the numbers are from ────────────────────────────────────────────────────────
+// ── source of the numbers ─────────────────────────────────────────────────────────────
 
 if (source.refused) {
   byId('source').hidden = false;

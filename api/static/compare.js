@@ -33,7 +33,8 @@ export function missing(before, after) {
   parts.forEach((line, index) => {
     if (kept[index]) return add(runs, line, false);
     const cut = (line.match(WORDS) ?? []).map((word) => ({ text: word, gone: /\S/.test(word) && !take(words, word) }));
-    // A few common words may be chance: the line counts as gone, and its words as free for others.
+    // A few common words may be a coincidence: the line counts as gone, and other lines may match
+    // its words.
     const gone = share(cut) > MOSTLY;
     for (const run of cut) {
       if (gone && !run.gone && /\S/.test(run.text)) words.set(run.text, (words.get(run.text) ?? 0) + 1);

@@ -126,7 +126,7 @@ export class FarmView {
     }
     const last = this.history.at(-1);
     if (last && now.at <= last.at) return;
-    // If counters fell, Redis was replaced, and earlier values say nothing about a rate.
+    // If counters decreased, Redis was replaced: earlier values cannot be used for rates.
     if (last && Object.keys(POOLS).some((name) => now[name].done < last[name].done)) this.history = [];
     this.history.push(now);
     this.history.splice(0, Math.max(0, this.history.length - KEPT));
@@ -213,7 +213,7 @@ export class FarmView {
   }
 
   states(farm) {
-    const users = farm.stores.state ?? 'ok'; // a Redis of its own for users' state, where there is one
+    const users = farm.stores.state ?? 'ok'; // the separate Redis for users' state, if there is one
     const redis = farm.redis === 'ok' && users === 'ok';
     this.set('redis', redis ? 'answers' : farm.redis === 'ok' ? `users’ state: ${users}` : 'does not answer', farm.redis);
     this.values.redis.dataset.kind = redis ? 'good' : 'bad';

@@ -1,4 +1,4 @@
-// Numbers and times for people. The API's own number stays in data-value.
+// Formats numbers and times for display. The API's own number stays in data-value.
 
 const whole = new Intl.NumberFormat('en-US', { maximumFractionDigits: 0 });
 const NONE = '–';
@@ -23,7 +23,7 @@ function trimmed(value) {
   return String(Number(value.toFixed(size >= 100 ? 0 : size >= 10 ? 1 : 2)));
 }
 
-// Formatters are costly to make and cheap to use, so each is made once.
+// Creating a formatter is expensive and using it is cheap, so each is created once.
 const dollars = Object.fromEntries([2, 4, 6].map((digits) => [digits, new Intl.NumberFormat('en-US', {
   style: 'currency', currency: 'USD', minimumFractionDigits: digits, maximumFractionDigits: digits,
 })]));

@@ -18,7 +18,7 @@ const OUTCOMES = {
   compressed: 'compressed', unchanged: 'the engine found nothing to remove', failed: 'the engine failed: unchanged',
   not_done: 'not done in time: unchanged',
 };
-// headroom's names of reasons why a text stays, in plain words.
+// headroom's names of the reasons why a text stays unchanged, in plain words.
 const WHY = [
   [/protected:user_message/, 'A user’s own text is never changed.'],
   [/protected:system|protected:developer/, 'System prompts are never changed.'],
@@ -46,11 +46,11 @@ export class PlaygroundView {
 
   interval() { return 0; }
 
-  open() { /* nothing to choose by address */ }
+  open() { /* the address has no parameters */ }
 
   warning() { return ['']; }
 
-  async refresh() { /* asked by hand only */ }
+  async refresh() { /* runs only when the user asks for it */ }
 
   // ── building ──────────────────────────────────────────────────────────────────────
 

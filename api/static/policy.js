@@ -1,4 +1,4 @@
-// The policy's groups side by side, and the engines that pause for a tool.
+// The policy's groups side by side, and the engines that are paused for a tool.
 
 import { ask } from './api.js';
 import { h, setText } from './dom.js';

@@ -1,4 +1,4 @@
-// Before the first paint: the theme this reader chose, if any. Storage may be denied in a frame.
+// Runs before the first paint: sets the user's theme, if any. Storage may be denied in a frame.
 (function () {
   try {
     const chosen = localStorage.getItem('headroom-theme');
