@@ -130,7 +130,7 @@ class Conversation:
                 self.index, self._marks, self.shown = FoldIndex(), [], 0
 
     def append(self, chain: bytes, sent: Sent) -> None:
-        """Record what the next message is sent as."""
+        """Record how the next message is sent."""
         self.chains.append(chain)
         self.sent.append(sent)
 

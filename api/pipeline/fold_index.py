@@ -27,7 +27,7 @@ _PLACES_OF_A_SOURCE = 2
 _SHORTEST_REFERENCE = 90
 """Minimum length of a reference, in characters, used to skip runs that cannot save enough."""
 _NO_LINE = "\n"
-"""Equals no line."""
+"""Placeholder that equals no line."""
 
 
 class _Held(NamedTuple):
@@ -280,7 +280,7 @@ class FoldIndex:
         """Return the longest run through own line ``i``, and the first line after all runs.
 
         Length is in characters; among equal ones, equal numbers are preferred, then nearness.
-        Another output of the same call's id is no source: a reader could not tell the two apart.
+        Outputs with the same call id are not sources: a reader could not distinguish the two.
         """
         best: _Found | None = None
         reached = i + 1

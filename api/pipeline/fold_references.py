@@ -13,7 +13,7 @@ same purpose. It is not called here, for these reasons:
 * its pointer (``[↑146L same as msg 7: 'import json'...]``) names a message's ordinal, which no
   provider shows to a model, and neither the range here nor the range there;
 * ``cat -n`` and older Read output (padded numbers), and numbered against unnumbered text, do not
-  match; a tool call's input is no source; a block that was folded loses its line numbers.
+  match; a tool call's input is not a source; a block that was folded loses its line numbers.
 
 Two of its rules apply here too: references are made only to text that was sent verbatim, and a
 block is compared with earlier blocks only, so a later turn never changes an earlier one.

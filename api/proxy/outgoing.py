@@ -30,8 +30,8 @@ from .tool_definitions import Tightened, ToolDefinitions
 
 _log = structlog.get_logger(__name__)
 _AGENT_BYTES = 2048
-"""Requests with at least so many bytes of tool definitions are offered the farm's tool, which has a
-quarter of that size, from the first request on. Tools are at the start of the provider's cached
+"""Requests with at least this many bytes of tool definitions are offered the farm's tool, which has
+a quarter of that size, from the first request on. Tools are at the start of the provider's cached
 prefix: if the tool were added with the first marker, everything before the marker would have to be
 written to the cache again."""
 
