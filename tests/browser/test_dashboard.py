@@ -21,7 +21,7 @@ from .conftest import ALL, EVIL, TOKEN, Dashboard
 Open = Callable[..., Page]
 VIEWS = ("savings", "farm", "policy", "playground")
 PRESETS = {
-    "kubernetes": "JSON", "build": "Log", "source": None, "api": "JSON", "prose": "Text",
+    "kubernetes": "Rows", "build": "Log", "source": None, "api": "Rows", "prose": "Text",
     "errors": "Rows", "diff": "Diff", "grep": "Search", "html": "HTML",
 }  # fmt: skip
 SERIOUS = ("serious", "critical")

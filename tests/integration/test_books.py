@@ -242,7 +242,12 @@ def test_metrics_parse_and_agree_with_stats(spent: Any) -> None:
     assert not any("no model" in name for name in found)  # /readyz has the reason
 
 
-_MOVING = ("headroom_uptime_seconds", "headroom_prices_age_seconds", "headroom_pool_pace_bytes")
+_MOVING = (
+    "headroom_uptime_seconds",
+    "headroom_prices_age_seconds",
+    "headroom_pool_pace_bytes",
+    "headroom_event_loop_tasks",
+)
 """Metrics that change even between two scrapes of one process; all others must be equal."""
 
 
