@@ -19,8 +19,9 @@ import redis
 from deploy.embedded import EmbeddedValkey
 from deploy.ports import free_port
 from shared import keys
-from shared.python_command import python_module
 from shared.settings import POOLS
+
+from .forked import Forked
 
 READY_SECONDS = 180.0
 STOP_SECONDS = 60.0
@@ -69,6 +70,7 @@ class Process:
         working_directory: Path | None = None,
     ) -> None:
         self.log = log
+        self._process: subprocess.Popen[bytes] | Forked
         with log.open("ab") as file:
             self._process = subprocess.Popen(
                 command,
@@ -78,6 +80,14 @@ class Process:
                 stdout=file,
                 stderr=file,
             )
+
+    @classmethod
+    def forked(cls, arguments: list[str], environment: Mapping[str, str], log: Path) -> Process:
+        """Run ``headroom-farm`` with ``arguments`` in a process that has its modules loaded."""
+        made = cls.__new__(cls)
+        made.log = log
+        made._process = Forked(arguments, environment, log)
+        return made
 
     @property
     def pid(self) -> int:
@@ -165,9 +175,7 @@ def _variables(settings: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _command(arguments: list[str], first: str) -> list[str]:
-    """Return the command line of ``headroom-farm``; the Python code ``first`` runs before it."""
-    if not first:
-        return python_module("deploy.cli", *arguments)
+    """Return the command that runs ``headroom-farm`` after the Python code ``first``."""
     script = f"{first}\nfrom deploy.cli import main\nmain({arguments})"
     return [sys.executable, "-P", "-c", script]
 
@@ -230,7 +238,8 @@ class Farm:
 
     def start_redis(self) -> Process:
         """Start the Valkey, or start it again, on the same port and data."""
-        process = self._run(self._valkey.command, "valkey")
+        process = Process(self._valkey.command, self.environment, self._log("valkey"))
+        self.parts.append(process)
         until("valkey answers", self._ping)
         return process
 
@@ -239,7 +248,7 @@ class Farm:
 
         ``first`` is as for :meth:`start_worker`.
         """
-        process = self._run(_command(["api"], first), "api", **settings)
+        process = self._run(["api"], first, "api", **settings)
         until("the front end answers", lambda: self.answer("/health"))
         return process
 
@@ -248,14 +257,20 @@ class Farm:
 
         ``first`` is Python code that its process runs first, to inject a fault.
         """
-        command = _command(["worker", "--pool", pool], first)
-        return self._run(command, f"worker-{pool}", **settings)
+        return self._run(["worker", "--pool", pool], first, f"worker-{pool}", **settings)
 
-    def _run(self, command: list[str], name: str, **settings: Any) -> Process:
-        log = self.directory / f"{name}-{len(self.parts)}.log"
-        process = Process(command, {**self.environment, **_variables(settings)}, log)
+    def _run(self, arguments: list[str], first: str, name: str, **settings: Any) -> Process:
+        environment = {**self.environment, **_variables(settings)}
+        log = self._log(name)
+        if first:
+            process = Process(_command(arguments, first), environment, log)
+        else:
+            process = Process.forked(arguments, environment, log)
         self.parts.append(process)
         return process
+
+    def _log(self, name: str) -> Path:
+        return self.directory / f"{name}-{len(self.parts)}.log"
 
     def until_ready(self, *, cpu: int = 1, gpu: int = 1) -> None:
         """Wait until the front end sees that many workers."""
