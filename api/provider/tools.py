@@ -52,6 +52,7 @@ _ALIKE = _OF_SCHEMAS - {b'"prefixItems"', b'"items"'} | frozenset(
 )
 """Keywords that mean the same in draft 7 as in 2020-12; so does ``items`` with one schema."""
 
+_LINE_END = rb"\n"
 _BLANK = re.compile(
     rb"[^\\ `]++"
     rb"|(?P<fence>```.*?(?:```|\Z))"
@@ -209,6 +210,8 @@ def _blanks(inside: bytes) -> Iterator[tuple[int, int]]:
     for found in _BLANK.finditer(inside):
         kind = found.lastgroup
         if kind == "lines":  # keep the line end of the text before, and one empty line
-            yield found.start(), found.end() - len(rb"\n\n")
+            first = inside.index(_LINE_END, found.start())
+            yield found.start(), first
+            yield first + len(_LINE_END), found.end() - len(_LINE_END)
         elif kind in ("tail", "end") and found.end() > found.start():
             yield found.span()

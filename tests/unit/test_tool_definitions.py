@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from api.pipeline.result import CacheShares, CompressionResult
@@ -73,6 +73,7 @@ _WRITTEN = st.sampled_from([{"separators": (",", ":")}, {}, {"indent": 2}])
 
 
 @settings(max_examples=60, deadline=None)
+@example([{"description": "a\n \n\t\n b"}], {}, False)  # blanks between line ends
 @given(_TOOLS, _WRITTEN, st.booleans())
 def test_cuts_whitespace_and_known_dialects_only(
     tools: list[Any], written: dict[str, Any], plain: bool
