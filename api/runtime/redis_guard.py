@@ -145,12 +145,12 @@ class RedisGuard:
         try:
             async with asyncio.timeout(self._settings.redis_timeout):
                 await self.client.set(key, b"", ex=keys.PING_TTL_SECONDS)
-        except asyncio.CancelledError:
+        except BROKEN as error:
+            await self._failed(breaker, cause_of(error) or "unreachable")
+        except BaseException:  # whatever ended this probe: half open, no other would be sent
             if not breaker.admits:
                 breaker.failed(breaker.cause or "unreachable")
             raise
-        except BROKEN as error:
-            await self._failed(breaker, cause_of(error) or "unreachable")
         else:
             if not breaker.admits:
                 _log.info("redis_back", place=self.name, node=node)
