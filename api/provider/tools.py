@@ -16,7 +16,7 @@ MOST_BYTES = 1024 * 1024
 """Larger definitions are left unchanged; parsing them would delay other requests."""
 _MOST_LEVELS = 64
 """Schemas and groups of tools that are nested deeper are left unchanged."""
-_WORTH_READING = re.compile(rb'"\$schema"|(?: |\\t)(?:\\n|")|(?:\\n(?: |\\t)*+){3}|\\n(?: |\\t)*+"')
+_WORTH_READING = re.compile(rb'"\$schema"|(?: |\\t)(?:\\n|")|(?:\\n(?: |\\t)*){3}|\\n(?: |\\t)*"')
 """Without a match there is nothing to remove; not every match can be removed."""
 
 _QUOTE = ord('"')
@@ -56,13 +56,16 @@ _LINE_END = rb"\n"
 _BLANK = re.compile(
     rb"[^\\ `]++"
     rb"|(?P<fence>```.*?(?:```|\Z))"
-    rb"|(?P<tail>(?:(?: |\\t)*+\\n)*+(?: |\\t)*+\Z)"
-    rb"|(?P<lines>(?:(?: |\\t)*+\\n){3,}+)"
-    rb"|(?P<end>(?: |\\t)++(?=\\n))"
-    rb"|(?: |\\t)++|\\.",
+    rb"|(?P<tail>(?:(?: |\\t)*\\n)*(?: |\\t)*\Z)"
+    rb"|(?P<lines>(?:(?: |\\t)*\\n){3,})"
+    rb"|(?P<end>(?: |\\t)+(?=\\n))"
+    rb"|(?: |\\t)+|\\.",
     re.DOTALL,
 )
-"""The parts of a string's content, as escaped by JSON. Fenced code blocks are kept unchanged."""
+"""The parts of a string's content, as escaped by JSON. Fenced code blocks are kept unchanged.
+
+No possessive quantifier stands after a group that can backtrack: Python before 3.11.5 matches those
+wrongly (CPython issue 106052)."""
 
 
 def tightened(tools: bytes) -> bytes:
