@@ -161,7 +161,8 @@ class Compressor:
         except Degraded as error:
             return self._left(taken, error.reason, options)
         except Exception as error:  # a defect of the farm must not fail the request
-            return self._broken(error, origin, taken, options)
+            _log_defect(error, origin)
+            return self._left(taken, "internal", options)
         finally:
             admission.finish()
             self.sessions.settle(session)
@@ -189,13 +190,6 @@ class Compressor:
         if asked:
             return untouched(taken, options, _guessed(taken), "bypass")
         return _switched(taken, options, _guessed(taken))
-
-    def _broken(
-        self, error: Exception, origin: Origin, taken: Split, options: RequestOptions
-    ) -> CompressionResult:
-        """Return the messages unchanged because of a defect of the farm."""
-        _log_defect(error, origin)
-        return self._left(taken, "internal", options)
 
     def _left_unread(
         self, user: str, session: str, taken: Split, redeems: bool | None, reason: str

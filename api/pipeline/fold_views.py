@@ -81,7 +81,7 @@ def _of_diff(lines: Sequence[str]) -> View | None:
             inside = True
         elif line.startswith(("diff ", "commit ")):
             inside = False
-        good = inside and line[:1] in ("+", " ") and not line.startswith("@@ ")
+        good = inside and line[:1] in ("+", " ")
         keys.append(line[1:] if good else None)
     if not any(keys):
         return None
