@@ -62,17 +62,21 @@ def user() -> str:
 class Process:
     """One process of a farm; its output goes to ``log``."""
 
-    def __init__(
-        self,
+    def __init__(self, process: subprocess.Popen[bytes] | Forked, log: Path) -> None:
+        self.log = log
+        self._process = process
+
+    @classmethod
+    def run(
+        cls,
         command: list[str],
         environment: Mapping[str, str],
         log: Path,
         working_directory: Path | None = None,
-    ) -> None:
-        self.log = log
-        self._process: subprocess.Popen[bytes] | Forked
+    ) -> Process:
+        """Run a command."""
         with log.open("ab") as file:
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 command,
                 env=dict(environment),
                 cwd=working_directory,
@@ -80,14 +84,12 @@ class Process:
                 stdout=file,
                 stderr=file,
             )
+        return cls(process, log)
 
     @classmethod
     def forked(cls, arguments: list[str], environment: Mapping[str, str], log: Path) -> Process:
         """Run ``headroom-farm`` with ``arguments`` in a process that has its modules loaded."""
-        made = cls.__new__(cls)
-        made.log = log
-        made._process = Forked(arguments, environment, log)
-        return made
+        return cls(Forked(arguments, environment, log), log)
 
     @property
     def pid(self) -> int:
@@ -238,7 +240,7 @@ class Farm:
 
     def start_redis(self) -> Process:
         """Start the Valkey, or start it again, on the same port and data."""
-        process = Process(self._valkey.command, self.environment, self._log("valkey"))
+        process = Process.run(self._valkey.command, self.environment, self._log("valkey"))
         self.parts.append(process)
         until("valkey answers", self._ping)
         return process
@@ -263,7 +265,7 @@ class Farm:
         environment = {**self.environment, **_variables(settings)}
         log = self._log(name)
         if first:
-            process = Process(_command(arguments, first), environment, log)
+            process = Process.run(_command(arguments, first), environment, log)
         else:
             process = Process.forked(arguments, environment, log)
         self.parts.append(process)

@@ -43,7 +43,7 @@ class Valkey:
         if not self._file.exists():
             self.write()
         command = [str(get_binary_path()), str(self._file), *self._flags]
-        self.process = Process(command, os.environ, self.directory / "valkey.log")
+        self.process = Process.run(command, os.environ, self.directory / "valkey.log")
         until("valkey answers", self._answers)
         return self
 

@@ -44,7 +44,7 @@ class Dashboard:
         environment = {**self.farm.environment, "HEADROOM_PORT": str(port), **given}
         command = [sys.executable, "-P", "-m", "deploy.cli", "api"]
         log = self.farm.directory / f"api-{port}.log"
-        self.extra.append(Process(command, environment, log))
+        self.extra.append(Process.run(command, environment, log))
         self.farm.parts.append(self.extra[-1])
         return f"http://127.0.0.1:{port}"
 

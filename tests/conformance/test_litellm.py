@@ -84,7 +84,7 @@ def gateway(farm: Farm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ga
         "NO_PROXY": "127.0.0.1",
     }
     command = [str(SERVER), "--config", str(config), "--host", "127.0.0.1", "--port", str(port)]
-    server = Process(command, environment, directory / "litellm.log", directory)
+    server = Process.run(command, environment, directory / "litellm.log", directory)
     url = f"http://127.0.0.1:{port}"
 
     def ready() -> bool:

@@ -90,7 +90,7 @@ def test_worker_with_hung_loop_becomes_unhealthy_and_ends(
         "HEADROOM_REDIS_CONNECT_TIMEOUT": "0.2",
         "HEADROOM_WORKER_HEARTBEAT_SECONDS": "0.5",  # detected before it exits
     }
-    worker = Process([sys.executable, "-c", _HANGS], environment, tmp_path / "hangs.log")
+    worker = Process.run([sys.executable, "-c", _HANGS], environment, tmp_path / "hangs.log")
     client = redis.Redis.from_url(apart.redis_url)
 
     def healthy() -> bool:

@@ -29,7 +29,7 @@ class Up:
         self.url = f"http://127.0.0.1:{(port := free_port())}"
         options = ["--port", str(port), "--data-dir", str(self.data)]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("HEADROOM_")}
-        self.process = Process(
+        self.process = Process.run(
             [*COMMAND, "up", *options], environment, directory / "up.log", working_directory
         )
         line = f"ready {self.url}\n"

@@ -406,7 +406,7 @@ def test_client_with_headrooms_own_server_answers_itself(
 
 def test_another_replica_puts_the_exchange_back(proxy: Farm, provider: ScriptedProvider) -> None:
     port = free_port()
-    replica = Process(
+    replica = Process.run(
         python_module("deploy.cli", "api"),
         {**proxy.environment, "HEADROOM_PORT": str(port)},
         proxy.directory / "replica.log",
