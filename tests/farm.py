@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import redis
 
@@ -73,7 +73,7 @@ class Process:
         environment: Mapping[str, str],
         log: Path,
         working_directory: Path | None = None,
-    ) -> Process:
+    ) -> Self:
         """Run a command."""
         with log.open("ab") as file:
             process = subprocess.Popen(
@@ -87,7 +87,7 @@ class Process:
         return cls(process, log)
 
     @classmethod
-    def forked(cls, arguments: list[str], environment: Mapping[str, str], log: Path) -> Process:
+    def forked(cls, arguments: list[str], environment: Mapping[str, str], log: Path) -> Self:
         """Run ``headroom-farm`` with ``arguments`` in a process that has its modules loaded."""
         return cls(Forked(arguments, environment, log), log)
 

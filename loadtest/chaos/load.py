@@ -31,8 +31,7 @@ _PLAYS: Final = 2
 _FRESH: Final = (3_000, 9_000)
 _THINK_SECONDS: Final = 0.06
 _RETRY_SECONDS: Final = 0.05
-_PATIENCE_SECONDS: Final = 20.0
-"""How long past its deadline a client waits for an answer, and how often it tries in all."""
+PATIENCE_SECONDS: Final = 20.0
 _CUT: Final = (aiohttp.ClientError, OSError, TimeoutError)
 
 
@@ -71,12 +70,17 @@ class Exchange:
 
 @dataclass
 class Load:
-    """Clients against one farm, and all they saw. `retry`: cut-off requests are sent again."""
+    """Clients against one farm, and all they saw.
+
+    `retry`: cut-off requests are sent again. `patience` is the seconds for which a client waits
+    past its deadline for an answer, and for which it tries in all.
+    """
 
     url: str
     material: list[list[Turn]]
     deadline: float = 2.0
     retry: bool = True
+    patience: float = PATIENCE_SECONDS
     exchanges: list[Exchange] = field(default_factory=list)
     _stopping: bool = False
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -104,7 +108,7 @@ class Load:
             "x-request-id": secrets.token_hex(8),
             "x-headroom-deadline-ms": str(round(self.deadline * 1000)),
         }
-        give_up = time.perf_counter() + _PATIENCE_SECONDS
+        give_up = time.perf_counter() + self.patience
         while True:
             exchange.at = start = time.perf_counter()
             try:
@@ -137,11 +141,10 @@ class Load:
             await asyncio.gather(*tasks)
         return self.exchanges[before:]
 
-    @staticmethod
     @contextlib.asynccontextmanager
-    async def client(deadline: float) -> AsyncIterator[aiohttp.ClientSession]:
+    async def client(self, deadline: float) -> AsyncIterator[aiohttp.ClientSession]:
         """Yield an HTTP client that keeps its connections."""
-        timeout = aiohttp.ClientTimeout(total=deadline + _PATIENCE_SECONDS, sock_connect=5)
+        timeout = aiohttp.ClientTimeout(total=deadline + self.patience, sock_connect=5)
         async with aiohttp.ClientSession(
             timeout=timeout, connector=aiohttp.TCPConnector(limit=0)
         ) as client:

@@ -20,7 +20,7 @@ from loadtest.material import Sample, collect
 from loadtest.sessions import Call, call_message, fresh_text, result_messages
 
 from . import checks
-from .load import Exchange, Load, Turn, turn_of
+from .load import PATIENCE_SECONDS, Exchange, Load, Turn, turn_of
 from .report import Outcome, StreamsOutcome
 from .scenarios import Play, Scenario
 from .site import Site, SiteError
@@ -38,7 +38,7 @@ class Runner:
     """Plays scenarios with the same material.
 
     `margin_ms` is what an answer may be late by; `least_health` the seconds that a farm is
-    given to be well again at the least, whatever the scenario says.
+    given to be well again at the least, whatever the scenario says; clients are as patient.
     """
 
     def __init__(
@@ -82,7 +82,9 @@ class Runner:
         self, scenario: Scenario, site: Site, provider: Provider | None, outcome: Outcome
     ) -> None:
         await site.start()
-        load = Load(site.url, self._turns[: scenario.clients], retry=scenario.retry)
+        patience = max(PATIENCE_SECONDS, self._least_health)
+        turns = self._turns[: scenario.clients]
+        load = Load(site.url, turns, retry=scenario.retry, patience=patience)
         play = Play(site, load, self._seconds, self._rng, outcome.notes, outcome.broken, provider)
         if provider is not None:
             idle = float(scenario.settings.get("upstream_idle_seconds", 600))

@@ -70,7 +70,7 @@ class Composed:
         command = [self._here(part) for part in self._services[name]["command"]]
         command[0] = str(self._folder / "bin" / command[0]) if command[0] != "sh" else "/bin/sh"
         log = self._folder / f"{name}-{len(self._parts)}.log"
-        started = Started(command, self._environment(name), log)
+        started = Started.run(command, self._environment(name), log)
         self._parts.append(started)
         return started
 
