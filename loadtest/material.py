@@ -36,6 +36,8 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from .material_store import kept
+
 KINDS: Final = (
     "json",
     "log",
@@ -95,13 +97,14 @@ def collect(seed: int = 0, limit_chars: int = 40_000) -> list[Sample]:
 
     ``seed`` selects from the material and determines the order; on one machine, the same seed
     gives the same list. No sample is shorter than 300 or longer than ``limit_chars`` characters,
-    and no two have the same text. The first call for a seed takes seconds; the result is cached.
+    and no two have the same text. The first call for a seed takes seconds; the result is cached,
+    for other processes too where ``material_store`` has a folder.
     Samples of a program that is not installed (git) are left out. Raises ``ValueError`` for a
     limit below the minimum length.
     """
     if limit_chars < _MIN_CHARS:
         raise ValueError(f"limit_chars must be at least {_MIN_CHARS}")
-    return list(_collected(seed, limit_chars))
+    return list(_kept(seed, limit_chars))
 
 
 def cut_lines(text: str, size: int) -> str:
@@ -116,7 +119,11 @@ def cut_lines(text: str, size: int) -> str:
 
 
 @functools.cache
-def _collected(seed: int, limit_chars: int) -> tuple[Sample, ...]:
+def _kept(seed: int, limit_chars: int) -> tuple[Sample, ...]:
+    return kept(f"{seed}-{limit_chars}", lambda: _collected(seed, limit_chars), Sample)
+
+
+def _collected(seed: int, limit_chars: int) -> list[Sample]:
     makers: tuple[Callable[[_Machine], Iterator[Sample]], ...] = (
         _json, _logs, _greps, _diffs, _html, _prose, _code, _tracebacks, _tables, _configs,
         _statuses,
@@ -131,7 +138,7 @@ def _collected(seed: int, limit_chars: int) -> tuple[Sample, ...]:
                     found.setdefault(text, msgspec.structs.replace(sample, text=text))
     samples = list(found.values())
     random.Random(seed).shuffle(samples)
-    return tuple(samples)
+    return samples
 
 
 class _Package(NamedTuple):

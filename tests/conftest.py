@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,11 +12,20 @@ from typing import Any
 import hypothesis
 import pytest
 
+from loadtest.material_store import FOLDER_VARIABLE
+
 from .farm import Farm
 
 # No test depends on speed, so Hypothesis must not enforce a deadline either.
 hypothesis.settings.register_profile("farm", deadline=None)
 hypothesis.settings.load_profile("farm")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have command output collected once for all processes of the suite."""
+    if not hasattr(config, "workerinput"):
+        folder = os.environ[FOLDER_VARIABLE] = tempfile.mkdtemp(prefix="material-")
+        config.add_cleanup(lambda: shutil.rmtree(folder))
 
 
 @pytest.fixture(scope="session")

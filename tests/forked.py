@@ -22,13 +22,7 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-_LOADED = [
-    "deploy.cli",
-    "api.server.server",
-    "workers.engines",
-    "workers.tasks",
-    "workers.worker",
-]
+_LOADED = ["deploy.cli", "api.server.server", "workers.worker", "tests.warmed"]
 
 
 class Forked:

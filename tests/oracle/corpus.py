@@ -9,6 +9,7 @@ messages.
 from __future__ import annotations
 
 import functools
+import itertools
 import random
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -65,11 +66,15 @@ def conversations() -> list[Conversation]:
 
 
 class _Corpus:
-    """Collects the conversations and provides samples; all are used before one is repeated."""
+    """Collects the conversations and provides samples; all are used before one is repeated.
+
+    ``shapes`` gives the formats in turn, for what is alike in both.
+    """
 
     def __init__(self) -> None:
         self.found: list[Conversation] = []
         self.calls = 0
+        self.shapes = itertools.cycle(_SHAPES)
         self.rng = random.Random("oracle")
         self.pools: dict[str, list[Sample]] = {kind: [] for kind in KINDS}
         for sample in collect():
@@ -167,20 +172,19 @@ def _image() -> Message:
 def _kinds(corpus: _Corpus) -> None:
     for kind in KINDS:
         for band, (least, most) in enumerate(_BANDS):
-            for number, shape in enumerate(_SHAPES):
-                sample = corpus.sample(kind, least, most)
-                if sample is None:
-                    continue
-                old = (band + number) % 2 == 0
-                tool = sample.tool if sample.tool not in {"Read", "Grep"} else "run_command"
-                call = corpus.call(tool, sample.text, tool_input(sample, tool))
-                age = "old" if old else "recent"
-                corpus.add(f"kind-{kind}-{shape}-{least}-{age}", _history(shape, [call], old))
+            sample = corpus.sample(kind, least, most)
+            if sample is None:
+                continue
+            shape, old = next(corpus.shapes), band % 2 == 0
+            tool = sample.tool if sample.tool not in {"Read", "Grep"} else "run_command"
+            call = corpus.call(tool, sample.text, tool_input(sample, tool))
+            age = "old" if old else "recent"
+            corpus.add(f"kind-{kind}-{shape}-{least}-{age}", _history(shape, [call], old))
 
 
 def _engines(corpus: _Corpus) -> None:
     for kind in ("json", "html", "table", "config", "diff", "grep"):
-        for number in range(14 if kind in {"html", "table"} else 8):
+        for number in range(6 if kind in {"html", "table"} else 4):
             call = corpus.call("run_command", corpus.text(kind, 2_500, 40_001))
             shape = _SHAPES[number % 2]
             corpus.add(f"engine-{kind}-{number}-{shape}", _history(shape, [call]))
@@ -217,10 +221,11 @@ def _several(corpus: _Corpus) -> None:
                 ]
                 age = "old" if old else "recent"
                 corpus.add(f"several-{'-'.join(kinds)}-{shape}-{age}", messages)
-    text = corpus.text("json")
-    twice = [corpus.call("run_command", text), corpus.call("run_command", text)]
-    for shape in _SHAPES:
-        corpus.add(f"several-same-text-twice-{shape}", _history(shape, twice))
+    for kind in ("json", "code"):
+        text = corpus.text(kind)
+        twice = [corpus.call("run_command", text), corpus.call("run_command", text)]
+        for shape in _SHAPES:
+            corpus.add(f"several-same-{kind}-twice-{shape}", _history(shape, twice))
     call = corpus.call("run_command", corpus.text("log"))
     messages = _history("anthropic", [call])
     messages[2]["content"].append({"type": "text", "text": corpus.text("prose", 600, 4_000)})
@@ -235,14 +240,14 @@ def _intent(corpus: _Corpus) -> None:
         "neutral": _NEUTRAL,
     }
     for intent, last in lasts.items():
-        for shape in _SHAPES:
-            for kind, text in (
-                ("class", corpus.code("class ")),
-                ("function", corpus.code("def ")),
-                ("log", corpus.text("log")),
-            ):
-                messages = _history(shape, [corpus.call("run_command", text)], last=last)
-                corpus.add(f"intent-{intent}-{kind}-{shape}", messages)
+        shape = next(corpus.shapes)
+        for kind, text in (
+            ("class", corpus.code("class ")),
+            ("function", corpus.code("def ")),
+            ("log", corpus.text("log")),
+        ):
+            messages = _history(shape, [corpus.call("run_command", text)], last=last)
+            corpus.add(f"intent-{intent}-{kind}-{shape}", messages)
     call = corpus.call("run_command", corpus.code("class "))
     messages = _history("anthropic", [call])
     messages[-1]["content"] = [{"type": "text", "text": "Please review this code."}]
@@ -342,9 +347,9 @@ def _excluded(corpus: _Corpus) -> None:
         ("Write", "log"),
     )  # fmt: skip
     for tool, kind in outputs:
-        for shape in _SHAPES:
-            call = corpus.call(tool, corpus.text(kind))
-            corpus.add(f"excluded-{tool}-{kind}-{shape}", _history(shape, [call]))
+        shape = next(corpus.shapes)
+        call = corpus.call(tool, corpus.text(kind))
+        corpus.add(f"excluded-{tool}-{kind}-{shape}", _history(shape, [call]))
     names = sorted({line.partition(":")[0] for line in corpus.text("grep").splitlines()})
     call = corpus.call("Glob", "\n".join(names))
     corpus.add("excluded-Glob-names", _history("anthropic", [call]))
@@ -360,9 +365,9 @@ def _mcp(corpus: _Corpus) -> None:
         for kind in ("json", "log"):
             for least, most in ((600, 4_000), (4_001, 20_000)):
                 call = corpus.call(tool, corpus.text(kind, least, most))
-                for shape in _SHAPES:
-                    size = "small" if most == 4_000 else "large"
-                    corpus.add(f"mcp-{style}-{kind}-{size}-{shape}", _history(shape, [call]))
+                shape = next(corpus.shapes)
+                size = "small" if most == 4_000 else "large"
+                corpus.add(f"mcp-{style}-{kind}-{size}-{shape}", _history(shape, [call]))
 
 
 def _shell(corpus: _Corpus) -> None:
@@ -377,8 +382,8 @@ def _shell(corpus: _Corpus) -> None:
     }
     for name, command in commands.items():
         call = corpus.call("Bash", corpus.text("grep", 1_000, 16_000), {"command": command})
-        for shape in _SHAPES:
-            corpus.add(f"shell-{name}-{shape}", _history(shape, [call]))
+        shape = next(corpus.shapes)
+        corpus.add(f"shell-{name}-{shape}", _history(shape, [call]))
     for tool in ("shell", "local_shell"):
         call = corpus.call(tool, corpus.text("grep", 600, 12_000), {"command": "grep -rn foo ."})
         corpus.add(f"shell-tool-{tool}", _history("openai", [call]))
@@ -438,8 +443,8 @@ def _models(corpus: _Corpus) -> None:
     for model in _OTHER_MODELS:
         for kind in ("json", "log", "grep"):
             call = corpus.call("run_command", corpus.text(kind))
-            for shape in _SHAPES:
-                corpus.add(f"model-{model}-{kind}-{shape}", _history(shape, [call]), model)
+            shape = next(corpus.shapes)
+            corpus.add(f"model-{model}-{kind}-{shape}", _history(shape, [call]), model)
 
 
 def _long_texts(corpus: _Corpus) -> None:

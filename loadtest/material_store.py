@@ -1,0 +1,33 @@
+"""Keeps collected material in files, for processes that are started one after another."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+
+FOLDER_VARIABLE: Final = "LOADTEST_MATERIAL"
+"""Names an existing folder for the files; without it nothing is kept. Its owner removes it: the
+files are of one machine with one set of installed packages."""
+
+_T = TypeVar("_T")
+
+
+def kept(name: str, collect: Callable[[], Sequence[_T]], kind: type[_T]) -> tuple[_T, ...]:
+    """Return what ``collect`` returns; only the first of several processes calls it."""
+    folder = os.environ.get(FOLDER_VARIABLE)
+    if not folder:
+        return tuple(collect())
+    path = Path(folder, f"{name}.msgpack")
+    with path.open("ab+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
+        file.seek(0)
+        if packed := file.read():
+            return msgspec.msgpack.decode(packed, type=tuple[kind, ...])  # type: ignore[valid-type]
+        found = tuple(collect())
+        file.write(msgspec.msgpack.encode(found))
+        return found

@@ -1,0 +1,15 @@
+"""Loads what front ends and workers load with their first text; the fork server imports it."""
+
+from api.pipeline.offload import Offload
+from api.pipeline.request_planner import RequestPlanner
+from shared.gc_freeze import keep_what_is_loaded
+from shared.settings import Settings
+from workers.engines import text_engine
+from workers.tasks import Engines
+
+_settings = Settings()
+_chosen = text_engine("gpu", _settings)
+assert _chosen is not None
+Engines("gpu", _chosen.engine).warm_up()
+RequestPlanner(_settings, Offload()).warm_up()
+keep_what_is_loaded()
