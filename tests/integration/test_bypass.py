@@ -18,11 +18,13 @@ from shared import keys
 from ..farm import Farm, post, until, user
 from ..texts import conversation, events, manual, plain_prose, ran, rows
 
+PROCESSES = 2
+
 
 @pytest.fixture(scope="module")
 def switched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
     """A farm with two front-end processes, whose switch these tests operate."""
-    farm = Farm(tmp_path_factory.mktemp("switched"), api_processes=2)
+    farm = Farm(tmp_path_factory.mktemp("switched"), api_processes=PROCESSES)
     try:
         yield farm.start()
     finally:
@@ -40,13 +42,15 @@ def command(farm: Farm, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def known(farm: Farm) -> list[Any]:
-    """Return the state in several answers of ``/readyz``, so that every process has answered."""
-    return [farm.get("/readyz").json["bypass"] for _ in range(20)]
-
-
 def turned(farm: Farm, *, on: bool) -> None:
-    until("every process knows", lambda: all((b is not None) == on for b in known(farm)))
+    """Wait until every process has logged that it knows; requests cannot choose a process."""
+
+    def knowing() -> int:
+        logs = [path.read_text() for path in farm.directory.glob("api-*.log")]
+        events = "".join(logs)
+        return events.count('"event": "bypass_on"') - events.count('"event": "bypass_off"')
+
+    until("every process knows", lambda: knowing() == (PROCESSES if on else 0))
 
 
 def test_bypass_stops_and_resumes_compression(switched: Farm) -> None:
