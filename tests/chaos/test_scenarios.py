@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import pytest
-
 from loadtest.chaos.load import material
 from loadtest.chaos.proxied import PROXIED
 from loadtest.chaos.run import Runner
@@ -19,17 +17,10 @@ _HEALTH_SECONDS = 60.0
 """Here recovery only has to happen; `make chaos` also measures how soon."""
 
 
-@pytest.fixture(scope="module")
-def runner() -> Runner:
-    """Plays with three clients."""
-    return Runner(material(3, _SEED), _SECONDS, _SEED, _MARGIN_MS, least_health=_HEALTH_SECONDS)
-
-
-@pytest.mark.parametrize(
-    "name", ["cpu workers killed -9, one by one", "rolling restart", "everything killed -9"]
-)
-def test_farm_keeps_promises_under_fault(runner: Runner, name: str) -> None:
-    scenario = next(s for s in SCENARIOS if s.name == name)
+def test_farm_killed_whole_keeps_promises() -> None:
+    """Deaths and restarts of single processes are tests of ``tests/integration``."""
+    scenario = next(s for s in SCENARIOS if s.name == "everything killed -9")
+    runner = Runner(material(3, _SEED), _SECONDS, _SEED, _MARGIN_MS, least_health=_HEALTH_SECONDS)
     outcome = asyncio.run(runner.play(scenario))
     assert outcome.broken == []
     assert outcome.answered == outcome.requests > 0

@@ -208,7 +208,11 @@ from workers.runtime.limits import EngineTimeout, Limit
 limit = Limit(1)
 def loop():
     while True:
-        pass
+        try:
+            while True:
+                pass
+        except Exception:  # as headroom does: it would go on with another engine
+            pass
 try:
     limit(loop)
 except EngineTimeout:

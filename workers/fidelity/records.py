@@ -43,11 +43,11 @@ _ALIKE = 0.25
 _ALIKE_PARTS = 0.6
 """The share of their literals' words that alike lines of a block have in common, at least."""
 _MOST_WIDENED = 20
+"""Times that a run's common parts may shrink for a block that does not fit them."""
 _MOST_TRIED = 5
 """Sets of common parts that are weighed against each other."""
 _TRIES = 2
 """Times that a run is begun in vain at lines of the same kind."""
-"""Times that a run's common parts may shrink for a block that does not fit them."""
 _KEPT = 0.1
 """What they must be of that block after it."""
 _SKIPPED = 8

@@ -20,6 +20,10 @@ class EngineTimeout(TimeoutError):
     """An engine took longer than its timeout."""
 
 
+class _Aborted(BaseException):
+    """Raised in the engine. It is no ``Exception``: headroom catches these, and would go on."""
+
+
 class Limit:
     """Runs engines under a timeout, in the main thread.
 
@@ -39,8 +43,11 @@ class Limit:
         Raises:
             EngineTimeout: It took too long.
         """
-        with self.watched(1), UnixSignalDeathPenalty(self._seconds, EngineTimeout):
-            return call()
+        try:
+            with self.watched(1), UnixSignalDeathPenalty(self._seconds, _Aborted):
+                return call()
+        except _Aborted:
+            raise EngineTimeout(f"no result after {self._seconds} s") from None
 
     @contextmanager
     def watched(self, calls: int) -> Iterator[None]:
