@@ -90,6 +90,9 @@ def dashboard(program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         frame_ancestors=origin,
         policy_file=policy,
         anthropic_target_api_url=provider.url,
+        # A page must see no error because this machine is slow; a stopped Redis refuses at once.
+        redis_connect_timeout=20,
+        redis_timeout=20,
     )
     _Portal.page = f'<!DOCTYPE html><iframe src="{farm.url}/dashboard"></iframe>'.encode()
     threading.Thread(target=portal.serve_forever, daemon=True).start()

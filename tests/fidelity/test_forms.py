@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from loadtest.fidelity.tables import commits
 from shared.jobs import Block, Job, Options, ToolCall
 from workers.block_form import Made, faithful_form
+from workers.fidelity import choose
 from workers.fidelity.json_form import parsed, shortened
 from workers.fidelity.json_lines import shortened_lines
 from workers.fidelity.reversible import folded_prefixes, folded_repeats, grouped_matches
@@ -236,3 +237,9 @@ def test_rows_leave_first_and_last_lines_in_sight() -> None:
     lines = [line for line in sample.text.split("\n") if line.strip()]
     for line in (*lines[:2], *lines[-2:]):
         assert line in form.text.split("\n")
+
+
+@pytest.mark.parametrize(("lines", "shortened"), [(100_000, True), (100_001, False)])
+def test_output_with_too_many_lines_stays_whole(lines: int, shortened: bool) -> None:
+    text = "retrying\n" * lines + "done"
+    assert (choose(text, "log", None).text is not None) is shortened

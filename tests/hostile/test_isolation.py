@@ -15,6 +15,7 @@ from shared import keys
 
 from ..farm import Answer, Farm, post, request, until, user
 from ..texts import conversation, events, prose, ran, result
+from .conftest import enqueued
 
 CACHE_SEED = "shared-text"
 
@@ -36,6 +37,7 @@ def at_once(farm: Farm, body: Any, names: list[str]) -> list[dict[str, Any]]:
 def test_same_text_is_separate_for_each_user(target: Farm) -> None:
     body = conversation(ran(events(user())))
     first, second = user(), user()
+    until("the jobs of earlier tests are done", lambda: enqueued(target) == 0)
     before = blocks_done(target)
     ones = at_once(target, body, [first] * 4)
     until("one user's block was done once", lambda: blocks_done(target) == before + 1)

@@ -96,7 +96,8 @@ def test_disturbed_session_is_sent_as_undisturbed(
 ) -> None:
     bodies = sessions["claude-incident"][:6]
     with Servers(tmp_path) as servers:
-        target = servers.farm("farm", cpu=1)
+        # A late form would differ, and this machine may be slow.
+        target = servers.farm("farm", cpu=1, settings={"deadline_ms": "60000"})
         plain, flushed = (
             faults.replayed(target, "claude", bodies, fault) for fault in ("undisturbed", "flush")
         )

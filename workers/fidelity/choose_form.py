@@ -28,6 +28,9 @@ _ENOUGH = 0.6
 _ENOUGH_ROWS = 0.8
 """The same for rows: who reads them has to look at the lines above them, too."""
 _SMALLEST = 300
+_MOST_LINES = 100_000
+"""Lines that can be judged in time, at about ten microseconds each; output with more stays whole.
+Two megabytes of a log have a fifth of that."""
 _ENDS = 2
 """First and last lines that are never a row's values."""
 _REVERSIBLE: frozenset[Kind] = frozenset(
@@ -79,7 +82,7 @@ def choose(
 
     Engines ``without`` make none.
     """
-    if len(body) < _SMALLEST or notes.holds_notes(body):
+    if len(body) < _SMALLEST or body.count("\n") > _MOST_LINES or notes.holds_notes(body):
         return Chosen(None)
     found = [c for c in _candidates(body, kind, lossy, without) if c.name not in without]
     failed = tuple(
