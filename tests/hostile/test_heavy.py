@@ -13,8 +13,8 @@ KILOBYTE = 1024
 CORES = 4
 """Number of concurrent attackers, each a different user."""
 DEADLINE = {"x_headroom_deadline_ms": "24000"}
-"""Three times the deadline that farms have, for machines a third as fast; the test farms' own one is
-so long that no delay would be seen."""
+"""Three times the deadline that farms have, for machines a third as fast. The test farms' own
+deadline is so long that no delay would be seen."""
 
 
 def filled(pattern: str, size: int) -> str:
