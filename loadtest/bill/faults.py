@@ -16,6 +16,8 @@ import argparse
 import json
 import sys
 import tempfile
+import time
+import urllib.request
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -28,6 +30,8 @@ import redis
 from api.accounting.prompt_cache import bill_of
 from loadtest.bench.servers import Servers
 from loadtest.target import Target
+from shared import keys
+from shared.settings import POOLS
 
 from .gather import gather
 from .replay import changed_turns
@@ -36,6 +40,7 @@ from .systems import Compress, post
 Body = dict[str, Any]
 _AWAY_SECONDS = 400.0
 """Longer than a 5 minute mark keeps its prefix."""
+_STAFFED_SECONDS = 60.0
 _CROWD = 48
 _CROWD_LINES = 4000
 
@@ -46,10 +51,27 @@ def nothing(farm: Target, send: Callable[[], Body]) -> Body:
 
 
 def flushed(farm: Target, send: Callable[[], Body]) -> Body:
-    """Empty the farm's Redis, then send the turn."""
+    """Empty the farm's Redis, then send the turn, once the workers have registered again.
+
+    Before that a front end may see no workers, and then sends the turn's new text as it came.
+    """
     with redis.Redis.from_url(farm.redis_url) as client:
+        staffed = [pool for pool in POOLS if client.zcard(keys.workers(pool))]
         client.flushall()
+        give_up = time.monotonic() + _STAFFED_SECONDS
+        while not all(client.zcard(keys.workers(pool)) for pool in staffed) or not _ready(farm):
+            if time.monotonic() > give_up:
+                raise TimeoutError("the workers did not register again")
+            time.sleep(0.05)
     return send()
+
+
+def _ready(farm: Target) -> bool:
+    """Return whether the front end sees workers of each pool."""
+    with suppress(OSError), urllib.request.urlopen(f"{farm.url}/readyz") as answer:
+        checks = json.load(answer)["checks"]
+        return all(checks[f"{pool}_workers"] for pool in POOLS)
+    return False
 
 
 def worker_killed(farm: Target, send: Callable[[], Body]) -> Body:
