@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 
@@ -35,21 +36,21 @@ def drained(servers: Servers, farm: Target, workers: int, blocks: int, seed: int
     Raises:
         StartError: they did not come, or did not finish.
     """
-    _until(lambda: not _seen(farm))
+    until(lambda: not seen(farm, "cpu"))
     with Connection(farm.url) as connection:
         for at, messages in enumerate(single_blocks(seed, blocks, LIGHT_KINDS)):
             Conversation(messages).post(connection, f"w{seed}-{at}", len(messages))
     client = redis.Redis.from_url(farm.redis_url)
     started = [servers.worker(farm, "cpu") for _ in range(workers)]
     try:
-        _until(lambda: _alive(client) == workers)
+        until(lambda: alive(client, "cpu") == workers)
         before, clock = _done(client), time.perf_counter()
         left: int = client.llen(keys.queue("cpu"))
         if left < blocks // 4:
             raise StartError(
                 f"only {left} of {blocks} blocks were left when all workers were there"
             )
-        _until(lambda: not client.exists(keys.queue("cpu"), keys.taken("cpu")))
+        until(lambda: not client.exists(keys.queue("cpu"), keys.taken("cpu")))
         return (_done(client) - before) / (time.perf_counter() - clock)
     finally:
         for worker in started:
@@ -57,7 +58,12 @@ def drained(servers: Servers, farm: Target, workers: int, blocks: int, seed: int
         client.close()
 
 
-def _until(condition: Callable[[], bool]) -> None:
+def until(condition: Callable[[], bool]) -> None:
+    """Wait until ``condition()``.
+
+    Raises:
+        StartError: it takes too long.
+    """
     give_up = time.monotonic() + _WAIT_SECONDS
     while not condition():
         if time.monotonic() > give_up:
@@ -65,16 +71,21 @@ def _until(condition: Callable[[], bool]) -> None:
         time.sleep(_POLL_SECONDS)
 
 
-def _seen(farm: Target) -> int:
-    """Return how many cpu workers the front end believes in: it waits for those there are."""
-    with urllib.request.urlopen(f"{farm.url}/readyz", timeout=5) as answer:
-        found: int = json.load(answer)["checks"]["cpu_workers"]
+def seen(farm: Target, pool: str) -> int:
+    """Return how many workers of a pool the front end believes in: it waits for those there are."""
+    try:
+        answer = urllib.request.urlopen(f"{farm.url}/readyz", timeout=5)
+    except urllib.error.HTTPError as not_ready:  # it says why in the same form
+        answer = not_ready
+    with answer:
+        found: int = json.load(answer)["checks"][f"{pool}_workers"]
         return found
 
 
-def _alive(client: redis.Redis) -> int:
+def alive(client: redis.Redis, pool: str) -> int:
+    """Return how many workers of a pool have registered in Redis, and not too long ago."""
     oldest = clock.seconds(client.time()) - keys.WORKER_TTL_SECONDS
-    found: int = client.zcount(keys.workers("cpu"), oldest, "+inf")
+    found: int = client.zcount(keys.workers(pool), oldest, "+inf")
     return found
 
 

@@ -16,8 +16,6 @@ import argparse
 import json
 import sys
 import tempfile
-import time
-import urllib.request
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -29,8 +27,8 @@ import redis
 
 from api.accounting.prompt_cache import bill_of
 from loadtest.bench.servers import Servers
+from loadtest.bench.workers import alive, seen, until
 from loadtest.target import Target
-from shared import keys
 from shared.settings import POOLS
 
 from .gather import gather
@@ -40,7 +38,6 @@ from .systems import Compress, post
 Body = dict[str, Any]
 _AWAY_SECONDS = 400.0
 """Longer than a 5 minute mark keeps its prefix."""
-_STAFFED_SECONDS = 60.0
 _CROWD = 48
 _CROWD_LINES = 4000
 
@@ -56,22 +53,9 @@ def flushed(farm: Target, send: Callable[[], Body]) -> Body:
     Before that a front end may see no workers, and then sends the turn's new text as it came.
     """
     with redis.Redis.from_url(farm.redis_url) as client:
-        staffed = [pool for pool in POOLS if client.zcard(keys.workers(pool))]
         client.flushall()
-        give_up = time.monotonic() + _STAFFED_SECONDS
-        while not all(client.zcard(keys.workers(pool)) for pool in staffed) or not _ready(farm):
-            if time.monotonic() > give_up:
-                raise TimeoutError("the workers did not register again")
-            time.sleep(0.05)
+        until(lambda: all(alive(client, pool) and seen(farm, pool) for pool in POOLS))
     return send()
-
-
-def _ready(farm: Target) -> bool:
-    """Return whether the front end sees workers of each pool."""
-    with suppress(OSError), urllib.request.urlopen(f"{farm.url}/readyz") as answer:
-        checks = json.load(answer)["checks"]
-        return all(checks[f"{pool}_workers"] for pool in POOLS)
-    return False
 
 
 def worker_killed(farm: Target, send: Callable[[], Body]) -> Body:
