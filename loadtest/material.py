@@ -120,10 +120,11 @@ def cut_lines(text: str, size: int) -> str:
 
 @functools.cache
 def _kept(seed: int, limit_chars: int) -> tuple[Sample, ...]:
-    return kept(f"{seed}-{limit_chars}", lambda: _collected(seed, limit_chars), Sample)
+    name = f"{seed}-{limit_chars}"
+    return kept(name, lambda: _collected(seed, limit_chars), tuple[Sample, ...])
 
 
-def _collected(seed: int, limit_chars: int) -> list[Sample]:
+def _collected(seed: int, limit_chars: int) -> tuple[Sample, ...]:
     makers: tuple[Callable[[_Machine], Iterator[Sample]], ...] = (
         _json, _logs, _greps, _diffs, _html, _prose, _code, _tracebacks, _tables, _configs,
         _statuses,
@@ -138,7 +139,7 @@ def _collected(seed: int, limit_chars: int) -> list[Sample]:
                     found.setdefault(text, msgspec.structs.replace(sample, text=text))
     samples = list(found.values())
     random.Random(seed).shuffle(samples)
-    return samples
+    return tuple(samples)
 
 
 class _Package(NamedTuple):

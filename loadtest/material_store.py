@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -17,17 +17,17 @@ files are of one machine with one set of installed packages."""
 _T = TypeVar("_T")
 
 
-def kept(name: str, collect: Callable[[], Sequence[_T]], kind: type[_T]) -> tuple[_T, ...]:
-    """Return what ``collect`` returns; only the first of several processes calls it."""
+def kept(name: str, collect: Callable[[], _T], kind: type[_T]) -> _T:
+    """Return what ``collect`` returns, of type ``kind``; of several processes only one calls it."""
     folder = os.environ.get(FOLDER_VARIABLE)
     if not folder:
-        return tuple(collect())
+        return collect()
     path = Path(folder, f"{name}.msgpack")
     with path.open("ab+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
         file.seek(0)
         if packed := file.read():
-            return msgspec.msgpack.decode(packed, type=tuple[kind, ...])  # type: ignore[valid-type]
-        found = tuple(collect())
+            return msgspec.msgpack.decode(packed, type=kind)
+        found = collect()
         file.write(msgspec.msgpack.encode(found))
         return found
