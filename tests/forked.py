@@ -8,11 +8,13 @@ with a new interpreter: ``tests/integration/test_up.py`` and every start with ``
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import multiprocessing
 import multiprocessing.forkserver
 import os
 import random
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -67,7 +69,8 @@ def _server() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_LOADED)
     home = os.environ.get("HOME")
-    os.environ["HOME"] = tempfile.mkdtemp(prefix="home-")
+    os.environ["HOME"] = empty = tempfile.mkdtemp(prefix="home-")
+    atexit.register(shutil.rmtree, empty)
     try:
         multiprocessing.forkserver.ensure_running()
     finally:

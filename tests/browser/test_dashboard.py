@@ -445,7 +445,7 @@ def filled(visit: Open, view: str, preset: str, **context: Any) -> Page:
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_axe_finds_nothing_serious(visit: Open, view: str) -> None:
-    page = filled(visit, view, "build", color_scheme="light", reduced_motion="reduce")
+    page = filled(visit, view, "build", reduced_motion="reduce")
     found = _serious(page)
     if view == "playground":
         page.locator(".marker").first.click()
@@ -468,7 +468,6 @@ def _serious(page: Page) -> list[str]:
             for one in result.response["violations"]
             if one["impact"] in SERIOUS
         ]
-    page.emulate_media(color_scheme="light")
     return found
 
 
