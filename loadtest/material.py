@@ -36,7 +36,7 @@ from typing import Any, Final, NamedTuple
 
 import msgspec
 
-from .material_store import kept
+from .material_cache import cached
 
 KINDS: Final = (
     "json",
@@ -98,13 +98,13 @@ def collect(seed: int = 0, limit_chars: int = 40_000) -> list[Sample]:
     ``seed`` selects from the material and determines the order; on one machine, the same seed
     gives the same list. No sample is shorter than 300 or longer than ``limit_chars`` characters,
     and no two have the same text. The first call for a seed takes seconds; the result is cached,
-    for other processes too where ``material_store`` has a folder.
+    for other processes too where ``material_cache`` has a folder.
     Samples of a program that is not installed (git) are left out. Raises ``ValueError`` for a
     limit below the minimum length.
     """
     if limit_chars < _MIN_CHARS:
         raise ValueError(f"limit_chars must be at least {_MIN_CHARS}")
-    return list(_kept(seed, limit_chars))
+    return list(_cached(seed, limit_chars))
 
 
 def cut_lines(text: str, size: int) -> str:
@@ -119,9 +119,9 @@ def cut_lines(text: str, size: int) -> str:
 
 
 @functools.cache
-def _kept(seed: int, limit_chars: int) -> tuple[Sample, ...]:
+def _cached(seed: int, limit_chars: int) -> tuple[Sample, ...]:
     name = f"{seed}-{limit_chars}"
-    return kept(name, lambda: _collected(seed, limit_chars), tuple[Sample, ...])
+    return cached(name, lambda: _collected(seed, limit_chars), tuple[Sample, ...])
 
 
 def _collected(seed: int, limit_chars: int) -> tuple[Sample, ...]:

@@ -12,7 +12,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-from loadtest.material_store import FOLDER_VARIABLE
+from loadtest.material_cache import FOLDER_VARIABLE
 
 from .farm import Farm
 

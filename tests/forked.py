@@ -24,7 +24,7 @@ from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-_LOADED = ["deploy.cli", "api.server.server", "workers.worker", "tests.warmed"]
+_PRELOAD = ["deploy.cli", "api.server.server", "workers.worker", "tests.preload"]
 
 
 class Forked:
@@ -67,7 +67,7 @@ class Forked:
 def _server() -> ForkServerContext:
     """Return a fork server, started with an empty home: packages read it when they are loaded."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_LOADED)
+    context.set_forkserver_preload(_PRELOAD)
     home = os.environ.get("HOME")
     os.environ["HOME"] = empty = tempfile.mkdtemp(prefix="home-")
     atexit.register(shutil.rmtree, empty)

@@ -433,7 +433,7 @@ def test_only_listed_origins_may_frame_page(browser: Browser, dashboard: Dashboa
     context.close()
 
 
-def filled(visit: Open, view: str, preset: str, **context: Any) -> Page:
+def loaded(visit: Open, view: str, preset: str, **context: Any) -> Page:
     """Open a view and wait until it shows numbers, or in the playground a preset's result."""
     page = visit(view, **context)
     if view != "playground":
@@ -445,7 +445,7 @@ def filled(visit: Open, view: str, preset: str, **context: Any) -> Page:
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_axe_finds_nothing_serious(visit: Open, view: str) -> None:
-    page = filled(visit, view, "build", reduced_motion="reduce")
+    page = loaded(visit, view, "build", reduced_motion="reduce")
     found = _serious(page)
     if view == "playground":
         page.locator(".marker").first.click()
@@ -473,7 +473,7 @@ def _serious(page: Page) -> list[str]:
 
 @pytest.mark.parametrize("view", VIEWS)
 def test_page_does_not_scroll_sideways(visit: Open, view: str) -> None:
-    page = filled(visit, view, "kubernetes")
+    page = loaded(visit, view, "kubernetes")
     for width in (360, 3840):
         page.set_viewport_size({"width": width, "height": 740})
         assert page.evaluate("document.documentElement.scrollWidth") == width

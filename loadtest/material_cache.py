@@ -1,4 +1,4 @@
-"""Keeps collected material in files, for processes that are started one after another."""
+"""Caches collected material in files, so that one process collects it for all others."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Final, TypeVar
 import msgspec
 
 FOLDER_VARIABLE: Final = "LOADTEST_MATERIAL"
-"""Names an existing folder for the files; without it nothing is kept. Its owner removes it: the
+"""Names an existing folder for the files; without it nothing is cached. Its owner removes it: the
 files are of one machine with one set of installed packages."""
 
 _T = TypeVar("_T")
 
 
-def kept(name: str, collect: Callable[[], _T], kind: type[_T]) -> _T:
+def cached(name: str, collect: Callable[[], _T], kind: type[_T]) -> _T:
     """Return what ``collect`` returns, of type ``kind``; of several processes only one calls it."""
     folder = os.environ.get(FOLDER_VARIABLE)
     if not folder:
