@@ -175,6 +175,7 @@ def gather(environment: Environment, **_: Any) -> None:
     """Collect the material before any user starts, because it takes seconds."""
     if environment.parsed_options is not None:
         session(0, 1)
+        gevent.get_hub().loop.update_now()  # else the run's time would count from before it
 
 
 @events.quitting.add_listener
