@@ -50,7 +50,7 @@ def whole_blame(text: str) -> str:
             commit = line[3:].split(" ", 1)[0]
             line = said.get(commit, "") + line[3:].removeprefix(commit)
         elif line.startswith(" ") and commit:
-            line = said[commit] + line
+            line = said.get(commit, "") + line
         out.append(line)
     return "\n".join(out)
 

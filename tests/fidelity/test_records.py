@@ -68,6 +68,19 @@ def test_error_among_other_lines_stays_whole() -> None:
     assert "whole ...]" in shown[0]
 
 
+def test_words_that_all_lines_have_are_said_once() -> None:
+    rng = random.Random(8)
+    lines = [
+        f"12:00:{n:02} INFO request {rng.getrandbits(32):08x} took {rng.randrange(900)} ms in"
+        f" (pool {rng.randrange(9)}), by [w{rng.randrange(9)}]"
+        for n in range(50)
+    ]
+    shown = made("\n".join(lines))
+
+    assert "request {} took {} ms in (pool {}), by [{}]\n" in shown
+    assert shown.count("took") == 1
+
+
 def test_reports_of_failures_keep_their_words_together() -> None:
     text = "\n".join(
         f"======\nFAIL: test_total_{n} (test_shop.ShopTest.test_total_{n})\n------\n"

@@ -274,6 +274,11 @@ class _Search:
         table = table_of(parts, [[line] for line in lines])
         if table is None:
             return 0
+        if step > 1:
+            ones = (self._lines[place] for place in places)
+            others = [one for one in ones if table.row([one]) is None]
+            if others:  # a column is not the same everywhere, as it is in the sample
+                table = table_of(parts, [[line] for line in (*lines, *others)]) or table
         rows = [table.row([line]) or line for line in lines]
         saved = sum(map(len, lines)) - sum(map(len, rows)) - len(ROW) * len(rows)
         return saved * len(places) // len(lines)

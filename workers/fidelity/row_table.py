@@ -16,8 +16,11 @@ from .alignment import SHORT, Literals, matched
 
 SEPARATORS = (" ", "|", "¦", "§")
 PLACE = re.compile(r"\{((?:[<>=]\d+)?)\}")
-_UNIT = re.compile(r"(?<=\d)[A-Za-zµ%]{1,3}\Z|[\]}>\"';]\Z")
+_UNIT = re.compile(r"(?<=\d)[A-Za-zµ%]{1,3}\Z|[)\]}>\"',;:]\Z")
 """How all values of a column may end: with a unit, or a closing sign."""
+_OPENING = frozenset("([{<\"'")
+"""What all values of a column may begin with."""
+_PAIRS = {")": "(", "]": "[", "}": "{", ">": "<"}
 _LEAST_REPEATED = 3
 """Mean characters of values from which on a column that repeats them is no accident."""
 
@@ -130,15 +133,24 @@ class _Column:
 
 @dataclass(slots=True)
 class _Line:
-    """A line of a block: its literals and the columns between them."""
+    """A line of a block: its literals and the columns between them.
+
+    ``one_gap`` says that its blocks have nothing in common but their ends, or that this is so by
+    :func:`whole`: the words between stay as they follow each other.
+    """
 
     literals: list[str]
     columns: list[_Column]
+    one_gap: bool
 
-    def drop(self, at: int) -> None:
-        """Make the column ``at``, which has one value everywhere, part of the literals."""
-        value = self.columns.pop(at).values[0]
-        self.literals[at : at + 2] = [self.literals[at] + value + self.literals[at + 1]]
+    def drop_constant(self) -> None:
+        """Make part of the literals each column that has one value everywhere."""
+        for at in range(len(self.columns) - 1, -1, -1):
+            column = self.columns[at]
+            if len(set(column.values)) == 1 and not (column.again or column.needed):
+                del self.columns[at]
+                between = self.literals[at] + column.values[0] + self.literals[at + 1]
+                self.literals[at : at + 2] = [between]
 
     def join(self, at: int) -> None:
         """Make one column of ``at``, the next one, and what stands between them."""
@@ -166,6 +178,14 @@ class _Line:
             self.columns[at : at + 1] = [_Column(list(one)) for one in zip(*words, strict=True)]
             self.literals[at + 1 : at + 1] = [" "] * (count - 1)
 
+    def take_signs(self) -> None:
+        """Make part of the literals what all values of a column begin with: an opening sign."""
+        for at, column in enumerate(self.columns):
+            sign = column.values[0][:1]
+            if column.plain and sign in _OPENING and all(v[:1] == sign for v in column.values):
+                column.values = [value[1:] for value in column.values]
+                self.literals[at] += sign
+
     def take_units(self) -> None:
         """Make part of the literals what all values of a column end with: a unit, a sign."""
         for at, column in enumerate(self.columns):
@@ -174,6 +194,9 @@ class _Line:
                 continue
             bare = [value.removesuffix(unit[0]) for value in column.values]
             same = all(v != w for v, w in zip(bare, column.values, strict=True))
+            opened = _PAIRS.get(unit[0])
+            if opened is not None and any(opened in value for value in bare):
+                continue
             if same and (not unit[0].isalpha() or all(v[-1:].isdecimal() for v in bare)):
                 column.values = bare
                 self.literals[at + 1] = unit[0] + self.literals[at + 1]
@@ -220,7 +243,8 @@ def _table(
         rows = [values for values in found if values is not None]
         if len(rows) != len(blocks):
             return None
-        lines.append(_Line(list(one), [_Column(list(c)) for c in zip(*rows, strict=True)]))
+        columns = [_Column(list(values)) for values in zip(*rows, strict=True)]
+        lines.append(_Line(list(one), columns, len(columns) == 1))
     _simplify(lines, aligned)
     columns = [column for line in lines for column in line.columns]
     if any(PLACE.search(part) for line in lines for part in line.literals):
@@ -244,9 +268,7 @@ def _simplify(lines: list[_Line], aligned: bool) -> None:
     for line in lines:
         for at in range(len(line.columns) - 1, -1, -1) if aligned else ():
             line.split(at)
-        for at in range(len(line.columns) - 1, -1, -1):
-            if len(set(line.columns[at].values)) == 1:
-                line.drop(at)
+        line.drop_constant()
         for column in line.columns:
             if sum(map(len, column.values)) >= _LEAST_REPEATED * len(column.values):
                 source = next((c for c in seen if c.values == column.values), None)
@@ -262,7 +284,10 @@ def _simplify(lines: list[_Line], aligned: bool) -> None:
         line.join_short()
         line.take_edges()
         line.split_words()
-        line.take_units()
+        if not (line.one_gap and len(line.columns) > 1):
+            line.drop_constant()
+            line.take_signs()
+            line.take_units()
 
 
 def _padding(values: list[str]) -> str:
