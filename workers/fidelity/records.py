@@ -276,7 +276,7 @@ class _Search:
             return 0
         if step > 1:
             ones = (self._lines[place] for place in places)
-            others = [one for one in ones if table.row([one]) is None]
+            others = [one for one in ones if not table.has_literals([one])]
             if others:  # a column is not the same everywhere, as it is in the sample
                 table = table_of(parts, [[line] for line in (*lines, *others)]) or table
         rows = [table.row([line]) or line for line in lines]

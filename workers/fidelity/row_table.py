@@ -7,10 +7,9 @@ from the right; ``{=2}`` is the row's second value again.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from itertools import islice
-from typing import NamedTuple
 
 from .alignment import SHORT, Literals, matched
 
@@ -25,7 +24,8 @@ _LEAST_REPEATED = 3
 """Mean characters of values from which on a column that repeats them is no accident."""
 
 
-class Table(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Table:
     """The lines of a block with their places, and what parts the values of a row.
 
     ``literals`` has one entry for each line of a block. ``places`` are written as between the
@@ -35,6 +35,15 @@ class Table(NamedTuple):
     literals: tuple[Literals, ...]
     places: tuple[str, ...]
     separator: str
+    _widths: tuple[tuple[int, ...], ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        places = iter(self.places)
+        widths = tuple(
+            tuple([_width(place) for place in islice(places, len(parts) - 1)])
+            for parts in self.literals
+        )
+        object.__setattr__(self, "_widths", widths)
 
     @property
     def height(self) -> int:
@@ -55,24 +64,36 @@ class Table(NamedTuple):
         ]
 
     def row(self, block: Sequence[str]) -> str | None:
-        """Return the row of a block; None where it is none of this table's."""
+        """Return the row of a block, of which :meth:`block` makes it again; None without one."""
+        found = self._found(block)
+        if found is None:
+            return None
+        fresh: list[str] = []
+        for place, value in zip(self.places, found, strict=True):
+            if place[:1] == "=":
+                if value != fresh[int(place[1:]) - 1]:
+                    return None
+                continue
+            bare = _stripped(place, value)
+            if place and _filled(place, bare) != value:
+                return None
+            fresh.append(bare)
+        if any(self.separator in value for value in fresh[:-1]):
+            return None
+        return self.separator.join(fresh)
+
+    def has_literals(self, block: Sequence[str]) -> bool:
+        """Return whether the lines of a block have the literals, whatever stands between them."""
+        return self._found(block) is not None
+
+    def _found(self, block: Sequence[str]) -> list[str] | None:
         found: list[str] = []
-        places = iter(self.places)
-        for parts, line in zip(self.literals, block, strict=True):
-            widths = [
-                int(place[1:]) if place[:1] in "<>" and place else 0
-                for place in islice(places, len(parts) - 1)
-            ]
+        for parts, line, widths in zip(self.literals, block, self._widths, strict=True):
             values = matched(parts, line, widths)
             if values is None:
                 return None
             found += values
-        row = self.separator.join(
-            _stripped(place, value)
-            for place, value in zip(self.places, found, strict=True)
-            if place[:1] != "="
-        )
-        return row if self.block(row) == list(block) else None
+        return found
 
     def block(self, row: str) -> list[str]:
         """Return the lines that a row stands for.
@@ -85,7 +106,12 @@ class Table(NamedTuple):
         if len(values) != count:
             raise ValueError("a row of another table")
         fresh = iter(values)
-        filled = iter([_filled(place, values, fresh) for place in self.places])
+        filled = iter(
+            [
+                values[int(place[1:]) - 1] if place[:1] == "=" else _filled(place, next(fresh))
+                for place in self.places
+            ]
+        )
         return [
             parts[0] + "".join(next(filled) + part for part in parts[1:]) for parts in self.literals
         ]
@@ -104,13 +130,14 @@ def _stripped(place: str, value: str) -> str:
     return value.rstrip(" ") if place[:1] == "<" else value
 
 
-def _filled(place: str, values: list[str], fresh: Iterator[str]) -> str:
-    if place[:1] == "=":
-        return values[int(place[1:]) - 1]
-    value = next(fresh)
+def _filled(place: str, value: str) -> str:
     if place[:1] == ">":
         return value.rjust(int(place[1:]))
     return value.ljust(int(place[1:])) if place[:1] == "<" else value
+
+
+def _width(place: str) -> int:
+    return int(place[1:]) if place[:1] in ("<", ">") else 0
 
 
 @dataclass(slots=True)
