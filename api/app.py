@@ -12,11 +12,11 @@ from .accounting.answer_book import AnswerBook
 from .accounting.comparison import PolicyReport
 from .accounting.ledger import Ledger
 from .accounting.pool_status import FarmReport
-from .accounting.postgres_prices import Prices
 from .accounting.prometheus import Metrics
 from .accounting.proxy_counters import ProxyCounters
 from .accounting.reader import Reader
 from .accounting.reports import Reports
+from .accounting.token_prices import Prices
 from .endpoints.compress import CompressResource
 from .endpoints.dashboard import DashboardResource
 from .endpoints.health import Drain, HealthResource, LiveResource, ReadyResource

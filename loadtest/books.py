@@ -16,7 +16,7 @@ from decimal import Decimal
 import msgspec
 
 from api.accounting.ledger import Ledger
-from api.accounting.postgres_prices import Price
+from api.accounting.token_prices import Price
 from api.accounting.usage_record import AnsweredRequest, UsageRecord, answered
 from api.accounting.wal import Line
 from api.pipeline.result import CompressionResult

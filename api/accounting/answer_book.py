@@ -14,8 +14,8 @@ from ..runtime.feedback import Feedback
 from ..runtime.user_store import Retrieved
 from .cost import rates_of
 from .ledger import Ledger
-from .postgres_prices import Prices
 from .provider_usage import read_usage
+from .token_prices import Prices
 from .usage_record import AnsweredRequest, answered, measured, of_session, retrieved
 
 

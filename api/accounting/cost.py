@@ -12,7 +12,7 @@ from functools import lru_cache
 from shared.prompt_cache import TTL_SECONDS, rules_of
 
 from ..pipeline.result import CompressionResult
-from .postgres_prices import Price
+from .token_prices import Price
 
 _STEP = Decimal(1)
 

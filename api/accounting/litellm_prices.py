@@ -22,7 +22,7 @@ _FILE = "litellm/model_prices_and_context_window_backup.json"
 _MODES = {"chat", "responses", "completion"}
 _MILLION = 1_000_000
 _HIGHEST = 0.01
-"""Highest valid price in USD per token (the bound of :mod:`api.accounting.postgres_prices`)."""
+"""Highest valid price in USD per token (the bound of :mod:`api.accounting.token_prices`)."""
 _STEP = Decimal("0.0001")
 _RELEASE = re.compile(r"[-@:](latest|preview|\d{3,8}(-\d\d){0,2})")
 """The suffix of a dated release of a model: ``-2024-07-18``, ``@20250929``."""

@@ -15,12 +15,12 @@ from shared.buckets import BEYOND, ENGINE, REQUEST, quantile
 from shared.errors import Unavailable
 from shared.settings import POOLS, Settings
 
-from .postgres_prices import Prices
 from .process_board import ProcessBoard
 from .proxy_counters import proxy_report
 from .reader import Reader, Row
 from .reports import named
 from .time_range import TimeRange
+from .token_prices import Prices
 
 _QUANTILES = (("p50_ms", 0.5), ("p95_ms", 0.95), ("p99_ms", 0.99))
 

@@ -32,11 +32,11 @@ from ..runtime.policy import PolicySource
 from ..runtime.redis_guard import RedisGuard
 from ..runtime.worker_view import WorkerView
 from .ledger import Ledger
-from .postgres_prices import Prices
 from .process_board import Figures, ProcessBoard
 from .proxy_counters import ProxyCounters, proxy_families
 from .reader import Reader, Row
 from .time_range import TimeRange
+from .token_prices import Prices
 
 _PLAIN = (
     ("headroom_requests", "requests", "Requests answered with a conversation"),

@@ -22,8 +22,8 @@ from shared.prompt_cache import Usage
 from ..pipeline.result import CompressionResult
 from ..pipeline.session_identity import Filed
 from .cost import Cost, Rates, cost_of, rates_of
-from .postgres_prices import Price
 from .provider_usage import input_cost
+from .token_prices import Price
 
 RINGS = {"recent": 100, "history": 1000}
 """Number of recent requests that each ring shows; Redis may hold a tenth more."""

@@ -12,7 +12,7 @@ import msgspec
 
 from shared.upstream import ENGINE_VERSION
 
-from ..accounting.postgres_prices import Prices
+from ..accounting.token_prices import Prices
 from ..runtime.background_tasks import health
 from ..runtime.bypass import BypassSwitch
 from ..runtime.policy import PolicySource

@@ -15,10 +15,10 @@ from shared.settings import Settings
 from ..accounting.comparison import PolicyReport
 from ..accounting.cost import per_mtok, rates_of
 from ..accounting.pool_status import FarmReport
-from ..accounting.postgres_prices import Prices
 from ..accounting.prometheus import Metrics
 from ..accounting.reports import MAX_SESSIONS_SHOWN, Question, Reports
 from ..accounting.time_range import TimeRange
+from ..accounting.token_prices import Prices
 from ..runtime.feedback import Feedback
 from ..runtime.policy import PolicySource
 from ..runtime.redis_guard import RedisGuard

@@ -23,7 +23,7 @@ import msgspec
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from api.accounting.ledger import Ledger
-from api.accounting.postgres_prices import Price
+from api.accounting.token_prices import Price
 from api.accounting.usage_record import AnsweredRequest, UsageRecord, answered
 from api.accounting.wal import Line
 from api.pipeline.result import CompressionResult

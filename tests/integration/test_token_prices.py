@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.accounting.cost import rates_of
-from api.accounting.postgres_prices import Price, Prices
+from api.accounting.token_prices import Price, Prices
 from shared.settings import Settings
 
 from ..farm import Farm, request, until, user
