@@ -26,7 +26,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from shared.settings import Settings
 
 from ..runtime.background_tasks import end, supervise
-from .litellm_prices import PriceMap, read_price_map
+from .litellm_price_map import PriceMap, read_price_map
 
 _log = structlog.get_logger(__name__)
 logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)  # logs what this module logs

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.accounting.cost import Cost, cost_of, rates_of
-from api.accounting.litellm_prices import PriceMap, parse, read_price_map
+from api.accounting.litellm_price_map import PriceMap, parse, read_price_map
 from api.accounting.provider_usage import read_usage
 from api.accounting.token_prices import Price
 from api.accounting.usage_record import AnsweredRequest, answered
