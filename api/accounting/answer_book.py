@@ -12,9 +12,9 @@ from ..pipeline.result import CacheShares, CompressionResult
 from ..pipeline.session_identity import Filed
 from ..runtime.feedback import Feedback
 from ..runtime.user_store import Retrieved
-from .cost import rates_of
 from .ledger import Ledger
 from .provider_usage import read_usage
+from .request_cost import rates_of
 from .token_prices import Prices
 from .usage_record import AnsweredRequest, answered, measured, of_session, retrieved
 

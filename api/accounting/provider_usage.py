@@ -11,7 +11,7 @@ from typing import Any
 from shared.errors import InvalidField
 from shared.prompt_cache import Usage
 
-from .cost import Rates
+from .request_cost import Rates
 
 _MOST = 100_000_000
 """Highest valid number of tokens: it keeps sums of costs within 64 bits."""

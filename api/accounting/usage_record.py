@@ -21,8 +21,8 @@ from shared.prompt_cache import Usage
 
 from ..pipeline.result import CompressionResult
 from ..pipeline.session_identity import Filed
-from .cost import Cost, Rates, cost_of, rates_of
 from .provider_usage import input_cost
+from .request_cost import Cost, Rates, cost_of, rates_of
 from .token_prices import Price
 
 RINGS = {"recent": 100, "history": 1000}

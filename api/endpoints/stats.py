@@ -13,10 +13,10 @@ from shared.errors import Degraded, InvalidField, Unavailable
 from shared.settings import Settings
 
 from ..accounting.comparison import PolicyReport
-from ..accounting.cost import per_mtok, rates_of
 from ..accounting.pool_status import FarmReport
 from ..accounting.prometheus import Metrics
 from ..accounting.reports import MAX_SESSIONS_SHOWN, Question, Reports
+from ..accounting.request_cost import per_mtok, rates_of
 from ..accounting.time_range import TimeRange
 from ..accounting.token_prices import Prices
 from ..runtime.feedback import Feedback

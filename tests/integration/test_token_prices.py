@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.accounting.cost import rates_of
+from api.accounting.request_cost import rates_of
 from api.accounting.token_prices import Price, Prices
 from shared.settings import Settings
 

@@ -21,7 +21,7 @@ from shared.policy import Policy, Rule
 
 from ..texts import conversation, events, ran, rows
 from .test_compressor import MARK, Elsewhere, _body, _compressor
-from .test_cost import OPUS
+from .test_request_cost import OPUS
 
 TURNS = 6
 

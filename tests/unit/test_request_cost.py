@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.accounting.cost import Cost, cost_of, rates_of
 from api.accounting.litellm_price_map import PriceMap, parse, read_price_map
 from api.accounting.provider_usage import read_usage
+from api.accounting.request_cost import Cost, cost_of, rates_of
 from api.accounting.token_prices import Price
 from api.accounting.usage_record import AnsweredRequest, answered
 from api.pipeline.result import CacheShares, CompressionResult
