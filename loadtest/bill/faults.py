@@ -25,7 +25,7 @@ from typing import Any
 import psutil
 import redis
 
-from api.accounting.prompt_cache import bill_of
+from api.accounting.provider_bill import bill_of
 from loadtest.bench.servers import Servers
 from loadtest.bench.workers import alive, seen, until
 from loadtest.target import Target

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from api.accounting.prompt_cache import Session, session_of
+from api.accounting.provider_bill import Session, session_of
 from shared.prompt_cache import Usage
 
 Body = dict[str, Any]

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from api.accounting.prompt_cache import bill_of
+from api.accounting.provider_bill import bill_of
 from api.provider.tools import tightened
 
 Body = dict[str, Any]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from api.accounting.prompt_cache import session_of
+from api.accounting.provider_bill import session_of
 from loadtest.bench.servers import Servers
 from loadtest.bill import faults, report, where
 from loadtest.bill.generated import session

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.accounting.prompt_cache import (
+from api.accounting.provider_bill import (
     AutomaticSession,
     MarkedSession,
     bill_of,
