@@ -1,6 +1,6 @@
 """How providers bill a prompt that is sent repeatedly: the rules of their prompt caches.
 
-Prices, lifetimes and their sources are in :mod:`shared.prompt_cache`.
+Prices, lifetimes and their sources are in :mod:`shared.prompt_cache_rules`.
 
 The module uses neither a clock nor the network. Times are in seconds, by any one clock.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Protocol
 
-from shared.prompt_cache import (
+from shared.prompt_cache_rules import (
     ANTHROPIC,
     AUTOMATIC_TTL_SECONDS,
     OPENAI,

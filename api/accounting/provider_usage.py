@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from shared.errors import InvalidField
-from shared.prompt_cache import Usage
+from shared.prompt_cache_rules import Usage
 
 from .request_cost import Rates
 

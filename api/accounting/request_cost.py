@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Decimal
 from functools import lru_cache
 
-from shared.prompt_cache import TTL_SECONDS, rules_of
+from shared.prompt_cache_rules import TTL_SECONDS, rules_of
 
 from ..pipeline.result import CompressionResult
 from .token_prices import Price

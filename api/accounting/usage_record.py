@@ -17,7 +17,7 @@ from typing import Literal
 import msgspec
 
 from shared.buckets import REQUEST, bucket_of
-from shared.prompt_cache import Usage
+from shared.prompt_cache_rules import Usage
 
 from ..pipeline.result import CompressionResult
 from ..pipeline.session_identity import Filed

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import Literal, NamedTuple
 
-from shared.prompt_cache import TTL_SECONDS, CacheRules, rules_of
+from shared.prompt_cache_rules import TTL_SECONDS, CacheRules, rules_of
 
 from .context import RequestContext
 

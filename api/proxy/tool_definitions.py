@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from shared.prompt_cache import rules_of
+from shared.prompt_cache_rules import rules_of
 from shared.settings import Settings
 
 from ..pipeline.result import CacheShares, CompressionResult

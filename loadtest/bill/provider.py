@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from api.accounting.provider_bill import Session, session_of
-from shared.prompt_cache import Usage
+from shared.prompt_cache_rules import Usage
 
 Body = dict[str, Any]
 Call = tuple[str, dict[str, Any]]

@@ -14,7 +14,7 @@ from api.accounting.provider_bill import (
     bill_of,
     session_of,
 )
-from shared.prompt_cache import Usage, rules_of
+from shared.prompt_cache_rules import Usage, rules_of
 
 Body = dict[str, Any]
 HOUR = {"type": "ephemeral", "ttl": "1h"}

@@ -17,7 +17,7 @@ from api.accounting.token_prices import Price
 from api.accounting.usage_record import AnsweredRequest, answered
 from api.pipeline.result import CacheShares, CompressionResult
 from shared.errors import InvalidField
-from shared.prompt_cache import Usage
+from shared.prompt_cache_rules import Usage
 
 OPUS = Price(Decimal(15), False, "claude-opus-4-6")
 
