@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from shared.errors import PolicyError
-from shared.policy import (
+from shared.policy_file import check, read, said, schema
+from shared.policy_rules import (
     NO_RULE,
     Policy,
     Quota,
@@ -17,7 +18,6 @@ from shared.policy import (
     position,
     tool_ruling,
 )
-from shared.policy_file import check, read, said, schema
 from shared.settings import Settings
 
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any, NamedTuple, get_args
 import msgspec
 
 from .errors import PolicyError
-from .policy import (
+from .policy_rules import (
     ENGINE_NAMES,
     EngineName,
     Limits,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import structlog
 
-from shared.policy import Arm, Subject, paused
+from shared.policy_rules import Arm, Subject, paused
 
 from ..runtime.feedback import Feedback
 from ..runtime.policy import PolicySource

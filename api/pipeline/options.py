@@ -11,7 +11,7 @@ import msgspec
 
 from shared.errors import InvalidField
 from shared.jobs import Options
-from shared.policy import Arm, Quota, Ruling
+from shared.policy_rules import Arm, Quota, Ruling
 from shared.settings import Settings
 
 from .plan import PlanOptions

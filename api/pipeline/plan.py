@@ -18,7 +18,7 @@ import structlog
 
 from shared.content import Content, classify
 from shared.jobs import Shape, ToolCall, is_tool_output
-from shared.policy import ENGINES, REVERSIBLE, ToolRuling, tool_ruling
+from shared.policy_rules import ENGINES, REVERSIBLE, ToolRuling, tool_ruling
 from shared.upstream import ENGINE_VERSION, Counter, Planned
 from shared.upstream import Planner as Rules
 

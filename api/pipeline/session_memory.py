@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from shared import keys
 from shared.jobs import Form
-from shared.policy import Subject
+from shared.policy_rules import Subject
 
 from .conversation import Conversation
 from .message import Message, Seen

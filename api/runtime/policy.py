@@ -13,8 +13,8 @@ from pathlib import Path
 import structlog
 
 from shared.errors import PolicyError
-from shared.policy import Policy, Rule
 from shared.policy_file import read
+from shared.policy_rules import Policy, Rule
 from shared.settings import Settings
 
 from .background_tasks import end, every, supervise

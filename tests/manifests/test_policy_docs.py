@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from shared.policy import Policy, Subject, tool_ruling
 from shared.policy_file import RuleEntry, check
+from shared.policy_rules import Policy, Subject, tool_ruling
 
 from ..documented import page
 

@@ -10,7 +10,7 @@ from api.pipeline.dispatch import Fetched, Origin
 from api.runtime.feedback import scope_of
 from shared.deadline import Deadline
 from shared.jobs import Form
-from shared.policy import Policy, Rule, paused
+from shared.policy_rules import Policy, Rule, paused
 
 from ..texts import call, events, result
 from .test_compressor import Elsewhere, _body, _compressor

@@ -17,7 +17,7 @@ from api.pipeline.dispatch import Fetched, Origin
 from api.pipeline.result import CompressionResult
 from shared.deadline import Deadline
 from shared.errors import Degraded, InvalidField
-from shared.policy import Policy, Rule
+from shared.policy_rules import Policy, Rule
 
 from ..texts import conversation, events, ran, rows
 from .test_compressor import MARK, Elsewhere, _body, _compressor

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from deploy.policy import check_file
 from shared.errors import PolicyError
-from shared.policy import Limits, Policy, Quota, Rule
 from shared.policy_file import MAX_BYTES, check, read, schema
+from shared.policy_rules import Limits, Policy, Quota, Rule
 
 GOOD = """
 # A pilot, and nobody else.

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import workers.block_form
 import workers.fidelity
-from shared.policy import (
+from shared.policy_rules import (
     ENGINE_NAMES,
     ENGINES,
     Policy,
