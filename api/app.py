@@ -58,7 +58,7 @@ from .proxy.retrieval_loop import Retrievals
 from .runtime.bypass import BypassSwitch
 from .runtime.exchange_store import ExchangeStore
 from .runtime.feedback import Feedback
-from .runtime.policy import PolicySource
+from .runtime.policy_reload import PolicySource
 from .runtime.quotas import Quotas
 from .runtime.redis_guard import RedisGuard
 from .runtime.result_inbox import ResultInbox

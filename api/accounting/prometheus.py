@@ -28,7 +28,7 @@ from shared.settings import POOLS, Settings
 
 from ..runtime.background_tasks import end, every, health, supervise
 from ..runtime.bypass import BypassSwitch
-from ..runtime.policy import PolicySource
+from ..runtime.policy_reload import PolicySource
 from ..runtime.redis_guard import RedisGuard
 from ..runtime.worker_view import WorkerView
 from .ledger import Ledger

@@ -15,7 +15,7 @@ from shared.upstream import ENGINE_VERSION
 from ..accounting.token_prices import Prices
 from ..runtime.background_tasks import health
 from ..runtime.bypass import BypassSwitch
-from ..runtime.policy import PolicySource
+from ..runtime.policy_reload import PolicySource
 from ..runtime.redis_guard import RedisGuard
 from ..runtime.worker_view import WorkerView
 

@@ -20,7 +20,7 @@ from ..accounting.request_cost import per_mtok, rates_of
 from ..accounting.time_range import TimeRange
 from ..accounting.token_prices import Prices
 from ..runtime.feedback import Feedback
-from ..runtime.policy import PolicySource
+from ..runtime.policy_reload import PolicySource
 from ..runtime.redis_guard import RedisGuard
 from ..runtime.worker_view import WorkerView
 

@@ -10,7 +10,7 @@ import structlog
 from shared.policy_rules import Arm, Subject, paused
 
 from ..runtime.feedback import Feedback
-from ..runtime.policy import PolicySource
+from ..runtime.policy_reload import PolicySource
 from ..runtime.quotas import Quotas
 from .context import RequestContext
 from .conversation import Sent

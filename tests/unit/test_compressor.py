@@ -19,7 +19,7 @@ from api.pipeline.earlier_options import EarlierRequests
 from api.pipeline.offload import HEAVY_BODY_BYTES
 from api.runtime.admission import Admission
 from api.runtime.bypass import BypassSwitch
-from api.runtime.policy import PolicySource
+from api.runtime.policy_reload import PolicySource
 from shared.deadline import Deadline
 from shared.errors import Degraded, InvalidField
 from shared.jobs import Form, Original, pack_form
