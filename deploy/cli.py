@@ -235,13 +235,13 @@ def _bypass(arguments: argparse.Namespace) -> None:
 
 
 def _policy_check(arguments: argparse.Namespace) -> None:
-    from .policy import check_file
+    from .policy_command import check_file
 
     print(check_file(arguments.file))
 
 
 def _policy_explain(arguments: argparse.Namespace) -> None:
-    from .policy import explain
+    from .policy_command import explain
 
     print(
         explain(
@@ -256,7 +256,7 @@ def _policy_explain(arguments: argparse.Namespace) -> None:
 
 
 def _policy_schema(arguments: argparse.Namespace) -> None:
-    from .policy import printed_schema
+    from .policy_command import printed_schema
 
     print(printed_schema())
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.policy import check_file
+from deploy.policy_command import check_file
 from shared.errors import PolicyError
 from shared.policy_file import MAX_BYTES, check, read, schema
 from shared.policy_rules import Limits, Policy, Quota, Rule
