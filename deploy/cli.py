@@ -228,7 +228,7 @@ def _demo(arguments: argparse.Namespace) -> None:
 
 
 def _bypass(arguments: argparse.Namespace) -> None:
-    from .bypass import bypass
+    from .bypass_command import bypass
 
     settings = _settings(arguments)
     print(bypass(settings, arguments.action, arguments.reason, arguments.seconds))
