@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-from .records import ROWS
+from .lines_as_rows import ROWS
 from .reversible import Form
 
 _NOTE = (

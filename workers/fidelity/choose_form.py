@@ -15,8 +15,8 @@ from .json_cut import shortened_cut
 from .json_form import parsed, shortened
 from .json_lines import holds_lines, shortened_lines
 from .json_rows import rows_of_tables
+from .lines_as_rows import ROWS, rows_of_records
 from .must_see import must_see
-from .records import ROWS, rows_of_records
 from .reversible import Form, folded_prefixes, folded_repeats, grouped_matches
 from .rows import shortened_rows
 

@@ -11,8 +11,8 @@ import re
 from collections import defaultdict
 from typing import NamedTuple
 
+from .lines_as_rows import ROWS
 from .must_see import is_bad
-from .records import ROWS
 from .reversible import Form
 from .row_notes import ROW, Written, lines_of_rows
 from .row_table import PLACE, SEPARATORS, Table

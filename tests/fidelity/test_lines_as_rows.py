@@ -11,14 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.content import Kind
-from workers.fidelity import records
+from workers.fidelity import lines_as_rows
 from workers.fidelity.alignment import Budget, common, literals, matched, tokens
 from workers.fidelity.blame import shortened_blame
 from workers.fidelity.check import check
 from workers.fidelity.json_cut import shortened_cut
 from workers.fidelity.json_form import parsed, shortened
 from workers.fidelity.json_rows import rows_of_tables
-from workers.fidelity.records import rows_of_records
+from workers.fidelity.lines_as_rows import rows_of_records
 
 from .expand import expanded
 from .texts import TEXTS, mutated
@@ -202,7 +202,7 @@ def test_work_on_a_text_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         compared += 1
         return matched(*arguments)
 
-    monkeypatch.setattr(records, "matched", counted)
+    monkeypatch.setattr(lines_as_rows, "matched", counted)
     rng = random.Random(2)
     text = "\n".join(
         f"{rng.choice('abcdef')}{rng.choice('abcdef')} id={n} {rng.choice('xy')}"
