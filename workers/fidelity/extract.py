@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 
 from . import omission_notes as notes
 from .check import plain
-from .templates import commonest, templates
+from .line_kinds import commonest, templates
 
 _SMALLEST_GAP = 60
 """Characters: a shorter gap costs about as much as the note that would stand for it."""

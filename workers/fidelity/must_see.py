@@ -9,7 +9,7 @@ from itertools import islice
 
 from shared.content import Kind
 
-from .templates import templates
+from .line_kinds import templates
 
 _ENDS = {"log": 6, "test_run": 8, "search": 6, "listing": 20, "table": 20}
 _MOST_ERRORS = 0.5
