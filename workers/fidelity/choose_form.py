@@ -14,11 +14,11 @@ from .extract import extract, lines_in
 from .json_cut import shortened_cut
 from .json_form import parsed, shortened
 from .json_lines import holds_lines, shortened_lines
+from .json_list_extract import shortened_rows
 from .json_rows import rows_of_tables
 from .lines_as_rows import ROWS, rows_of_records
 from .must_see import must_see
 from .reversible import Form, folded_prefixes, folded_repeats, grouped_matches
-from .rows import shortened_rows
 
 _LEAST_SAVED = 0.08
 _LEAST_LOST = 0.2
