@@ -10,7 +10,7 @@ from shared.original_storage import digest_of
 
 from .context import RequestContext
 from .conversation import ALL_LEFT, Change, Conversation, Lost, Sent
-from .decide_block import Decision, decide_block, settles
+from .form_or_reference import Decision, decide_block, settles
 from .message import HEAVY_MESSAGE_BYTES, VERBATIM, Candidate, Place
 from .render import render
 
