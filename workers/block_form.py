@@ -10,7 +10,7 @@ from typing import NamedTuple, Protocol
 
 from shared.content import Content, Envelope, Kind, classify, unwrap
 from shared.jobs import Block, Form, Job, Options, Original, is_tool_output
-from shared.original_storage import digest_of
+from shared.originals_in_redis import digest_of
 from shared.upstream import EngineRouter, TextEngine, counter_for
 
 from .fidelity import Chosen, Lossy, choose, extract_of_spans

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from shared.jobs import engines_of, is_tool_output
-from shared.original_storage import digest_of
+from shared.originals_in_redis import digest_of
 
 from .context import RequestContext
 from .conversation import ALL_LEFT, Change, Conversation, Lost, Sent

@@ -13,7 +13,7 @@ from shared.clock import RedisClock
 from shared.deadline import Deadline
 from shared.errors import Degraded
 from shared.jobs import Original, unpack_original
-from shared.original_storage import keep
+from shared.originals_in_redis import keep
 from shared.settings import Settings
 
 from .redis_guard import RedisGuard

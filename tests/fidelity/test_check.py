@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shared.original_storage import digest_of
+from shared.originals_in_redis import digest_of
 from workers.fidelity import check
 from workers.fidelity.extract import extract
 from workers.fidelity.reversible import folded_prefixes

@@ -9,7 +9,7 @@ from typing import Any
 
 from shared.content import classify, unwrap
 from shared.jobs import ToolCall
-from shared.original_storage import digest_of
+from shared.originals_in_redis import digest_of
 from shared.upstream import tool_calls
 from workers.fidelity import check, choose
 from workers.fidelity.check import Verdict, plain

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from shared.content import classify
-from shared.original_storage import digest_of
+from shared.originals_in_redis import digest_of
 from workers.fidelity import choose
 
 from ..documented import page

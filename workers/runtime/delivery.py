@@ -15,7 +15,7 @@ from shared.claim_protocol import Claiming, tell
 from shared.clock import RedisClock
 from shared.connection import BROKEN
 from shared.jobs import Form, Job, pack_form, unpack_form
-from shared.original_storage import keep
+from shared.originals_in_redis import keep
 from shared.settings import Settings
 
 from ..batcher import BatchCount
