@@ -52,8 +52,8 @@ from .pipeline.compressor import Compressor
 from .pipeline.dispatch import Dispatcher
 from .pipeline.earlier_options import EarlierRequests
 from .proxy.client import UpstreamClient
+from .proxy.endpoint import Proxy
 from .proxy.outgoing import Preparation
-from .proxy.resource import Proxy
 from .proxy.retrieval_loop import Retrievals
 from .runtime.bypass import BypassSwitch
 from .runtime.exchange_store import ExchangeStore
