@@ -17,7 +17,7 @@ from shared.connection import BROKEN, connect
 from shared.errors import Unhealthy
 from shared.settings import POOLS, Settings
 
-from .local import LOCAL
+from .up_command import LOCAL
 
 _TIMEOUT_SECONDS = 3.0
 _POLL_SECONDS = 0.5

@@ -167,7 +167,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
 
 def _up(arguments: argparse.Namespace) -> None:
-    from .local import Farm
+    from .up_command import Farm
 
     external = arguments.redis_url or os.environ.get("HEADROOM_REDIS_URL")
     Farm(_settings(arguments), embedded_redis=not external).run()

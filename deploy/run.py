@@ -15,8 +15,8 @@ from shared.errors import FarmError
 from shared.python_command import python_module
 
 from .demo import demo
-from .local import LOCAL
 from .process import die_with_parent
+from .up_command import LOCAL
 
 _STOP_SECONDS = 15
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from deploy.check import _get
-from deploy.local import Farm
 from deploy.ports import free_port
+from deploy.up_command import Farm
 from shared.python_command import python_module
 from shared.settings import Settings
 

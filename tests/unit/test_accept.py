@@ -16,7 +16,7 @@ import pytest
 import uvloop
 
 from api.server.accept import Listener
-from deploy.local import _bound
+from deploy.up_command import _bound
 from shared.sockets import stop_listening
 
 _MASTER = """
