@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
+from .fold_line_prefixes import view_of
 from .fold_references import Folded, Numbering, Reference, Run, Source, word
 from .fold_text import Text, literal, read, without_notes
-from .fold_views import view_of
 
 _MAX_LINES = 200_000
 _MAX_CHARS = 16 * 1024 * 1024

@@ -26,7 +26,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from .fold_views import Name, bare
+from .fold_line_prefixes import Name, bare
 
 _DESCRIPTION_CHARS = 60
 _LONG_RUN = 1000
