@@ -31,7 +31,7 @@ def test_an_extract_of_whole_lines_passes() -> None:
         ("[35 lines", "[34 lines", "a wrong count"),
         (f"hash={DIGEST}", f"hash={'0' * 24}", "not one marker"),
         ("[35 lines", f"<<ccr:{DIGEST}>>\n[35 lines", "not one marker"),
-        ("are like: *", "are like: fatal", "a word of its own"),
+        ("are like: ", "are like: fatal ", "a word of its own"),
     ],
 )
 def test_each_kind_of_damage_fails_the_check(was: str, now: str, reason: str) -> None:

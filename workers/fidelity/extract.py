@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 
 from . import omission_notes as notes
 from .check import plain
-from .line_kinds import commonest, templates
+from .line_kinds import commonest, described
 
 _SMALLEST_GAP = 60
 """Characters: a shorter gap costs about as much as the note that would stand for it."""
@@ -37,9 +37,10 @@ def extract(lines: Sequence[str], kept: Collection[int], digest: str, *, kinds: 
     if gap:
         out.append(notes.omitted(gap))
     if kinds:
-        found = commonest(templates(lines), missing, _MOST_KINDS)
-        told = [(kind, n) for kind, n in found if n > 2 and kind.strip("* ")]
-        out += [notes.like(n, kind, all_of=len(missing)) for kind, n in told]
+        for kind, those in commonest(lines, missing, _MOST_KINDS):
+            if len(those) > 2 and kind.strip("* "):
+                told = described(kind, those)
+                out.append(notes.like(len(those), told, all_of=len(missing)))
     out.append(notes.marker(len(missing), digest))
     return "\n".join(out)
 
