@@ -39,6 +39,7 @@ class Runner:
 
     `margin_ms` is what an answer may be late by; `least_health` the seconds that a farm is
     given to be well again at the least, whatever the scenario says; clients are as patient.
+    `deadline` are the seconds that the farm has for a streamed request.
     """
 
     def __init__(
@@ -48,12 +49,14 @@ class Runner:
         seed: int,
         margin_ms: float,
         least_health: float = 0.0,
+        deadline: float = DEADLINE_SECONDS,
     ) -> None:
         self._turns = turns
         self._seconds = seconds
         self._rng = random.Random(seed)
         self._margin_ms = margin_ms
         self._least_health = least_health
+        self._deadline = deadline
         self._rest: dict[str, list[Any]] = {}
 
     async def play(self, scenario: Scenario) -> Outcome:
@@ -90,7 +93,7 @@ class Runner:
             idle = float(scenario.settings.get("upstream_idle_seconds", 600))
             early = [t for turns in self._turns for t in turns if t.number <= _STREAMED_TURNS]
             bodies = bodies_of(early)
-            play.streams = Streams(site.url, bodies, self._rng, idle)
+            play.streams = Streams(site.url, bodies, self._rng, idle, self._deadline)
         if await self._full_health(play) is None:
             raise SiteError("not healthy to begin with")
         load.start()
@@ -169,7 +172,7 @@ class Runner:
             await asyncio.sleep(0.2)
         outcome.broken += [f"{count} times: {what}" for what, count in streams.faults.items()]
         worst = max(streams.head_ms, default=0.0)
-        if worst > 1000 * DEADLINE_SECONDS + self._margin_ms:
+        if worst > 1000 * self._deadline + self._margin_ms:
             outcome.broken.append(f"a head came after {worst:.0f} ms")
         if not streams.asked:
             outcome.broken.append("no stream was asked for: nothing was shown")

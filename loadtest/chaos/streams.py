@@ -124,12 +124,14 @@ class Streams:
     ``bodies`` are requests with tool output that the farm compresses; every second stream has one
     of them. ``well`` ended as they should, ``left`` were left by their client, ``told`` say what
     they ``saved``. ``head_ms`` are the times until an answer's head came, without the play's own.
+    ``deadline`` are the seconds that the farm has for a request.
     """
 
     url: str
     bodies: Sequence[bytes]
     rng: random.Random
     idle_seconds: float = 600.0
+    deadline: float = DEADLINE_SECONDS
     asked: int = 0
     well: int = 0
     changed: int = 0
@@ -194,7 +196,7 @@ class Streams:
             stand_in.PLAY: play,
             "content-type": "application/json",
             "x-maas-username": f"stream-{secrets.token_hex(6)}",
-            "x-headroom-deadline-ms": str(round(1000 * DEADLINE_SECONDS)),
+            "x-headroom-deadline-ms": str(round(1000 * self.deadline)),
         }
         connector = aiohttp.TCPConnector(force_close=True)
         async with aiohttp.ClientSession(connector=connector, timeout=_TIMEOUT) as session:

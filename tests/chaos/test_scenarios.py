@@ -39,7 +39,9 @@ def test_flood_is_rejected_in_time() -> None:
 def test_streams_that_break_off_break_off_for_the_client_too() -> None:
     scenario = next(s for s in PROXIED if s.name == "streams cut, or half an event")
     # How late heads come is for `make chaos` to judge, on a machine that does nothing else.
-    patient = Runner(material(2, _SEED), 2.0, _SEED, 20_000.0, least_health=_HEALTH_SECONDS)
+    patient = Runner(
+        material(2, _SEED), 2.0, _SEED, 20_000.0, least_health=_HEALTH_SECONDS, deadline=30.0
+    )
     outcome = asyncio.run(patient.play(scenario))
     assert outcome.broken == []
     assert outcome.streams is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -75,7 +76,11 @@ def test_frozen_messages_come_back_byte_for_byte(farm: Farm) -> None:
 @pytest.mark.parametrize("name", ["token_budget", "model_limit"])
 def test_budget_makes_small_texts_lose_lines(farm: Farm, name: str) -> None:
     ada = user()
-    body = conversation(ran(events(ada, 40)))
+    # Lines that rows of values cannot shorten.
+    stored = [
+        f"00:00:{i} INFO stored {sha256(f'{ada}{i}'.encode()).hexdigest()}" for i in range(30)
+    ]
+    body = conversation(ran("\n".join(stored)))
     assert "omitted in all" not in _text(farm.post(body, user()).json)
     tight = farm.post({**body, name: 200}, ada).json
     assert "omitted in all" in _text(tight)
