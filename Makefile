@@ -4,6 +4,9 @@ VENV ?= .venv
 PORT ?= 8788
 BIN := $(VENV)/bin
 
+# Packages are installed without bytecode: the first process that imports a module keeps it for the rest.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: run test coverage lint audit changelog bench bill fidelity chaos litellm clean
 
 run: $(VENV)/.run
@@ -27,7 +30,7 @@ coverage: lint
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 	$(BIN)/lint-imports
 
 # Known vulnerabilities in what is installed here and in what the images install.
@@ -71,13 +74,16 @@ clean:
 # Python compiles a module when it is first imported: compiling all of them here takes a minute.
 INSTALL := -m pip install --quiet --no-compile --editable
 
-$(VENV)/.run: pyproject.toml
+# Debian's pip takes twice as long to choose versions. Where no newer one is to be had, it is used.
+$(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
+	-$(BIN)/python -m pip install --quiet --upgrade 'pip>=26,<27'
+
+$(VENV)/.run: pyproject.toml | $(BIN)/pip
 	$(BIN)/python $(INSTALL) '.[engines]'
 	touch $@
 
-$(VENV)/.test: pyproject.toml
-	$(PYTHON) -m venv $(VENV)
+$(VENV)/.test: pyproject.toml | $(BIN)/pip
 	$(BIN)/python $(INSTALL) '.[test]'
 	touch $@ $(VENV)/.run
 
