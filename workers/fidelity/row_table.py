@@ -310,11 +310,12 @@ def _simplify(lines: list[_Line], aligned: bool) -> None:
                 column.place = _padding(column.values)
         line.join_short()
         line.take_edges()
+        if line.one_gap:
+            continue
         line.split_words()
-        if not (line.one_gap and len(line.columns) > 1):
-            line.drop_constant()
-            line.take_signs()
-            line.take_units()
+        line.drop_constant()
+        line.take_signs()
+        line.take_units()
 
 
 def _padding(values: list[str]) -> str:
