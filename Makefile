@@ -4,7 +4,7 @@ VENV ?= .venv
 PORT ?= 8788
 BIN := $(VENV)/bin
 
-# Packages are installed without bytecode: the first process that imports a module keeps it for the rest.
+# Bytecode is kept whatever the environment says: else each process compiles all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test coverage lint audit changelog bench bill fidelity chaos litellm clean
@@ -77,7 +77,7 @@ INSTALL := -m pip install --quiet --no-compile --editable
 # Debian's pip takes twice as long to choose versions. Where no newer one is to be had, it is used.
 $(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
-	-$(BIN)/python -m pip install --quiet --upgrade 'pip>=26,<27'
+	-$(BIN)/python -m pip install --quiet --retries 0 --upgrade 'pip>=26,<27'
 
 $(VENV)/.run: pyproject.toml | $(BIN)/pip
 	$(BIN)/python $(INSTALL) '.[engines]'

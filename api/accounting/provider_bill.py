@@ -1,4 +1,4 @@
-"""How providers bill a prompt that is sent repeatedly: the rules of their prompt caches.
+"""How providers bill a prompt that is sent repeatedly, from prompt caches that keep its beginning.
 
 Prices, lifetimes and their sources are in :mod:`shared.prompt_cache_rules`.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-FIRST = re.compile(r"\[\.\.\. rows (\d+): (\d+) (?:lines|blocks).*\.\.\.\]")
+FIRST = re.compile(r"\[\.\.\. rows (\d+): (\d+) (?:lines?|blocks?).*\.\.\.\]")
 HIGH = re.compile(r"blocks? (?:is|are) like the next (\d+) lines")
 PARTED = re.compile(r'parted by "(.)"')
 AGAIN = re.compile(r"\[\.\.\. rows (\d+) again: (\d+), .*\.\.\.\]")

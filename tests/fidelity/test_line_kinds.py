@@ -24,10 +24,31 @@ from workers.fidelity.line_kinds import described
         (["00:01:12", "00:02:00"], "*"),
         (["ready", "gone"], "*"),
         (["v1.2", "v1.2"], "v1.2"),
+        (["-5", "-3"], "*"),
+        (["temp=-5", "temp=7"], "*"),
+        (['"a":-1', '"a":-9'], "*"),
+        (["\N{MINUS SIGN}5", "\N{MINUS SIGN}3"], "*"),
+        ([".5", ".25"], "*"),
+        (["v1.9", "v1.10"], "*"),
+        (["007", "7"], "*"),
+        (["1" * 16, "2" * 16], "*"),
+        (["(a5)", "(a7)"], "(a5..a7)"),
+        (["x" * 61 + "1", "x" * 61 + "2"], "*"),
     ],
 )
 def test_range_keeps_units_and_signs(words: list[str], said: str) -> None:
     assert described("*", words) == said
+
+
+@pytest.mark.parametrize(
+    ("kind", "lines"),
+    [
+        ("* gone *", ["a1 gone 7 8", "a2 7 gone 8"]),
+        ("* ERR *", ["A1 ERR 7q7 8q8", "B2 9q9 ERR 5q5"]),
+    ],
+)
+def test_words_at_other_places_keep_the_kind(kind: str, lines: list[str]) -> None:
+    assert described(kind, lines) == kind
 
 
 def test_lines_of_different_lengths_keep_their_kind() -> None:

@@ -207,9 +207,11 @@ def test_keeps_claim_while_its_job_waits(settings: Settings) -> None:
         async with front_end(settings) as front, front_end(settings) as other:
             late = asyncio.create_task(front.fetch(user, "k"))
             await until("it is enqueued", lambda: bench.redis.llen(keys.queue("cpu")))
-            late.cancel()
             held = keys.claim(user, "k")
+            # Canceled before it knows that its job is enqueued, it would give the claim up.
             await until("prolonged", _rises(lambda: bench.state.pttl(held)))
+            late.cancel()
+            await until("prolonged again", _rises(lambda: bench.state.pttl(held)))
             second = asyncio.create_task(other.fetch(user, "k"))
             await until("the second waits", lambda: other.made)
             assert await bench.work() == ["k"]

@@ -5,18 +5,23 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import NamedTuple
 
 _DIGIT = re.compile(r"\d|\b[a-f]{7,}\b")
 _SHORT_OF = re.compile(r"(\d{1,2})/(?!\1$)\d{1,2}")
 """Some of so many: two of three containers are ready."""
-_NUMBER = re.compile(r"(\D*)(\d{1,15}(?:\.\d{1,15})?)([^\W\d_]*)(\D*)")
-"""A number with what stands before it, its unit, and what follows."""
+_ANY_DIGIT = re.compile(r"\d")
+_NUMBER = re.compile(r"\d{1,15}(?:\.\d{1,15})?")
+_MOST_DIGITS = 16
+"""Characters of a number that can be compared exactly."""
 _MOST_WORDS = 10
 """Different words at one place of a line up to which they tell kinds apart."""
 _LONGEST_SHOWN = 90
+_LONGEST_WORD = 60
+"""Characters of a word that is compared with those of other lines."""
 
 
-def templates(lines: Sequence[str]) -> list[str]:
+def kinds_of(lines: Sequence[str]) -> list[str]:
     """Return each line's kind: its words, ``*`` for those with digits and those that vary."""
     masked = [_masked(words) for words in map(_words, lines)]
     few = max(12, len(lines) // 10)
@@ -75,7 +80,7 @@ def commonest(
     lines: Sequence[str], missing: Sequence[int], most: int
 ) -> list[tuple[str, list[str]]]:
     """Return the ``most`` frequent kinds of the ``missing`` lines with their lines."""
-    kinds = templates(lines)
+    kinds = kinds_of(lines)
     found: dict[str, list[str]] = defaultdict(list)
     for place in missing:
         if kinds[place]:
@@ -86,23 +91,59 @@ def commonest(
 def described(kind: str, lines: Sequence[str]) -> str:
     """Return the ``kind`` of ``lines`` with what their words have in common, in place of ``*``.
 
-    That is the word itself, or the smallest and the largest number: ``took=1ms..898ms``.
+    That is the word itself, or the smallest and the largest number: ``took=1ms..898ms``. The kind
+    stays as it is where its words do not stand at the same places in all lines.
     """
     split = [_words(line) for line in lines]
     if len({len(words) for words in split}) > 1:
         return kind
-    return _shown([_in_common(column) for column in zip(*split, strict=True)])
+    shared = [_in_common(column) for column in zip(*split, strict=True)]
+    following = iter(shared)
+    named = [word for word in kind.split() if word != "*"]
+    return _shown(shared) if all(word in following for word in named) else kind
+
+
+class _Number(NamedTuple):
+    """A word with a number: what stands before it, its digits, its unit, and what follows."""
+
+    before: str
+    digits: str
+    unit: str
+    after: str
 
 
 def _in_common(words: Sequence[str]) -> str:
+    if any(len(word) > _LONGEST_WORD for word in words):
+        return "*"
     if len(set(words)) == 1:
         return words[0]
-    found = [match for match in map(_NUMBER.fullmatch, words) if match is not None]
-    around = {(match[1], match[3], match[4]) for match in found}
-    if len(found) < len(words) or len(around) > 1:
+    numbers: list[_Number] = []
+    for word in words:
+        number = _number(word)
+        if number is None or (numbers and number._replace(digits=numbers[0].digits) != numbers[0]):
+            return "*"
+        numbers.append(number)
+    least = min(numbers, key=lambda number: float(number.digits))
+    largest = max(numbers, key=lambda number: float(number.digits))
+    if float(least.digits) == float(largest.digits):
         return "*"
-    least = min(found, key=lambda match: float(match[2]))
-    largest = max(found, key=lambda match: float(match[2]))
-    before, _, unit, after = least.groups()
-    again = before if before[-1:].isalnum() else ""  # or the number would be part of its last word
-    return f"{before}{least[2]}{unit}..{again}{largest[2]}{unit}{after}"
+    before, digits, unit, after = least
+    part = len(before)  # where the word begins that the number is a part of
+    while part and before[part - 1].isalnum():
+        part -= 1
+    return f"{before}{digits}{unit}..{before[part:]}{largest.digits}{unit}{after}"
+
+
+def _number(word: str) -> _Number | None:
+    """Return the parts of a word with one number; None without one, and where it has a sign."""
+    found = _NUMBER.search(word)
+    if found is None or len(found[0]) > _MOST_DIGITS or _ANY_DIGIT.search(word, found.end()):
+        return None
+    before, rest = word[: found.start()], word[found.end() :]
+    joined = len(before) > 1 and before[-2].isalnum()
+    signed = before[-1:] in ("-", "\N{MINUS SIGN}", "+", ".") and not joined
+    version = "." in found[0] and before[-1:].isalpha()
+    if signed or version:
+        return None
+    letters = next((n for n, sign in enumerate(rest) if not sign.isalpha()), len(rest))
+    return _Number(before, found[0], rest[:letters], rest[letters:])

@@ -277,7 +277,7 @@ class _Search:
         if step > 1:
             ones = (self._lines[place] for place in places)
             others = [one for one in ones if not table.has_literals([one])]
-            if others:  # a column is not the same everywhere, as it is in the sample
+            if others:  # a column that is constant in the sample varies elsewhere
                 table = table_of(parts, [[line] for line in (*lines, *others)]) or table
         rows = [table.row([line]) or line for line in lines]
         saved = sum(map(len, lines)) - sum(map(len, rows)) - len(ROW) * len(rows)

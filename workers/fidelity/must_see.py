@@ -9,7 +9,7 @@ from itertools import islice
 
 from shared.content import Kind
 
-from .line_kinds import templates
+from .line_kinds import kinds_of
 
 _ENDS = {"log": 6, "test_run": 8, "search": 6, "listing": 20, "table": 20}
 _MOST_ERRORS = 0.5
@@ -98,7 +98,7 @@ def _of_entries(lines: Sequence[str], kind: Kind) -> set[int] | None:
     if len(bad) > _MOST_ERRORS * len(lines):
         return None
     kept |= bad | _around_frames(lines, frames)
-    kinds = templates(lines)
+    kinds = kinds_of(lines)
     count = Counter(kinds)
     if kind not in ("log", "table", "listing") and len(count) > len(lines) / 4:
         return None  # nothing repeats: every line says something else
@@ -158,7 +158,7 @@ def _extremes(lines: Sequence[str], kinds: list[str], *, smallest: bool) -> set[
 
 def standing_out(lines: Sequence[str]) -> set[int]:
     """Return the lines with the largest numbers of their kind, and those of rare kinds, if few."""
-    kinds = templates(lines)
+    kinds = kinds_of(lines)
     count = Counter(kinds)
     rare = {place for place, kind in enumerate(kinds) if count[kind] <= _RARE}
     few = rare if len(rare) <= _FEW * len(lines) else set()

@@ -30,10 +30,10 @@ def omitted(count: int, what: str = "line") -> str:
     return f"[... {count} {what}{'' if count == 1 else 's'} omitted ...]"
 
 
-def like(count: int, template: str, what: str = "lines", *, all_of: int = 0) -> str:
-    """Return the note that ``count`` of the ``all_of`` missing lines are like ``template``."""
+def like(count: int, kind: str, what: str = "lines", *, all_of: int = 0) -> str:
+    """Return the note that ``count`` of the ``all_of`` missing lines are like ``kind``."""
     every = "all " if count == all_of else ""
-    return f"[... {every}{count} of the omitted {what} are like: {template} ...]"
+    return f"[... {every}{count} of the omitted {what} are like: {kind} ...]"
 
 
 def begin(count: int, prefix: str) -> str:

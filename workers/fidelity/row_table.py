@@ -154,7 +154,7 @@ class _Column:
 
     @property
     def plain(self) -> bool:
-        """Return whether the column has no template place, repetition or need of its own."""
+        """Return whether the column is written as it is, and no other refers to it."""
         return not (self.place or self.again or self.needed)
 
 
@@ -162,8 +162,8 @@ class _Column:
 class _Line:
     """A line of a block: its literals and the columns between them.
 
-    ``one_gap`` says that its blocks have nothing in common but their ends, or that this is so by
-    :func:`whole`: the words between stay as they follow each other.
+    ``one_gap`` says that its blocks have only their ends in common, or that :func:`whole` kept only
+    those, so that the words of a failure stay together.
     """
 
     literals: list[str]
@@ -223,7 +223,7 @@ class _Line:
             same = all(v != w for v, w in zip(bare, column.values, strict=True))
             opened = _PAIRS.get(unit[0])
             if opened is not None and any(opened in value for value in bare):
-                continue
+                continue  # the two stay together
             if same and (not unit[0].isalpha() or all(v[-1:].isdecimal() for v in bare)):
                 column.values = bare
                 self.literals[at + 1] = unit[0] + self.literals[at + 1]
