@@ -84,7 +84,7 @@ def _put_in(like: str, sign: str, row: str) -> str:
         again = re.fullmatch(r"\{=(\d+)\}", place[0])
         return "".join(values[int(again[1]) - 1 :][:1]) if again else next(left, "")
 
-    return re.sub(r"\{[^}]*\}", value, like)
+    return re.sub(r"\{(?:[<>=]\d+)?\}", value, like)
 
 
 class Shown:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from loadtest.fidelity.tables import prometheus
 from shared.content import Kind
 from workers.fidelity import lines_as_rows
 from workers.fidelity.alignment import Budget, common, literals, matched, tokens
@@ -94,6 +95,12 @@ def test_reports_of_failures_keep_their_words_together() -> None:
     for n in range(3, 20):
         assert f"test_total_{n} (test_shop.ShopTest.test_total_{n})" in shown
         assert f"{n * 10} != {n * 11}" in shown
+
+
+def test_blocks_with_many_words_in_their_values_stay() -> None:
+    text = prometheus(random.Random(0), 900).text
+
+    assert "blocks are like" not in made(text, "table")
 
 
 def test_sentences_are_not_taken_apart() -> None:

@@ -70,7 +70,7 @@ _HOPELESS = -0.4
 """What a run must be estimated to save, of its lines, to be measured."""
 _TABLES_TRIED = 4
 _MOST_VALUES = 12
-"""Values of a row that a reader can tell apart."""
+"""Values of a row that a reader can tell apart, and words of those that are what a line has."""
 _NUMBERED = re.compile(r"\b[^\W\d]*+\d\w*+")
 _ENTRIES = 0.15
 """The share of matches that are entries of a log, from which on it was a log that was searched."""
@@ -306,12 +306,21 @@ class _Search:
         """Return the first run of these blocks; None where they make no table."""
         lines, height = self._lines, len(tried.parts)
         table = table_of(tried.parts, [lines[i : i + height] for i in tried.places])
-        if table is None or table.values > _MOST_VALUES:
+        if table is None or table.values + self._words_more(tried) > _MOST_VALUES:
             return None
         bad = [n for n in range(height) if any(self._is_bad(p + n) for p in tried.places)]
         self._tables[table] = frozenset(bad)
         self._current = table
         return self._run(table, tried.places)
+
+    def _words_more(self, tried: _Tried) -> int:
+        """Return how many words more than one the values of a block's lines with one gap have."""
+        more = 0
+        first = self._lines[tried.places[0] :][: len(tried.parts)]
+        for line, parts in zip(first, tried.parts, strict=True):
+            if len(parts) == 2 and len(first) > 1:
+                more += max(0, len(line[len(parts[0]) : len(line) - len(parts[1])].split()) - 1)
+        return more
 
     def _run(self, table: Table, places: Sequence[int]) -> _Run | None:
         """Return the blocks of a table from the first of ``places`` on, without a gap."""

@@ -17,8 +17,8 @@ SEPARATORS = (" ", "|", "¦", "§")
 PLACE = re.compile(r"\{((?:[<>=]\d+)?)\}")
 _UNIT = re.compile(r"(?<=\d)[A-Za-zµ%]{1,3}\Z|[)\]}>\"',;:]\Z")
 """How all values of a column may end: with a unit, or a closing sign."""
-_OPENING = frozenset("([{<\"'")
-"""What all values of a column may begin with."""
+_OPENING = frozenset("([<\"'")
+"""What all values of a column may begin with; before a place a brace would look like one more."""
 _PAIRS = {")": "(", "]": "[", "}": "{", ">": "<"}
 _LEAST_REPEATED = 3
 """Mean characters of values from which on a column that repeats them is no accident."""
