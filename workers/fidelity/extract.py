@@ -24,18 +24,7 @@ def extract(lines: Sequence[str], kept: Collection[int], digest: str, *, kinds: 
     missing = [place for place in range(len(lines)) if place not in shown]
     if not missing:
         return None
-    out: list[str] = []
-    gap = 0
-    for place, line in enumerate(lines):
-        if place not in shown:
-            gap += 1
-            continue
-        if gap:
-            out.append(notes.omitted(gap))
-            gap = 0
-        out.append(line)
-    if gap:
-        out.append(notes.omitted(gap))
+    out = notes.shown_of(lines, shown)
     if kinds:
         for kind, those in commonest(lines, missing, _MOST_KINDS):
             if len(those) > 2 and kind.strip("* "):

@@ -24,23 +24,15 @@ def shortened_rows(tree: Any, digest: str) -> str | None:
     keys, rows = found
     kept = set(range(_FIRST)) | set(range(len(rows) - _LAST, len(rows)))
     few = _columns_of_few(keys, rows)
-    bad = {place for place, row in enumerate(rows) if is_bad(",".join(row))}
+    lines = [",".join(row) for row in rows]
+    bad = {place for place, line in enumerate(lines) if is_bad(line)}
     if len(bad) > len(rows) / 2:
         return None
     kept |= bad | _extreme(keys, rows) | _each_value(few, rows)
     missing = [place for place in range(len(rows)) if place not in kept]
     if len(missing) < len(rows) / 3:
         return None
-    out = [header(len(rows), keys)]
-    gap = 0
-    for place, row in enumerate(rows):
-        if place not in kept:
-            gap += 1
-            continue
-        if gap:
-            out.append(notes.omitted(gap, "row"))
-            gap = 0
-        out.append(",".join(row))
+    out = [header(len(rows), keys), *notes.shown_of(lines, kept, "row")]
     for column in few:
         for value, count in Counter(rows[p][column] for p in missing).most_common(4):
             out.append(notes.like(count, f"{keys[column]}: {value}", "rows"))

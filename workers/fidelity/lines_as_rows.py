@@ -70,7 +70,7 @@ _HOPELESS = -0.4
 """What a run must be estimated to save, of its lines, to be measured."""
 _TABLES_TRIED = 4
 _MOST_VALUES = 12
-"""Values of a row that a reader can tell apart, and words of those that are what a line has."""
+"""Values of a row that a reader can tell apart; of a block's lines with one value, its words."""
 _NUMBERED = re.compile(r"\b[^\W\d]*+\d\w*+")
 _ENTRIES = 0.15
 """The share of matches that are entries of a log, from which on it was a log that was searched."""
@@ -315,12 +315,12 @@ class _Search:
 
     def _words_more(self, tried: _Tried) -> int:
         """Return how many words more than one the values of a block's lines with one gap have."""
-        more = 0
-        first = self._lines[tried.places[0] :][: len(tried.parts)]
-        for line, parts in zip(first, tried.parts, strict=True):
-            if len(parts) == 2 and len(first) > 1:
-                more += max(0, len(line[len(parts[0]) : len(line) - len(parts[1])].split()) - 1)
-        return more
+        height, first = len(tried.parts), tried.places[0]
+        if height == 1:
+            return 0
+        block = self._lines[first : first + height]
+        found = [matched(parts, line) for parts, line in zip(tried.parts, block, strict=True)]
+        return sum(max(0, len(gaps[0].split()) - 1) for gaps in found if gaps and len(gaps) == 1)
 
     def _run(self, table: Table, places: Sequence[int]) -> _Run | None:
         """Return the blocks of a table from the first of ``places`` on, without a gap."""

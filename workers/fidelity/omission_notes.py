@@ -7,6 +7,8 @@ text that holds such a line of its own is not shortened: nobody could tell the t
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Sequence
+from itertools import groupby
 
 OMITTED = re.compile(r"\[\.\.\. (\d+) (?:lines?|rows?) omitted \.\.\.\]")
 WORDS = re.compile(r"\[\.\.\. (\d+) words? omitted \.\.\.\]")
@@ -28,6 +30,17 @@ HASH = re.compile(r"(?:<<ccr:|hash=)([a-f0-9]{12,24})")
 def omitted(count: int, what: str = "line") -> str:
     """Return the note that stands where ``count`` lines are missing."""
     return f"[... {count} {what}{'' if count == 1 else 's'} omitted ...]"
+
+
+def shown_of(lines: Sequence[str], shown: Collection[int], what: str = "line") -> list[str]:
+    """Return the ``shown`` ones of ``lines`` in order, with a note where others are missing."""
+    out: list[str] = []
+    for is_shown, places in groupby(range(len(lines)), lambda place: place in shown):
+        if is_shown:
+            out += [lines[place] for place in places]
+        else:
+            out.append(omitted(len(list(places)), what))
+    return out
 
 
 def like(count: int, kind: str, what: str = "lines", *, all_of: int = 0) -> str:

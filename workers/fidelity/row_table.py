@@ -173,11 +173,10 @@ class _Line:
     def drop_constant(self) -> None:
         """Make part of the literals each column that has one value everywhere."""
         for at in range(len(self.columns) - 1, -1, -1):
-            column = self.columns[at]
-            if len(set(column.values)) == 1 and not (column.again or column.needed):
+            values = self.columns[at].values
+            if len(set(values)) == 1:
                 del self.columns[at]
-                between = self.literals[at] + column.values[0] + self.literals[at + 1]
-                self.literals[at : at + 2] = [between]
+                self.literals[at : at + 2] = [self.literals[at] + values[0] + self.literals[at + 1]]
 
     def join(self, at: int) -> None:
         """Make one column of ``at``, the next one, and what stands between them."""
