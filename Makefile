@@ -72,7 +72,9 @@ clean:
 	rm -rf $(VENV) .data .coverage build *.egg-info .mypy_cache .ruff_cache .hypothesis
 
 # Python compiles a module when it is first imported: compiling all of them here takes a minute.
-INSTALL := -m pip install --quiet --no-compile --editable
+# Twice quiet is errors only: newer pips print setuptools' warnings otherwise, that folders of data
+# (api/static) are no packages. Their files are packed all the same.
+INSTALL := -m pip install --quiet --quiet --no-compile --editable
 
 # Debian's pip takes twice as long to choose versions. Where no newer one is to be had, it is used.
 $(BIN)/pip:
