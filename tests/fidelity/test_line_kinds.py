@@ -70,3 +70,11 @@ def test_range_is_that_of_omitted_lines(numbers: list[int]) -> None:
     else:
         assert took == f"{min(missing)}..{max(missing)}"
     assert kind.startswith(f"request 5..{len(lines) - 6} of {len(lines)} ")
+
+
+def test_note_of_a_log_of_numbers_says_their_ranges() -> None:
+    lines = [f"pump-{n % 4} rate={n % 90}% seq={n}" for n in range(300)]
+    made = extract(lines, {0, 1, 298, 299}, "0" * 24, kinds=True)
+    assert made is not None
+
+    assert "like: pump-0..3 rate=0..89% seq=2..297 ...]" in made

@@ -13,6 +13,10 @@ from shared.jobs import ToolCall
 
 CODE = Path(pydoc.__file__).read_text("utf-8")[:12_000]
 LOG = "\n".join(f"2026-03-01 00:{i % 60:02d}:07 INFO step {i} took {i} ms" for i in range(200))
+FIREWALL = "\n".join(
+    f"{i:<5} {i * 7:>6} {i}K ACCEPT  tcp  --  eth0   *   10.0.0.{i % 250}/32   0.0.0.0/0"
+    for i in range(400)
+)
 RULES = "groups:\n" + "\n".join(
     f"  - alert: Failed{i}\n    expr: errors > {i}\n    for: 5m\n    labels: {{severity: warning}}"
     for i in range(90)
@@ -54,6 +58,8 @@ def test_finds_program_and_file_of_a_command(
         (RULES, "kubectl get prometheusrules -o yaml", "config", False),
         (RULES, "fetch rules", "config", False),
         (RULES, "cat a.yaml; cat b.md", "config", False),
+        (FIREWALL, "sudo iptables -L -n -v --line-numbers", "config", False),
+        (FIREWALL, "docker exec web nginx -T", "config", False),
         (LOG, "tail -200 /var/log/app.log", "log", True),
         (LOG, "./run.sh", "log", True),
         (LOG, "cat CLAUDE.md", "rules", False),

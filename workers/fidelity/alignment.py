@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+_BLANKS = re.compile(r" {5,}")
 _TOKEN = re.compile(r"\d+|T(?=\d\d:)|[^\W\d]\w*| +|[^\w ]")
 SHORT = 2
 """Characters of a literal between two gaps that are not worth parting them."""
@@ -35,6 +36,11 @@ class Budget:
         """Return whether so many pairs of tokens may still be compared, and count them."""
         self._cells -= cells
         return self._cells >= 0
+
+
+def cost(text: str) -> int:
+    """Return a text's size in characters; a run of blanks, one token to a model, is four."""
+    return len(_BLANKS.sub("    ", text)) if "     " in text else len(text)
 
 
 def tokens(line: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from shared.content import Kind
 
 from . import omission_notes as notes
+from .alignment import cost
 from .blame import shortened_blame
 from .check import Verdict, check, plain
 from .extract import extract, lines_in
@@ -88,23 +89,27 @@ def choose(
     failed = tuple(
         (c.name, c.verdict.reason, c.verdict.line) for c in found if not c.verdict.passes
     )
-    best = _best([c for c in found if c.verdict.passes], len(body))
+    best = _best([c for c in found if c.verdict.passes], cost(body))
     if best is None:
         return Chosen(None, failed=failed)
     return Chosen(best.text, best.name, best.lossy, failed)
 
 
 def _best(passed: list[_Candidate], size: int) -> _Candidate | None:
-    exact = min((c for c in passed if not c.lossy), key=lambda c: len(c.text), default=None)
-    short = min((c for c in passed if c.lossy), key=lambda c: len(c.text), default=None)
-    if exact is not None and size - len(exact.text) < _LEAST_SAVED * size:
+    exact = min((c for c in passed if not c.lossy), key=_cost, default=None)
+    short = min((c for c in passed if c.lossy), key=_cost, default=None)
+    if exact is not None and size - _cost(exact) < _LEAST_SAVED * size:
         exact = None
-    if short is not None and size - len(short.text) < _LEAST_LOST * size:
+    if short is not None and size - _cost(short) < _LEAST_LOST * size:
         short = None
     if exact is None or short is None:
         return exact or short
     enough = _ENOUGH_ROWS if exact.name == ROWS else _ENOUGH
-    return exact if size - len(exact.text) >= enough * (size - len(short.text)) else short
+    return exact if size - _cost(exact) >= enough * (size - _cost(short)) else short
+
+
+def _cost(candidate: _Candidate) -> int:
+    return cost(candidate.text)
 
 
 def _candidates(
@@ -182,7 +187,7 @@ def _rows_between_ends(text: str, kind: Kind) -> Form | None:
     if len(full) < 2 * _ENDS + 1:
         return None
     start, end = full[_ENDS - 1] + 1, full[-_ENDS]
-    made = rows_of_records("\n".join(lines[start:end]), kind)
+    made = rows_of_records("\n".join(lines[start:end]), kind, above=lines[start - 1])
     if made is None:
         return None
     return Form("\n".join([*lines[:start], made.text, *lines[end:]]), made.inverse, made.name)

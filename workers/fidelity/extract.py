@@ -27,8 +27,8 @@ def extract(lines: Sequence[str], kept: Collection[int], digest: str, *, kinds: 
     out = notes.shown_of(lines, shown)
     if kinds:
         for kind, those in commonest(lines, missing, _MOST_KINDS):
-            if len(those) > 2 and kind.strip("* "):
-                told = described(kind, those)
+            told = described(kind, those) if len(those) > 2 else ""
+            if told.strip("* "):
                 out.append(notes.like(len(those), told, all_of=len(missing)))
     out.append(notes.marker(len(missing), digest))
     return "\n".join(out)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -9,9 +10,11 @@ from typing import Any
 from . import omission_notes as notes
 from .json_form import header, rows_of
 from .must_see import is_bad
+from .outliers import rare_ones
 
 _LEAST_ROWS = 60
 _FIRST, _LAST = 10, 5
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _FEW = 12
 """Different values of a column up to which each is shown, and counted where it is missing."""
 
@@ -61,12 +64,22 @@ def _each_value(few: list[int], rows: list[list[str]]) -> set[int]:
 
 
 def _extreme(keys: Sequence[str], rows: list[list[str]]) -> set[int]:
-    """Return the rows with the smallest and the largest number of each column of numbers."""
+    """Return the rows with the smallest and the largest number of each column of numbers.
+
+    Also those whose value is of another type than nearly all of the column's: ``null``, ``""``.
+    """
     kept: set[int] = set()
     for column in range(len(keys)):
-        try:
-            values = [float(row[column]) for row in rows]
-        except ValueError:
-            continue
-        kept |= {values.index(max(values)), values.index(min(values))}
+        values = [row[column] for row in rows]
+        kept.update(rare_ones(map(_type, values)))
+        numbers = [(float(v), place) for place, v in enumerate(values) if _type(v) == "number"]
+        if 2 * len(numbers) > len(rows):
+            kept |= {max(numbers)[1], min(numbers)[1]}
     return kept
+
+
+def _type(value: str) -> str:
+    """Return what type of value this JSON is; empty strings, lists and objects are types, too."""
+    if value[:1] in ('"', "[", "{"):
+        return value if len(value) == 2 else value[:1]
+    return "number" if _NUMBER.fullmatch(value) else value

@@ -15,7 +15,7 @@ from .lines_as_rows import ROWS
 from .must_see import is_bad
 from .reversible import Form
 from .row_notes import ROW, Written, lines_of_rows
-from .row_table import PLACE, SEPARATORS, Table
+from .row_table import PLACE, Table, separator_of
 
 _PART = re.compile(r'"((?:[^"\\]|\\.)*)"|([^"\[\]{},:\s]+)|([\[\]{},: ]+)')
 _LEAST_ROWS = 5
@@ -23,6 +23,8 @@ _LEAST_SAVED = 60
 _LEAST_SHARE = 0.15
 _MOST_VALUES = 24
 _MOST_TABLES = 4
+_FEW_GAPS = 0.05
+"""The share of a column's values that may be empty for their rows to be left out."""
 _JOINED = re.compile(r"[\d:/-]*\d[:/-]\Z")
 """The beginning of a date or a time that stands before a cut."""
 
@@ -56,12 +58,24 @@ def rows_of_tables(text: str) -> Form | None:
         found = places[shape]
         bad = {at for at in found if is_bad(lines[at])}
         good = found if 2 * len(bad) > len(found) else [at for at in found if at not in bad]
+        good = _without_rare_gaps(good, rows)
         table = _table(shape, [row.values for at in good if (row := rows[at]) is not None])
         if table is not None and _saves(table, [lines[at] for at in good]):
             tables[shape] = table
             places[shape] = good
     made = _written(lines, tables, places)
     return Form(made, lines_of_rows, ROWS) if tables and len(made) < len(text) else None
+
+
+def _without_rare_gaps(places: list[int], rows: list[_Row | None]) -> list[int]:
+    """Leave out the rows with an empty value in a column that hardly has any: they stay whole.
+
+    With them no blank could part the values of all others.
+    """
+    found = [(at, row.values) for at in places if (row := rows[at]) is not None]
+    empty = [[not value for value in column] for column in zip(*(v for _, v in found), strict=True)]
+    rare = [n for n, column in enumerate(empty) if sum(column) <= _FEW_GAPS * len(found)]
+    return [at for at, values in found if all(values[n] for n in rare)]
 
 
 def _written(lines: list[str], tables: dict[str, Table], places: dict[str, list[int]]) -> str:
@@ -121,10 +135,8 @@ def _table(shape: str, rows: list[list[str]]) -> Table | None:
     shown = [column.values for column in columns if column.place == ""]
     if not 0 < len(shown) <= _MOST_VALUES or any(PLACE.search(part) for part in literals):
         return None
-    for separator in SEPARATORS:
-        if not any(separator in value for values in shown[:-1] for value in values):
-            return Table((tuple(literals),), tuple(places), separator)
-    return None
+    separator = separator_of(shown)
+    return Table((tuple(literals),), tuple(places), separator) if separator is not None else None
 
 
 def _column(values: list[str], before: list[_Column], *, quoted: bool) -> _Column:

@@ -12,13 +12,25 @@ import re
 from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import islice, pairwise
+from itertools import islice
 from typing import NamedTuple
 
 from shared.content import Kind
 
-from .alignment import SHORT, Budget, Literals, Pattern, common, literals, matched, tokens, whole
+from .alignment import (
+    SHORT,
+    Budget,
+    Literals,
+    Pattern,
+    common,
+    cost,
+    literals,
+    matched,
+    tokens,
+    whole,
+)
 from .must_see import is_bad, standing_out
+from .record_lines import comes_again, differ, first_words, is_record, paragraph
 from .reversible import Form
 from .row_notes import ROW, Written, lines_of_rows
 from .row_table import Table, table_of
@@ -40,8 +52,6 @@ _KIND_TRIED = 3
 _LONGEST_LINE = 600
 _ALIKE = 0.25
 """The share of a line's characters that the next one must have for the two to be compared."""
-_ALIKE_PARTS = 0.6
-"""The share of their literals' words that alike lines of a block have in common, at least."""
 _MOST_WIDENED = 20
 """Times that a run's common parts may shrink for a block that does not fit them."""
 _MOST_TRIED = 5
@@ -88,8 +98,10 @@ class _Run(NamedTuple):
     rows: list[str]
 
 
-def rows_of_records(text: str, kind: Kind) -> Form | None:
+def rows_of_records(text: str, kind: Kind, above: str = "") -> Form | None:
     """Return ``text`` with lines and blocks of one make as rows; None where that saves nothing.
+
+    ``above`` is the line that stands above it.
 
     A line that tells of a failure stays as it is among others that do not; where all of a block's
     tell of one, their words stay together. The work is bounded: what is behind the place where it
@@ -100,13 +112,13 @@ def rows_of_records(text: str, kind: Kind) -> Form | None:
         return None  # its lines are some file's: they are searched for to be changed
     written = Written()
     at = 0
-    for run in _runs(lines, kind):
+    for run in _runs(lines, kind, above):
         written.add_lines(lines[at : run.at])
         written.add_rows(run.table, run.rows)
         at = run.end
     written.add_lines(lines[at:])
     made = written.text()
-    return Form(made, lines_of_rows, ROWS) if len(made) < len(text) else None
+    return Form(made, lines_of_rows, ROWS) if cost(made) < cost(text) else None
 
 
 def _are_entries(lines: list[str]) -> bool:
@@ -115,9 +127,9 @@ def _are_entries(lines: list[str]) -> bool:
     return entries > _ENTRIES * len(lines)
 
 
-def _runs(lines: list[str], kind: Kind) -> Iterator[_Run]:
+def _runs(lines: list[str], kind: Kind, above: str) -> Iterator[_Run]:
     """Return the runs that are worth it, in order."""
-    search = _Search(lines, kind)
+    search = _Search(lines, kind, above)
     at = 0
     while at < len(lines):
         run = search.more(at)
@@ -138,27 +150,15 @@ class _Tried(NamedTuple):
 
 
 def _said(parts: list[Literals]) -> int:
-    return sum(len(part) for one in parts for part in one)
-
-
-def _differ(parts: list[Literals]) -> bool:
-    """Return whether a block is more than lines that are alike: as lines those are easier to read.
-
-    Two lines are alike where the one has most words of the other's literals.
-    """
-    words = [tokens("".join(one)) for one in parts]
-    alike = 0
-    for one, other in pairwise(words):
-        said = min(sum(map(len, one)), sum(map(len, other)))
-        alike += sum(len(word) for word in one if word in other) > _ALIKE_PARTS * said
-    return 2 * alike < len(parts)
+    return sum(cost(part) for one in parts for part in one)
 
 
 class _Search:
     """Finds runs in the lines of a text."""
 
-    def __init__(self, lines: list[str], kind: Kind) -> None:
+    def __init__(self, lines: list[str], kind: Kind, above: str) -> None:
         self._lines = lines
+        self._above = above
         self._log = kind in ("log", "search")
         self._bad: dict[int, bool] = {}
         if kind == "table":  # what stands out of a table is told as a failure is
@@ -223,7 +223,7 @@ class _Search:
             if at < self._poor_until.get(height, 0) or self._in_vain[begun] >= _TRIES:
                 continue
             grown = (
-                parts for parts in islice(self._grown(at, height), _MOST_TRIED) if _differ(parts)
+                parts for parts in islice(self._grown(at, height), _MOST_TRIED) if differ(parts)
             )
             tried = [self._tried(at, parts) for parts in grown]
             good = max(tried, key=lambda one: one.saved, default=None)
@@ -251,7 +251,7 @@ class _Search:
                 here += 1
                 continue
             places.append(here)
-            size += sum(map(len, block)) + height
+            size += sum(map(cost, block)) + height
             here += height
         good, framed = self._without_failures(places, parts)
         breaks += len(places) - len(good)
@@ -280,7 +280,7 @@ class _Search:
             if others:  # a column that is constant in the sample varies elsewhere
                 table = table_of(parts, [[line] for line in (*lines, *others)]) or table
         rows = [table.row([line]) or line for line in lines]
-        saved = sum(map(len, lines)) - sum(map(len, rows)) - len(ROW) * len(rows)
+        saved = sum(map(cost, lines)) - sum(map(cost, rows)) - len(ROW) * len(rows)
         return saved * len(places) // len(lines)
 
     def _without_failures(
@@ -342,8 +342,8 @@ class _Search:
 
     def _saved(self, run: _Run) -> int:
         """Return the characters that more rows of a known table save."""
-        size = sum(map(len, self._lines[run.at : run.end])) + run.end - run.at
-        return size - sum(map(len, run.rows)) - len(run.rows)
+        size = sum(map(cost, self._lines[run.at : run.end])) + run.end - run.at
+        return size - sum(map(cost, run.rows)) - len(run.rows)
 
     def _heights(self, at: int) -> list[int]:
         """Return the heights of a block that may begin at a line, the lowest first."""
@@ -351,21 +351,19 @@ class _Search:
         heights = [1] if self._alike(at) or len(below) >= _LEAST_ROWS - 1 else []
         if len(self._lines[at].strip()) < _LEAST_BEGUN:
             return heights
-        for place in below:
-            if 1 < place - at <= _HIGHEST and self._comes_again(at, place - at):
-                heights.append(place - at)
+        blocks = [h for h in (place - at for place in below) if comes_again(self._kinds, at, h)]
+        for height in sorted({*blocks, self._paragraph(at)}):
+            block = self._lines[at : at + height]
+            above = self._lines[at - 1] if at else self._above
+            if 1 < height <= _HIGHEST and is_record(block, above):
+                heights.append(height)
         return heights
 
-    def _comes_again(self, at: int, height: int) -> bool:
-        """Return whether most lines of a block are of the kinds of those a block below, twice."""
-        kinds = self._kinds
-        first = kinds[at : at + height]
-        for start in (at + height, at + 2 * height):
-            block = kinds[start : start + height]
-            same = sum(1 for one, other in zip(first, block, strict=False) if one == other)
-            if same < height / 2:
-                return False
-        return True
+    def _paragraph(self, at: int) -> int:
+        """Return the height of the paragraph from a line on, if two more like it follow; else 0."""
+        height = paragraph(self._lines, at, _HIGHEST)
+        begins = first_words(self._lines, at, 3 * height)
+        return height if height and comes_again(begins, 0, height) else 0
 
     def _alike(self, at: int) -> bool:
         """Return whether a line and the next have enough in common to be compared."""

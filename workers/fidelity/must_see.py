@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from itertools import islice
 
 from shared.content import Kind
 
 from .line_kinds import kinds_of
+from .outliers import extremes, spelled_otherwise
 
 _ENDS = {"log": 6, "test_run": 8, "search": 6, "listing": 20, "table": 20}
 _MOST_ERRORS = 0.5
@@ -56,11 +56,6 @@ _PASSED = re.compile(
     r"|\S+\.py \.+ +\[ *\d+%\]|\[INFO\]|\.+ *(?:\[ *\d+%\])?$|RUNS\b|.*\bPASSED\b)"
 )
 _HEAD = re.compile(r"\s*(?:#{1,6} |={3,}|-{4,}|[A-Z][A-Z ]{4,}$)")
-_NUMBER = re.compile(
-    r"(?<![\w.:-])(\d+(?:\.\d+)?)(?=(?:ms|s|us|µs|%|[kKMG]?i?[bB])?(?:[\s,;)\]]|$))"
-)
-_MOST_NUMBERS = 6
-"""Numbers of a line that are compared with those of other lines."""
 _HIT = re.compile(r".+?(?::\d+)?:")
 
 
@@ -103,7 +98,8 @@ def _of_entries(lines: Sequence[str], kind: Kind) -> set[int] | None:
     if kind not in ("log", "table", "listing") and len(count) > len(lines) / 4:
         return None  # nothing repeats: every line says something else
     kept |= _each_kind(lines, kinds, count)
-    kept |= _extremes(lines, kinds, smallest=kind in ("table", "log"))
+    kept |= extremes(lines, kinds, smallest=kind in ("table", "log"))
+    kept |= spelled_otherwise(lines, kinds)
     warned = [p for p, line in enumerate(lines) if _WARN.search(line)]
     if len(warned) <= len(lines) // 10:
         kept.update(warned)
@@ -128,41 +124,13 @@ def _each_kind(lines: Sequence[str], kinds: list[str], count: Counter[str]) -> s
     return kept
 
 
-def _extremes(lines: Sequence[str], kinds: list[str], *, smallest: bool) -> set[int]:
-    """Return of each frequent kind the lines with the largest number at each of its places.
-
-    A place is the count of words before the number, or of those after it; where fewer than half of
-    a kind's lines have a number, it is no measurement (an id that happens to have digits only).
-    ``smallest`` asks for the lines with the smallest, too.
-    """
-    count = Counter(kinds)
-    columns: dict[tuple[str, int], list[tuple[float, int]]] = defaultdict(list)
-    for place, line in enumerate(lines):
-        kind = kinds[place]
-        if count[kind] < 8:
-            continue
-        for found in islice(_NUMBER.finditer(line), _MOST_NUMBERS):
-            number = float(found[0])
-            columns[kind, len(line[: found.start()].split())].append((number, place))
-            columns[kind, -1 - len(line[found.end() :].split())].append((number, place))
-    kept: set[int] = set()
-    for (kind, _), column in columns.items():
-        numbers = [number for number, _ in column]
-        if 2 * len(column) < count[kind] or numbers == sorted(numbers):
-            continue
-        kept.add(column[numbers.index(max(numbers))][1])
-        if smallest:
-            kept.add(column[numbers.index(min(numbers))][1])
-    return kept
-
-
 def standing_out(lines: Sequence[str]) -> set[int]:
     """Return the lines with the largest numbers of their kind, and those of rare kinds, if few."""
     kinds = kinds_of(lines)
     count = Counter(kinds)
     rare = {place for place, kind in enumerate(kinds) if count[kind] <= _RARE}
     few = rare if len(rare) <= _FEW * len(lines) else set()
-    return few | _extremes(lines, kinds, smallest=False)
+    return few | extremes(lines, kinds, smallest=False)
 
 
 def _around_frames(lines: Sequence[str], frames: set[int]) -> set[int]:

@@ -78,7 +78,7 @@ class Table:
             if place and _filled(place, bare) != value:
                 return None
             fresh.append(bare)
-        if any(self.separator in value for value in fresh[:-1]):
+        if len(fresh) > 1 and not _parts(self.separator, [[value] for value in fresh]):
             return None
         return self.separator.join(fresh)
 
@@ -227,6 +227,16 @@ class _Line:
                 column.values = bare
                 self.literals[at + 1] = unit[0] + self.literals[at + 1]
 
+    def take_braces(self) -> None:
+        """Give the braces around a place to its values: next to it they look like its own."""
+        for at, column in enumerate(self.columns):
+            before, after = self.literals[at : at + 2]
+            left, right = before.rstrip("{"), after.lstrip("}")
+            if column.plain and (left, right) != (before, after):
+                more, end = before[len(left) :], after[: len(after) - len(right)]
+                column.values = [more + value + end for value in column.values]
+                self.literals[at : at + 2] = [left, right]
+
     def split(self, at: int) -> None:
         """Part the column ``at`` where it holds columns of text, aligned by blanks."""
         columns, between = _aligned_columns(self.columns[at].values)
@@ -281,11 +291,22 @@ def _table(
             source = next(i for i, c in enumerate(fresh) if c.values == column.values)
             column.place = f"={source + 1}"
     places = tuple(column.place for column in columns)
-    shown = [[_stripped(c.place, v) for v in c.values] for c in fresh[:-1]]
-    for separator in SEPARATORS:
-        if not any(separator in value for values in shown for value in values):
-            return Table(tuple(tuple(line.literals) for line in lines), places, separator)
-    return None
+    separator = separator_of([[_stripped(c.place, v) for v in c.values] for c in fresh])
+    if separator is None:
+        return None
+    return Table(tuple(tuple(line.literals) for line in lines), places, separator)
+
+
+def separator_of(columns: Sequence[Sequence[str]]) -> str | None:
+    """Return a sign that can part the values of these columns; None where all stand in values."""
+    return next((sign for sign in SEPARATORS if _parts(sign, columns)), None)
+
+
+def _parts(separator: str, columns: Sequence[Sequence[str]]) -> bool:
+    """Return whether a reader sees where a value ends; between blanks an empty one is not seen."""
+    if separator == " " and len(columns) > 1 and any("" in values for values in columns):
+        return False
+    return not any(separator in value for values in columns[:-1] for value in values)
 
 
 def _simplify(lines: list[_Line], aligned: bool) -> None:
@@ -309,6 +330,7 @@ def _simplify(lines: list[_Line], aligned: bool) -> None:
                 column.place = _padding(column.values)
         line.join_short()
         line.take_edges()
+        line.take_braces()
         if line.one_gap:
             continue
         line.split_words()

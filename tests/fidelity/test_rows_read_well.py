@@ -1,0 +1,118 @@
+"""Rows of values that a reader cannot misread: whole records, visible values, a real saving."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+
+from workers.fidelity.json_form import parsed, shortened
+from workers.fidelity.json_rows import rows_of_tables
+from workers.fidelity.lines_as_rows import rows_of_records
+
+from .expand import expanded
+
+WORDS = ["anchor", "ledger", "harbour", "quarry", "basin", "meadow", "lantern", "copper"]
+
+
+def advisories(count: int) -> list[str]:
+    """Return paragraphs as ``npm audit`` prints them."""
+    rng = random.Random(4)
+    lines = []
+    for n in range(count):
+        name = f"{rng.choice(WORDS)}-{n}"
+        lines += [
+            f"{name}  <{rng.randrange(9)}.{rng.randrange(20)}.0",
+            f"Severity: {rng.choice(['moderate', 'high', 'low'])}",
+            f"{rng.choice(['ReDoS', 'Path traversal'])} in {name} - https://example.org/{rng.getrandbits(40)}",
+            "fix available via `npm audit fix`",
+            f"node_modules/{name}",
+            "",
+        ]
+    return lines
+
+
+def test_row_of_paragraphs_is_one_paragraph() -> None:
+    lines = advisories(30)
+    for skipped in range(6):  # wherever the text begins
+        text = "\n".join(lines[skipped:])
+        above = lines[skipped - 1] if skipped else ""
+        made = rows_of_records(text, "log", above)
+        assert made is not None
+        assert expanded(made.text) == text
+        rows = [line for line in made.text.split("\n") if re.match(r"\.\.\.\w+-\d+\|", line)]
+        assert len(rows) > 20
+        for row in rows:  # the values of one package, and of no other
+            name = row[3:].split("|")[0]
+            assert set(re.findall(r"[a-z]+-\d+(?=\||$)", row)) == {name}
+
+
+def test_row_of_indented_lines_begins_at_the_outermost() -> None:
+    rng = random.Random(6)
+    lines = []
+    for n in range(30):
+        lines += [
+            f"link {n}: mtu {rng.randrange(9000)} state up",
+            f"    ether {rng.getrandbits(40):010x} brd ffffffffff",
+            f"    inet 10.0.{n}.{rng.randrange(250)} scope global",
+        ]
+    for skipped in range(3):
+        text = "\n".join(lines[skipped:])
+        made = rows_of_records(text, "log", lines[skipped - 1] if skipped else "")
+        assert made is not None
+        assert expanded(made.text) == text
+        frames = made.text.split("\n[... rows")[-1].split("\n")
+        assert "...link {}: mtu {} state up" in frames
+        first = next(at for at, line in enumerate(frames) if line.startswith("...link"))
+        assert frames[first - 1].endswith("...]")
+
+
+def test_empty_value_is_not_parted_by_blanks() -> None:
+    rng = random.Random(8)
+    lines = [
+        f"id={n} name={rng.choice(['', 'ada', 'bo'])} kept in pool={rng.randrange(9)}, closed"
+        for n in range(60)
+    ]
+    made = rows_of_records("\n".join(lines), "log")
+    assert made is not None
+    assert expanded(made.text) == "\n".join(lines)
+    assert 'parted by "|"' in made.text
+
+
+def test_json_row_with_the_only_empty_value_stays_whole() -> None:
+    rng = random.Random(9)
+    rows = [
+        {"id": n, "name": rng.choice(WORDS), "at": f"2026-05-04T10:{n:02}:00Z", "zone": "north"}
+        for n in range(60)
+    ]
+    rows[40]["name"] = ""
+    text = json.dumps(rows)
+    form = shortened(text, parsed(text))
+    assert form is not None
+    made = rows_of_tables(form.text)
+    assert made is not None
+    assert made.inverse(made.text) == form.text
+    assert 'parted by " "' in made.text
+    assert '40,"","2026-05-04T10:40:00Z","north"' in made.text.split("\n")
+
+
+def test_braces_around_a_value_stay_with_it() -> None:
+    rng = random.Random(10)
+    lines = [
+        f"{rng.getrandbits(28):07x} HEAD@{{{n}}}: moving from {rng.choice(WORDS)}-{n} to main"
+        for n in range(60)
+    ]
+    made = rows_of_records("\n".join(lines), "listing")
+    assert made is not None
+    assert expanded(made.text) == "\n".join(lines)
+    assert "{{" not in made.text
+    assert "{7}" in made.text
+
+
+def test_blanks_alone_are_no_saving() -> None:
+    rng = random.Random(11)
+    text = "\n".join(
+        " " * 20 + ":".join(f"{rng.getrandbits(8):02x}" for _ in range(15)) + ":" for _ in range(80)
+    )
+
+    assert rows_of_records(text, "other") is None
