@@ -17,7 +17,7 @@ _MOST_ERRORS = 0.5
 _RARE, _FEW = 2, 0.1
 """Lines of a kind up to which it is rare, and the share of such lines up to which they are few."""
 _BAD = re.compile(
-    r"\b(?:err|fail(?:s|ed|ure|ures|ing)?|fatal|panic(?:ked)?"
+    r"\b(?:(?:err|fail(?:s|ed|ure|ures|ing)?|fatal|panic(?:ked)?"
     r"|critical|severe|alert|emerg|traceback|caused by|denied|refused|time[d-]? ?out|timeout"
     r"|reject(?:ed|s)?|abort(?:ed)?|killed|oom\w*|segfault|unhandled|corrupt\w*|crash\w*"
     r"|unreachable|unavailable|invalid|missing|not found|cannot|can't|could not|unable to"
@@ -26,14 +26,23 @@ _BAD = re.compile(
     r"|unexpected|unknown|expired|degraded|unmet|conflict\w*|both modified|roll(?:ed|ing) back"
     r"|exit(?:ed)?(?: with)?(?: code| status)?[ :=]*\(?[1-9]\d*|status=[1-9]\d?|e\d{3,4}"
     r"|e(?:conn|no|acc|perm|pipe|resolve|timedout|addr)[a-z]*)\b"
-    r"|errors?\b|exception\b"
-    r"|[✗✘×❯]|\bfail|crashloop|backoff|evicted|unhealthy|notready|out of memory"
-    # A server's own failure, as access logs and clients say it.
-    r"|(?:\" |http/[\d.]+\"? |\b(?:status|code|http)(?:_code|code)?[\"']?[=: ]+\"?)5\d\d\b"
-    r"|\b(?:get|post|put|patch|delete|head) \S+ 5\d\d\b"
+    r"|fail"
+    # A server's own failure, as clients say it.
+    r"|(?:status|code|http)(?:_code|code)?[\"']?[=: ]+\"?5\d\d\b"
+    r"|(?:get|post|put|patch|delete|head) \S+ 5\d\d\b)"
+)
+"""Sought in a line in lower case: that is three times as fast as ignoring case. All of it begins at
+the beginning of a word: that is twice as fast as where some may begin anywhere."""
+_BAD_WITHIN = re.compile(
+    r"errors?\b|exception\b|[✗✘×❯]|crashloop|backoff|evicted|unhealthy|notready|out of memory"
+    r"|(?:\" |http/[\d.]+\"? )5\d\d\b"  # as access logs say it
     r"|(?<=\s)0/[1-9]\d? +(?!completed|\d)"
 )
-"""Sought in a line in lower case: that is three times as fast as ignoring case."""
+_OF_BAD_WITHIN = (
+    "error", "exception", "✗", "✘", "×", "❯", "crashloop", "backoff", "evicted", "unhealthy",
+    "notready", "out of memory", '" 5', "http/", "0/",
+)  # fmt: skip
+"""Each match of :data:`_BAD_WITHIN` has one of these."""
 _HARMLESS = re.compile(
     r"\b(?:0|no) (?:errors?|failures?|failed)|(?:errors?|failed|failures?)[=:] ?0\b"
     r'|"(?:errors?|err|exception|failed)" ?: ?(?:null|false|0|""|\[\])'
@@ -82,7 +91,13 @@ def _ends(lines: Sequence[str], count: int) -> set[int]:
 def is_bad(line: str) -> bool:
     """Return whether a line tells of a failure."""
     low = line.lower()
-    return _BAD.search(low) is not None and _BAD.search(_HARMLESS.sub(" ", low)) is not None
+    return _is_bad(low) and _is_bad(_HARMLESS.sub(" ", low))
+
+
+def _is_bad(low: str) -> bool:
+    if _BAD.search(low):
+        return True
+    return any(part in low for part in _OF_BAD_WITHIN) and _BAD_WITHIN.search(low) is not None
 
 
 def _of_entries(lines: Sequence[str], kind: Kind) -> set[int] | None:
