@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadtest.fidelity.tables import commits
+from shared.content import Kind
 from shared.jobs import Block, Job, Options, ToolCall
 from workers.block_form import Made, faithful_form
-from workers.fidelity import choose
+from workers.fidelity import Lossy, choose
 from workers.fidelity.json_form import parsed, shortened
 from workers.fidelity.json_lines import shortened_lines
 from workers.fidelity.reversible import folded_prefixes, folded_repeats, grouped_matches
@@ -243,3 +244,26 @@ def test_rows_leave_first_and_last_lines_in_sight() -> None:
 def test_output_with_too_many_lines_stays_whole(lines: int, shortened: bool) -> None:
     text = "retrying\n" * lines + "done"
     assert (choose(text, "log", None).text is not None) is shortened
+
+
+_CHECKS = [f"+  check {n}: expected {n * 7919 % 1000}, got it" for n in range(120)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "lines", "runs"),
+    [
+        ("log", _CHECKS, True),
+        ("diff", ["--- a/list.txt", "+++ b/list.txt", "@@ -1,2 +1,122 @@", *_CHECKS], False),
+        ("log", [f"error: {line}" for line in _CHECKS], False),
+        ("log", _CHECKS[:1] * 200, False),  # it is short enough with the line said once
+    ],
+)
+def test_engine_runs_only_if_lines_may_go(kind: Kind, lines: list[str], runs: bool) -> None:
+    asked: list[str] = []
+
+    def engine(body: str) -> str:
+        asked.append(body)
+        return "\n".join(body.split("\n")[:3])
+
+    choose("\n".join(lines), kind, Lossy("log", engine, "0" * 24))
+    assert bool(asked) is runs

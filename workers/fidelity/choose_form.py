@@ -81,55 +81,75 @@ def choose(
 ) -> Chosen:
     """Return the form of ``body`` that saves most and passes the check.
 
-    Engines ``without`` make none.
+    Engines ``without`` make none. ``lossy``'s engine is not run where nothing it may leave out
+    would be worth it.
     """
     if len(body) < _SMALLEST or body.count("\n") > _MOST_LINES or notes.holds_notes(body):
         return Chosen(None)
-    found = [c for c in _candidates(body, kind, lossy, without) if c.name not in without]
+    if kind == "json":
+        found = [c for c in _of_json(body, lossy, without) if c.name not in without]
+    else:
+        found = [c for c in _reversible(body, kind, without) if c.name not in without]
+        if lossy is not None and lossy.name not in without:  # no stand-in: it would lose more
+            found += _of_engine(body, kind, lossy, _best(found, cost(body)))
     failed = tuple(
         (c.name, c.verdict.reason, c.verdict.line) for c in found if not c.verdict.passes
     )
-    best = _best([c for c in found if c.verdict.passes], cost(body))
+    best = _best(found, cost(body))
     if best is None:
         return Chosen(None, failed=failed)
     return Chosen(best.text, best.name, best.lossy, failed)
 
 
-def _best(passed: list[_Candidate], size: int) -> _Candidate | None:
+def _best(found: list[_Candidate], size: int) -> _Candidate | None:
+    """Return the one to take of those that pass their check, for a body whose cost is ``size``."""
+    passed = [c for c in found if c.verdict.passes]
     exact = min((c for c in passed if not c.lossy), key=_cost, default=None)
     short = min((c for c in passed if c.lossy), key=_cost, default=None)
     if exact is not None and size - _cost(exact) < _LEAST_SAVED * size:
         exact = None
-    if short is not None and size - _cost(short) < _LEAST_LOST * size:
-        short = None
-    if exact is None or short is None:
-        return exact or short
-    enough = _ENOUGH_ROWS if exact.name == ROWS else _ENOUGH
-    return exact if size - _cost(exact) >= enough * (size - _cost(short)) else short
+    if short is None or not _worth_losing(_cost(short), size, exact):
+        return exact
+    return short
 
 
 def _cost(candidate: _Candidate) -> int:
     return cost(candidate.text)
 
 
-def _candidates(
-    body: str, kind: Kind, lossy: Lossy | None, without: frozenset[str]
+def _worth_losing(left: int, size: int, exact: _Candidate | None) -> bool:
+    """Return whether to take a lossy form that costs ``left`` rather than ``exact``, or none."""
+    if size - left < _LEAST_LOST * size:
+        return False
+    if exact is None:
+        return True
+    enough = _ENOUGH_ROWS if exact.name == ROWS else _ENOUGH
+    return size - _cost(exact) < enough * (size - left)
+
+
+def _of_engine(
+    body: str, kind: Kind, lossy: Lossy, exact: _Candidate | None
 ) -> Iterable[_Candidate]:
-    if kind == "json":
-        yield from _of_json(body, lossy, without)
-        return
-    if kind in _REVERSIBLE:
-        yield from _reversible(body, kind, without)
-    if lossy is None or lossy.name in without:  # no stand-in: it would leave out more
-        return
-    result = lossy.engine(body)
+    """Make the lossy form; ``exact`` is the best one that loses nothing."""
     if lossy.rendered:
+        result = lossy.engine(body)
         if result is not None:
             free = "" if lossy.rendered == "exact" else lossy.rendered
             verdict = check(body, result, digest=lossy.digest, rendered=free)
             yield _Candidate(result, lossy.name, True, verdict)
         return
-    made = _extracted(body, kind, result, lossy.digest)
+    lines = plain(body).split("\n")
+    needed = must_see(lines, kind)
+    if needed is None:
+        return
+    least = sum(cost(lines[place]) + 1 for place in needed)
+    if not _worth_losing(least, cost(body), exact):
+        return
+    result = lossy.engine(body)
+    chosen = lines_in(result, lines) if result is not None else set()
+    if kind in ("markdown", "prose", "code") and not chosen:
+        return  # neither the engine nor the rules chose lines
+    made = extract(lines, chosen | needed, lossy.digest, kinds=kind in _COUNTED)
     if made is not None:
         name = lossy.name if result is not None else "farm_extract"
         yield _Candidate(made, name, True, check(body, made, digest=lossy.digest))
@@ -148,13 +168,14 @@ def _of_json(body: str, lossy: Lossy | None, without: frozenset[str]) -> Iterabl
     else:
         form = shortened_cut(text) if tree is None else shortened(text, tree)
     rows = rows_of_tables(form.text) if form is not None else None
-    yield from _exact(body, text, [form, _both(form, rows)])
+    exact = list(_exact(body, text, [form, _both(form, rows)]))
+    yield from exact
     if lossy is None:
         return
     if lines:
-        shown = _extracted(body, "log", None, lossy.digest)
-        if shown is not None:
-            yield _Candidate(shown, "farm_extract", True, check(body, shown, digest=lossy.digest))
+        by_rules = lossy._replace(engine=lambda _: None)
+        best = _best([c for c in exact if c.name not in without], cost(body))
+        yield from _of_engine(body, "log", by_rules, best)
         return
     some = shortened_rows(tree, lossy.digest)
     if some is not None:
@@ -163,6 +184,8 @@ def _of_json(body: str, lossy: Lossy | None, without: frozenset[str]) -> Iterabl
 
 
 def _reversible(body: str, kind: Kind, without: frozenset[str]) -> Iterable[_Candidate]:
+    if kind not in _REVERSIBLE:
+        return
     text = plain(body)
     if kind == "blame":
         yield from _exact(body, text, [shortened_blame(text)])
@@ -208,15 +231,3 @@ def _both(first: Form | None, second: Form | None) -> Form | None:
     if first is None or second is None:
         return second
     return Form(second.text, lambda text: first.inverse(second.inverse(text)), second.name)
-
-
-def _extracted(body: str, kind: Kind, result: str | None, digest: str) -> str | None:
-    """Return the lines of ``body`` that an engine chose and those that must be seen."""
-    lines = plain(body).split("\n")
-    needed = must_see(lines, kind)
-    if needed is None:
-        return None
-    chosen = lines_in(result, lines) if result is not None else set()
-    if kind in ("markdown", "prose", "code") and not chosen:
-        return None  # neither the engine nor the rules chose lines
-    return extract(lines, chosen | needed, digest, kinds=kind in _COUNTED)
