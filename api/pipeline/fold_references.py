@@ -35,7 +35,8 @@ _NUMBER = re.compile(r"( *)([1-9][0-9]{0,8})([\t→])")
 """Claude Code's Read prints ``N<tab>line`` (once ``     N→line``), ``cat -n`` pads to six."""
 _HEAD = re.compile(r"Chunk ID: [^\n]*\n(?:[A-Z][^\n]*\n){0,8}?Output:\n")
 """The lines that Codex prints before a command's output; they differ from call to call."""
-_SAYS_SOMETHING = re.compile(r"\w\W*\w\W*\w")
+_SAYS_SOMETHING = re.compile(r"[^\W_][\W_]*[^\W_][\W_]*[^\W_]")
+"""Three letters or digits: no rule, of underscores either."""
 
 
 @dataclass(frozen=True, slots=True)

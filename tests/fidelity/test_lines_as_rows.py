@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from loadtest.fidelity.tables import prometheus
 from shared.content import Kind
-from workers.fidelity import lines_as_rows
+from workers.fidelity import blocks, lines_as_rows
 from workers.fidelity.alignment import Budget, common, literals, matched, tokens
 from workers.fidelity.blame import shortened_blame
 from workers.fidelity.check import check
@@ -210,6 +210,7 @@ def test_work_on_a_text_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         return matched(*arguments)
 
     monkeypatch.setattr(lines_as_rows, "matched", counted)
+    monkeypatch.setattr(blocks, "matched", counted)
     rng = random.Random(2)
     text = "\n".join(
         f"{rng.choice('abcdef')}{rng.choice('abcdef')} id={n} {rng.choice('xy')}"

@@ -291,6 +291,14 @@ def test_does_not_quote_rules_or_blank_lines() -> None:
     assert "to '    line 40 of" in line
 
 
+@pytest.mark.parametrize("rule", ["_ " * 35, "_" * 70 + " test_a", "-_-" * 20])
+def test_does_not_quote_rules_of_underscores(rule: str) -> None:
+    text = "\n".join([rule, *FILE, rule])
+    [line] = refs(indexed(text).fold(text))
+    assert "from '    line 1 of" in line
+    assert "to '    line 40 of" in line
+
+
 def test_keeps_a_harness_head_and_counts_below_it() -> None:
     heads = [f"Chunk ID: {i}\nWall time: 0.0 seconds\nOutput:\n" for i in range(2)]
     body = "\n".join(FILE)

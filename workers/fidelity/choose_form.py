@@ -33,7 +33,7 @@ _MOST_LINES = 100_000
 """Lines that can be judged in time, at about ten microseconds each; output with more stays whole.
 Two megabytes of a log have a fifth of that."""
 _ENDS = 2
-"""First and last lines that are never a row's values."""
+"""First and last lines that are never a row's values; of blocks, the whole first one."""
 _REVERSIBLE: frozenset[Kind] = frozenset(
     {"blame", "log", "test_run", "search", "listing", "table", "json", "error", "other"}
 )
@@ -210,10 +210,8 @@ def _rows_between_ends(text: str, kind: Kind) -> Form | None:
     if len(full) < 2 * _ENDS + 1:
         return None
     start, end = full[_ENDS - 1] + 1, full[-_ENDS]
-    made = rows_of_records("\n".join(lines[start:end]), kind, above=lines[start - 1])
-    if made is None:
-        return None
-    return Form("\n".join([*lines[:start], made.text, *lines[end:]]), made.inverse, made.name)
+    made = rows_of_records("\n".join(lines[:end]), kind, first=start)
+    return Form("\n".join([made.text, *lines[end:]]), made.inverse, made.name) if made else None
 
 
 def _exact(body: str, text: str, forms: list[Form | None]) -> Iterable[_Candidate]:

@@ -108,6 +108,9 @@ def shortened_cut(text: str) -> Form | None:
 
 def _brackets(missing: list[tuple[str, int]], style: Style) -> str:
     """Return the end of JSON that is missing."""
+    if style.elements is not None and missing:
+        *inner, _ = missing  # the outermost list is the last that is missing
+        return "".join(mark for mark, _ in inner) + style.elements[2] + "]"
     breaks = "" if style.indent is None else "\n"
     return "".join(f"{breaks}{(style.indent or '') * depth}{mark}" for mark, depth in missing)
 

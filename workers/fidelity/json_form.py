@@ -19,6 +19,8 @@ TOKEN = re.compile(rf"{_HEADER.pattern}|{_ONE}")
 """A table's header begins without a blank: a row that ends in ``[5]`` may stand above ``{``."""
 TOKENS = re.compile(rf"(?>\s*(?>{_ONE}))*+\s*")
 """Atomic: a text that is no JSON is left at once, whatever it is."""
+_ELEMENT = re.compile(r"\[(\s*)[{\[].*[}\]](,[ \t]*\n\s*)[{\[]")
+_LAST = re.compile(r"[}\]](\s*+)\]\s*+\Z")
 _KEY_SIGN = re.compile(r'"(?:[^"\\\x00-\x1f]|\\.)*"(: ?)')
 _DEEPEST = 60
 _LEAST_ROWS = 3
@@ -54,15 +56,22 @@ Keys = list[Key]
 
 
 class Style(NamedTuple):
-    """How the text was written: Python's ``json.dumps`` arguments."""
+    """How the text was written: Python's ``json.dumps`` arguments.
+
+    ``elements`` is what stands before, between and behind the elements of the outermost list where
+    each has a line of its own, as ``sqlite3 -json`` prints them.
+    """
 
     indent: str | None
     item: str
     key: str
     end: str
+    elements: tuple[str, str, str] | None = None
 
     def named(self) -> str:
         """Return the style in words, as the note says it."""
+        if self.elements is not None:
+            return "line breaks between elements and repeated keys"
         if self.indent is None:
             return "repeated keys"
         unit = "a tab" if self.indent == "\t" else f"{len(self.indent)} blanks"
@@ -239,6 +248,12 @@ def styles_of(text: str) -> list[Style]:
     items = (",",) if line else (", ", ",")
     sign = _KEY_SIGN.search(text)
     styles = [Style(indent, item, key, end) for item in items for key in (": ", ":")]
+    element = _ELEMENT.match(text)
+    if element is not None:
+        last = _LAST.search(text)
+        around = (element[1], element[2], last[1] if last else "")
+        signs = ((", ", ": "), (",", ":"), (",", ": "))
+        styles = [Style(None, item, key, end, around) for item, key in signs] + styles
     return [style for style in styles if sign is None or sign[1] == style.key]
 
 
@@ -253,8 +268,14 @@ def _style_of(text: str, tree: Any) -> Style | None:
 def written(tree: Any, style: Style) -> str:
     """Return the tree as JSON in ``style``, without what stands at its end."""
     out: list[str] = []
-    _write(tree, style, "", out)
-    return "".join(out)
+    if style.elements is None or not isinstance(tree, list) or not tree:
+        _write(tree, style, "", out)
+        return "".join(out)
+    before, between, behind = style.elements
+    for place, item in enumerate(tree):
+        out.append(between if place else f"[{before}")
+        _write(item, style, "", out)
+    return "".join([*out, behind, "]"])
 
 
 def _write(tree: Any, style: Style, margin: str, out: list[str]) -> None:

@@ -9,63 +9,34 @@ gives the lines again, character for character.
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import NamedTuple
 
 from shared.content import Kind
 
-from .alignment import (
-    SHORT,
-    Budget,
-    Literals,
-    Pattern,
-    common,
-    cost,
-    literals,
-    matched,
-    tokens,
-    whole,
-)
+from .alignment import Literals, cost, matched, whole
+from .blocks import CELLS_A_LINE, LEAST_ROWS, Blocks, said_in
 from .must_see import is_bad, standing_out
-from .record_lines import comes_again, differ, first_words, is_record, paragraph
+from .record_lines import differ
 from .reversible import Form
 from .row_notes import ROW, Written, lines_of_rows
 from .row_table import Table, table_of
 
 ROWS = "farm_records"
 """The form's name."""
-_LEAST_ROWS = 3
 _LEAST_SAVED = 60
 """Characters that a run of rows must save."""
 _LEAST_SHARE = 0.15
 """What it must save of its lines: less does not justify that the reader looks at the line above."""
-_HIGHEST = 16
 _HIGHER_WORTH = 1.4
 """How much more a higher block must save than a lower one, which is easier to read."""
-_LEAST_BEGUN = 4
-"""Characters of a line at which a block may begin."""
-_KIND_TRIED = 3
-"""Lines of the same kind below that a line is compared with."""
-_LONGEST_LINE = 600
-_ALIKE = 0.25
-"""The share of a line's characters that the next one must have for the two to be compared."""
-_MOST_WIDENED = 20
-"""Times that a run's common parts may shrink for a block that does not fit them."""
-_MOST_TRIED = 5
-"""Sets of common parts that are weighed against each other."""
 _TRIES = 2
 """Times that a run is begun in vain at lines of the same kind."""
-_KEPT = 0.1
-"""What they must be of that block after it."""
 _SKIPPED = 8
 """The part of a run that is not worth it in which no other is begun."""
 _FARTHEST = 300
 """Lines below that are looked at for more blocks of a make."""
-_CELLS_A_LINE = 10
-"""What looking at a line costs of the budget."""
 _AGAIN, _NOTE = 40, 130
 """Characters of the notes."""
 _BREAK = 20
@@ -81,12 +52,15 @@ _HOPELESS = -0.4
 _TABLES_TRIED = 4
 _MOST_VALUES = 12
 """Values of a row that a reader can tell apart; of a block's lines with one value, its words."""
-_NUMBERED = re.compile(r"\b[^\W\d]*+\d\w*+")
 _ENTRIES = 0.15
 """The share of matches that are entries of a log, from which on it was a log that was searched."""
 _ENTRY = re.compile(
     r"(?:\S*?[:-])?\d+[:-]\W{0,2}(?:\d{4}-\d\d-\d\d|[A-Z][a-z]{2} [ \d]\d \d|\d\d:\d\d)"
 )
+_OBJECT = re.compile(
+    r"(?:[^\s:{]*+:|[^\s:{]*-)?\d+[:-]\{.{0,200}?\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*\}\Z"
+)
+"""A whole object on one line that has a date and a time."""
 
 
 class _Run(NamedTuple):
@@ -98,10 +72,11 @@ class _Run(NamedTuple):
     rows: list[str]
 
 
-def rows_of_records(text: str, kind: Kind, above: str = "") -> Form | None:
+def rows_of_records(text: str, kind: Kind, above: str = "", first: int = 0) -> Form | None:
     """Return ``text`` with lines and blocks of one make as rows; None where that saves nothing.
 
-    ``above`` is the line that stands above it.
+    ``above`` is the line that stands above it. The ``first`` lines stay, and all of a block that
+    begins among them, so that the next one does not begin in its middle.
 
     A line that tells of a failure stays as it is among others that do not; where all of a block's
     tell of one, their words stay together. The work is bounded: what is behind the place where it
@@ -112,7 +87,7 @@ def rows_of_records(text: str, kind: Kind, above: str = "") -> Form | None:
         return None  # its lines are some file's: they are searched for to be changed
     written = Written()
     at = 0
-    for run in _runs(lines, kind, above):
+    for run in _runs(lines, kind, above, first):
         written.add_lines(lines[at : run.at])
         written.add_rows(run.table, run.rows)
         at = run.end
@@ -123,17 +98,17 @@ def rows_of_records(text: str, kind: Kind, above: str = "") -> Form | None:
 
 def _are_entries(lines: list[str]) -> bool:
     """Return whether a log was searched: its matches, not the lines around them, are entries."""
-    entries = sum(1 for line in lines if _ENTRY.match(line))
+    entries = sum(1 for line in lines if _ENTRY.match(line) or _OBJECT.match(line))
     return entries > _ENTRIES * len(lines)
 
 
-def _runs(lines: list[str], kind: Kind, above: str) -> Iterator[_Run]:
-    """Return the runs that are worth it, in order."""
+def _runs(lines: list[str], kind: Kind, above: str, first: int) -> Iterator[_Run]:
+    """Return the runs behind the ``first`` lines that are worth it, in order."""
     search = _Search(lines, kind, above)
-    at = 0
+    at = search.start(first)
     while at < len(lines):
         run = search.more(at)
-        if run is None and at <= len(lines) - _LEAST_ROWS and not search.goes_on(at):
+        if run is None and at <= len(lines) - LEAST_ROWS and not search.goes_on(at):
             run = search.new(at)
         if run is not None:
             yield run
@@ -149,16 +124,12 @@ class _Tried(NamedTuple):
     saved: int
 
 
-def _said(parts: list[Literals]) -> int:
-    return sum(cost(part) for one in parts for part in one)
-
-
 class _Search:
     """Finds runs in the lines of a text."""
 
     def __init__(self, lines: list[str], kind: Kind, above: str) -> None:
         self._lines = lines
-        self._above = above
+        self._blocks = Blocks(lines, above)
         self._log = kind in ("log", "search")
         self._bad: dict[int, bool] = {}
         if kind == "table":  # what stands out of a table is told as a failure is
@@ -167,14 +138,20 @@ class _Search:
         """The table of the newest rows: more of them need no note."""
         self._tables: dict[Table, frozenset[int]] = {}
         """Those made so far, each with the lines of a block that may tell of a failure."""
-        self._tokens: list[list[str] | None] = [None] * len(lines)
-        self._budget = Budget()
         self._poor_until: dict[int, int] = {}
         self._in_vain: Counter[tuple[int, str]] = Counter()
-        self._kinds = [_NUMBERED.sub("#", line[:_LONGEST_LINE]) for line in lines]
-        self._places: dict[str, list[int]] = defaultdict(list)
-        for at, make in enumerate(self._kinds):
-            self._places[make].append(at)
+
+    def start(self, first: int) -> int:
+        """Return the line behind the ``first`` lines and the block that begins among them."""
+        best = self._best(first) if 0 < first <= len(self._lines) - LEAST_ROWS else None
+        self._in_vain.clear()
+        self._poor_until.clear()
+        height = len(best.parts) if best is not None else 1
+        for at in range(first if height > 1 else 0):
+            above = [self._tried(at, parts) for parts in self._blocks.shared(at, height)]
+            if best is not None and any(_BETTER * one.saved > best.saved for one in above):
+                return at + height
+        return first
 
     def more(self, at: int) -> _Run | None:
         """Return the run from line ``at`` on of a table that is there already."""
@@ -207,8 +184,8 @@ class _Search:
         best = self._best(at)
         if best is None:
             return None
-        for below in range(at + 1, min(at + _AHEAD, len(self._lines) - _LEAST_ROWS) + 1):
-            if self._kinds[below] == self._kinds[at]:
+        for below in range(at + 1, min(at + _AHEAD, len(self._lines) - LEAST_ROWS) + 1):
+            if self._blocks.kinds[below] == self._blocks.kinds[at]:
                 continue
             other = self._best(below)
             if other is not None and other.saved > _BETTER * best.saved:
@@ -218,14 +195,12 @@ class _Search:
     def _best(self, at: int) -> _Tried | None:
         """Return the blocks from line ``at`` on whose rows save most; None where none pays."""
         best: _Tried | None = None
-        for height in self._heights(at) if self._budget.take(len(self._lines[at])) else ():
-            begun = (height, self._kinds[at])
+        for height in self._blocks.heights(at):
+            begun = (height, self._blocks.kinds[at])
             if at < self._poor_until.get(height, 0) or self._in_vain[begun] >= _TRIES:
                 continue
-            grown = (
-                parts for parts in islice(self._grown(at, height), _MOST_TRIED) if differ(parts)
-            )
-            tried = [self._tried(at, parts) for parts in grown]
+            shared = self._blocks.shared(at, height)
+            tried = [self._tried(at, parts) for parts in shared if differ(parts)]
             good = max(tried, key=lambda one: one.saved, default=None)
             if good is None or good.saved < max(_LEAST_SAVED, _LEAST_SHARE * good.size):
                 self._in_vain[begun] += 1
@@ -244,7 +219,7 @@ class _Search:
         here = at
         while here + height <= len(lines) and here < at + _FARTHEST:
             block = lines[here : here + height]
-            if not self._budget.take(_CELLS_A_LINE):
+            if not self._blocks.budget.take(CELLS_A_LINE):
                 break
             if any(matched(p, line) is None for p, line in zip(parts, block, strict=True)):
                 breaks += bool(places) and places[-1] == here - height
@@ -255,10 +230,10 @@ class _Search:
             here += height
         good, framed = self._without_failures(places, parts)
         breaks += len(places) - len(good)
-        said, gaps = _said(framed), sum(map(len, framed)) - height
+        said, gaps = said_in(framed), sum(map(len, framed)) - height
         row = said + height - max(gaps, 1) - len(ROW)
         saved = len(good) * row - breaks * _BREAK - said - 3 * gaps - _NOTE
-        if len(good) < _LEAST_ROWS:
+        if len(good) < LEAST_ROWS:
             saved = 0
         elif height == 1 and saved > _HOPELESS * size:
             saved = self._measured(good, framed) - breaks * _BREAK - said - _NOTE
@@ -344,87 +319,3 @@ class _Search:
         """Return the characters that more rows of a known table save."""
         size = sum(map(cost, self._lines[run.at : run.end])) + run.end - run.at
         return size - sum(map(cost, run.rows)) - len(run.rows)
-
-    def _heights(self, at: int) -> list[int]:
-        """Return the heights of a block that may begin at a line, the lowest first."""
-        below = self._same_kind(at)
-        heights = [1] if self._alike(at) or len(below) >= _LEAST_ROWS - 1 else []
-        if len(self._lines[at].strip()) < _LEAST_BEGUN:
-            return heights
-        blocks = [h for h in (place - at for place in below) if comes_again(self._kinds, at, h)]
-        for height in sorted({*blocks, self._paragraph(at)}):
-            block = self._lines[at : at + height]
-            above = self._lines[at - 1] if at else self._above
-            if 1 < height <= _HIGHEST and is_record(block, above):
-                heights.append(height)
-        return heights
-
-    def _paragraph(self, at: int) -> int:
-        """Return the height of the paragraph from a line on, if two more like it follow; else 0."""
-        height = paragraph(self._lines, at, _HIGHEST)
-        begins = first_words(self._lines, at, 3 * height)
-        return height if height and comes_again(begins, 0, height) else 0
-
-    def _alike(self, at: int) -> bool:
-        """Return whether a line and the next have enough in common to be compared."""
-        here, below = self._tokens_of(at), set(self._tokens_of(at + 1))
-        shared = sum(len(token) for token in here if token in below and token[0] != " ")
-        return shared >= _ALIKE * len(self._lines[at]) > 0
-
-    def _tokens_of(self, at: int) -> list[str]:
-        found = self._tokens[at]
-        if found is None:
-            found = self._tokens[at] = tokens(self._lines[at])
-        return found
-
-    def _grown(self, at: int, height: int) -> Iterator[list[Literals]]:
-        """Return what blocks from line ``at`` on have in common, less from one to the next."""
-        lines = self._lines
-        if any(len(line) > _LONGEST_LINE for line in lines[at : at + height]):
-            return
-        patterns: list[Pattern] = [list(self._tokens_of(at + i)) for i in range(height)]
-        for place in self._same_kind(at):
-            if place + height <= len(lines):
-                patterns = self._wider(patterns, place) or patterns
-        parts: list[Literals] = [literals(pattern) for pattern in patterns]
-        if height > 1 or len(parts[0]) > 1:
-            yield parts
-        said = _said(parts)
-        end, widened = at + height, 0
-        while end + height <= len(lines) and self._budget.take(_CELLS_A_LINE):
-            block = lines[end : end + height]
-            if any(matched(p, line) is None for p, line in zip(parts, block, strict=True)):
-                wider = self._wider(patterns, end) if widened < _MOST_WIDENED else None
-                if wider is None:
-                    break
-                widened += 1
-                patterns = wider
-                parts = [literals(pattern) for pattern in patterns]
-                if end >= at + (_LEAST_ROWS - 1) * height and _said(parts) < said - SHORT:
-                    said = _said(parts)
-                    yield parts
-            end += height
-        if _said(parts) < said - SHORT:
-            yield parts
-
-    def _same_kind(self, at: int) -> list[int]:
-        """Return the next lines below that are the same but for words with numbers in them."""
-        places = self._places[self._kinds[at]]
-        first = bisect_right(places, at)
-        return places[first : first + _KIND_TRIED]
-
-    def _wider(self, patterns: list[Pattern], at: int) -> list[Pattern] | None:
-        """Return what the patterns have in common with the block at a line, if it is enough."""
-        wider = []
-        size = kept = 0
-        for number, pattern in enumerate(patterns):
-            line = self._lines[at + number]
-            found = None
-            if len(line) <= _LONGEST_LINE:
-                found = common(pattern, self._tokens_of(at + number), self._budget)
-            if found is None:
-                return None
-            wider.append(found)
-            size += len(line)
-            kept += sum(map(len, literals(found)))
-        return wider if kept >= _KEPT * size > 0 else None

@@ -53,11 +53,13 @@ def first_words(lines: Sequence[str], at: int, count: int) -> list[str]:
 def differ(parts: Sequence[Literals]) -> bool:
     """Return whether a block is more than lines that are alike: as lines those are easier to read.
 
-    Two lines are alike where the one has most words of the other's literals.
+    Two lines are alike where the one has most words of the other's literals. Blanks are none:
+    lines of one indentation may say different things.
     """
-    words = [tokens("".join(one)) for one in parts]
+    words = [[word for word in tokens("".join(one)) if word[0] != " "] for one in parts]
     alike = 0
     for one, other in pairwise(words):
         said = min(sum(map(len, one)), sum(map(len, other)))
-        alike += sum(len(word) for word in one if word in other) > _ALIKE_PARTS * said
+        shared = sum(len(word) for word in one if word in other)
+        alike += one == other or shared > _ALIKE_PARTS * said
     return 2 * alike < len(parts)

@@ -20,6 +20,7 @@ _HEAD = re.compile(
     r', each row is its values for \{\}(?:, parted by "(.)")?, nothing is left out.* \.\.\.\]'
 )
 _MORE = re.compile(r"\[\.\.\. rows (\d+) again: (\d+), nothing is left out \.\.\.\]")
+_JSON_TABLE = re.compile(r"\[\d+\]\{")
 _MIXED = "; lines between that do not begin with ... are whole"
 _MOST_BETWEEN = 20
 """Whole lines that may stand between two rows without another note."""
@@ -79,10 +80,13 @@ class Written:
         if part is None:
             self._above += lines
             return
+        shown = [*part.lines[-1:], *lines]
         part.lines += lines
         part.between += len(lines)
-        # Behind a line that looks like a row or a note, rows go on below a note of their own.
-        if part.between > _MOST_BETWEEN or any(x.startswith((ROW, "[" + ROW)) for x in lines):
+        # Behind a line that looks like a row or a note, and behind the whole rows of a JSON table,
+        # rows go on below a note of their own.
+        notes = any(line.startswith((ROW, "[" + ROW)) for line in lines)
+        if part.between > _MOST_BETWEEN or notes or any(map(_JSON_TABLE.match, shown[:-1])):
             part.open = False
 
     def add_rows(self, table: Table, rows: Sequence[str]) -> None:
