@@ -14,6 +14,7 @@ from shared.originals_in_redis import digest_of
 from shared.upstream import EngineRouter, TextEngine, counter_for
 
 from .fidelity import Chosen, Lossy, choose, extract_of_spans
+from .fidelity.page_text import text_of_page
 
 _ENGINE: dict[Kind, str] = {
     "log": "log", "test_run": "log", "search": "search", "diff": "diff", "html": "html",
@@ -128,7 +129,7 @@ def _lossy(work: _Work, routers: Routers, digest: str) -> Lossy | None:
     kind = work.content.kind
     name = _ENGINE.get(kind, "farm_extract")
     if kind == "html":
-        return Lossy(name, lambda body: _page(work.router, body, digest), digest, "free")
+        return Lossy(name, lambda body: _page(body, digest), digest, "free")
     if work.content.pool != "gpu":
         return Lossy(name, lambda body: _by_router(work, body), digest)
     return Lossy(name, lambda body: _sentences_of(work, body, digest), digest, "exact")
@@ -145,8 +146,8 @@ def _by_router(work: _Work, body: str) -> str | None:
     return work.router.run(block, work.job.context, options, counter_for(options.model)).text
 
 
-def _page(router: EngineRouter, body: str, digest: str) -> str | None:
-    text = router.page_text(body)
+def _page(body: str, digest: str) -> str | None:
+    text = text_of_page(body)
     if not text:
         return None
     return f"{text}\n[HTML page reduced to its text. Retrieve original: hash={digest}]"

@@ -16,7 +16,8 @@ _CODE = (
     "bash "
     "zsh fish ps1 psm1 bat cmd awk groovy gradle sol move cairo asm s wat cu cuh glsl hlsl wgsl "
     "metal proto thrift graphql gql ipynb css scss sass less styl erb ejs hbs mustache jinja j2 "
-    "njk pug tmpl tpl mk cmake bzl star lark nix rego dhall cue sql psql ddl prisma y yy l"
+    "njk pug tmpl tpl html htm xhtml mk cmake bzl star lark nix rego dhall cue sql psql ddl prisma "
+    "y yy l"
 )
 _CONFIG = (
     "yaml yml toml ini cfg conf cnf properties env tf tfvars hcl nomad plist xml xsd xsl xslt svg "
@@ -28,8 +29,9 @@ _OTHER: dict[str, Kind] = {
     "log": "log", "out": "log", "err": "log", "md": "markdown", "mdx": "markdown",
     "rst": "markdown",
     "adoc": "markdown", "markdown": "markdown", "json": "json", "ndjson": "json", "jsonl": "json",
-    "geojson": "json", "har": "json", "csv": "table", "tsv": "table", "html": "html", "htm": "html",
-    "xhtml": "html", "diff": "diff", "patch": "diff", "tex": "markdown", "org": "markdown",
+    "geojson": "json", "har": "json", "csv": "table", "tsv": "table",
+    "diff": "diff", "patch": "diff", "tex": "markdown", "org": "markdown", "srt": "other",
+    "vtt": "other",
 }  # fmt: skip
 _EXTENSIONS: dict[str, Kind] = {
     **dict.fromkeys(_CODE.split(), "code"),

@@ -147,11 +147,6 @@ class EngineRouter(FarmRouter):
             _router.is_tool_excluded(block.call.name, _router.DEFAULT_EXCLUDE_TOOLS)
         )
 
-    def page_text(self, page: str) -> str:
-        """Return the text of an HTML page by headroom's extractor; empty if there is none."""
-        extractor = self._get_html_extractor()
-        return str(extractor.extract(page).extracted) if extractor is not None else ""
-
     def kept(self, text: str, context: str, target_ratio: float | None) -> list[tuple[int, int]]:
         """Return the start and end of each part of free ``text`` that the text engine keeps."""
         if self._text_engine is None:

@@ -17,6 +17,7 @@ FIREWALL = "\n".join(
     f"{i:<5} {i * 7:>6} {i}K ACCEPT  tcp  --  eth0   *   10.0.0.{i % 250}/32   0.0.0.0/0"
     for i in range(400)
 )
+PAGE = "<!DOCTYPE html><html><body>" + "<p class='x'>Ten units.</p>" * 200 + "</body></html>"
 RULES = "groups:\n" + "\n".join(
     f"  - alert: Failed{i}\n    expr: errors > {i}\n    for: 5m\n    labels: {{severity: warning}}"
     for i in range(90)
@@ -63,6 +64,8 @@ def test_finds_program_and_file_of_a_command(
         (LOG, "tail -200 /var/log/app.log", "log", True),
         (LOG, "./run.sh", "log", True),
         (LOG, "cat CLAUDE.md", "rules", False),
+        (PAGE, "curl -s https://example.org/", "html", True),
+        (PAGE, "cat templates/index.html", "code", False),
         (json.dumps([{"id": i, "name": f"n{i}"} for i in range(900)]), "curl x", "json", True),
     ],
 )

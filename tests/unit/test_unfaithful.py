@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from shared.jobs import Block, Job, Options, ToolCall
+from workers import block_form
 from workers.block_form import faithful_form
 from workers.tasks import Engines
 
@@ -15,8 +16,7 @@ from ..texts import page
 
 def test_page_with_invented_words_stays_verbatim(monkeypatch: pytest.MonkeyPatch) -> None:
     engines = Engines("cpu", None)
-    router = engines.router(Options())
-    monkeypatch.setattr(router, "page_text", lambda text: "Nobodywrote this line")
+    monkeypatch.setattr(block_form, "text_of_page", lambda text: "Nobodywrote this line")
     call = ToolCall("Bash", "curl x", "curl x")
     block = Block("k", page(), "tool_result", "user", call)
     job: Any = Job("u", "r", Options(), "what", "id", [block])

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 from . import omission_notes as notes
 
 ANSI = re.compile(r"\x1b\[[0-9;:?]*[ -/]*[@-~]")
+_TAG = re.compile(r"<[^<>]*>")
 _WORD = re.compile(r"[^\W_]+")
 _NEGATION = re.compile(
     r"\b(?:not|no|never|none|nor|neither|cannot|without|unless|except|isn|aren|wasn|don|doesn|didn|"
@@ -157,6 +158,8 @@ def _rendering(original: str, result: str, ordered: bool) -> Verdict:
     words: Iterator[str] | frozenset[str] = (m[0] for m in _WORD.finditer(original))
     if not ordered:
         words = frozenset(_WORD.findall(original))
+        if "</" in original:  # the parts of a word that tags part are one word to a reader
+            words |= frozenset(_WORD.findall(html.unescape(_TAG.sub("", original))))
         if "&" in original:
             words |= frozenset(_WORD.findall(html.unescape(original)))
     seen = False
