@@ -131,11 +131,11 @@ class Trail:
         if not body.startswith(self.prefix[: self.head]):
             return None
         low, high = 0, len(self.spans) - 1
-        view = memoryview(self.prefix)
+        view = memoryview(self.prefix)  # whose parts are no copies; compared itself, it is slow
         while low < high:
             middle = (low + high + 1) // 2
             start, end = self.spans[low][0], self.spans[middle - 1][1]
-            if body[start:end] == view[start:end]:
+            if body.startswith(view[start:end], start):
                 low = middle
             else:
                 high = middle - 1
