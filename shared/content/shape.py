@@ -75,8 +75,11 @@ _SQL = re.compile(
     r"|timestamp|uuid|jsonb?|date)\w*\b)", re.I
 )  # fmt: skip
 _SEARCH = re.compile(
-    r"(?:\./|/)?[\w.@+\-/ \\]*[\w@+\-/\\]\.?[\w]*[:-]\d+[:-]|[\w.@/+-]+/[\w.@/+-]+:\S?|--$"
+    r"(?:\./|/)?(?:[\w.@+\-/\\]| (?! ))*[\w@+\-/\\]\.?[\w]*[:-]\d+[:-]"
+    r"|[\w.@/+-]+/[\w.@/+-]+:\S?|--$"
 )
+_HIT = re.compile(r"[^\s:]+(?: [^\s:]+)*:")
+"""A match itself, not a line around one: something stands before a colon."""
 _HUNK = re.compile(r"@@ -\d+(?:,\d+)? \+\d+(?:,\d+)? @@|diff --git |--- a/|\+\+\+ b/")
 _TEST = re.compile(
     r"\s*(?:[✓✔✗✘×❯√●]|(?:PASS|FAIL|ok|not ok|--- FAIL|--- PASS|=== RUN)\b.*[:/\s]"
@@ -161,7 +164,7 @@ def _by_lines(lines: list[str]) -> Shape:
     tested = share(_TEST)
     if any(_TOTALS.search(line) for line in lines) and (tested >= 0.05 or count > 5):
         return Shape("test_run", False, "has the totals of a test run")
-    if searched >= 0.6:
+    if searched >= 0.6 and any(_HIT.match(line) for line in lines):
         return told("search", False, searched, "matches of a search")
     if any(_HEADING.match(line) for line in lines) and any(_FENCE.match(line) for line in lines):
         return Shape("markdown", False, "has headings and fenced blocks")

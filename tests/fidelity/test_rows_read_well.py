@@ -116,3 +116,51 @@ def test_blanks_alone_are_no_saving() -> None:
     )
 
     assert rows_of_records(text, "other") is None
+
+
+def test_rows_do_not_stand_alone_among_whole_lines() -> None:
+    rng = random.Random(12)
+    lines = []
+    for n in range(20):
+        lines.append(f"/app/src/{rng.choice(WORDS)}_{n}.ts")
+        lines += [
+            f"  {rng.randrange(400):>4}:{rng.randrange(80):<3} {rng.choice(['error  ', 'warning'])}"
+            f"  {rng.choice(['Unexpected any', 'Missing return'])}"
+            f"  @typescript-eslint/{rng.choice(['no-explicit-any', 'explicit-return'])}"
+            for _ in range(5)
+        ]
+        lines.append("")
+    made = rows_of_records("\n".join(lines), "error")
+    shown = made.text.split("\n") if made is not None else []
+    rows = [line.startswith("...") for line in shown]
+    alone = sum(rows[at - 1 : at + 2] == [False, True, False] for at in range(1, len(rows)))
+
+    assert alone <= 2
+
+
+def test_cells_between_tabs_stay_apart() -> None:
+    rng = random.Random(13)
+    lines = [
+        f"{rng.choice(WORDS) + str(n):<9}\t{rng.choice(['prod', 'dev']):<9}\t{rng.randrange(40):<8}"
+        f"\t2026-05-{n % 28 + 1:02} 10:{n:02}:00.{rng.randrange(10**9):09} +0200 CEST\tdeployed"
+        f"\t{rng.choice(WORDS)}-{rng.randrange(9)}.1\t{rng.randrange(9)}.0"
+        for n in range(45)
+    ]
+    made = rows_of_records("\n".join(lines), "table")
+    shown = made.text.split("\n") if made is not None else []
+    rows = [line for line in shown if line.startswith("...") and "{" not in line]
+
+    assert len({row.count("\t") for row in rows}) <= 1  # else one has another's cell
+    assert not any(re.search(r"\t *\||\| *\t", row) for row in rows)
+
+
+def test_first_cell_of_lines_with_tabs_is_said_once() -> None:
+    rng = random.Random(14)
+    text = "\n".join(
+        f"STACKEVENTS\t{rng.getrandbits(32):08x}\tarn:aws:eu:1:stack/x\t{rng.choice(WORDS)}{n}\tdone"
+        for n in range(60)
+    )
+    made = rows_of_records(text, "table")
+    assert made is not None
+    assert expanded(made.text) == text
+    assert made.text.count("STACKEVENTS") == 1

@@ -17,6 +17,10 @@ FIREWALL = "\n".join(
     f"{i:<5} {i * 7:>6} {i}K ACCEPT  tcp  --  eth0   *   10.0.0.{i % 250}/32   0.0.0.0/0"
     for i in range(400)
 )
+LAGS = "\n".join(
+    f"orders      topic-{i:<8} {i:<8} {i * 7919 % 10**6:<12} {i % 7:<6} consumer-{i % 3}-{i}-a4"
+    for i in range(200)
+)
 PAGE = "<!DOCTYPE html><html><body>" + "<p class='x'>Ten units.</p>" * 200 + "</body></html>"
 RULES = "groups:\n" + "\n".join(
     f"  - alert: Failed{i}\n    expr: errors > {i}\n    for: 5m\n    labels: {{severity: warning}}"
@@ -63,6 +67,7 @@ def test_finds_program_and_file_of_a_command(
         (FIREWALL, "docker exec web nginx -T", "config", False),
         (LOG, "tail -200 /var/log/app.log", "log", True),
         (LOG, "./run.sh", "log", True),
+        (LAGS, "kafka-consumer-groups.sh --describe --group orders", "table", False),
         (LOG, "cat CLAUDE.md", "rules", False),
         (PAGE, "curl -s https://example.org/", "html", True),
         (PAGE, "cat templates/index.html", "code", False),

@@ -9,7 +9,7 @@ _BLANKS = re.compile(r" {5,}")
 _TOKEN = re.compile(r"\d+|T(?=\d\d:)|[^\W\d]\w*| +|[^\w ]")
 SHORT = 2
 """Characters of a literal between two gaps that are not worth parting them."""
-_FRAME = re.compile(r"[=:/\[\](){}<>|\"`@#_+*&%$\\0-9]|\w-|-\w|  ")
+_FRAME = re.compile(r"[=:/\[\](){}<>|\"`@#_+*&%$\\0-9\t]|\w-|-\w|  ")
 _WORD = r"[A-Za-z]{2,}"
 _PROSE = re.compile(rf"(?<!\S){_WORD}[,;.:]?(?: {_WORD}[,;.:]?){{2}}(?!\S)")
 """Three plain words in a row, of a sentence."""
@@ -152,7 +152,12 @@ def literals(pattern: Pattern) -> Literals:
 
 def _is_frame(part: str) -> bool:
     """Return whether a literal is the frame of values; else it is prose, and stays with them."""
-    if len(part) <= SHORT or _FRAME.search(part) is None or _NEGATION.search(part):
+    if (
+        len(part) <= SHORT
+        or part.isspace()
+        or _FRAME.search(part) is None
+        or _NEGATION.search(part)
+    ):
         return False
     return _PROSE.search(part) is None
 

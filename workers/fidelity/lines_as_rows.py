@@ -41,6 +41,8 @@ _AGAIN, _NOTE = 40, 130
 """Characters of the notes."""
 _BREAK = 20
 """What a whole line between rows costs a reader, in characters."""
+_MOST_BREAKS = 0.5
+"""Whole lines between rows, or groups of them, for each row: rows that stand alone say little."""
 _AHEAD = 2
 """Lines below that a run may begin at instead, and by which a table goes on."""
 _BETTER = 1.05
@@ -233,7 +235,7 @@ class _Search:
         said, gaps = said_in(framed), sum(map(len, framed)) - height
         row = said + height - max(gaps, 1) - len(ROW)
         saved = len(good) * row - breaks * _BREAK - said - 3 * gaps - _NOTE
-        if len(good) < LEAST_ROWS:
+        if len(good) < LEAST_ROWS or (height == 1 and breaks > _MOST_BREAKS * len(good)):
             saved = 0
         elif height == 1 and saved > _HOPELESS * size:
             saved = self._measured(good, framed) - breaks * _BREAK - said - _NOTE

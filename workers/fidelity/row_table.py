@@ -238,7 +238,9 @@ class _Line:
                 self.literals[at : at + 2] = [left, right]
 
     def split(self, at: int) -> None:
-        """Part the column ``at`` where it holds columns of text, aligned by blanks."""
+        """Part the column ``at`` where it holds columns of text, aligned by blanks, not by tabs."""
+        if any("\t" in value for value in self.columns[at].values):
+            return
         columns, between = _aligned_columns(self.columns[at].values)
         if len(columns) > 1:
             self.columns[at : at + 1] = columns
