@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from shared.content import Content, classify
+from shared.content import SHORTENED_EXACTLY, Content, classify
 from shared.jobs import Shape, ToolCall, is_tool_output
 from shared.policy_rules import ENGINES, REVERSIBLE, ToolRuling, tool_ruling
 from shared.upstream import ENGINE_VERSION, Counter, Planned
@@ -233,10 +233,11 @@ class _Draft:
         ruling = tool_ruling(self._context.options.tools, call.name if call else "")
         if is_tool_output(shape, role) and len(text) >= MIN_CHARS:
             content = classify(text, call, self._context.options.press)
-            may = _allowed(part, planned, content)
-            if may == "stay" and self._context.options.fold_reads and _excluded(planned):
+            options = self._context.options
+            may = _allowed(part, planned, content, lossy=self._may_lose(content))
+            if may == "stay" and options.fold_reads and _excluded(planned):
                 may = "fold"
-            if may == "engine" and content.pool == "gpu" and self._lossy:
+            if may == "engine" and content.pool == "gpu":
                 pool = "cpu" if "text" in ruling.without else "gpu"
         if may != "stay" and (may := _ruled(may, ruling)) == "stay":
             self._transforms.append("farm:verbatim:policy")
@@ -263,9 +264,12 @@ class _Draft:
             )
         )
 
-    @property
-    def _lossy(self) -> bool:
-        return self._context.options.marker_mode != "marker-free"
+    def _may_lose(self, content: Content) -> bool:
+        """Return whether a tool's output of this kind may lose lines."""
+        options = self._context.options
+        if options.marker_mode == "marker-free":
+            return False
+        return content.lossy or (options.code_aware and content.kind == "code")
 
     def plan(self) -> Plan:
         """Return the plan of all parts together."""
@@ -314,22 +318,23 @@ def _excluded(planned: Planned) -> bool:
     return _EXCLUDED in planned.transforms
 
 
-def _allowed(part: dict[str, Any], planned: Planned, content: Content) -> Allowed:
+def _allowed(part: dict[str, Any], planned: Planned, content: Content, *, lossy: bool) -> Allowed:
     """Return which changes a tool's output allows, by headroom's verdict and the kind of text.
 
     Headroom protects code and errors from losing lines. References to equal earlier lines lose
     none, so these texts may be folded: a failing test prints similar output when it is run again.
     """
     verdict = frozenset(planned.transforms)
+    exactly: Allowed = "reversible" if content.kind in SHORTENED_EXACTLY else "fold"
     if planned.texts:
         only_folds = planned.fold and len(planned.texts) == 1
-        return "reversible" if only_folds or not content.lossy else "engine"
+        return "engine" if lossy and not only_folds else exactly
     if verdict & _CODE_VERDICTS:
-        return "fold" if content.kind == "code" else "reversible"
+        return exactly
     if _ERROR_VERDICT in verdict:
         return "reversible" if content.kind in _REPETITIVE else "fold"
     changed = planned.message.get("content") != part.get("content")
-    return "reversible" if changed or not verdict else "stay"
+    return exactly if changed or not verdict else "stay"
 
 
 def texts_of(message: dict[str, Any]) -> list[tuple[Place, dict[str, Any]]]:

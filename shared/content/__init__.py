@@ -6,7 +6,16 @@ a marker is worth it) and the workers (which engine) reach the same decision.
 
 from .command import Printed, printed_by
 from .envelope import Envelope, unwrap
-from .kind import Content, classify
+from .kind import SHORTENED_EXACTLY, Content, classify
 from .names import Kind
 
-__all__ = ["Content", "Envelope", "Kind", "Printed", "classify", "printed_by", "unwrap"]
+__all__ = [
+    "SHORTENED_EXACTLY",
+    "Content",
+    "Envelope",
+    "Kind",
+    "Printed",
+    "classify",
+    "printed_by",
+    "unwrap",
+]

@@ -19,6 +19,10 @@ _LEAST = {
 }  # fmt: skip
 """Minimum size in characters from which a text of this kind may lose lines; other kinds never do.
 Short texts stay whole: the model is likely to be asked about them."""
+SHORTENED_EXACTLY: frozenset[Kind] = frozenset(
+    {"blame", "log", "test_run", "search", "listing", "table", "json", "error", "other"}
+)
+"""Kinds for which there are forms that lose nothing. Texts of other kinds stay, or lose lines."""
 _GUARDED = ("code", "config", "rules", "error")
 _PATH = re.compile(r'"(?:file_path|path|filename|file|target_file|notebook_path|uri|relative_path)"'
                    r'\s*:\s*"([^"]+)"')  # fmt: skip

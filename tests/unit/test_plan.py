@@ -14,7 +14,7 @@ from api.pipeline.message import Candidate, Message, Place, Plan, count, digest,
 from api.pipeline.plan import MIN_CHARS, ConversationContext, ConversationPlanner, PlanOptions
 from shared.upstream import counter_for
 
-from ..texts import prose
+from ..texts import events, page, prose
 
 COUNTER = counter_for("claude-x")
 OPTIONS = PlanOptions("ccr", False, None, 4, 250, False)
@@ -207,3 +207,22 @@ def test_key_names_text_call_question_and_options() -> None:
         key(ROWS, "a", replace(OPTIONS, marker_mode="marker-free")),
     ]
     assert len(set(others)) == len(others)
+
+
+@pytest.mark.parametrize(
+    ("command", "text", "changes", "may"),
+    [
+        ("cat decoder.py", CODE, {}, "fold"),
+        ("cat decoder.py", CODE, {"code_aware": True}, "engine"),
+        ("cat rules.yaml", "- name: high load\n  for: 5m\n" * 200, {}, "fold"),
+        ("curl http://x/", page(), {}, "engine"),
+        ("curl http://x/", page(), {"marker_mode": "marker-free"}, "fold"),
+        ("tail -n 200 app.log", events(), {"marker_mode": "marker-free"}, "reversible"),
+    ],
+)
+def test_only_what_may_change_goes_to_workers(
+    command: str, text: str, changes: dict[str, Any], may: str
+) -> None:
+    talk = Talk(_call("Bash", {"command": command}), _result(text))
+    found = talk.candidates(1, replace(OPTIONS, **changes))
+    assert [one.may for one in found] == [may]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
 
-from shared.content import Kind
+from shared.content import SHORTENED_EXACTLY, Kind
 
 from . import omission_notes as notes
 from .alignment import cost
@@ -34,9 +34,6 @@ _MOST_LINES = 100_000
 Two megabytes of a log have a fifth of that."""
 _ENDS = 2
 """First and last lines that are never a row's values; of blocks, the whole first one."""
-_REVERSIBLE: frozenset[Kind] = frozenset(
-    {"blame", "log", "test_run", "search", "listing", "table", "json", "error", "other"}
-)
 _COUNTED = frozenset({"log", "table", "listing", "other"})
 
 Engine = Callable[[str], str | None]
@@ -184,7 +181,7 @@ def _of_json(body: str, lossy: Lossy | None, without: frozenset[str]) -> Iterabl
 
 
 def _reversible(body: str, kind: Kind, without: frozenset[str]) -> Iterable[_Candidate]:
-    if kind not in _REVERSIBLE:
+    if kind not in SHORTENED_EXACTLY:
         return
     text = plain(body)
     if kind == "blame":
