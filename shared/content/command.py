@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import re
 import shlex
+from itertools import dropwhile, pairwise
 from typing import NamedTuple
 
 _LONGEST = 2000
 """Characters of a command that are read; the rest is an inline script."""
+_DEEPEST = 5
+"""Commands in commands that are looked into."""
 _SHELLS = frozenset({"bash", "sh", "zsh", "dash", "ash", "ksh", "fish"})
 _PREFIXES = frozenset(
     {"sudo", "env", "time", "nice", "nohup", "command", "exec", "stdbuf", "builtin", "npx", "pnpx",
@@ -42,6 +45,7 @@ _PRINTERS = frozenset(
     {"cat", "bat", "batcat", "head", "tail", "sed", "less", "more", "nl", "tac", "zcat", "awk",
      "gawk", "strings", "type", "gc", "get-content", "xxd"}
 )  # fmt: skip
+_WEB_PAGE = re.compile(r"://[^/]*/?$|\.(?:x?html?|php|aspx?|jspx?|cgi|pl)$|/[^/.]*$")
 _OPERATOR = re.compile(r"[|&;<>()]+")
 _HEREDOC = re.compile(r"<<-?\s*['\"]?(\w+)['\"]?")
 _SHELL_C = re.compile(r"^\s*(?:/usr/bin/env\s+|/usr/bin/|/bin/)?(\w+)\s+-\w*c\s+", re.ASCII)
@@ -60,8 +64,11 @@ class Printed(NamedTuple):
     files: tuple[str, ...]
 
 
-def printed_by(command: str) -> tuple[Printed, ...]:
-    """Return the programs that printed the output of ``command``, in order."""
+def printed_by(command: str, depth: int = 0) -> tuple[Printed, ...]:
+    """Return the programs that printed the output of ``command``, in order.
+
+    It stands inside of ``depth`` other commands.
+    """
     text = _unquoted(command[:_LONGEST])
     try:
         tokens = _tokens(text)
@@ -69,7 +76,7 @@ def printed_by(command: str) -> tuple[Printed, ...]:
         tokens = text.split()
     found = []
     for pipeline in _pipelines(tokens):
-        printed = _of_pipeline(pipeline)
+        printed = _of_pipeline(pipeline, depth)
         if printed is not None:
             found.append(printed)
     return tuple(found)
@@ -134,14 +141,14 @@ def _pipelines(tokens: list[str]) -> list[list[list[str]]]:
     return pipelines
 
 
-def _of_pipeline(stages: list[list[str]]) -> Printed | None:
+def _of_pipeline(stages: list[list[str]], depth: int) -> Printed | None:
     """Return what the pipeline printed: its last stage that is not a filter."""
     shown: Printed | None = None
     for place, raw in enumerate(stages):
         words = _bare(raw)
         if not words or words[0] in _SILENT or (words[0] in _QUIET and len(stages) == 1):
             continue
-        printed = _printed(words)
+        printed = _printed(words, depth)
         if place and shown is not None and words[0] in _FILTERS and not printed.files:
             continue
         shown = printed
@@ -191,12 +198,11 @@ def _inner_of_exec(words: list[str]) -> list[str]:
     return rest[1:]
 
 
-def _printed(words: list[str]) -> Printed:
+def _printed(words: list[str], depth: int) -> Printed:
     name = words[0]
-    if name in _SHELLS and len(words) > 2 and re.fullmatch(r"-\w*c", words[1]):
-        inner = printed_by(words[2])
-        if inner:
-            return inner[-1]
+    inner = printed_by(_command_in(words), depth + 1) if depth < _DEEPEST else ()
+    if inner:
+        return inner[-1]
     if name in ("git", "kubectl", "oc", "docker", "podman", "cargo", "go", "npm", "yarn", "pnpm",
                 "gh", "glab", "helm", "terraform", "tofu", "pip", "pip3", "apt", "apt-get",
                 "docker-compose", "bun", "dotnet", "mvn", "gradle", "gradlew", "make", "aws", "az",
@@ -204,8 +210,26 @@ def _printed(words: list[str]) -> Printed:
         verbs = _verbs(words[1:])
         program = " ".join([name, *verbs[: 2 if name in ("gh", "docker", "npm", "yarn") else 1]])
         return Printed(program, tuple(words), _git_files(words) if name == "git" else ())
-    files = _printed_files(words) if name in _PRINTERS else ()
-    return Printed(name, tuple(words), files)
+    return Printed(name, tuple(words), _printed_files(words))
+
+
+def _command_in(words: list[str]) -> str:
+    """Return the command that a shell, ``ssh``, ``find`` or a new container runs; empty if none."""
+    name, rest = words[0], words[1:]
+    if name in _SHELLS and len(rest) > 1 and re.fullmatch(r"-\w*c", rest[0]):
+        return rest[1]
+    if name == "ssh":
+        while rest and rest[0].startswith("-"):
+            rest = rest[2:] if rest[0][1:] and rest[0][-1] in "bcDEeFIiJLlmOopQRSWw" else rest[1:]
+        return " ".join(rest[1:])
+    if name == "find" and not {"-exec", "-execdir"}.isdisjoint(rest):
+        start = next(at for at, word in enumerate(rest) if word in ("-exec", "-execdir"))
+        named = [n for flag, n in pairwise(rest[:start]) if flag in ("-name", "-iname", "-path")]
+        inner = [word for word in rest[start + 1 :] if word not in ("{}", "+", ";")]
+        return shlex.join([*inner, *named])
+    if name in ("docker", "podman", "kubectl", "oc") and rest[:1] == ["run"]:
+        return shlex.join(dropwhile(lambda word: word not in _PRINTERS | _SHELLS, rest))
+    return ""
 
 
 def _verbs(words: list[str]) -> list[str]:
@@ -237,8 +261,19 @@ def _git_files(words: list[str]) -> tuple[str, ...]:
 def _printed_files(words: list[str]) -> tuple[str, ...]:
     """Return the files among the words of a program that prints files unchanged."""
     name = words[0]
+    free = [word for word in words[1:] if not word.startswith("-")]
+    if name in ("curl", "wget"):
+        urls = (word.split("?", 1)[0] for word in words[1:] if "://" in word)
+        return tuple(url for url in urls if not _WEB_PAGE.search(url))
+    if name == "unzip":
+        return tuple(free[1:]) if not {"-p", "-c"}.isdisjoint(words) else ()
+    if name == "tar":
+        to_stdout = any(re.fullmatch(r"-?[a-zA-Z]*O[a-zA-Z]*|--to-stdout", w) for w in words[1:3])
+        return tuple(free[-1:]) if to_stdout and len(free) > 1 else ()
+    if name not in _PRINTERS:
+        return ()
     valued = _WITH_VALUE.get(name, "").split()
-    free: list[str] = []
+    free = []
     script = name in ("sed", "awk", "gawk")
     skip = False
     for word in words[1:]:

@@ -66,7 +66,8 @@ def _weigh(said: Kind | None, shape: Shape, evidence: list[str]) -> Kind:
     evidence.append(shape.evidence)
     if shape.kind in _GUARDED and shape.sure:
         # `cat notes.txt` may print a program, but `git log` whose commits quote code is a log.
-        if said in (None, "other", "markdown", "prose", "log", "json", "html"):
+        # A search without paths and numbers prints lines of the file as they are.
+        if said in (None, "other", "markdown", "prose", "log", "json", "html", "search"):
             return shape.kind
         if said in ("table", "test_run") and shape.kind == "config":
             return shape.kind

@@ -17,7 +17,7 @@ _CODE = (
     "zsh fish ps1 psm1 bat cmd awk groovy gradle sol move cairo asm s wat cu cuh glsl hlsl wgsl "
     "metal proto thrift graphql gql ipynb css scss sass less styl erb ejs hbs mustache jinja j2 "
     "njk pug tmpl tpl html htm xhtml mk cmake bzl star lark nix rego dhall cue sql psql ddl prisma "
-    "y yy l"
+    "y yy l vim"
 )
 _CONFIG = (
     "yaml yml toml ini cfg conf cnf properties env tf tfvars hcl nomad plist xml xsd xsl xslt svg "

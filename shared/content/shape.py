@@ -56,7 +56,7 @@ _STRONG_CODE = re.compile(
 )
 _YAML = re.compile(r"\s*(?:- )*(?:[\w.$/@\"'<-][\w .$/@\"'<>*-]*:(?:\s|$)|- \S|#|\{\{-?)")
 _INI = re.compile(
-    r"\s*(?:\[[\w .:\"'/@*-]+\]\s*$|(?:export )?[\w.\-/]+\s*=|[#;]|\$|\"?[\w.-]+\"? = )"
+    r"\s*(?:\[\[?[\w .:\"'/@*-]+\]\]?\s*$|(?:export )?[\w.\-/]+\s*=|[#;]|\$|\"?[\w.-]+\"? = )"
 )
 _DOCKER = re.compile(
     r"(?:FROM|RUN|COPY|ADD|ENV|ARG|WORKDIR|EXPOSE|CMD|ENTRYPOINT|USER|LABEL|VOLUME|HEALTHCHECK) "

@@ -21,6 +21,9 @@ LAGS = "\n".join(
     f"orders      topic-{i:<8} {i:<8} {i * 7919 % 10**6:<12} {i % 7:<6} consumer-{i % 3}-{i}-a4"
     for i in range(200)
 )
+LOCK = "\n".join(
+    f'[[package]]\nname = "a{i}"\nversion = "{i}.0"\noptional = false\n' for i in range(300)
+)
 PAGE = "<!DOCTYPE html><html><body>" + "<p class='x'>Ten units.</p>" * 200 + "</body></html>"
 RULES = "groups:\n" + "\n".join(
     f"  - alert: Failed{i}\n    expr: errors > {i}\n    for: 5m\n    labels: {{severity: warning}}"
@@ -45,6 +48,24 @@ def _ran(command: str) -> ToolCall:
         ("python -m pytest -q 2>&1 | tail -50", "pytest", ()),
         ("docker exec -it web cat /etc/nginx/nginx.conf", "cat", ("/etc/nginx/nginx.conf",)),
         ("curl -s http://x/y | jq .", "jq", ()),
+        ("ssh -p 22 web-1 'cat /etc/app.conf | head -90'", "cat", ("/etc/app.conf",)),
+        ("ssh web-1 sudo cat /etc/app.conf", "cat", ("/etc/app.conf",)),
+        ("find src -name '*.py' -exec cat {} +", "cat", ("*.py",)),
+        ("find src -name '*.py' -exec grep -n total {} +", "grep", ()),
+        ("docker run --rm -v x:/y python:3 cat /app/a.rb", "cat", ("/app/a.rb",)),
+        ("tar -xOf a.tgz src/a.lua", "tar", ("src/a.lua",)),
+        ("tar tf a.tgz", "tar", ()),
+        ("unzip -p a.zip src/a.lua", "unzip", ("src/a.lua",)),
+        ("unzip -l a.zip", "unzip", ()),
+        (
+            "curl -sL https://example.org/main/a.lua?raw=1",
+            "curl",
+            ("https://example.org/main/a.lua",),
+        ),
+        ("curl -s https://example.org/index.html", "curl", ()),
+        ("curl -s https://example.org/v1.2/items", "curl", ()),
+        ("curl -s https://example.org", "curl", ()),
+        ("ssh a " * 300, "ssh", ()),
     ],
 )
 def test_finds_program_and_file_of_a_command(
@@ -60,6 +81,9 @@ def test_finds_program_and_file_of_a_command(
         (CODE, "cat lib/pydoc.py", "code", False),
         (CODE, "nl -ba lib/pydoc.py | sed -n 1,400p", "code", False),
         (CODE, "./show.sh", "code", False),
+        (CODE, "grep -v '^$' lib/pydoc.py", "code", False),
+        (LOCK, "ssh web-1 ./show.sh", "config", False),
+        (LOG, "find . -name '*.py' -exec cat {} +", "code", False),
         (RULES, "kubectl get prometheusrules -o yaml", "config", False),
         (RULES, "fetch rules", "config", False),
         (RULES, "cat a.yaml; cat b.md", "config", False),
