@@ -13,8 +13,9 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from .fold_line_prefixes import view_of
-from .fold_references import Folded, Numbering, Reference, Run, Source, word
-from .fold_text import Text, literal, read, without_notes
+from .fold_references import ADDED, Folded, Numbering, Reference, Run, Source, word
+from .fold_run import There, run_through
+from .fold_text import NO_LINE, Text, added_by_diff, literal, read, without_notes
 
 _MAX_LINES = 200_000
 _MAX_CHARS = 16 * 1024 * 1024
@@ -26,8 +27,6 @@ _PLACES_OF_A_SOURCE = 2
 """Maximum number of places kept per line and source: runs are found by their rarer lines."""
 _SHORTEST_REFERENCE = 90
 """Minimum length of a reference, in characters, used to skip runs that cannot save enough."""
-_NO_LINE = "\n"
-"""Placeholder that equals no line."""
 
 
 class _Held(NamedTuple):
@@ -239,6 +238,7 @@ class FoldIndex:
         form of that output, so that its lines are not the output's; the references say so.
         """
         here = self._split(text)
+        added = added_by_diff(here, text)
         lines = text.split("\n")
         ends = list(accumulate(map(len, lines), lambda end, size: end + size + 1, initial=0))
         out: list[str] = []
@@ -246,16 +246,11 @@ class FoldIndex:
         i = floor = here.head
         done = 0
         while i < here.total:
-            key = here.keys[i]
-            known = self._places.get(key) if key is not None else None
-            if known is None:
-                i += 1
-                continue
-            best, i = self._longest(here, ends, i, floor, known, own)
+            read_as, best, i = self._best(here, added, ends, i, floor, own)
             if best is None or best.chars < self._least_saved + _SHORTEST_REFERENCE:
                 continue
             at = len(out) + best.first - done
-            reference, line = self._refer(here, best, at, references, own, written)
+            reference, line = self._refer(read_as, best, at, references, own, written)
             if best.chars - len(line) < self._least_saved:
                 continue
             out.extend(lines[done : best.first])
@@ -267,6 +262,26 @@ class FoldIndex:
         out.extend(lines[done:])
         folded = "\n".join(out)
         return Folded(folded, tuple(references), len(text) - len(folded))
+
+    def _best(
+        self, here: Text, added: Text | None, ends: list[int], i: int, floor: int, own: str
+    ) -> tuple[Text, _Found | None, int]:
+        """Return the longest run through own line ``i``, and the next line to be tried.
+
+        The line is compared as it is and, where a diff has ``added`` it, without its sign; the
+        text returned is the one of the two that the run is in.
+        """
+        read_as, best, after = here, None, 0
+        for side in (here, added) if added is not None else (here,):
+            key = side.keys[i]
+            known = self._places.get(key) if key is not None else None
+            if known is None:
+                continue
+            found, reached = self._longest(side, ends, i, floor, known, own)
+            after = min(after, reached) if after else reached
+            if found is not None and (best is None or found.chars > best.chars):
+                read_as, best = side, found
+        return read_as, best, after or i + 1
 
     def _longest(
         self,
@@ -285,8 +300,8 @@ class FoldIndex:
         best: _Found | None = None
         reached = i + 1
         keys, own, base = self._keys, here.keys, self._base
-        before = own[i - 1] if i > floor else _NO_LINE
-        after = own[i + 1] if reached < here.total else _NO_LINE
+        before = own[i - 1] if i > floor else NO_LINE
+        after = own[i + 1] if reached < here.total else NO_LINE
         alone = ends[reached] - ends[i] >= self._least_saved + _SHORTEST_REFERENCE
         for position in (known,) if isinstance(known, int) else known[: -_PLACES - 1 : -1]:
             # Most places are of common lines, whose neighbours differ: skip those early.
@@ -300,55 +315,14 @@ class FoldIndex:
                 continue
             if self._named[source.call, source.kind][-1] != held.main:
                 continue
-            back, forward, same = self._extend(here, i, floor, at, held.numbering)
+            there = There(self._keys, self._numbers, held.numbering, at)
+            back, forward, same = run_through(here, i, floor, there)
+            self.compared += forward + back + 1
             reached = max(reached, i + forward)
             chars = ends[i + forward] - ends[i - back] - 1
             if best is None or (chars, same) > (best.chars, best.same):
                 best = _Found(chars, same, position - back, i - back, i + forward, held)
         return best, reached
-
-    def _extend(
-        self, here: Text, i: int, floor: int, at: int, numbering: Numbering | None
-    ) -> tuple[int, int, bool]:
-        """Return the run through own line ``i`` and the line ``at`` positions from the base.
-
-        The run is given as the number of lines before ``i`` and from ``i`` on, and whether they are
-        equal without changes. If not, printed numbers are consecutive in both texts, so that the
-        inverse is exact.
-        """
-        own, own_numbers = here.keys, here.numbers
-        keys, numbers = self._keys, self._numbers
-        most, least = here.total - i, i - floor
-        n, m = own_numbers[i], numbers[at]
-        alike = here.numbering == numbering
-        same = n == m and (alike or not n)
-        forward, back = 1, 1
-        if same and (alike or not n):
-            while forward < most and own[i + forward] == keys[at + forward]:
-                number = own_numbers[i + forward]
-                if number != numbers[at + forward] or (number and not alike):
-                    break
-                forward += 1
-            while back <= least and own[i - back] == keys[at - back]:
-                number = own_numbers[i - back]
-                if number != numbers[at - back] or (number and not alike):
-                    break
-                back += 1
-        else:
-            while forward < most and own[i + forward] == keys[at + forward]:
-                if not _step(n, own_numbers[i + forward], forward):
-                    break
-                if not _step(m, numbers[at + forward], forward):
-                    break
-                forward += 1
-            while back <= least and own[i - back] == keys[at - back]:
-                if not _step(n, own_numbers[i - back], -back):
-                    break
-                if not _step(m, numbers[at - back], -back):
-                    break
-                back += 1
-        self.compared += forward + back
-        return back - 1, forward, same
 
     def _refer(
         self,
@@ -367,7 +341,8 @@ class FoldIndex:
         source_first = held.origin[found.position - held.start]
         if found.same:
             reference = Reference(line, first + 1, end - first, source, source_first)
-            if here.numbers[first:end] != list(range(number, number + end - first)):
+            counted = list(range(number, number + end - first))
+            if here.numbering == ADDED or here.numbers[first:end] != counted:
                 number = source_number = 0
         else:
             reference = Reference(
@@ -391,14 +366,10 @@ class FoldIndex:
             number=number,
             source_number=source_number,
             view=reference.strip.view if reference.strip is not None else "",
+            added=reference.numbering == ADDED,
         )
         known = any(r.source == source for r in before)
         return reference, word(run, known, own, written=written)
-
-
-def _step(number: int, other: int, lines: int) -> bool:
-    """Return whether ``other`` is the number of the line ``lines`` after ``number``."""
-    return other == number + lines and other > 0 if number else other == 0
 
 
 def _trivial(line: str) -> bool:

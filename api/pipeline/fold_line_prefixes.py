@@ -72,17 +72,23 @@ def _numbered(lines: Sequence[str], name: Name) -> View | None:
     return View(name, keys, numbers) if steps >= _LEAST_NUMBERED * len(lines) else None
 
 
-def _of_diff(lines: Sequence[str]) -> View | None:
-    """Return the new side of a diff: the added and the unchanged lines of its hunks."""
-    keys: list[str | None] = []
+def in_hunks(lines: Sequence[str], signs: str) -> list[bool]:
+    """Return for each line of a diff whether it stands in a hunk and begins with one of signs."""
+    found: list[bool] = []
     inside = False
     for line in lines:
         if line.startswith("@@ "):
             inside = True
         elif line.startswith(("diff ", "commit ")):
             inside = False
-        good = inside and line[:1] in ("+", " ")
-        keys.append(line[1:] if good else None)
+        found.append(inside and line[:1] != "" and line[:1] in signs)
+    return found
+
+
+def _of_diff(lines: Sequence[str]) -> View | None:
+    """Return the new side of a diff: the added and the unchanged lines of its hunks."""
+    good = in_hunks(lines, "+ ")
+    keys = [line[1:] if is_good else None for line, is_good in zip(lines, good, strict=True)]
     if not any(keys):
         return None
     return View("diff", keys, list(range(1, len(lines) + 1)))

@@ -55,7 +55,8 @@ class Source:
 class Numbering(NamedTuple):
     """How a text prints line numbers: right-aligned in ``width`` columns, before ``separator``.
 
-    A source's ``view`` is the kind of prefix before its lines, and so how it is removed.
+    A source's ``view`` is the kind of prefix before its lines, and so how it is removed. The lines
+    that a diff adds have a sign instead of a number (:data:`ADDED`): all have the number 1.
     """
 
     width: int
@@ -64,11 +65,19 @@ class Numbering(NamedTuple):
 
     def print(self, number: int) -> str:
         """The prefix of a line with this number."""
-        return f"{number:>{self.width}}{self.separator}"
+        return "+" if self.sign else f"{number:>{self.width}}{self.separator}"
+
+    @property
+    def sign(self) -> bool:
+        """Whether a sign is printed, which is the same before each line."""
+        return self.separator == "+"
 
     def bare(self, line: str) -> str:
         """Return a line without its number or other prefix."""
         return bare(line, self.view) if self.view else line.split(self.separator, 1)[1]
+
+
+ADDED = Numbering(0, "+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +231,8 @@ class Run:
     number: int = 0
     source_number: int = 0
     view: Name = ""
+    added: bool = False
+    """Whether a diff prints the lines here, each behind a sign."""
 
 
 def word(run: Run, known: bool, own: str, *, written: bool = False) -> str:
@@ -265,6 +276,11 @@ def _numbers(run: Run, count: int) -> str:
         return ""
     here = f"{run.number}-{run.number + count - 1}"
     there = f"{run.source_number}-{run.source_number + count - 1}"
+    if run.added:
+        sign = run.view == "diff"
+        numbered = "+ or a blank before each line" if sign else f"line numbers {there}"
+        with_what = f"with {numbered}" if run.source_number else "without"
+        return f", here with + before each line, there {with_what}"
     if run.view == "diff":
         without = f", here with line numbers {here}" if run.number else ""
         return f", there with + or a blank before each line{without}"

@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .fold_references import Folded, Numbering, head_lines, split_numbers
+from .fold_line_prefixes import in_hunks
+from .fold_references import ADDED, Folded, Numbering, head_lines, split_numbers
 
 _NOTE = re.compile(
     r"<<ccr:|hash=[0-9a-f]{12}|; omitted here\]"
@@ -16,6 +17,10 @@ _NOTE = re.compile(
 _SIGNS = ("<<ccr:", "hash=", "; omitted", "[... ")
 """A line that contains one of these may be a marker, a reference or an omission note, to which no
 reference is made. References to notes of reversible forms are allowed."""
+
+
+NO_LINE = "\n"
+"""Placeholder that equals no line."""
 
 
 class Text(NamedTuple):
@@ -45,6 +50,21 @@ def read(text: str) -> Text:
     total = len(lines)
     origin = range(1, total + 1)
     return Text(keys, numbers, numbering, origin, total, len(text), head_lines(text))
+
+
+def added_by_diff(text: Text, shown: str) -> Text | None:
+    """Return the lines that a diff adds, without their signs; None if the text has no diff.
+
+    Other lines equal none.
+    """
+    if "\n@@ " not in shown or "\n+" not in shown or text.numbering is not None:
+        return None
+    lines = [key or "" for key in text.keys]
+    added = in_hunks(lines, "+")
+    keys: list[str | None] = [
+        line[1:] if is_added else NO_LINE for line, is_added in zip(lines, added, strict=True)
+    ]
+    return text._replace(keys=keys, numbers=[int(one) for one in added], numbering=ADDED)
 
 
 def literal(folded: Folded) -> Text:

@@ -247,6 +247,44 @@ def test_new_file_is_referred_to_in_its_diff() -> None:
     )
 
 
+def in_diff(lines: list[str], at: int = 1) -> str:
+    """Return a diff that adds ``lines`` to a file, behind two commits' lines."""
+    head = ["diff --git a/f b/f", "--- a/f", "+++ b/f", f"@@ -{at},2 +{at},{len(lines) + 2} @@"]
+    return "\n".join([*head, " above", *(f"+{line}" for line in lines), " below"])
+
+
+@pytest.mark.parametrize(
+    ("style", "there"),
+    [("plain", "there without"), ("read", "there with line numbers 5-44")],
+)
+def test_added_lines_of_diff_refer_to_file(style: str, there: str) -> None:
+    file = "\n".join(STYLES[style](i, line) for i, line in enumerate(FILE, 5))
+    folded = indexed(file).fold(in_diff(FILE))
+    assert folded is not None
+    assert refs(folded)[0].startswith("[lines 6-45 of this output (40 lines) are identical to the")
+    assert f", here with + before each line, {there}, from '    line 1 of" in refs(folded)[0]
+    assert unfold(folded, {folded.references[0].source: file}) == in_diff(FILE)
+
+
+def test_added_lines_of_diff_refer_to_input_of_edit() -> None:
+    index = indexed("x", new_string="\n".join(["def run():", *FILE]))
+    [line] = refs(index.fold(in_diff(FILE)))
+    assert 'identical to lines 2-41 of the input "new_string" of CALL toolu_2' in line
+
+
+@pytest.mark.parametrize("at", [1, 90])
+def test_diff_shown_again_is_said_to_be_equal(at: int) -> None:
+    [line] = refs(indexed("x\n" + in_diff(FILE)).fold(in_diff(FILE, at)))
+    assert "before each line" not in line
+    assert "numbered" not in line
+    assert "line numbers" not in line
+
+
+def test_removed_lines_of_diff_refer_to_no_file() -> None:
+    removed = in_diff(FILE).replace("\n+", "\n-")
+    assert indexed("\n".join(FILE)).fold(removed) is None
+
+
 def test_removed_lines_of_a_diff_are_none_of_the_file() -> None:
     head = ["diff --git a/f b/f", "--- a/f", "+++ b/f", "@@ -1,40 +1,20 @@"]
     text = "\n".join([*head, *(f"-{line}" for line in FILE)])
