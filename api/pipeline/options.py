@@ -41,8 +41,8 @@ class RequestOptions:
     conversation (empty: its first messages do), ``frozen_message_count`` is the number of leading
     messages that are sent as received or as last sent, ``limit`` the number of tokens in which the
     conversation should fit. ``fold_reads`` allows the output of file reads to refer to earlier
-    text. ``warnings`` are for the caller. The policy sets ``tools`` (its rules for tools),
-    ``quota``, and ``filed``, its record of the request (None: there is no policy).
+    text, ``fold`` that of any tool. ``warnings`` are for the caller. The policy sets ``tools`` (its
+    rules for tools), ``quota``, and ``filed``, its record of the request (None without a policy).
     """
 
     model: str
@@ -88,6 +88,7 @@ class RequestOptions:
         if model is not None and not isinstance(model, str):
             raise InvalidField("'model' must be a string")
         given.setdefault("fold_reads", settings.fold_reads)
+        given["fold"] = not envelope.forgets
         window = given.pop("model_limit", None)
         options = cls(
             model=as_text(model or "default")[:_MODEL_CHARS],

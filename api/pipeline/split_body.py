@@ -49,6 +49,8 @@ class _Unopened(msgspec.Struct, forbid_unknown_fields=False):
     tools: msgspec.Raw = msgspec.Raw(b"")
     prompt_cache_key: msgspec.Raw = msgspec.Raw(b"")
     metadata: msgspec.Raw = msgspec.Raw(b"")
+    context_management: msgspec.Raw = msgspec.Raw(b"")
+    truncation: msgspec.Raw = msgspec.Raw(b"")
     model: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     config: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
     protect_recent: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
@@ -81,7 +83,8 @@ class Envelope:
 
     ``array`` is the field with the conversation. ``redeems`` says whether one of the request's
     tools retrieves originals; None if the request has no tools. ``session`` is the session name in
-    a provider's request: ``prompt_cache_key`` or ``metadata.user_id``.
+    a provider's request: ``prompt_cache_key`` or ``metadata.user_id``. ``forgets`` says that the
+    provider may leave earlier outputs out: then nothing may refer to them.
     """
 
     model: Any = None
@@ -101,9 +104,11 @@ class Envelope:
     array: str = "messages"
     redeems: bool | None = None
     session: str = ""
+    forgets: bool = False
 
 
-_FIELDS = tuple(f.name for f in fields(Envelope) if f.name not in ("array", "redeems", "session"))
+_DERIVED = ("array", "redeems", "session", "forgets")
+_FIELDS = tuple(f.name for f in fields(Envelope) if f.name not in _DERIVED)
 OPTION_NAMES = frozenset(_FIELDS) - {"model", "config"}
 """The options that a body may name, at the top level or in its ``config``."""
 
@@ -234,7 +239,28 @@ def _open(unopened: _Unopened) -> Envelope:
             raise InvalidField(f"'{name}' is over {_FIELD_BYTES} bytes")
         setattr(found, name, msgspec.json.decode(raw))
     found.session = _session(bytes(unopened.prompt_cache_key), bytes(unopened.metadata))
+    edits, truncation = bytes(unopened.context_management), bytes(unopened.truncation)
+    found.forgets = truncation == b'"auto"' or _forgets(edits)
     return found
+
+
+def _forgets(context_management: bytes) -> bool:
+    """Return whether the provider is asked to clear earlier outputs, or to sum them up.
+
+    Anthropic takes an object with ``edits``, of which those of thinking clear no outputs; OpenAI's
+    Responses take a list.
+    """
+    if not context_management or len(context_management) > _FIELD_BYTES:
+        return bool(context_management)
+    try:
+        asked = msgspec.json.decode(context_management)
+    except UNREADABLE_JSON:
+        return True
+    edits = asked.get("edits") if isinstance(asked, dict) else asked
+    if not isinstance(edits, list):
+        return False
+    kinds = [edit.get("type") if isinstance(edit, dict) else None for edit in edits]
+    return not all(isinstance(kind, str) and kind.startswith("clear_thinking") for kind in kinds)
 
 
 def _session(key: bytes, metadata: bytes) -> str:
@@ -340,4 +366,7 @@ def _lenient(body: bytes) -> Split:
     known = {k: v for k, v in parsed.items() if k in _FIELDS}
     rest = [json.dumps(m, separators=(",", ":")).encode("ascii") for m in messages]
     rewritten = b"[" + b",".join(rest) + b"]"
-    return Split(rewritten, Envelope(**known, array=array), 0, _walk(rewritten, 1, rest), rest)
+    edits = json.dumps(parsed.get("context_management")).encode()
+    forgets = parsed.get("truncation") == "auto" or _forgets(edits)
+    envelope = Envelope(**known, array=array, forgets=forgets)
+    return Split(rewritten, envelope, 0, _walk(rewritten, 1, rest), rest)

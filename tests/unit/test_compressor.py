@@ -344,6 +344,15 @@ def test_equal_lines_are_referred_to_as_sent() -> None:
     assert "CALL a0" in answer[3]["content"][0]["content"]
 
 
+def test_nothing_refers_to_output_that_provider_may_clear() -> None:
+    edits = {"context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}}
+    turns = _ran(LINES) + _ran(LINES, identity="b")
+    compressor = _compressor(Elsewhere(broken=True))
+    kept = _messages(_compress(compressor, _body(turns, **edits)))
+    assert [message["content"][0].get("content") for message in kept[1::2]] == [LINES, LINES]
+    assert "omitted here" in json.dumps(_messages(_compress(compressor, _body(turns))))
+
+
 def test_file_read_again_folds_only_with_the_option() -> None:
     read = [call("Read", {"file_path": "/srv/a.log"}, n) for n in "ab"]
     turns = [read[0], result(LINES, "a"), read[1], result(LINES, "b")]

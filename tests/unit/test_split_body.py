@@ -177,3 +177,26 @@ def test_response_items_are_the_conversation() -> None:
 )
 def test_request_with_retrieval_tool_redeems_markers(tools: bytes, redeems: bool | None) -> None:
     assert split(b"{" + tools + b'"messages":[]}', []).envelope.redeems is redeems
+
+
+@pytest.mark.parametrize(
+    ("field", "forgets"),
+    [
+        (b"", False),
+        (b'"context_management":null,', False),
+        (b'"context_management":{"edits":[]},', False),
+        (b'"context_management":{"edits":[{"type":"clear_thinking_20251015"}]},', False),
+        (b'"context_management":{"edits":[{"type":"clear_tool_uses_20250919"}]},', True),
+        (b'"context_management":{"edits":[{"type":"compact_20260112"}]},', True),
+        (b'"context_management":{"edits":["odd"]},', True),
+        (b'"context_management":[{"type":"compaction","compact_threshold":200000}],', True),
+        (b'"context_management":"odd",', False),
+        (b'"context_management":{"edits":[{"type":"x' + b"y" * 70_000 + b'"}]},', True),
+        (b'"truncation":"disabled",', False),
+        (b'"truncation":"auto",', True),
+    ],
+)
+def test_request_lets_provider_forget_earlier_outputs(field: bytes, forgets: bool) -> None:
+    assert split(b"{" + field + b'"messages":[]}', []).envelope.forgets is forgets
+    lone = split(b"{" + field + b'"messages":[{"content":"\\ud800"}]}', [])
+    assert lone.envelope.forgets is forgets
