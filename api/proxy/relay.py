@@ -12,8 +12,8 @@ from ..provider.protocol import MAX_ROUNDS, ToolResult, Turn
 from ..provider.shapes import Shape
 from ..provider.sse import Framer
 from ..provider.stream import AnswerStream
-from ..provider.tap import UsageTap
 from ..provider.usage import add_usage
+from ..provider.usage_tap import UsageTap
 from .client import UpstreamAnswer
 from .errors import ProviderName, UpstreamFailed, error_event
 from .outgoing import Outgoing
