@@ -14,7 +14,7 @@ from shared.errors import Degraded
 
 from ..pipeline.result import CompressionResult
 from ..runtime.turn_store import Turn, TurnStore
-from .block import CONTROLS, GatewayRequest, provider_of_model
+from .gateway_request import CONTROLS, GatewayRequest, provider_of_model
 
 REDRIVE = "redrive"
 RELAY_USAGE = "relay_usage"

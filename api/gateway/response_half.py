@@ -23,7 +23,7 @@ from ..provider.protocol import MAX_ROUNDS, Retrieval, ToolResult
 from ..provider.protocol import Turn as Said
 from ..provider.usage import add_usage
 from ..runtime.turn_store import AnsweredRound, Kept, Turn, TurnStore
-from .block import SHAPES
+from .gateway_request import SHAPES
 from .request_half import REDRIVE
 
 Retrieve = Callable[[Retrieval], Awaitable[ToolResult]]

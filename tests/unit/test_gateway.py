@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api.gateway.block import gateway_request
+from api.gateway.gateway_request import gateway_request
 from api.gateway.request_half import RequestHalf
 from api.gateway.response_half import ProviderAnswer, ResponseHalf, SecondHalf
 from api.pipeline.result import CompressionResult
