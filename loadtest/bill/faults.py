@@ -25,13 +25,13 @@ from typing import Any
 import psutil
 import redis
 
-from api.accounting.provider_bill import bill_of
 from loadtest.bench.servers import Servers
 from loadtest.bench.workers import alive, seen, until
 from loadtest.target import Target
 from shared.settings import POOLS
 
 from .gather import gather
+from .prompt_cache import bill_of
 from .replay import changed_turns
 from .systems import Compress, post
 

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from api.accounting.provider_bill import Session, session_of
 from shared.prompt_cache_rules import Usage
+
+from .prompt_cache import Session, session_of
 
 Body = dict[str, Any]
 Call = tuple[str, dict[str, Any]]

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from api.accounting.provider_bill import SessionBill, bill_of, without_marks
-
+from .prompt_cache import SessionBill, bill_of, without_marks
 from .systems import NotTaken, System, SystemFailed
 
 Body = dict[str, Any]

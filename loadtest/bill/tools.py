@@ -12,8 +12,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from api.accounting.provider_bill import bill_of
 from api.provider.tools import tightened
+
+from .prompt_cache import bill_of
 
 Body = dict[str, Any]
 

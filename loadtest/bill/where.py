@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from api.accounting.provider_bill import bill_of
+from .prompt_cache import bill_of
 
 Body = dict[str, Any]
 Emptied = Callable[[Body, Mapping[str, str]], bool]

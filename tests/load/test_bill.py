@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from api.accounting.provider_bill import session_of
 from loadtest.bench.servers import Servers
 from loadtest.bill import faults, report, where
 from loadtest.bill.generated import session
+from loadtest.bill.prompt_cache import session_of
 from loadtest.bill.provider import Provider
 from loadtest.bill.replay import changed_turns, replay_all
 from loadtest.bill.scenarios import CLIENTS, SCENARIOS, Client, calls_of, project

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from api.accounting.provider_bill import bill_of
 from loadtest.bill.generated import session
+from loadtest.bill.prompt_cache import bill_of
 from loadtest.bill.replay import changed_turns
 from loadtest.bill.scenarios import CLIENTS, Client, project
 

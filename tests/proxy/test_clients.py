@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from api.accounting.provider_bill import bill_of, without_marks
+from loadtest.bill.prompt_cache import bill_of, without_marks
 
 from ..farm import Farm
 from ..texts import events

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.accounting.provider_bill import (
+from loadtest.bill.prompt_cache import (
     AutomaticSession,
     MarkedSession,
     bill_of,
