@@ -134,3 +134,69 @@ def test_row_of_another_type_stays_in_a_json_list() -> None:
     assert len(shown.split("\n")) < 60
     ids = {line.split(",")[0] for line in shown.split("\n")}
     assert {"100", "110", "120", "130", "140"} <= ids
+
+
+_NAMES = [
+    f"{a}{b}" for a in ("har", "led", "qua", "mea", "ba", "lan") for b in ("bour", "ger", "rry")
+]
+_ONCE = (
+    "leader lost",
+    "retries exhausted",
+    "rollback started",
+    "checksum differs",
+    "leak detected",
+    "no leader",
+    "SIGTERM received",
+    "connection lost",
+    "duplicate key",
+    "restarting (5)",
+    "returned 404",
+    "DROP TABLE users",
+    "password is None",
+    "feature flag off",
+    "skipping migration 0042",
+    "replica lag 9912s",
+    "stale lock removed",
+    "using default password",
+    "heap almost full",
+    "quota reached again",
+    "Verbindung zum Server verloren",
+    "user root logged in from 203.0.113.9",
+    "ready: False",
+)
+
+
+def _messages(rng: random.Random) -> list[str]:
+    """Return what a service says while nothing happens: ten kinds of lines, with names."""
+    said = (
+        lambda: f"read {rng.randrange(99)} rows from {rng.choice(_NAMES)}",
+        lambda: f"cache hit {rng.choice(_NAMES)}",
+        lambda: f"job {rng.randrange(999)} queued",
+        lambda: f"job {rng.randrange(999)} done",
+        lambda: f"user {rng.choice(_NAMES)} ok",
+        lambda: f"ping {rng.choice(_NAMES)}",
+        lambda: f"copied {rng.choice(_NAMES)}.{rng.choice(_NAMES)} to {rng.choice(_NAMES)}",
+        lambda: f"GET /{rng.choice(_NAMES)} 200",
+    )
+    return [rng.choice(said)() for _ in range(900)]
+
+
+def test_message_unlike_all_others_stays_in_sight() -> None:
+    messages = _messages(random.Random(4))
+    for number, once in enumerate(_ONCE):
+        messages.insert(100 + number * 30, once)
+    lines = [f"2026-05-04T10:00:{n % 60:02}Z INFO app {m}" for n, m in enumerate(messages)]
+    kept = must_see(lines, "log")
+    assert kept is not None
+
+    assert {messages.index(once) for once in _ONCE} <= kept
+    assert len(kept) < 140
+
+
+def test_names_alone_make_no_kinds() -> None:
+    rng = random.Random(6)
+    lines = [f"moved {rng.choice(_NAMES)} to {rng.choice(_NAMES)}" for _ in range(600)]
+    kept = must_see(lines, "log")
+    assert kept is not None
+
+    assert len(kept) < 40

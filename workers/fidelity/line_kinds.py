@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Container, Sequence
 from typing import NamedTuple
 
 _DIGIT = re.compile(r"\d|\b[a-f]{7,}\b")
@@ -16,6 +16,10 @@ _MOST_DIGITS = 16
 """Characters of a number that can be compared exactly."""
 _MOST_WORDS = 10
 """Different words at one place of a line up to which they tell kinds apart."""
+_LEAST_OFTEN, _OFTEN = 4, 200
+"""Times that a word comes often at a place, and the share of lines: one in so many."""
+_FEW_ALONE = 0.05
+"""The share of lines that may be like no other."""
 _LONGEST_SHOWN = 90
 _LONGEST_WORD = 60
 """Characters of a word that is compared with those of other lines."""
@@ -26,7 +30,7 @@ def kinds_of(lines: Sequence[str]) -> list[str]:
     masked = [_masked(words) for words in map(_words, lines)]
     few = max(12, len(lines) // 10)
     if len(set(masked)) > few:
-        masked = _without_names(masked)
+        masked = _without_names(masked, few)
     return [_shown(words) for words in masked]
 
 
@@ -48,21 +52,53 @@ def _masked(words: list[str]) -> tuple[str, ...]:
     )
 
 
-def _without_names(masked: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Replace words by ``*`` at places where lines of one length have many different ones."""
-    groups: dict[int, list[tuple[str, ...]]] = defaultdict(list)
-    for words in masked:
-        groups[len(words)].append(words)
-    varies = {
-        (size, place)
-        for size, group in groups.items()
-        for place in range(size)
-        if len({words[place] for words in group}) > _MOST_WORDS
-    }
-    return [
-        tuple(["*" if (len(words), place) in varies else w for place, w in enumerate(words)])
-        for words in masked
-    ]
+def _without_names(masked: list[tuple[str, ...]], few: int) -> list[tuple[str, ...]]:
+    """Replace names by ``*``: words at places where lines of one length have many different ones.
+
+    A word that comes often at such a place tells kinds apart, unless lines that are equal but for
+    it have many others there. Where that leaves more than ``few`` kinds, all words there are names.
+    A line of which all words there are rare is like no other: where there are few such lines, they
+    keep their words.
+    """
+    groups: dict[int, list[int]] = defaultdict(list)
+    for number, words in enumerate(masked):
+        groups[len(words)].append(number)
+    often, nothing = list(masked), list(masked)
+    alone: list[int] = []
+    for group in groups.values():
+        columns = list(zip(*(masked[number] for number in group), strict=True))
+        count = {at: Counter(words) for at, words in enumerate(columns)}
+        count = {at: found for at, found in count.items() if len(found) > _MOST_WORDS}
+        least = max(_LEAST_OFTEN, len(group) // _OFTEN)
+        for number in group if count else ():
+            words = masked[number]
+            kept = {at for at in count if words[at] != "*" and count[at][words[at]] >= least}
+            often[number] = _starred(words, count.keys() - kept)
+            nothing[number] = _starred(words, count)
+            if not kept and any(words[at] != "*" for at in count):
+                alone.append(number)
+        _merge(often, group, list(count))
+    found = often if len(set(often)) <= few else nothing
+    if len(alone) <= _FEW_ALONE * len(masked):
+        for number in alone:
+            found[number] = masked[number]
+    return found
+
+
+def _starred(words: tuple[str, ...], places: Container[int]) -> tuple[str, ...]:
+    return tuple(["*" if at in places else word for at, word in enumerate(words)])
+
+
+def _merge(kinds: list[tuple[str, ...]], group: list[int], places: list[int]) -> None:
+    """Replace words by ``*`` where kinds that are equal but for them have many others."""
+    for at in places:
+        others: dict[tuple[str, ...], set[str]] = defaultdict(set)
+        for number in group:
+            others[_starred(kinds[number], (at,))].add(kinds[number][at])
+        for number in group:
+            starred = _starred(kinds[number], (at,))
+            if len(others[starred]) > _MOST_WORDS:
+                kinds[number] = starred
 
 
 def _shown(words: Sequence[str]) -> str:
