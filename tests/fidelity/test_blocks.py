@@ -44,6 +44,15 @@ def _downloads(rng: random.Random) -> str:
     return "\n".join([*lines, "Installing collected packages", "Successfully installed"])
 
 
+def _collected(rng: random.Random) -> str:
+    made = "".join(
+        f"Collecting {name}>={rng.randrange(9)}.{rng.randrange(30)} (from -r requirements.txt (line"
+        f" {n}))\n  Fetching {name}-{rng.randrange(9)}.tar.gz.metadata ({rng.randrange(90)} kB)\n"
+        for n, name in enumerate(NAMES, 1)
+    )
+    return f"Looking in indexes\nUsing a cache\n{made}Installing collected packages\nDone"
+
+
 def _builds(rng: random.Random) -> str:
     made = "".join(
         f"target={name} profile=release host=x86_64\n"
@@ -66,10 +75,11 @@ def _commits(rng: random.Random) -> str:
     [
         (_tap(random.Random(1)), "test_run", "# Subtest: {}", "duration_ms: {}"),
         (_downloads(random.Random(2)), "log", "{} kB)", " MB/s eta"),
+        (_collected(random.Random(7)), "log", "Collecting {}", "  Fetching {}"),
         (_builds(random.Random(3)), "log", "target={} profile", "state=built"),
         (_commits(random.Random(4)), "listing", "{}\n...Author: ", "    Mend the {}"),
     ],
-    ids=["tap", "downloads", "builds", "commits"],
+    ids=["tap", "downloads", "collected", "builds", "commits"],
 )
 def test_block_begins_where_an_entry_begins(text: str, kind: Kind, first: str, second: str) -> None:
     shown = _shown(text, kind)

@@ -74,8 +74,11 @@ class Blocks:
     def _below(self, at: int) -> Iterator[int]:
         """Return the heights of blocks whose first line, at ``at``, differs in a word.
 
-        A name, for example: the lines below it tell how high the blocks are.
+        A name, for example: the lines below it tell how high the blocks are. Where all of them
+        have one, lines that are alike tell it.
         """
+        if not self._alike(at, at + 1):
+            yield from filter(lambda height: self._alternate(at, height), range(2, _HEAD_LINES + 2))
         for inside in range(at + 1, min(at + _HEAD_LINES, len(self.lines) - 1) + 1):
             for place in self._same_kind(inside):
                 height = place - inside
@@ -83,6 +86,13 @@ class Blocks:
                     continue
                 if self._alike(at, at + height) and comes_again(self.kinds, at, height):
                     yield height
+
+    def _alternate(self, at: int, height: int) -> bool:
+        """Return whether each line of a block is like those one and two blocks below."""
+        if at + 3 * height > len(self.lines) or not self.budget.take(height * CELLS_A_LINE):
+            return False
+        lines = range(at, at + height)
+        return all(self._alike(one, one + k * height) for one in lines for k in (1, 2))
 
     def _paragraph(self, at: int) -> int:
         """Return the height of the paragraph from a line on, if two more like it follow; else 0."""
