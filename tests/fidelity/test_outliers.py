@@ -14,6 +14,9 @@ from workers.fidelity.json_list_extract import shortened_rows
 from workers.fidelity.must_see import must_see
 from workers.fidelity.outliers import extremes, spelled_otherwise
 
+_NAMES = [
+    f"{a}{b}" for a in ("har", "led", "qua", "mea", "ba", "lan") for b in ("bour", "ger", "rry")
+]
 _Line = Callable[[random.Random, int, str], str]
 
 
@@ -69,6 +72,12 @@ _LINES: dict[str, tuple[Kind, _Line, Callable[[random.Random], str], list[str]]]
         lambda rng, n, value: f'{{"svc":"cart","at":"{_hex(rng)}","ms":{value},"ok":true}}',
         lambda rng: str(rng.randrange(300)),
         ["99999", "-1", "null"],
+    ),
+    "match of a search": (
+        "search",
+        lambda rng, n, value: f"a{n % 5}.yaml:{n * 7}:  {rng.choice(_NAMES)}: {{wait: {value}}}",
+        lambda rng: str(rng.randrange(5, 60)),
+        ["-1", "99999"],
     ),
     "negated address": (
         "table",
@@ -136,9 +145,6 @@ def test_row_of_another_type_stays_in_a_json_list() -> None:
     assert {"100", "110", "120", "130", "140"} <= ids
 
 
-_NAMES = [
-    f"{a}{b}" for a in ("har", "led", "qua", "mea", "ba", "lan") for b in ("bour", "ger", "rry")
-]
 _ONCE = (
     "leader lost",
     "retries exhausted",

@@ -184,20 +184,27 @@ def _of_test_run(lines: Sequence[str]) -> set[int] | None:
 
 
 def _of_search(lines: Sequence[str]) -> set[int] | None:
-    """Return the matches without the lines around them; of a file with many, the first and last."""
+    """Return the matches without the lines around them; of a file with many, the first and last.
+
+    And those that stand out of all matches.
+    """
     hits: dict[str, list[int]] = defaultdict(list)
+    found_texts: dict[int, str] = {}
     kept = _ends(lines, _ENDS["search"])
     for place, line in enumerate(lines):
         found = _HIT.match(line)
         if found is None:
             continue
         hits[line.split(":", 1)[0]].append(place)
+        found_texts[place] = line[found.end() :]
         if is_bad(line):
             kept.add(place)
     for places in hits.values():
         kept.update(places[:8])
         kept.update(places[-2:])
-    return kept
+    places, texts = list(found_texts), list(found_texts.values())
+    odd = standing_out(texts) | spelled_otherwise(texts, kinds_of(texts))
+    return kept | {places[number] for number in odd}
 
 
 def _of_diff(lines: Sequence[str]) -> set[int]:
