@@ -59,7 +59,7 @@ _LINES: dict[str, tuple[Kind, _Line, Callable[[random.Random], str], list[str]]]
         "table",
         lambda rng, n, value: f"{rng.randrange(900)},{value},{_hex(rng)},{rng.randrange(900)}",
         lambda rng: str(rng.randrange(90)),
-        ["-7", "101"],
+        ["-7", "101", ""],
     ),
     "size of a file": (
         "listing",

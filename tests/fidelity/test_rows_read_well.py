@@ -6,6 +6,9 @@ import json
 import random
 import re
 
+import pytest
+
+from workers.fidelity import blocks
 from workers.fidelity.json_form import parsed, shortened
 from workers.fidelity.json_rows import rows_of_tables
 from workers.fidelity.lines_as_rows import rows_of_records
@@ -164,3 +167,15 @@ def test_first_cell_of_lines_with_tabs_is_said_once() -> None:
     assert made is not None
     assert expanded(made.text) == text
     assert made.text.count("STACKEVENTS") == 1
+
+
+def test_lines_far_below_are_not_compared_for_a_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a text whose lines come again far below takes quadratic time."""
+    heights: list[int] = []
+    monkeypatch.setattr(
+        blocks, "comes_again", lambda names, at, height: bool(heights.append(height))
+    )
+    lines = [f"{WORDS[n % 8]} {WORDS[n // 8 % 8]} {WORDS[n // 64 % 8]} done" for n in range(1500)]
+    rows_of_records("\n".join(lines), "log")
+
+    assert all(height <= 16 for height in heights)

@@ -62,7 +62,8 @@ class Blocks:
         heights = [1] if self._alike(at, at + 1) or len(below) >= LEAST_ROWS - 1 else []
         if len(self.lines[at].strip()) < _LEAST_BEGUN:
             return heights
-        blocks = [h for h in (place - at for place in below) if comes_again(self.kinds, at, h)]
+        near = [place - at for place in below if place - at <= _HIGHEST]
+        blocks = [height for height in near if comes_again(self.kinds, at, height)]
         blocks += () if below else self._below(at)
         for height in sorted({*blocks, self._paragraph(at)}):
             block = self.lines[at : at + height]

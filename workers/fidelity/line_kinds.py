@@ -18,6 +18,8 @@ _MOST_WORDS = 10
 """Different words at one place of a line up to which they tell kinds apart."""
 _LEAST_OFTEN, _OFTEN = 4, 200
 """Times that a word comes often at a place, and the share of lines: one in so many."""
+_MOST_PLACES = 12
+"""Places of names in a line up to which kinds are compared: each costs a copy of every line."""
 _FEW_ALONE = 0.05
 """The share of lines that may be like no other."""
 _LONGEST_SHOWN = 90
@@ -77,7 +79,8 @@ def _without_names(masked: list[tuple[str, ...]], few: int) -> list[tuple[str, .
             nothing[number] = _starred(words, count)
             if not kept and any(words[at] != "*" for at in count):
                 alone.append(number)
-        _merge(often, group, list(count))
+        if len(count) <= _MOST_PLACES:
+            _merge(often, group, list(count))
     found = often if len(set(often)) <= few else nothing
     if len(alone) <= _FEW_ALONE * len(masked):
         for number in alone:

@@ -104,7 +104,7 @@ def spelled_otherwise(lines: Sequence[str], kinds: Sequence[str]) -> set[int]:
     for those in places.values():
         if len(those) < _LEAST_SPELLED:
             continue
-        split = [_DIGITS.sub("0", lines[place]).replace(",", " ").split() for place in those]
+        split = [_spelled(lines[place]) for place in those]
         kept.update(those[n] for n in rare_ones([len(words) for words in split]))
         usual = Counter(map(len, split)).most_common(1)[0][0]
         same = [(place, words) for place, words in zip(those, split, strict=True)
@@ -112,6 +112,14 @@ def spelled_otherwise(lines: Sequence[str], kinds: Sequence[str]) -> set[int]:
         for column in zip(*(words for _, words in same), strict=True):
             kept.update(same[n][0] for n in rare_ones(column))
     return kept
+
+
+def _spelled(line: str) -> list[str]:
+    """Return how the words and the cells of a line are spelled, its empty cells too."""
+    bare = _DIGITS.sub("0", line)
+    if ",," in bare:
+        bare = bare.replace(",,", ",_,").replace(",,", ",_,")
+    return bare.replace(",", " ").split()
 
 
 def rare_ones(values: Iterable[Hashable]) -> list[int]:
