@@ -14,7 +14,7 @@ from workers.fidelity import choose
 from .expand import expanded
 
 RULE = "━" * 40
-NAMES = ("flask", "jinja2", "click", "werkzeug", "requests", "pydantic", "numpy", "idna", "attrs")
+NAMES = ("flask", "jinja2", "click", "werkzeug", "requests", "pydantic", "urllib3", "idna", "attrs")
 
 
 def _shown(text: str, kind: Kind) -> str:

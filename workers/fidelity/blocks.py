@@ -24,6 +24,8 @@ _KIND_TRIED = 3
 """Lines of the same kind below that a line is compared with."""
 _ALIKE = 0.25
 """The share of a line's characters that the next one must have for the two to be compared."""
+_MORE_ALIKE = 1.5
+"""How much more a line must be like the one a block below than like the next."""
 _MOST_TRIED = 5
 """Sets of common parts that are weighed against each other."""
 _MOST_WIDENED = 20
@@ -64,7 +66,8 @@ class Blocks:
             return heights
         near = [place - at for place in below if place - at <= _HIGHEST]
         blocks = [height for height in near if comes_again(self.kinds, at, height)]
-        blocks += () if below else self._below(at)
+        if not blocks and min(near, default=_HIGHEST) >= _HIGHEST:
+            blocks += self._below(at)
         for height in sorted({*blocks, self._paragraph(at)}):
             block = self.lines[at : at + height]
             above = self.lines[at - 1] if at else self._above
@@ -78,8 +81,8 @@ class Blocks:
         A name, for example: the lines below it tell how high the blocks are. Where all of them
         have one, lines that are alike tell it.
         """
-        if not self._alike(at, at + 1):
-            yield from filter(lambda height: self._alternate(at, height), range(2, _HEAD_LINES + 2))
+        heights = range(2, _HEAD_LINES + 2)
+        yield from islice((height for height in heights if self._alternate(at, height)), 1)
         for inside in range(at + 1, min(at + _HEAD_LINES, len(self.lines) - 1) + 1):
             for place in self._same_kind(inside):
                 height = place - inside
@@ -89,8 +92,15 @@ class Blocks:
                     yield height
 
     def _alternate(self, at: int, height: int) -> bool:
-        """Return whether each line of a block is like those one and two blocks below."""
-        if at + 3 * height > len(self.lines) or not self.budget.take(height * CELLS_A_LINE):
+        """Return whether each line of a block is like those one and two blocks below.
+
+        The first must be more like that than like the next line.
+        """
+        if at + 3 * height > len(self.lines):
+            return False
+        if self._shared(at, at + height) < _MORE_ALIKE * self._shared(at, at + 1):
+            return False
+        if not self.budget.take(height * CELLS_A_LINE):
             return False
         lines = range(at, at + height)
         return all(self._alike(one, one + k * height) for one in lines for k in (1, 2))
@@ -103,9 +113,12 @@ class Blocks:
 
     def _alike(self, at: int, other: int) -> bool:
         """Return whether two lines have enough in common to be compared."""
+        return self._shared(at, other) >= _ALIKE * len(self.lines[at]) > 0
+
+    def _shared(self, at: int, other: int) -> int:
+        """Return the characters of a line's tokens that another line has, too."""
         here, below = self._tokens_of(at), set(self._tokens_of(other))
-        shared = sum(len(token) for token in here if token in below and token[0] != " ")
-        return shared >= _ALIKE * len(self.lines[at]) > 0
+        return sum(len(token) for token in here if token in below and token[0] != " ")
 
     def _tokens_of(self, at: int) -> list[str]:
         found = self._tokens[at]
