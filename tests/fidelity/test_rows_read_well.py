@@ -179,3 +179,15 @@ def test_lines_far_below_are_not_compared_for_a_block(monkeypatch: pytest.Monkey
     rows_of_records("\n".join(lines), "log")
 
     assert all(height <= 16 for height in heights)
+
+
+def test_closing_signs_go_with_the_opening_ones() -> None:
+    rng = random.Random(15)
+    text = "\n".join(
+        f"{n:>3} |  call(&{rng.choice(WORDS)}_{rng.randrange(900)});" for n in range(50)
+    )
+    made = rows_of_records(text, "log")
+    assert made is not None
+    assert expanded(made.text) == text
+
+    assert "call(&{});" in made.text

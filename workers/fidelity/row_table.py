@@ -17,6 +17,8 @@ SEPARATORS = (" ", "|", "¦", "§")
 PLACE = re.compile(r"\{((?:[<>=]\d+)?)\}")
 _UNIT = re.compile(r"(?<=\d)[A-Za-zµ%]{1,3}\Z|[)\]}>\"',;:]\Z")
 """How all values of a column may end: with a unit, or a closing sign."""
+_MOST_ENDS = 2
+"""Such ends that a value may have, as in ``f(1);``."""
 _OPENING = frozenset("([<\"'")
 """What all values of a column may begin with; before a place a brace would look like one more."""
 _PAIRS = {")": "(", "]": "[", "}": "{", ">": "<"}
@@ -338,7 +340,8 @@ def _simplify(lines: list[_Line], aligned: bool) -> None:
         line.split_words()
         line.drop_constant()
         line.take_signs()
-        line.take_units()
+        for _ in range(_MOST_ENDS):
+            line.take_units()
 
 
 def _padding(values: list[str]) -> str:
