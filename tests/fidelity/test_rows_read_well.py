@@ -191,3 +191,20 @@ def test_closing_signs_go_with_the_opening_ones() -> None:
     assert expanded(made.text) == text
 
     assert "call(&{});" in made.text
+
+
+def test_addresses_stay_whole_in_rows() -> None:
+    rng = random.Random(16)
+    addresses = [
+        f"10.{rng.randrange(4)}.{rng.randrange(256)}.{rng.randrange(1, 255)}" for _ in range(60)
+    ]
+    text = "\n".join(
+        f"{rng.choice(['prod', 'staging', 'kube-system']):<13} {rng.choice(WORDS)}-{n}-a4  1/1  "
+        f"   Run   {rng.randrange(3):<16} {rng.randrange(1, 90)}d     {address:<14} node-{n % 9}"
+        for n, address in enumerate(addresses)
+    )
+    made = rows_of_records(text, "log")
+    assert made is not None
+    assert expanded(made.text) == text
+
+    assert all(f" {address} " in made.text for address in addresses)

@@ -132,6 +132,8 @@ def literals(pattern: Pattern) -> Literals:
         if token is None:
             while len(out) > 1 and out[-1] in _JOINTS and (out[-2] or "").isdigit():
                 del out[-2:]
+            if len(out) > 1 and (out[-1] or "").isdigit():
+                del out[-1]
             if len(out) > 1 and (out[-1] or "").isspace() and out[-2] is None:
                 del out[-1]
             if not out or out[-1] is not None:
