@@ -32,7 +32,7 @@ def run_through(here: Text, i: int, floor: int, there: There) -> tuple[int, int,
     alike = here.numbering == numbering
     same = n == m and (alike or not n)
     forward, back = 1, 1
-    if same and (alike or not n):
+    if same:
         while forward < most and own[i + forward] == keys[at + forward]:
             number = own_numbers[i + forward]
             if number != numbers[at + forward] or (number and not alike):

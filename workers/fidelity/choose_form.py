@@ -83,16 +83,17 @@ def choose(
     """
     if len(body) < _SMALLEST or body.count("\n") > _MOST_LINES or notes.holds_notes(body):
         return Chosen(None)
+    size = cost(body)
     if kind == "json":
-        found = [c for c in _of_json(body, lossy, without) if c.name not in without]
+        found = [c for c in _of_json(body, size, lossy, without) if c.name not in without]
     else:
         found = [c for c in _reversible(body, kind, without) if c.name not in without]
         if lossy is not None and lossy.name not in without:  # no stand-in: it would lose more
-            found += _of_engine(body, kind, lossy, _best(found, cost(body)))
+            found += _of_engine(body, size, kind, lossy, _best(found, size))
     failed = tuple(
         (c.name, c.verdict.reason, c.verdict.line) for c in found if not c.verdict.passes
     )
-    best = _best(found, cost(body))
+    best = _best(found, size)
     if best is None:
         return Chosen(None, failed=failed)
     return Chosen(best.text, best.name, best.lossy, failed)
@@ -125,9 +126,9 @@ def _worth_losing(left: int, size: int, exact: _Candidate | None) -> bool:
 
 
 def _of_engine(
-    body: str, kind: Kind, lossy: Lossy, exact: _Candidate | None
+    body: str, size: int, kind: Kind, lossy: Lossy, exact: _Candidate | None
 ) -> Iterable[_Candidate]:
-    """Make the lossy form; ``exact`` is the best one that loses nothing."""
+    """Make the lossy form of a body whose cost is ``size``; ``exact`` is the best of the others."""
     if lossy.rendered:
         result = lossy.engine(body)
         if result is not None:
@@ -140,7 +141,7 @@ def _of_engine(
     if needed is None:
         return
     least = sum(cost(lines[place]) + 1 for place in needed)
-    if not _worth_losing(least, cost(body), exact):
+    if not _worth_losing(least, size, exact):
         return
     result = lossy.engine(body)
     chosen = lines_in(result, lines) if result is not None else set()
@@ -152,7 +153,9 @@ def _of_engine(
         yield _Candidate(made, name, True, check(body, made, digest=lossy.digest))
 
 
-def _of_json(body: str, lossy: Lossy | None, without: frozenset[str]) -> Iterable[_Candidate]:
+def _of_json(
+    body: str, size: int, lossy: Lossy | None, without: frozenset[str]
+) -> Iterable[_Candidate]:
     """JSON is read once, as it is or one object a line, for all of its forms."""
     text = plain(body)
     tree = parsed(text)
@@ -171,8 +174,8 @@ def _of_json(body: str, lossy: Lossy | None, without: frozenset[str]) -> Iterabl
         return
     if lines:
         by_rules = lossy._replace(engine=lambda _: None)
-        best = _best([c for c in exact if c.name not in without], cost(body))
-        yield from _of_engine(body, "log", by_rules, best)
+        best = _best([c for c in exact if c.name not in without], size)
+        yield from _of_engine(body, size, "log", by_rules, best)
         return
     some = shortened_rows(tree, lossy.digest)
     if some is not None:
