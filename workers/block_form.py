@@ -111,7 +111,7 @@ def _work_of(job: Job, block: Block, routers: Routers) -> _Work:
 
 def _may_lose(work: _Work, routers: Routers) -> bool:
     options, content = work.job.options, work.content
-    if options.marker_mode == "marker-free" or work.block.reversible_only:
+    if work.block.reversible_only:
         return False
     if work.router.excludes(work.block):
         return False
@@ -119,7 +119,7 @@ def _may_lose(work: _Work, routers: Routers) -> bool:
         return False
     if content.pool == "gpu" and routers.text_engine is None:
         return False
-    return content.lossy or (content.kind == "code" and options.code_aware)
+    return content.may_lose(options.marker_mode, code_aware=options.code_aware)
 
 
 def _lossy(work: _Work, routers: Routers, digest: str) -> Lossy | None:

@@ -234,7 +234,8 @@ class _Draft:
         if is_tool_output(shape, role) and len(text) >= MIN_CHARS:
             content = classify(text, call, self._context.options.press)
             options = self._context.options
-            may = _allowed(part, planned, content, lossy=self._may_lose(content))
+            lossy = content.may_lose(options.marker_mode, code_aware=options.code_aware)
+            may = _allowed(part, planned, content, lossy=lossy)
             if may == "stay" and options.fold_reads and _excluded(planned):
                 may = "fold"
             if may == "engine" and content.pool == "gpu":
@@ -263,13 +264,6 @@ class _Draft:
                 ruling.fold,
             )
         )
-
-    def _may_lose(self, content: Content) -> bool:
-        """Return whether a tool's output of this kind may lose lines."""
-        options = self._context.options
-        if options.marker_mode == "marker-free":
-            return False
-        return content.lossy or (options.code_aware and content.kind == "code")
 
     def plan(self) -> Plan:
         """Return the plan of all parts together."""

@@ -42,6 +42,12 @@ class Content(NamedTuple):
     pool: Literal["cpu", "gpu"]
     evidence: tuple[str, ...]
 
+    def may_lose(self, marker_mode: str, *, code_aware: bool) -> bool:
+        """Return whether lines may be removed under these options."""
+        if marker_mode == "marker-free":
+            return False
+        return self.lossy or (code_aware and self.kind == "code")
+
 
 def classify(text: str | Envelope, call: ToolCall | None, press: int = 1) -> Content:
     """Classify ``text`` by the tool call that it answers, if any, and by its content.
