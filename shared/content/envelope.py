@@ -18,6 +18,8 @@ _HEAD_LINE = re.compile(
     r"Here's the result of running |Directory: |<persisted-output>\s*$|Output too large |"
     r"Preview \(first |<system-reminder>|<bash-stdout>|<command-|<local-command-)",
 )
+_CUT = re.compile(r"(?:Warning: truncated output .*\n)?Total output lines: \d+\n\n?")
+"""What Codex writes below ``Output:`` where it has cut the middle out."""
 _TAIL_LINE = re.compile(
     r"(?:\[Current working directory: |\[Python interpreter: |\[Command finished with exit code|"
     r"\[The command completed with exit code|\[Jupyter |\(Open file: |\(Current directory: |"
@@ -94,7 +96,8 @@ def _head_end(text: str, end: int) -> int:
         if _HEAD_LINE.match(line):
             known = at
             if re.match(r"(?:Output|STDOUT|stdout):\s*$|<(?:output|stdout|result)>\s*$", line):
-                break
+                cut = _CUT.match(text, at, end)
+                return cut.end() if cut is not None else at
         elif line.strip():
             break
     return known

@@ -126,6 +126,19 @@ def test_log_that_a_search_found_becomes_rows() -> None:
     assert len(made(text, "search")) < 0.65 * len(text)
 
 
+@pytest.mark.parametrize("prefix", ["", "api.log:", "var/log/app.log.1:"])
+def test_matches_without_line_numbers_become_rows(prefix: str) -> None:
+    rng = random.Random(6)
+    lines = [
+        f"{prefix}10.2.{rng.randrange(9)}.{n} - - [24/Nov/2026:03:{n:02}:07 +0000] "
+        f'"GET /api/orders/{rng.randrange(9000)} HTTP/1.1" {rng.choice([502, 504])} {n * 7} '
+        f'"-" "kube-probe/1.31" rt={rng.randrange(900) / 100}'
+        for n in range(50)
+    ]
+
+    assert len(made("\n".join(lines), "search")) < 0.6 * len("\n".join(lines))
+
+
 def test_columns_lose_their_padding_and_get_it_back() -> None:
     rng = random.Random(3)
     text = "\n".join(

@@ -16,6 +16,7 @@ from .json_cut import shortened_cut
 from .json_form import parsed, shortened
 from .json_lines import holds_lines, shortened_lines
 from .json_list_extract import shortened_rows
+from .json_parts import shortened_parts
 from .json_rows import rows_of_tables
 from .lines_as_rows import ROWS, rows_of_records
 from .must_see import must_see
@@ -160,15 +161,18 @@ def _of_json(
     text = plain(body)
     tree = parsed(text)
     lines = tree is None and holds_lines(text)
-    form: Form | None = None
+    forms: list[Form | None] = []
     if "farm_json" in without:  # no rows of its tables either
         pass
     elif lines:
-        form = shortened_lines(text)
+        forms = _with_rows(shortened_lines(text))
+    elif tree is not None:
+        forms = _with_rows(shortened(text, tree))
     else:
-        form = shortened_cut(text) if tree is None else shortened(text, tree)
-    rows = rows_of_tables(form.text) if form is not None else None
-    exact = list(_exact(body, text, [form, _both(form, rows)]))
+        forms = [*_with_rows(shortened_cut(text)), *_with_rows(shortened_parts(text))]
+    exact = list(_exact(body, text, forms))
+    if tree is None and not lines and not exact:
+        exact = list(_reversible(body, "other", without))
     yield from exact
     if lossy is None:
         return
@@ -192,11 +196,13 @@ def _reversible(body: str, kind: Kind, without: frozenset[str]) -> Iterable[_Can
         return
     repeats = None if "farm_repeats" in without else folded_repeats(text)
     once = repeats.text if repeats else text
-    forms = [
+    forms: list[Form | None] = [
         repeats,
         _both(repeats, folded_prefixes(once)),
         _both(repeats, _rows_between_ends(once, kind)),
     ]
+    if "farm_json" not in without:
+        forms += _with_rows(shortened_parts(text))
     grouped = grouped_matches(text) if kind == "search" else None
     if grouped is not None:
         forms.append(grouped)
@@ -222,6 +228,11 @@ def _exact(body: str, text: str, forms: list[Form | None]) -> Iterable[_Candidat
         if form is not None:
             verdict = check(body, form.text, inverse=form.inverse)
             yield _Candidate(form.text, form.name, False, verdict)
+
+
+def _with_rows(form: Form | None) -> list[Form | None]:
+    """Return a form of JSON, and the same with its tables' rows as rows of values."""
+    return [form, _both(form, rows_of_tables(form.text))] if form is not None else []
 
 
 def _both(first: Form | None, second: Form | None) -> Form | None:

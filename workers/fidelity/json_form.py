@@ -216,7 +216,7 @@ def shortened(text: str, tree: Any) -> Form | None:
     said once."""
     if tree is None or isinstance(tree, str):
         return None
-    style = _style_of(text, tree)
+    style = style_of(text, tree)
     if style is None:
         return None
     note = f"[... JSON in fewer characters: {style.named()} omitted ...]"
@@ -257,7 +257,7 @@ def styles_of(text: str) -> list[Style]:
     return [style for style in styles if sign is None or sign[1] == style.key]
 
 
-def _style_of(text: str, tree: Any) -> Style | None:
+def style_of(text: str, tree: Any) -> Style | None:
     """Return the style that gives exactly ``text`` again; None where none does."""
     for style in styles_of(text):
         if written(tree, style) + style.end == text:

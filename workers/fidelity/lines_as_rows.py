@@ -57,8 +57,11 @@ _MOST_VALUES = 12
 _ENTRIES = 0.15
 """The share of matches that are entries of a log, from which on it was a log that was searched."""
 _ENTRY = re.compile(
-    r"(?:\S*?[:-])?\d+[:-]\W{0,2}(?:\d{4}-\d\d-\d\d|[A-Z][a-z]{2} [ \d]\d \d|\d\d:\d\d)"
+    r"(?:\S*?[:-])?(?:\d+[:-])?\W{0,2}(?:\d{4}-\d\d-\d\d[T ]\d\d:|[A-Z][a-z]{2} [ \d]\d \d"
+    r"|\d\d:\d\d:\d|(?:\d{1,3}\.){3}\d{1,3} \S+ \S+ \[\d)"
+    r"|(?:\S*?[:-])?\d+[:-]\W{0,2}(?:\d{4}-\d\d-\d\d|\d\d:\d\d)"
 )
+"""What an entry begins with, behind a file's name and a line's number, if any."""
 _OBJECT = re.compile(
     r"(?:[^\s:{]*+:|[^\s:{]*-)?\d+[:-]\{.{0,200}?\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*\}\Z"
 )
