@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 _BLANKS = re.compile(r" {5,}")
 _TOKEN = re.compile(r"\d+|T(?=\d\d:)|[^\W\d]\w*| +|[^\w ]")
@@ -19,6 +20,8 @@ _CELLS = 400_000
 """Pairs of tokens that are compared in a text, at most: some 60 ms."""
 _MOST_CELLS = 10_000
 """The same for two lines."""
+_KNOWN = 2048
+"""Literals of which it is kept whether they are frames: a text asks for the same ones often."""
 
 Pattern = list[str | None]
 """A line's tokens, None for each gap."""
@@ -32,6 +35,11 @@ class Budget:
     def __init__(self, cells: int = _CELLS) -> None:
         self._cells = cells
 
+    @property
+    def left(self) -> int:
+        """Pairs that may still be compared; less than 0 where it is spent."""
+        return self._cells
+
     def take(self, cells: int) -> bool:
         """Return whether so many pairs of tokens may still be compared, and count them."""
         self._cells -= cells
@@ -41,6 +49,11 @@ class Budget:
 def cost(text: str) -> int:
     """Return a text's size in characters; a run of blanks, one token to a model, is four."""
     return len(_BLANKS.sub("    ", text)) if "     " in text else len(text)
+
+
+def costs(lines: Sequence[str]) -> list[int]:
+    """Return the cost of each line."""
+    return list(map(len, _BLANKS.sub("    ", "\n".join(lines)).split("\n"))) if lines else []
 
 
 def tokens(line: str) -> list[str]:
@@ -73,44 +86,55 @@ def common(pattern: Pattern, line: Sequence[str], budget: Budget) -> Pattern | N
 
 
 def _aligned(ours: Pattern, theirs: Sequence[str]) -> Pattern:
-    """Return the tokens that two runs share in order, the most characters, with the gaps."""
+    """Return the tokens that two runs share in order, the most characters, with the gaps.
+
+    What stands in only one of them is a part of a gap, however the others are aligned.
+    """
+    both = set(ours).intersection(theirs)
+    left = [(i, token) for i, token in enumerate(ours) if token in both and token is not None]
+    right = [(j, token) for j, token in enumerate(theirs) if token in both]
+    one, other = [token for _, token in left], [token for _, token in right]
+    pairs = [(n, n) for n in range(len(one))] if one == other else _paired(one, other)
+    out: Pattern = []
+    i = j = 0
+    for n, m in pairs:
+        at, token = left[n]
+        if (at, right[m][0]) != (i, j):
+            out.append(None)
+        out.append(token)
+        i, j = at + 1, right[m][0] + 1
+    if i < len(ours) or j < len(theirs):
+        out.append(None)
+    return out
+
+
+def _paired(ours: Sequence[str], theirs: Sequence[str]) -> list[tuple[int, int]]:
+    """Return the places of equal tokens in two runs, in order, that are the most characters."""
     width = len(theirs) + 1
     best = [[0.0] * width]
     for token in reversed(ours):
         below = best[-1]
         row = [0.0] * width
-        if token is None:
-            row = below
-        else:
-            # A blank alone says nothing: it is shared only between shared words.
-            weight = len(token) if token[0] != " " else 0.3
-            for j in range(width - 2, -1, -1):
-                found = below[j] if below[j] > row[j + 1] else row[j + 1]
-                if token == theirs[j] and below[j + 1] + weight > found:
-                    found = below[j + 1] + weight
-                row[j] = found
+        # A blank alone says nothing: it is shared only between shared words.
+        weight = len(token) if token[0] != " " else 0.3
+        for j in range(width - 2, -1, -1):
+            found = below[j] if below[j] > row[j + 1] else row[j + 1]
+            if token == theirs[j] and below[j + 1] + weight > found:
+                found = below[j + 1] + weight
+            row[j] = found
         best.append(row)
     best.reverse()
-    out: Pattern = []
+    pairs: list[tuple[int, int]] = []
     i = j = 0
     while i < len(ours) and j < len(theirs):
-        token = ours[i]
-        if (
-            token is not None
-            and token == theirs[j]
-            and best[i][j] > max(best[i + 1][j], best[i][j + 1])
-        ):
-            out.append(token)
+        if ours[i] == theirs[j] and best[i][j] > max(best[i + 1][j], best[i][j + 1]):
+            pairs.append((i, j))
             i, j = i + 1, j + 1
-            continue
-        out.append(None)
-        if best[i + 1][j] >= best[i][j + 1]:
+        elif best[i + 1][j] >= best[i][j + 1]:
             i += 1
         else:
             j += 1
-    if i < len(ours) or j < len(theirs):
-        out.append(None)
-    return out
+    return pairs
 
 
 def _joined(pattern: Pattern) -> Pattern:
@@ -152,6 +176,7 @@ def literals(pattern: Pattern) -> Literals:
     return (first, *[part for part in middle if part], last)
 
 
+@lru_cache(_KNOWN)
 def _is_frame(part: str) -> bool:
     """Return whether a literal is the frame of values; else it is prose, and stays with them."""
     if (
@@ -172,6 +197,25 @@ def whole(parts: Literals) -> Literals:
     begin = max(first.rfind(sign) for sign in " /(") + 1
     end = last.find(" ")
     return (first[:begin], last[end:] if end >= 0 else "")
+
+
+def having(parts: Literals, lines: Sequence[str], places: Iterable[int]) -> list[int]:
+    """Return those of ``places`` at which a line has these literals in order."""
+    first, last = parts[0], parts[-1]
+    if len(parts) == 1:
+        return [at for at in places if lines[at] == first]
+    longest, ends = max(parts, key=len), len(first) + len(last)
+    found = [
+        at
+        for at in places
+        if longest in lines[at]
+        and lines[at].startswith(first)
+        and lines[at].endswith(last)
+        and len(lines[at]) >= ends
+    ]
+    if len(parts) == 2:
+        return found
+    return [at for at in found if matched(parts, lines[at]) is not None]
 
 
 def matched(parts: Literals, line: str, widths: Sequence[int] = ()) -> list[str] | None:

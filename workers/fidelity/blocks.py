@@ -8,8 +8,20 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from .alignment import SHORT, Budget, Literals, Pattern, common, cost, literals, matched, tokens
-from .record_lines import comes_again, first_words, is_record, paragraph
+from .alignment import (
+    SHORT,
+    Budget,
+    Literals,
+    Pattern,
+    common,
+    cost,
+    costs,
+    having,
+    literals,
+    matched,
+    tokens,
+)
+from .record_lines import comes_again, first_words, is_record
 
 LEAST_ROWS = 3
 LONGEST_LINE = 600
@@ -49,9 +61,14 @@ class Blocks:
     def __init__(self, lines: list[str], above: str) -> None:
         self.lines = lines
         self.budget = Budget()
-        self.kinds = [_NUMBERED.sub("#", line[:LONGEST_LINE]) for line in lines]
+        shown = "\n".join([line[:LONGEST_LINE] for line in lines])
+        self.costs = costs(lines)
+        self.kinds = _NUMBERED.sub("#", shown).split("\n")
         self._above = above
+        self._blank = [at for at, line in enumerate(lines) if not line.strip()]
+        self._begins = first_words(lines)
         self._tokens: list[list[str] | None] = [None] * len(lines)
+        self._words: list[tuple[list[str], set[str]] | None] = [None] * len(lines)
         self._places: dict[str, list[int]] = defaultdict(list)
         for at, make in enumerate(self.kinds):
             self._places[make].append(at)
@@ -61,13 +78,14 @@ class Blocks:
         if not self.budget.take(len(self.lines[at])):
             return []
         below = self._same_kind(at)
-        heights = [1] if self._alike(at, at + 1) or len(below) >= LEAST_ROWS - 1 else []
+        with_next = self._shared(at, at + 1)
+        heights = [1] if self._enough(at, with_next) or len(below) >= LEAST_ROWS - 1 else []
         if len(self.lines[at].strip()) < _LEAST_BEGUN:
             return heights
         near = [place - at for place in below if place - at <= _HIGHEST]
         blocks = [height for height in near if comes_again(self.kinds, at, height)]
         if not blocks and min(near, default=_HIGHEST) >= _HIGHEST:
-            blocks += self._below(at)
+            blocks += self._below(at, with_next)
         for height in sorted({*blocks, self._paragraph(at)}):
             block = self.lines[at : at + height]
             above = self.lines[at - 1] if at else self._above
@@ -75,50 +93,62 @@ class Blocks:
                 heights.append(height)
         return heights
 
-    def _below(self, at: int) -> Iterator[int]:
+    def _below(self, at: int, with_next: int) -> Iterator[int]:
         """Return the heights of blocks whose first line, at ``at``, differs in a word.
 
         A name, for example: the lines below it tell how high the blocks are. Where all of them
-        have one, lines that are alike tell it.
+        have one, lines that are alike tell it. ``with_next`` is what it shares with the next line.
         """
         heights = range(2, _HEAD_LINES + 2)
-        yield from islice((height for height in heights if self._alternate(at, height)), 1)
+        yield from islice((h for h in heights if self._alternate(at, h, with_next)), 1)
         for inside in range(at + 1, min(at + _HEAD_LINES, len(self.lines) - 1) + 1):
             for place in self._same_kind(inside):
                 height = place - inside
                 if not inside - at < height <= _HIGHEST or not self.budget.take(CELLS_A_LINE):
                     continue
-                if self._alike(at, at + height) and comes_again(self.kinds, at, height):
+                if comes_again(self.kinds, at, height) and self._alike(at, at + height):
                     yield height
 
-    def _alternate(self, at: int, height: int) -> bool:
+    def _alternate(self, at: int, height: int, with_next: int) -> bool:
         """Return whether each line of a block is like those one and two blocks below.
 
         The first must be more like that than like the next line.
         """
         if at + 3 * height > len(self.lines):
             return False
-        if self._shared(at, at + height) < _MORE_ALIKE * self._shared(at, at + 1):
-            return False
-        if not self.budget.take(height * CELLS_A_LINE):
+        with_below = self._shared(at, at + height)
+        if with_below < _MORE_ALIKE * with_next or not self.budget.take(height * CELLS_A_LINE):
             return False
         lines = range(at, at + height)
-        return all(self._alike(one, one + k * height) for one in lines for k in (1, 2))
+        return self._enough(at, with_below) and all(
+            self._alike(one, one + k * height) for one in lines for k in (1, 2)
+        )
 
     def _paragraph(self, at: int) -> int:
         """Return the height of the paragraph from a line on, if two more like it follow; else 0."""
-        height = paragraph(self.lines, at, _HIGHEST)
-        begins = first_words(self.lines, at, 3 * height)
-        return height if height and comes_again(begins, 0, height) else 0
+        number = bisect_right(self._blank, at)
+        if number == len(self._blank):
+            return 0
+        height = self._blank[number] - at + 1
+        return height if height <= _HIGHEST and comes_again(self._begins, at, height) else 0
 
     def _alike(self, at: int, other: int) -> bool:
         """Return whether two lines have enough in common to be compared."""
-        return self._shared(at, other) >= _ALIKE * len(self.lines[at]) > 0
+        return self._enough(at, self._shared(at, other))
+
+    def _enough(self, at: int, shared: int) -> bool:
+        return shared >= _ALIKE * len(self.lines[at]) > 0
 
     def _shared(self, at: int, other: int) -> int:
-        """Return the characters of a line's tokens that another line has, too."""
-        here, below = self._tokens_of(at), set(self._tokens_of(other))
-        return sum(len(token) for token in here if token in below and token[0] != " ")
+        """Return the characters of a line's words and signs that another line has, too."""
+        return sum(map(len, filter(self._words_of(other)[1].__contains__, self._words_of(at)[0])))
+
+    def _words_of(self, at: int) -> tuple[list[str], set[str]]:
+        found = self._words[at]
+        if found is None:
+            words = [token for token in self._tokens_of(at) if token[0] != " "]
+            found = self._words[at] = words, set(words)
+        return found
 
     def _tokens_of(self, at: int) -> list[str]:
         found = self._tokens[at]
@@ -138,8 +168,8 @@ class Blocks:
         parts: list[Literals] = [literals(pattern) for pattern in patterns]
         for number, place in enumerate(self._same_kind(at), 1):
             if place + height <= len(lines):
-                patterns = self._wider(patterns, place) or patterns
-                before, parts = parts, [literals(pattern) for pattern in patterns]
+                before = parts
+                patterns, parts = self._wider(patterns, place) or (patterns, parts)
                 if number >= LEAST_ROWS and said_in(parts) < said_in(before) - SHORT:
                     yield before
         if height > 1 or len(parts[0]) > 1:
@@ -156,8 +186,7 @@ class Blocks:
                     said = said_in(parts)
                     yield parts
                 widened += 1
-                patterns = wider
-                parts = [literals(pattern) for pattern in patterns]
+                patterns, parts = wider
                 if end >= at + (LEAST_ROWS - 1) * height and said_in(parts) < said - SHORT:
                     said = said_in(parts)
                     yield parts
@@ -165,16 +194,45 @@ class Blocks:
         if said_in(parts) < said - SHORT:
             yield parts
 
+    def places(self, at: int, parts: Sequence[Literals], most: int) -> tuple[list[int], int]:
+        """Return where blocks with these literals begin, in ``most`` lines from ``at`` on.
+
+        No two of them overlap. Also returned is the first line that was not looked at.
+        """
+        lines, height = self.lines, len(parts)
+        end = max(at, min(at + most, len(lines) - height + 1))
+        begun = list(range(at, end))
+        for number, one in enumerate(parts):
+            begun = [p - number for p in having(one, lines, [p + number for p in begun])]
+        looks = max(0, self.budget.left) // CELLS_A_LINE
+        found: list[int] = []
+        here = at
+        for place in begun:
+            inside = len(found) * (height - 1)  # lines of blocks but the first are not looked at
+            if here <= place < at + inside + looks:
+                found.append(place)
+                here = place + height
+        inside = len(found) * (height - 1)
+        wanted = max(here, end) - at - inside
+        self.budget.take(CELLS_A_LINE * min(wanted, looks + 1))
+        return found, at + inside + min(wanted, looks)
+
     def _same_kind(self, at: int) -> list[int]:
         """Return the next lines below that are the same but for words with numbers in them."""
         places = self._places[self.kinds[at]]
         first = bisect_right(places, at)
         return places[first : first + _KIND_TRIED]
 
-    def _wider(self, patterns: list[Pattern], at: int) -> list[Pattern] | None:
-        """Return what the patterns have in common with the block at a line, if it is enough."""
-        wider = []
-        size = kept = 0
+    def _wider(
+        self, patterns: list[Pattern], at: int
+    ) -> tuple[list[Pattern], list[Literals]] | None:
+        """Return what the patterns have in common with the block at a line, if it is enough.
+
+        That is new patterns, and their literals.
+        """
+        wider: list[Pattern] = []
+        parts: list[Literals] = []
+        size = 0
         for number, pattern in enumerate(patterns):
             line = self.lines[at + number]
             found = None
@@ -183,6 +241,7 @@ class Blocks:
             if found is None:
                 return None
             wider.append(found)
+            parts.append(literals(found))
             size += len(line)
-            kept += sum(map(len, literals(found)))
-        return wider if kept >= _KEPT * size > 0 else None
+        kept = sum(len(part) for one in parts for part in one)
+        return (wider, parts) if kept >= _KEPT * size > 0 else None

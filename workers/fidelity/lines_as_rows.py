@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 from shared.content import Kind
 
 from .alignment import Literals, cost, matched, whole
-from .blocks import CELLS_A_LINE, LEAST_ROWS, Blocks, said_in
+from .blocks import LEAST_ROWS, Blocks, said_in
 from .must_see import is_bad, standing_out
 from .record_lines import differ
 from .reversible import Form
@@ -136,14 +137,17 @@ class _Search:
         self._lines = lines
         self._blocks = Blocks(lines, above)
         self._log = kind in ("log", "search")
-        self._bad: dict[int, bool] = {}
-        if kind == "table":  # what stands out of a table is told as a failure is
-            self._bad = dict.fromkeys(standing_out(lines), True)
+        # What stands out of a table is told as a failure is.
+        self._bad = standing_out(lines) if kind == "table" else set()
+        """Lines that tell of a failure, of the ``_judged`` first ones."""
+        self._judged = 0
         self._current: Table | None = None
         """The table of the newest rows: more of them need no note."""
         self._tables: dict[Table, frozenset[int]] = {}
         """Those made so far, each with the lines of a block that may tell of a failure."""
         self._poor_until: dict[int, int] = {}
+        self._known: dict[tuple[int, int], tuple[_Tried | None, int]] = {}
+        """The best blocks of a height that begin at a line, and what the search took."""
         self._in_vain: Counter[tuple[int, str]] = Counter()
 
     def start(self, first: int) -> int:
@@ -164,8 +168,7 @@ class _Search:
         if self._current is not None:
             tables = [self._current, *(table for table in tables if table != self._current)]
         for table in tables:
-            places = range(at, len(self._lines) - table.height + 1, table.height)
-            run = self._run(table, places)
+            run = self._run(table, self._rows(table, at))
             note = 0 if table == self._current else _AGAIN + _LEAST_SAVED // 2
             if run is not None and self._saved(run) > note:
                 self._current = table
@@ -179,7 +182,7 @@ class _Search:
             return False
         last = len(self._lines) - table.height
         below = range(at + 1, min(at + max(_AHEAD, table.height), last) + 1)
-        return any(self._run(table, [place]) is not None for place in below)
+        return any(self._run(table, islice(self._rows(table, n), 1)) for n in below)
 
     def new(self, at: int) -> _Run | None:
         """Return the run from line ``at`` on whose table saves most; None where none pays.
@@ -204,9 +207,7 @@ class _Search:
             begun = (height, self._blocks.kinds[at])
             if at < self._poor_until.get(height, 0) or self._in_vain[begun] >= _TRIES:
                 continue
-            shared = self._blocks.shared(at, height)
-            tried = [self._tried(at, parts) for parts in shared if differ(parts)]
-            good = max(tried, key=lambda one: one.saved, default=None)
+            good = self._best_of_height(at, height)
             if good is None or good.saved < max(_LEAST_SAVED, _LEAST_SHARE * good.size):
                 self._in_vain[begun] += 1
                 if good is not None and good.places and not self._is_bad(at):
@@ -216,23 +217,30 @@ class _Search:
                 best = good
         return best
 
+    def _best_of_height(self, at: int, height: int) -> _Tried | None:
+        """Return the blocks of a height from line ``at`` on whose rows save most, or least lose.
+
+        What was found is kept: a line may be looked at again. It takes as much of the budget then.
+        """
+        budget = self._blocks.budget
+        before = budget.left
+        good, cells = self._known.get((at, height), (None, before + 1))
+        if cells <= before:
+            budget.take(cells)
+            return good
+        shared = self._blocks.shared(at, height)
+        tried = [self._tried(at, parts) for parts in shared if differ(parts)]
+        good = max(tried, key=lambda one: one.saved, default=None)
+        if budget.left >= 0:
+            self._known[at, height] = good, before - budget.left
+        return good
+
     def _tried(self, at: int, parts: list[Literals]) -> _Tried:
         """Return what blocks with these literals save, in a row or with others between them."""
-        lines, height = self._lines, len(parts)
-        places: list[int] = []
-        size = breaks = 0
-        here = at
-        while here + height <= len(lines) and here < at + _FARTHEST:
-            block = lines[here : here + height]
-            if not self._blocks.budget.take(CELLS_A_LINE):
-                break
-            if any(matched(p, line) is None for p, line in zip(parts, block, strict=True)):
-                breaks += bool(places) and places[-1] == here - height
-                here += 1
-                continue
-            places.append(here)
-            size += sum(map(cost, block)) + height
-            here += height
+        height, costs = len(parts), self._blocks.costs
+        places, end = self._blocks.places(at, parts, _FARTHEST)
+        breaks = sum(1 for place, below in pairwise([*places, end]) if below > place + height)
+        size = sum(sum(costs[place : place + height]) + height for place in places)
         good, framed = self._without_failures(places, parts)
         breaks += len(places) - len(good)
         said, gaps = said_in(framed), sum(map(len, framed)) - height
@@ -251,16 +259,19 @@ class _Search:
         """
         step = len(places) // _SAMPLE + 1
         lines = [self._lines[place] for place in places[::step]]
-        table = table_of(parts, [[line] for line in lines])
-        if table is None:
+        made = table_of(parts, [[line] for line in lines])
+        if made is None:
             return 0
+        table, rows = made
         if step > 1:
             ones = (self._lines[place] for place in places)
             others = [one for one in ones if not table.has_literals([one])]
             if others:  # a column that is constant in the sample varies elsewhere
-                table = table_of(parts, [[line] for line in (*lines, *others)]) or table
-        rows = [table.row([line]) or line for line in lines]
-        saved = sum(map(cost, lines)) - sum(map(cost, rows)) - len(ROW) * len(rows)
+                made = table_of(parts, [[line] for line in (*lines, *others)])
+                rows = made[1][: len(lines)] if made is not None else rows
+        said = sum(cost(row or line) for row, line in zip(rows, lines, strict=True))
+        size = sum(self._blocks.costs[place] for place in places[::step])
+        saved = size - said - len(ROW) * len(lines)
         return saved * len(places) // len(lines)
 
     def _without_failures(
@@ -268,30 +279,39 @@ class _Search:
     ) -> tuple[list[int], list[Literals]]:
         """Leave out blocks with a failure where most have none; else keep its words together."""
         framed = list(parts)
+        if places:
+            self._judge(places[-1] + len(parts))
         for number, one in enumerate(parts):
-            bad = {place for place in places if self._is_bad(place + number)}
-            if 2 * len(bad) < len(places):
-                places = [place for place in places if place not in bad]
+            good = [place for place in places if place + number not in self._bad]
+            if 2 * (len(places) - len(good)) < len(places):
+                places = good
             elif not self._log:
                 framed[number] = whole(one)
         return places, framed
 
+    def _judge(self, end: int) -> None:
+        """Find out which lines up to ``end`` tell of a failure."""
+        new = range(self._judged, end)
+        self._bad.update(at for at in new if is_bad(self._lines[at]))
+        self._judged = max(self._judged, end)
+
     def _is_bad(self, at: int) -> bool:
-        found = self._bad.get(at)
-        if found is None:
-            found = self._bad[at] = is_bad(self._lines[at])
-        return found
+        self._judge(at + 1)
+        return at in self._bad
 
     def _first(self, tried: _Tried) -> _Run | None:
         """Return the first run of these blocks; None where they make no table."""
         lines, height = self._lines, len(tried.parts)
-        table = table_of(tried.parts, [lines[i : i + height] for i in tried.places])
-        if table is None or table.values + self._words_more(tried) > _MOST_VALUES:
+        made = table_of(tried.parts, [lines[i : i + height] for i in tried.places])
+        if made is None:
+            return None
+        table, rows = made
+        if table.values + self._words_more(tried) > _MOST_VALUES:
             return None
         bad = [n for n in range(height) if any(self._is_bad(p + n) for p in tried.places)]
         self._tables[table] = frozenset(bad)
         self._current = table
-        return self._run(table, tried.places)
+        return self._run(table, zip(tried.places, rows, strict=True))
 
     def _words_more(self, tried: _Tried) -> int:
         """Return how many words more than one the values of a block's lines with one gap have."""
@@ -302,25 +322,27 @@ class _Search:
         found = [matched(parts, line) for parts, line in zip(tried.parts, block, strict=True)]
         return sum(max(0, len(gaps[0].split()) - 1) for gaps in found if gaps and len(gaps) == 1)
 
-    def _run(self, table: Table, places: Sequence[int]) -> _Run | None:
-        """Return the blocks of a table from the first of ``places`` on, without a gap."""
-        lines, height = self._lines, table.height
+    def _rows(self, table: Table, at: int) -> Iterator[tuple[int, str | None]]:
+        """Return the lines from ``at`` on, a block apart, with the table's row of each block."""
+        height = table.height
+        for place in range(at, len(self._lines) - height + 1, height):
+            yield place, table.row(self._lines[place : place + height])
+
+    def _run(self, table: Table, rows: Iterable[tuple[int, str | None]]) -> _Run | None:
+        """Return the first of ``rows``, each with its line, that stand without a gap."""
         may_be_bad = self._tables[table]
-        end = places[0] if places else 0
-        rows: list[str] = []
-        for place in places:
-            if place != end:
+        own = [n for n in range(table.height) if n not in may_be_bad]
+        found: list[str] = []
+        begin = end = -1
+        for place, row in rows:
+            if (found and place != end) or row is None or any(self._is_bad(place + n) for n in own):
                 break
-            row = table.row(lines[place : place + height])
-            if row is None:
-                break
-            if any(self._is_bad(place + n) for n in range(height) if n not in may_be_bad):
-                break
-            rows.append(ROW + row)
-            end += height
-        return _Run(places[0], end, table, rows) if rows else None
+            found.append(ROW + row)
+            begin = begin if len(found) > 1 else place
+            end = place + table.height
+        return _Run(begin, end, table, found) if found else None
 
     def _saved(self, run: _Run) -> int:
         """Return the characters that more rows of a known table save."""
-        size = sum(map(cost, self._lines[run.at : run.end])) + run.end - run.at
+        size = sum(self._blocks.costs[run.at : run.end]) + run.end - run.at
         return size - sum(map(cost, run.rows)) - len(run.rows)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from operator import eq
 
 from .alignment import Literals, tokens
 
@@ -25,29 +26,18 @@ def is_record(lines: Sequence[str], above: str) -> bool:
     return not above.strip() and not lines[-1].strip()
 
 
-def paragraph(lines: Sequence[str], at: int, most: int) -> int:
-    """Return how many lines a paragraph has from line ``at`` on, with the blank one; 0 if more."""
-    for height in range(2, most + 1):
-        below = at + height - 1
-        if below >= len(lines):
-            return 0
-        if not lines[below].strip():
-            return height
-    return 0
-
-
 def comes_again(names: Sequence[str], at: int, height: int) -> bool:
     """Return whether most lines of a block have the names of those a block below, twice."""
-    for start in (at + height, at + 2 * height):
-        pairs = zip(names[at : at + height], names[start : start + height], strict=False)
-        if sum(1 for one, other in pairs if one == other) < height / 2:
-            return False
-    return True
+    block = names[at : at + height]
+    return all(
+        2 * sum(map(eq, block, names[start : start + height])) >= height
+        for start in (at + height, at + 2 * height)
+    )
 
 
-def first_words(lines: Sequence[str], at: int, count: int) -> list[str]:
-    """Return the first word of each of ``count`` lines from ``at`` on, empty for a blank line."""
-    return [line.split(None, 1)[0] if line.strip() else "" for line in lines[at : at + count]]
+def first_words(lines: Sequence[str]) -> list[str]:
+    """Return the first word of each line, empty for a blank one."""
+    return [(line.split(None, 1) or [""])[0] for line in lines]
 
 
 def differ(parts: Sequence[Literals]) -> bool:

@@ -38,14 +38,16 @@ class Table:
     places: tuple[str, ...]
     separator: str
     _widths: tuple[tuple[int, ...], ...] = field(init=False, repr=False, compare=False)
+    """The least characters of each line's places; nothing where none has a width."""
 
     def __post_init__(self) -> None:
         places = iter(self.places)
-        widths = tuple(
+        widths = [
             tuple([_width(place) for place in islice(places, len(parts) - 1)])
             for parts in self.literals
-        )
-        object.__setattr__(self, "_widths", widths)
+        ]
+        found = tuple([one if any(one) else () for one in widths])
+        object.__setattr__(self, "_widths", found)
 
     @property
     def height(self) -> int:
@@ -70,6 +72,13 @@ class Table:
         found = self._found(block)
         if found is None:
             return None
+        fresh = found if not any(self.places) else self._fresh(found)
+        if fresh is None or (len(fresh) > 1 and not self._parts(fresh)):
+            return None
+        return self.separator.join(fresh)
+
+    def _fresh(self, found: list[str]) -> list[str] | None:
+        """Return the values of a row without padding, each once; None where they say less."""
         fresh: list[str] = []
         for place, value in zip(self.places, found, strict=True):
             if place[:1] == "=":
@@ -80,9 +89,13 @@ class Table:
             if place and _filled(place, bare) != value:
                 return None
             fresh.append(bare)
-        if len(fresh) > 1 and not _parts(self.separator, [[value] for value in fresh]):
-            return None
-        return self.separator.join(fresh)
+        return fresh
+
+    def _parts(self, values: list[str]) -> bool:
+        """Return whether the separator parts these values, as in :func:`separator_of`."""
+        if self.separator == " " and "" in values:
+            return False
+        return self.separator not in "".join(values[:-1])
 
     def has_literals(self, block: Sequence[str]) -> bool:
         """Return whether the lines of a block have the literals, whatever stands between them."""
@@ -261,16 +274,21 @@ class _Line:
             self.literals[-1] = ""
 
 
-def table_of(parts: Sequence[Literals], blocks: Sequence[Sequence[str]]) -> Table | None:
-    """Return the table of ``blocks``, whose lines all have the literals ``parts``.
+def table_of(
+    parts: Sequence[Literals], blocks: Sequence[Sequence[str]]
+) -> tuple[Table, list[str]] | None:
+    """Return the table of ``blocks``, whose lines all have the literals ``parts``, and its rows.
 
     None where they have not, where no separator can part the values, or where a literal looks like
     a place.
     """
     for aligned in (True, False):
         table = _table(parts, blocks, aligned)
-        if table is None or all(table.row(block) is not None for block in blocks):
-            return table
+        if table is None:
+            return None
+        rows = [row for row in map(table.row, blocks) if row is not None]
+        if len(rows) == len(blocks):
+            return table, rows
     return None
 
 
