@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -13,7 +14,15 @@ from hypothesis import strategies as st
 from loadtest.fidelity.tables import prometheus
 from shared.content import Kind
 from workers.fidelity import blocks, lines_as_rows
-from workers.fidelity.alignment import Budget, common, literals, matched, tokens
+from workers.fidelity.alignment import (
+    Budget,
+    Literals,
+    common,
+    having,
+    literals,
+    matched,
+    tokens,
+)
 from workers.fidelity.blame import shortened_blame
 from workers.fidelity.check import check
 from workers.fidelity.json_cut import shortened_cut
@@ -222,8 +231,14 @@ def test_work_on_a_text_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         compared += 1
         return matched(*arguments)
 
+    def all_counted(parts: Literals, lines: Sequence[str], places: Sequence[int]) -> list[int]:
+        nonlocal compared
+        compared += len(places)
+        return having(parts, lines, places)
+
     monkeypatch.setattr(lines_as_rows, "matched", counted)
     monkeypatch.setattr(blocks, "matched", counted)
+    monkeypatch.setattr(blocks, "having", all_counted)
     rng = random.Random(2)
     text = "\n".join(
         f"{rng.choice('abcdef')}{rng.choice('abcdef')} id={n} {rng.choice('xy')}"

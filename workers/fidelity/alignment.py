@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
+from typing import Generic, TypeVar
 
 _BLANKS = re.compile(r" {5,}")
 _TOKEN = re.compile(r"\d+|T(?=\d\d:)|[^\W\d]\w*| +|[^\w ]")
@@ -20,10 +21,14 @@ _CELLS = 400_000
 """Pairs of tokens that are compared in a text, at most: some 60 ms."""
 _MOST_CELLS = 10_000
 """The same for two lines."""
+_MOST_KEPT = 1000
+"""Results of comparing that are kept of a text: some megabytes at most."""
 _KNOWN = 2048
 """Literals of which it is kept whether they are frames: a text asks for the same ones often."""
 
-Pattern = list[str | None]
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+Pattern = tuple[str | None, ...]
 """A line's tokens, None for each gap."""
 Literals = tuple[str, ...]
 """What stands before, between and behind a line's gaps; a line without gaps has one."""
@@ -46,6 +51,26 @@ class Budget:
         return self._cells >= 0
 
 
+class Kept(Generic[Key, Value]):
+    """Results of comparing, kept for when they are asked for again: they take as much then."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._found: dict[Key, tuple[Value, int]] = {}
+
+    def get(self, key: Key, find: Callable[[], Value]) -> Value:
+        """Return what ``find`` returns, or returned before for this key."""
+        before = self._budget.left
+        known = self._found.get(key)
+        if known is not None and known[1] <= before:
+            self._budget.take(known[1])
+            return known[0]
+        found = find()
+        if self._budget.left >= 0 and len(self._found) < _MOST_KEPT:
+            self._found[key] = found, before - self._budget.left
+        return found
+
+
 def cost(text: str) -> int:
     """Return a text's size in characters; a run of blanks, one token to a model, is four."""
     return len(_BLANKS.sub("    ", text)) if "     " in text else len(text)
@@ -61,7 +86,7 @@ def tokens(line: str) -> list[str]:
     return _TOKEN.findall(line)
 
 
-def common(pattern: Pattern, line: Sequence[str], budget: Budget) -> Pattern | None:
+def common(pattern: Sequence[str | None], line: Sequence[str], budget: Budget) -> Pattern | None:
     """Return what the pattern and a line's tokens have in common; None where the budget is spent.
 
     Common are as many characters as possible, in order.
@@ -75,7 +100,7 @@ def common(pattern: Pattern, line: Sequence[str], budget: Budget) -> Pattern | N
         last += 1
     ours = pattern[first : len(pattern) - last]
     theirs = line[first : len(line) - last]
-    middle: Pattern = []
+    middle: list[str | None] = []
     if ours or theirs:
         solid = [token for token in ours if token is not None]
         cells = len(solid) * len(theirs)
@@ -85,7 +110,7 @@ def common(pattern: Pattern, line: Sequence[str], budget: Budget) -> Pattern | N
     return _joined([*pattern[:first], *middle, *pattern[len(pattern) - last :]])
 
 
-def _aligned(ours: Pattern, theirs: Sequence[str]) -> Pattern:
+def _aligned(ours: Sequence[str | None], theirs: Sequence[str]) -> list[str | None]:
     """Return the tokens that two runs share in order, the most characters, with the gaps.
 
     What stands in only one of them is a part of a gap, however the others are aligned.
@@ -95,7 +120,7 @@ def _aligned(ours: Pattern, theirs: Sequence[str]) -> Pattern:
     right = [(j, token) for j, token in enumerate(theirs) if token in both]
     one, other = [token for _, token in left], [token for _, token in right]
     pairs = [(n, n) for n in range(len(one))] if one == other else _paired(one, other)
-    out: Pattern = []
+    out: list[str | None] = []
     i = j = 0
     for n, m in pairs:
         at, token = left[n]
@@ -137,14 +162,14 @@ def _paired(ours: Sequence[str], theirs: Sequence[str]) -> list[tuple[int, int]]
     return pairs
 
 
-def _joined(pattern: Pattern) -> Pattern:
+def _joined(pattern: Sequence[str | None]) -> Pattern:
     """Return the pattern with one gap where several stand in a row."""
-    return [
-        t for i, t in enumerate(pattern) if t is not None or not i or pattern[i - 1] is not None
-    ]
+    return tuple(
+        [t for i, t in enumerate(pattern) if t is not None or not i or pattern[i - 1] is not None]
+    )
 
 
-def literals(pattern: Pattern) -> Literals:
+def literals(pattern: Sequence[str | None]) -> Literals:
     """Return the literal parts of a pattern.
 
     A number that a sign joins to the gap behind it belongs to the gap: ``00:{}`` is a time of

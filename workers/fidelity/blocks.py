@@ -6,11 +6,13 @@ import re
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import islice
 
 from .alignment import (
     SHORT,
     Budget,
+    Kept,
     Literals,
     Pattern,
     common,
@@ -69,6 +71,9 @@ class Blocks:
         self._begins = first_words(lines)
         self._tokens: list[list[str] | None] = [None] * len(lines)
         self._words: list[tuple[list[str], set[str]] | None] = [None] * len(lines)
+        self._common: Kept[tuple[Pattern, str], tuple[Pattern, Literals] | None]
+        self._common = Kept(self.budget)
+        """What patterns have in common with lines: runs that begin elsewhere ask for it again."""
         self._places: dict[str, list[int]] = defaultdict(list)
         for at, make in enumerate(self.kinds):
             self._places[make].append(at)
@@ -164,8 +169,8 @@ class Blocks:
         lines = self.lines
         if any(len(line) > LONGEST_LINE for line in lines[at : at + height]):
             return
-        patterns: list[Pattern] = [list(self._tokens_of(at + i)) for i in range(height)]
-        parts: list[Literals] = [literals(pattern) for pattern in patterns]
+        patterns: list[Pattern] = [tuple(self._tokens_of(at + i)) for i in range(height)]
+        parts: list[Literals] = [(line,) for line in lines[at : at + height]]
         for number, place in enumerate(self._same_kind(at), 1):
             if place + height <= len(lines):
                 before = parts
@@ -233,15 +238,20 @@ class Blocks:
         wider: list[Pattern] = []
         parts: list[Literals] = []
         size = 0
-        for number, pattern in enumerate(patterns):
-            line = self.lines[at + number]
+        for place, pattern in enumerate(patterns, at):
+            line = self.lines[place]
             found = None
             if len(line) <= LONGEST_LINE:
-                found = common(pattern, self._tokens_of(at + number), self.budget)
+                found = self._common.get((pattern, line), partial(self._in_common, pattern, place))
             if found is None:
                 return None
-            wider.append(found)
-            parts.append(literals(found))
+            wider.append(found[0])
+            parts.append(found[1])
             size += len(line)
         kept = sum(len(part) for one in parts for part in one)
         return (wider, parts) if kept >= _KEPT * size > 0 else None
+
+    def _in_common(self, pattern: Pattern, at: int) -> tuple[Pattern, Literals] | None:
+        """Return what a pattern has in common with a line, and its literals."""
+        found = common(pattern, self._tokens_of(at), self.budget)
+        return (found, literals(found)) if found is not None else None

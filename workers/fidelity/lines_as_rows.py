@@ -11,12 +11,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import islice, pairwise
 from typing import NamedTuple
 
 from shared.content import Kind
 
-from .alignment import Literals, cost, matched, whole
+from .alignment import Kept, Literals, cost, matched, whole
 from .blocks import LEAST_ROWS, Blocks, said_in
 from .must_see import is_bad, standing_out
 from .record_lines import differ
@@ -146,8 +147,8 @@ class _Search:
         self._tables: dict[Table, frozenset[int]] = {}
         """Those made so far, each with the lines of a block that may tell of a failure."""
         self._poor_until: dict[int, int] = {}
-        self._known: dict[tuple[int, int], tuple[_Tried | None, int]] = {}
-        """The best blocks of a height that begin at a line, and what the search took."""
+        self._of_height: Kept[tuple[int, int], _Tried | None] = Kept(self._blocks.budget)
+        """The best blocks of each height that begin at a line: it may be looked at again."""
         self._in_vain: Counter[tuple[int, str]] = Counter()
 
     def start(self, first: int) -> int:
@@ -207,7 +208,7 @@ class _Search:
             begun = (height, self._blocks.kinds[at])
             if at < self._poor_until.get(height, 0) or self._in_vain[begun] >= _TRIES:
                 continue
-            good = self._best_of_height(at, height)
+            good = self._of_height.get((at, height), partial(self._best_of, at, height))
             if good is None or good.saved < max(_LEAST_SAVED, _LEAST_SHARE * good.size):
                 self._in_vain[begun] += 1
                 if good is not None and good.places and not self._is_bad(at):
@@ -217,30 +218,19 @@ class _Search:
                 best = good
         return best
 
-    def _best_of_height(self, at: int, height: int) -> _Tried | None:
-        """Return the blocks of a height from line ``at`` on whose rows save most, or least lose.
-
-        What was found is kept: a line may be looked at again. It takes as much of the budget then.
-        """
-        budget = self._blocks.budget
-        before = budget.left
-        good, cells = self._known.get((at, height), (None, before + 1))
-        if cells <= before:
-            budget.take(cells)
-            return good
+    def _best_of(self, at: int, height: int) -> _Tried | None:
+        """Return the blocks of a height from line ``at`` on whose rows save most, or least lose."""
         shared = self._blocks.shared(at, height)
         tried = [self._tried(at, parts) for parts in shared if differ(parts)]
-        good = max(tried, key=lambda one: one.saved, default=None)
-        if budget.left >= 0:
-            self._known[at, height] = good, before - budget.left
-        return good
+        return max(tried, key=lambda one: one.saved, default=None)
 
     def _tried(self, at: int, parts: list[Literals]) -> _Tried:
         """Return what blocks with these literals save, in a row or with others between them."""
         height, costs = len(parts), self._blocks.costs
         places, end = self._blocks.places(at, parts, _FARTHEST)
         breaks = sum(1 for place, below in pairwise([*places, end]) if below > place + height)
-        size = sum(sum(costs[place : place + height]) + height for place in places)
+        size = len(places) * height
+        size += sum(costs[place + n] for place in places for n in range(height))
         good, framed = self._without_failures(places, parts)
         breaks += len(places) - len(good)
         said, gaps = said_in(framed), sum(map(len, framed)) - height
@@ -263,7 +253,7 @@ class _Search:
         if made is None:
             return 0
         table, rows = made
-        if step > 1:
+        if step > 1 and table.asks_more_than(parts):
             ones = (self._lines[place] for place in places)
             others = [one for one in ones if not table.has_literals([one])]
             if others:  # a column that is constant in the sample varies elsewhere

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from shared.content import Kind
 
@@ -16,21 +16,40 @@ _MOST_ERRORS = 0.5
 """Share of lines that are errors from which a text is all errors: it stays whole."""
 _RARE, _FEW = 2, 0.1
 """Lines of a kind up to which it is rare, and the share of such lines up to which they are few."""
-_BAD = re.compile(
-    r"\b(?:(?:err|fail(?:s|ed|ure|ures|ing)?|fatal|panic(?:ked)?"
-    r"|critical|severe|alert|emerg|traceback|caused by|denied|refused|time[d-]? ?out|timeout"
-    r"|reject(?:ed|s)?|abort(?:ed)?|killed|oom\w*|segfault|unhandled|corrupt\w*|crash\w*"
-    r"|unreachable|unavailable|invalid|missing|not found|cannot|can't|could not|unable to"
-    r"|segmentation|core dumped|sig(?:segv|kill|abrt|bus)|deadlock\w*|no such file|no space left"
-    r"|connection reset|broken pipe|unauthori[sz]ed|forbidden|violat\w+|undefined|mismatch\w*"
-    r"|unexpected|unknown|expired|degraded|unmet|conflict\w*|both modified|roll(?:ed|ing) back"
-    r"|exit(?:ed)?(?: with)?(?: code| status)?[ :=]*\(?[1-9]\d*|status=[1-9]\d?|e\d{3,4}"
-    r"|e(?:conn|no|acc|perm|pipe|resolve|timedout|addr)[a-z]*)\b"
-    r"|fail"
+_BAD_WORDS = (
+    "err", "fail(?:s|ed|ure|ures|ing)?", "fatal", "panic(?:ked)?", "critical", "severe", "alert",
+    "emerg", "traceback", "caused by", "denied", "refused", "time[d-]? ?out", "timeout",
+    "reject(?:ed|s)?", "abort(?:ed)?", "killed", r"oom\w*", "segfault", "unhandled", r"corrupt\w*",
+    r"crash\w*", "unreachable", "unavailable", "invalid", "missing", "not found", "cannot", "can't",
+    "could not", "unable to", "segmentation", "core dumped", "sig(?:segv|kill|abrt|bus)",
+    r"deadlock\w*", "no such file", "no space left", "connection reset", "broken pipe",
+    "unauthori[sz]ed", "forbidden", r"violat\w+", "undefined", r"mismatch\w*", "unexpected",
+    "unknown", "expired", "degraded", "unmet", r"conflict\w*", "both modified",
+    "roll(?:ed|ing) back", r"exit(?:ed)?(?: with)?(?: code| status)?[ :=]*\(?[1-9]\d*",
+    r"status=[1-9]\d?", r"e\d{3,4}", "e(?:conn|no|acc|perm|pipe|resolve|timedout|addr)[a-z]*",
+)  # fmt: skip
+"""Each with a word's end behind it."""
+_BAD_BEGUN = (
+    "fail",
     # A server's own failure, as clients say it.
-    r"|(?:status|code|http)(?:_code|code)?[\"']?[=: ]+\"?5\d\d\b"
-    r"|(?:get|post|put|patch|delete|head) \S+ 5\d\d\b)"
+    *(rf"{word}(?:_code|code)?[\"']?[=: ]+\"?5\d\d\b" for word in ("status", "code", "http")),
+    *(rf"{word} \S+ 5\d\d\b" for word in ("get", "post", "put", "patch", "delete", "head")),
 )
+
+
+def _any_of(words: Iterable[str]) -> str:
+    """Return the pattern of any of ``words``; those with one first letter stand together.
+
+    So most of them are ruled out at once: it takes half the time.
+    """
+    rests: dict[str, list[str]] = defaultdict(list)
+    for word in words:
+        rests[word[0]].append(word[1:])
+    found = [f"{first}(?:{'|'.join(those)})" for first, those in rests.items()]
+    return f"(?:{'|'.join(found)})"
+
+
+_BAD = re.compile(r"\b" + _any_of([*[word + r"\b" for word in _BAD_WORDS], *_BAD_BEGUN]))
 """Sought in a line in lower case: that is three times as fast as ignoring case. All of it begins at
 the beginning of a word: that is twice as fast as where some may begin anywhere."""
 _BAD_WITHIN = re.compile(
@@ -97,7 +116,8 @@ def is_bad(line: str) -> bool:
 def _is_bad(low: str) -> bool:
     if _BAD.search(low):
         return True
-    return any(part in low for part in _OF_BAD_WITHIN) and _BAD_WITHIN.search(low) is not None
+    within = any(map(low.__contains__, _OF_BAD_WITHIN))
+    return within and _BAD_WITHIN.search(low) is not None
 
 
 def _of_entries(lines: Sequence[str], kind: Kind) -> set[int] | None:

@@ -29,10 +29,10 @@ def is_record(lines: Sequence[str], above: str) -> bool:
 def comes_again(names: Sequence[str], at: int, height: int) -> bool:
     """Return whether most lines of a block have the names of those a block below, twice."""
     block = names[at : at + height]
-    return all(
-        2 * sum(map(eq, block, names[start : start + height])) >= height
-        for start in (at + height, at + 2 * height)
-    )
+    for start in (at + height, at + 2 * height):
+        if 2 * sum(map(eq, block, names[start : start + height])) < height:
+            return False
+    return True
 
 
 def first_words(lines: Sequence[str]) -> list[str]:

@@ -97,6 +97,10 @@ class Table:
             return False
         return self.separator not in "".join(values[:-1])
 
+    def asks_more_than(self, parts: Sequence[Literals]) -> bool:
+        """Return whether a block with the literals ``parts`` may be none of this table."""
+        return self.literals != tuple(parts) or any(self._widths)
+
     def has_literals(self, block: Sequence[str]) -> bool:
         """Return whether the lines of a block have the literals, whatever stands between them."""
         return self._found(block) is not None
