@@ -26,10 +26,15 @@ from .message import Allowed, Candidate, Message, Place, Plan
 
 _log = structlog.get_logger(__name__)
 _pack = msgspec.msgpack.Encoder()
-_CODE_VERDICTS = frozenset({"router:protected:recent_code", "router:protected:analysis_context"})
-_ERROR_VERDICT = "router:protected:error_output"
+_LOSING_NOTHING = frozenset(
+    {
+        "router:protected:recent_code",
+        "router:protected:analysis_context",
+        "router:protected:error_output",
+    }
+)
+"""Verdicts of headroom on texts that may lose no line."""
 _EXCLUDED = "router:excluded:tool"
-_REPETITIVE = ("log", "test_run", "search", "listing", "table")
 _MIN_BLOCK_CHARS = 500
 """Headroom's minimum size of a content block, in characters."""
 MIN_CHARS = 200
@@ -323,10 +328,8 @@ def _allowed(part: dict[str, Any], planned: Planned, content: Content, *, lossy:
     if planned.texts:
         only_folds = planned.fold and len(planned.texts) == 1
         return "engine" if lossy and not only_folds else exactly
-    if verdict & _CODE_VERDICTS:
+    if verdict & _LOSING_NOTHING:
         return exactly
-    if _ERROR_VERDICT in verdict:
-        return "reversible" if content.kind in _REPETITIVE else "fold"
     changed = planned.message.get("content") != part.get("content")
     return exactly if changed or not verdict else "stay"
 

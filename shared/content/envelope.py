@@ -1,6 +1,7 @@
 """The envelope that an agent's harness puts around a command's output: exit code, time, notes.
 
-It is never changed, whatever happens to the body, because it says whether the command failed.
+It is never changed, whatever happens to the body, because it says whether the command failed. The
+headers above the body of an HTTP answer count as part of it, for the same reason.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ _HEAD_LINE = re.compile(
 )
 _CUT = re.compile(r"(?:Warning: truncated output .*\n)?Total output lines: \d+\n\n?")
 """What Codex writes below ``Output:`` where it has cut the middle out."""
+_ANSWER = re.compile(r"(?:HTTP/[\d.]+ \d{3}[^\n]*\n(?:[\w-]+:[^\n]*\n)+\r?\n){1,9}(?=[^\s])")
+"""Status lines and headers above the body of an answer, as ``curl -i`` and ``-L`` print them."""
 _TAIL_LINE = re.compile(
     r"(?:\[Current working directory: |\[Python interpreter: |\[Command finished with exit code|"
     r"\[The command completed with exit code|\[Jupyter |\(Open file: |\(Current directory: |"
@@ -63,6 +66,8 @@ def unwrap(text: str) -> Envelope:
             return quoted
     end = _reminders_start(text)
     start = _head_end(text, end)
+    answer = _ANSWER.match(text, start, end)
+    start = answer.end() if answer is not None else start
     end = _tail_start(text, start, end)
     return Envelope(text[:start], text[start:end], text[end:])
 

@@ -54,9 +54,11 @@ _STRONG_CODE = re.compile(
     r"|function \w*\(|\}$|\};$|\} else|import .* from |package \w+;?$|#!/|.*\) \{$|.*\);$|@\w+"
     r"|fi$|done$|esac$|if \[|use \w+::|defmodule |namespace |end$)"
 )
-_YAML = re.compile(r"\s*(?:- )*(?:[\w.$/@\"'<-][\w .$/@\"'<>*-]*:(?:\s|$)|- \S|#|\{\{-?)")
+# "#7 0.62 ..." is no comment but a line of a container's build.
+_YAML = re.compile(r"\s*(?:- )*(?:[\w.$/@\"'<-][\w .$/@\"'<>*-]*:(?:\s|$)|- \S|#(?!\d+ )|\{\{-?)")
 _INI = re.compile(
-    r"\s*(?:\[\[?[\w .:\"'/@*-]+\]\]?\s*$|(?:export )?[\w.\-/]+\s*=|[#;]|\$|\"?[\w.-]+\"? = )"
+    r"\s*(?:\[\[?[\w .:\"'/@*-]+\]\]?\s*$|(?:export )?[\w.\-/]+\s*=|#(?!\d+ )|;|\$"
+    r"|\"?[\w.-]+\"? = )"
 )
 _DOCKER = re.compile(
     r"(?:FROM|RUN|COPY|ADD|ENV|ARG|WORKDIR|EXPOSE|CMD|ENTRYPOINT|USER|LABEL|VOLUME|HEALTHCHECK) "

@@ -35,6 +35,13 @@ def _ran(command: str) -> ToolCall:
     return ToolCall("Bash", command, command)
 
 
+BUILD = "\n".join(
+    f"#{n // 40 + 5} {n * 0.12:.3f} Collecting package-{n}=={n % 7}.1.{n}\n"
+    f"#{n // 40 + 5} {n * 0.12 + 0.02:.3f}   Downloading package_{n}-{n % 7}.1.{n}.whl ({n * 7} kB)"
+    for n in range(80)
+)
+
+
 @pytest.mark.parametrize(
     ("command", "program", "files"),
     [
@@ -93,6 +100,8 @@ def test_finds_program_and_file_of_a_command(
         (LOG, "./run.sh", "log", True),
         (LAGS, "kafka-consumer-groups.sh --describe --group orders", "table", False),
         (LOG, "cat CLAUDE.md", "rules", False),
+        (BUILD, "docker build -t web .", "log", True),
+        (BUILD, "make image", "log", True),
         (PAGE, "curl -s https://example.org/", "html", True),
         (PAGE, "cat templates/index.html", "code", False),
         (json.dumps([{"id": i, "name": f"n{i}"} for i in range(900)]), "curl x", "json", True),
@@ -116,6 +125,11 @@ HEADS = [
     "Exit code 1\n",
     "<returncode>1</returncode>\n<output>\n",
     "Exit code: 3\nWall time: 4.2 seconds\nOutput:\n",
+    "Process exited with code 0\nOutput:\nWarning: truncated output (original token count: 14394)\n"
+    "Total output lines: 1406\n\n",
+    "HTTP/1.1 301 Moved Permanently\r\nLocation: /b\r\n\r\n"
+    "HTTP/2 200 \r\ncontent-type: text/plain\r\nx-request-id: 7\r\n\r\n",
+    "Process exited with code 22\nOutput:\nHTTP/1.1 404 Not Found\nServer: a\n\n",
     "",
 ]
 TAILS = [

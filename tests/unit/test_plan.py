@@ -20,6 +20,9 @@ COUNTER = counter_for("claude-x")
 OPTIONS = PlanOptions("ccr", False, None, 4, 250, False)
 CODE = Path(json.decoder.__file__).read_text("utf-8")[:9000]
 ROWS = json.dumps([{"id": i, "name": f"row {i}", "ok": i % 7 > 0} for i in range(120)])
+FAILED_JOBS = json.dumps(
+    [{"id": i, "state": "failed", "error": f"Exception: job {i} failed"} for i in range(40)]
+)
 PROSE = prose()
 
 
@@ -217,6 +220,8 @@ def test_key_names_text_call_question_and_options() -> None:
         ("cat rules.yaml", "- name: high load\n  for: 5m\n" * 200, {}, "fold"),
         ("curl http://x/", page(), {}, "engine"),
         ("curl http://x/", page(), {"marker_mode": "marker-free"}, "fold"),
+        ("curl http://x/jobs", FAILED_JOBS, {}, "reversible"),
+        ("./jobs", FAILED_JOBS.replace("}, ", "}\n").strip("[]"), {}, "reversible"),
         ("tail -n 200 app.log", events(), {"marker_mode": "marker-free"}, "reversible"),
     ],
 )

@@ -11,6 +11,7 @@ from . import omission_notes as notes
 from .alignment import cost
 from .blame import shortened_blame
 from .check import Verdict, check, plain
+from .column_table import rows_of_columns
 from .extract import extract, lines_in
 from .json_cut import shortened_cut
 from .json_form import parsed, shortened
@@ -200,6 +201,7 @@ def _reversible(body: str, kind: Kind, without: frozenset[str]) -> Iterable[_Can
         repeats,
         _both(repeats, folded_prefixes(once)),
         _both(repeats, _rows_between_ends(once, kind)),
+        _both(repeats, _columns_between_ends(once, kind)),
     ]
     if "farm_json" not in without:
         forms += _with_rows(shortened_parts(text))
@@ -209,13 +211,25 @@ def _reversible(body: str, kind: Kind, without: frozenset[str]) -> Iterable[_Can
     yield from _exact(body, text, forms)
 
 
+def _inside(lines: list[str]) -> tuple[int, int] | None:
+    """Return where the first and the last lines end and begin; None where there are no others."""
+    full = [place for place, line in enumerate(lines) if line.strip()]
+    return (full[_ENDS - 1] + 1, full[-_ENDS]) if len(full) > 2 * _ENDS else None
+
+
+def _columns_between_ends(text: str, kind: Kind) -> Form | None:
+    """Return ``text`` with its tables' lines as rows, but for its first and its last lines."""
+    inside = _inside(text.split("\n"))
+    return rows_of_columns(text, kind, *inside) if inside is not None else None
+
+
 def _rows_between_ends(text: str, kind: Kind) -> Form | None:
     """Return ``text`` with rows, but for its first and its last lines, which stay in sight."""
     lines = text.split("\n")
-    full = [place for place, line in enumerate(lines) if line.strip()]
-    if len(full) < 2 * _ENDS + 1:
+    inside = _inside(lines)
+    if inside is None:
         return None
-    start, end = full[_ENDS - 1] + 1, full[-_ENDS]
+    start, end = inside
     made = rows_of_records("\n".join(lines[:end]), kind, first=start)
     return Form("\n".join([made.text, *lines[end:]]), made.inverse, made.name) if made else None
 
