@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from dataclasses import replace
 
 import msgspec
@@ -18,6 +19,27 @@ from .request_cost import rates_of
 from .token_prices import Prices
 from .usage_record import AnsweredRequest, answered, measured, of_session, retrieved
 
+_SOON_SECONDS = 0.001
+"""About the time that sending a request takes."""
+
+
+class Recording:
+    """A usage record that is written after :data:`_SOON_SECONDS`, or before if it is asked for.
+
+    By then the request has been sent, and the time is the provider's.
+    """
+
+    def __init__(self, write: Callable[[], None]) -> None:
+        self._write: Callable[[], None] | None = write
+        self._timer = asyncio.get_running_loop().call_later(_SOON_SECONDS, self.write_now)
+
+    def write_now(self) -> None:
+        """Write the record unless it has been written."""
+        self._timer.cancel()
+        write, self._write = self._write, None
+        if write is not None:
+            write()
+
 
 class AnswerBook:
     """Writes the usage records of answers to the ledger."""
@@ -27,12 +49,15 @@ class AnswerBook:
         self._feedback = feedback
         self._prices = prices
         self._following: set[asyncio.Task[None]] = set()
+        self._soon: set[Recording] = set()
 
     async def start(self) -> None:
         """Do nothing: there is nothing to start."""
 
     async def stop(self) -> None:
-        """Record the results of work that continued after answers; all of it has ended."""
+        """Record what is not recorded yet; all work that continued after answers has ended."""
+        for recording in list(self._soon):
+            recording.write_now()
         await asyncio.gather(*self._following, return_exceptions=True)
 
     def record(self, request: AnsweredRequest, answer: CompressionResult) -> None:
@@ -50,6 +75,17 @@ class AnswerBook:
             task = asyncio.create_task(self._follow(request, answer), name="follow")
             self._following.add(task)
             task.add_done_callback(self._following.discard)
+
+    def record_soon(self, request: AnsweredRequest, answer: CompressionResult) -> Recording:
+        """Record a result while the provider works on its request, and before it is answered."""
+
+        def write() -> None:
+            self._soon.discard(recording)
+            self.record(request, answer)
+
+        recording = Recording(write)
+        self._soon.add(recording)
+        return recording
 
     def billed(self, user: str, name: str, model: str, usage: object) -> None:
         """Record the usage that a provider reported for the request or turn ``name``.

@@ -24,7 +24,7 @@ from .apply_policy import PolicyRules, left_by_policy
 from .context import RequestContext
 from .decide_messages import decide_messages
 from .dispatch import Dispatcher, Order, Origin
-from .message import HEAVY_MESSAGE_BYTES, Candidate, Seen
+from .message import HEAVY_MESSAGE_BYTES, Candidate
 from .message_reader import MessageReader, to_read_here
 from .offload import HEAVY_BODY_BYTES, Offload
 from .options import RequestOptions, as_text
@@ -75,6 +75,11 @@ class Compressor:
         self._policy = policy
         self._earlier = policy.earlier
         self.sessions = Sessions(settings.max_user_sessions, settings.memo_bytes)
+
+    def read_before(self, user: str, body: bytes) -> tuple[int, int]:
+        """Return where the messages begin and end that ``body`` shares with an earlier one of
+        ``user``; both offsets are 0 if there are none."""
+        return self.sessions.of(user).read_before(body)
 
     async def compress(
         self,
@@ -167,8 +172,7 @@ class Compressor:
             admission.finish()
             self.sessions.settle(session)
         if not admission.refused:
-            seen = zip(turn.messages, turn.chains, turn.marks, strict=True)
-            session.remember_trail(taken, [Seen(*one) for one in seen])
+            session.remember_trail(taken, turn.messages, turn.chains, turn.marks)
             self.sessions.settle(session)
         saved = 0 if options.arm == "audit" else answer.saved_by_cache
         self._activity.note(user, answer.cache_hits, answer.cache_misses, saved)

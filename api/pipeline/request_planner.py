@@ -43,6 +43,8 @@ class RequestPlanner:
         if turn.admission.refused:
             turn.unplanned.update(range(turn.known, len(turn.messages)))
             return
+        if turn.known == len(turn.messages):
+            return
         options = turn.options.plan_options(self._settings)
         around = ConversationContext(turn.messages, options, turn.counter, turn.earlier)
         turn.context = around

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
+from operator import is_
 
 from shared import keys
 from shared.jobs import Form
@@ -61,17 +62,46 @@ class Session:
         self.messages[message.digest] = message
         self.size += _MESSAGE_BYTES
 
-    def remember_trail(self, split: Split, seen: list[Seen]) -> None:
+    def remember_trail(
+        self, split: Split, messages: list[Message], chains: list[bytes], marks: list[bytes]
+    ) -> None:
         """Keep the body as the newest of its conversation.
 
         It replaces a body whose conversation it continues, disregarding cache marks.
         """
-        if not split.head or not seen:
+        if not split.head or not messages:
             return
-        chains = {one.chain for one in seen}
-        kept = [t for t in self.trails if t.seen[-1].chain not in chains]
+        if (same := self._same(split, messages, chains)) is not None:
+            self.trails.remove(same)
+            self.trails.append(same)
+            return
+        continued = set(chains)
+        kept = [t for t in self.trails if t.seen[-1].chain not in continued]
         prefix = split.body[: split.spans[-1][1]]
+        seen = [Seen(*one) for one in zip(messages, chains, marks, strict=True)]
         self.trails = [*kept[-_TRAILS + 1 :], Trail(prefix, split.head, seen, split.spans)]
+
+    def _same(self, split: Split, messages: list[Message], chains: list[bytes]) -> Trail | None:
+        """Return the trail whose messages are exactly those of the body, with the same facts."""
+        if split.rest:
+            return None
+        for trail in self.trails:
+            if trail.seen is split.known and trail.seen[-1].chain == chains[-1]:
+                facts = [one.facts for one in trail.seen]
+                return trail if all(map(is_, facts, messages)) else None
+        return None
+
+    def read_before(self, body: bytes) -> tuple[int, int]:
+        """Return where the messages begin and end that ``body`` shares with an earlier one.
+
+        Both offsets are 0 if there are none.
+        """
+        found = (0, 0)
+        for trail in self.trails:
+            count = trail.messages_in(body)
+            if count and trail.spans[count - 1][1] > found[1]:
+                found = trail.head, trail.spans[count - 1][1]
+        return found
 
     def conversation(self, seed: object, chains: list[bytes]) -> Conversation:
         """Return the conversation under ``seed`` that shares most with ``chains``, or a new one.

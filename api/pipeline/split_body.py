@@ -126,15 +126,25 @@ class Trail:
     spans: list[tuple[int, int]]
 
     def shared_with(self, body: bytes) -> Trail | None:
-        """Return the part of this trail that ``body`` starts with, in whole messages.
+        """Return the part of this trail that ``body`` starts with, in whole messages."""
+        count = self.messages_in(body)
+        if count == len(self.spans):
+            return self
+        if not count:
+            return None
+        end = self.spans[count - 1][1]
+        return Trail(self.prefix[:end], self.head, self.seen[:count], self.spans[:count])
+
+    def messages_in(self, body: bytes) -> int:
+        """Return the number of this trail's messages that ``body`` starts with.
 
         A client that marks its newest message for the provider's cache removes that mark in the
         next turn, so a body rarely starts with all of the previous one.
         """
         if body.startswith(self.prefix):
-            return self
+            return len(self.spans)
         if not body.startswith(self.prefix[: self.head]):
-            return None
+            return 0
         low, high = 0, len(self.spans) - 1
         view = memoryview(self.prefix)  # whose parts are no copies; compared itself, it is slow
         while low < high:
@@ -144,10 +154,7 @@ class Trail:
                 low = middle
             else:
                 high = middle - 1
-        if not low:
-            return None
-        end = self.spans[low - 1][1]
-        return Trail(self.prefix[:end], self.head, self.seen[:low], self.spans[:low])
+        return low
 
 
 @dataclass(slots=True)

@@ -17,6 +17,8 @@ _MOST_TOKENS = 50_000
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _SCALAR = re.compile(rb"[^,}\]\s]+")
+_ITEM = b"0"
+"""Stands for the items of a list that need not be read."""
 _NEXT = re.compile(rb'["{}\[\]]')
 
 
@@ -61,16 +63,27 @@ class Body:
 
     __slots__ = ("_spans", "raw")
 
-    def __init__(self, raw: bytes) -> None:
+    def __init__(self, raw: bytes, read_before: tuple[int, int] = (0, 0)) -> None:
         """Find the fields of ``raw``.
+
+        ``read_before`` are the offsets of leading items of a list that are known to be valid JSON;
+        they are not read again.
 
         Raises:
             Unreadable: it is not a JSON object, has a duplicate field, or is too complex.
         """
         self.raw = raw
         try:
-            known = _known.decode(raw)
-            self._spans = _walk(raw, known)
+            start, end = read_before
+            if not end:
+                self._spans = _walk(raw, _known.decode(raw))
+                return
+            short = raw[:start] + _ITEM + raw[end:]
+            moved = end - start - len(_ITEM)
+            self._spans = {
+                name: (first + moved * (first > start), last + moved * (last > start))
+                for name, (first, last) in _walk(short, _known.decode(short)).items()
+            }
         except (*UNREADABLE_JSON, IndexError):
             raise Unreadable("the body is not a valid JSON object") from None
 

@@ -112,9 +112,11 @@ class Proxy:
         added = time.perf_counter() - started
         answer = await presence.unless_gone(send(outgoing.body))
         waited = time.perf_counter() - started - added
+        if outgoing.recording is not None:
+            outgoing.recording.write_now()
         self._counters.answered(route.provider, answer.status, added, waited)
         self._counters.open_streams += 1
-        at_end(req, self._stream_ended)
+        at_end(req, lambda: self._ended(req, route, answer, added, waited))
         relay = Relay(
             presence,
             outgoing,
@@ -135,6 +137,17 @@ class Proxy:
             answer, body = await relay.whole(answer)
             _answer(resp, answer, outgoing.headers, None, changed=True)
             resp.data = body
+
+    def _ended(
+        self,
+        req: falcon.asgi.Request,
+        route: Route,
+        answer: UpstreamAnswer,
+        added: float,
+        waited: float,
+    ) -> None:
+        """Count and log a model call whose answer has been sent, or was cut."""
+        self._counters.open_streams -= 1
         _log.info(
             "proxied",
             request_id=req.context.request_id,
@@ -144,9 +157,6 @@ class Proxy:
             added_ms=round(added * 1000, 2),
             upstream_ms=round(waited * 1000, 2),
         )
-
-    def _stream_ended(self) -> None:
-        self._counters.open_streams -= 1
 
     def _failed(self, provider: ProviderName, kind: str) -> None:
         self._counters.failed(provider, kind)

@@ -15,7 +15,7 @@ from shared.errors import RequestError
 from shared.settings import Settings
 from shared.tracing import tracer
 
-from ..accounting.answer_book import AnswerBook
+from ..accounting.answer_book import AnswerBook, Recording
 from ..accounting.usage_record import AnsweredRequest
 from ..http.request import BodyLease, asks_bypass, deadline_of, trace_of, user_of
 from ..pipeline.compressor import Compressor
@@ -43,7 +43,7 @@ class Outgoing:
     ``result`` is None if the body could not be read. ``serves`` says whether the request offers the
     farm's retrieval tool, so that the farm answers its calls. ``session`` and ``items`` locate the
     turn's retrievals in the conversation; ``put_back`` is the number of items of earlier turns
-    that the farm has inserted.
+    that the farm has inserted. ``recording`` writes the request's usage record.
     """
 
     body: bytes
@@ -51,6 +51,7 @@ class Outgoing:
     serves: bool = False
     session: str = ""
     put_back: int = 0
+    recording: Recording | None = None
 
     def items(self, array: str) -> int:
         """Return the number of messages or items that the client itself sent in ``array``."""
@@ -100,7 +101,7 @@ class Preparation:
         deadline = deadline_of(req, self._settings)
         bypass = asks_bypass(req)
         try:
-            body = Body(raw)
+            body = Body(raw, self._compressor.read_before(user_of(req), raw))
             offers = shape.offers(body)
             serves = not (offers or bypass) and shape.can_offer(body)
             tools = self._definitions.of(body)
@@ -129,7 +130,7 @@ class Preparation:
         )
         lease.held_by(task)
         try:
-            result = await asyncio.shield(task)
+            result, recording = await asyncio.shield(task)
             known = await recalled
             if result.array != shape.array:
                 return Outgoing(raw)
@@ -156,7 +157,7 @@ class Preparation:
             return Outgoing(raw)
         finally:
             recalled.cancel()
-        return Outgoing(sent, result, serves, conversation, put_back)
+        return Outgoing(sent, result, serves, conversation, put_back, recording)
 
     async def _compress(
         self,
@@ -170,7 +171,7 @@ class Preparation:
         bypass: bool,
         redeems: bool,
         tools: Tightened | None,
-    ) -> CompressionResult:
+    ) -> tuple[CompressionResult, Recording | None]:
         started = time.perf_counter()
         user, request_id = user_of(req), req.context.request_id
         with tracer.span("proxy", trace_of(req), request_id=request_id) as trace:
@@ -182,10 +183,10 @@ class Preparation:
             lease.held_by(result.behind)
         if tools is not None and result.mode:  # without a mode the request is sent unchanged
             result = tools.counted_in(result)
-        if counted:
-            request = AnsweredRequest(request_id, user, time.perf_counter() - started)
-            self._book.record(request, result)
-        return result
+        if not counted:
+            return result, None
+        request = AnsweredRequest(request_id, user, time.perf_counter() - started)
+        return result, self._book.record_soon(request, result)
 
 
 async def _nothing() -> list[bytes]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Coroutine, Sequence
 
 import structlog
 
@@ -33,13 +34,12 @@ class ExchangeStore:
     async def recall(self, user: str, session: str, deadline: Deadline) -> list[bytes]:
         """Return the session's exchanges, oldest first, and renew their TTL."""
         key = keys.exchanges(user, session)
-        pipe = self._state.client.pipeline(transaction=False)
-        pipe.lrange(key, 0, -1)
-        pipe.expire(key, self._settings.session_ttl)
         try:
-            found, _ = await self._state.ask(pipe.execute(), deadline, user)
+            found = await self._state.ask(self._state.client.lrange(key, 0, -1), deadline, user)
         except Degraded:
             return []
+        if found:
+            self._go_on(self._renew(user, key), "exchanges-renewed")
         return [bytes(one) for one in found]
 
     async def remember(self, user: str, session: str, exchanges: Sequence[bytes]) -> None:
@@ -60,6 +60,15 @@ class ExchangeStore:
 
     def note_offered(self, user: str, session: str) -> None:
         """Record in the background that the session was offered the tool."""
-        task = asyncio.create_task(self.remember(user, session, [b""]), name="offered")
+        self._go_on(self.remember(user, session, [b""]), "offered")
+
+    async def _renew(self, user: str, key: str) -> None:
+        deadline = Deadline.after(self._settings.redis_timeout)
+        with contextlib.suppress(Degraded):
+            command = self._state.client.expire(key, self._settings.session_ttl)
+            await self._state.ask(command, deadline, user)
+
+    def _go_on(self, work: Coroutine[None, None, None], name: str) -> None:
+        task = asyncio.create_task(work, name=name)
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)

@@ -44,6 +44,35 @@ def test_replaces_a_field_and_no_other_byte(
             assert start >= 0
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(_VALUES, min_size=1, max_size=5),
+    st.dictionaries(st.sampled_from(["a", "tools", "zz"]), _VALUES),
+    st.dictionaries(st.sampled_from(["b", "system", "stream"]), _VALUES),
+    st.data(),
+)
+def test_items_read_before_change_no_field(
+    items: list[Any], before: dict[str, Any], after: dict[str, Any], data: Any
+) -> None:
+    raw = json.dumps({**before, "messages": items, **after}).encode()
+    try:
+        whole = Body(raw)
+    except Unreadable:  # a lone surrogate
+        return
+    count = data.draw(st.integers(1, len(items)))
+    start = raw.index(whole.field("messages")) + 1
+    end = start + len(json.dumps(items[:count])) - 2
+    again = Body(raw, (start, end))
+    for name in [*before, "messages", *after, "none"]:
+        assert again.field(name) == whole.field(name)
+
+
+@pytest.mark.parametrize("rest", [b"", b"]", b",{]}", b'],"messages":[]}', b"]}x"])
+def test_refuses_wrong_bytes_after_items_read_before(rest: bytes) -> None:
+    with pytest.raises(Unreadable):
+        Body(b'{"messages":[{},{}' + rest, (13, 18))
+
+
 @pytest.mark.parametrize(
     "raw",
     [

@@ -10,7 +10,7 @@ import pytest
 from api.pipeline.conversation import Conversation, Sent
 from api.pipeline.dispatch import Origin
 from api.pipeline.fold_references import Source
-from api.pipeline.message import Message, Seen, chained, digest
+from api.pipeline.message import Message, chained, digest
 from api.pipeline.session_memory import Session, Sessions
 from api.pipeline.split_body import split
 from shared.deadline import Deadline
@@ -29,12 +29,14 @@ def _body(count: int, size: int = 1000) -> bytes:
 def _remember(sessions: Sessions, user: str, body: bytes) -> None:
     session = sessions.of(user)
     taken = split(body, session.trails)
-    seen = list(taken.known)
+    messages = [seen.facts for seen in taken.known]
+    chains = [seen.chain for seen in taken.known]
     for raw in taken.rest:
         facts = Message(digest(raw), len(raw), "user", {}, (), "", None, {})
         session.remember_message(facts)
-        seen.append(Seen(facts, chained(seen[-1].chain if seen else b"", facts.digest), b""))
-    session.remember_trail(taken, seen)
+        messages.append(facts)
+        chains.append(chained(chains[-1] if chains else b"", facts.digest))
+    session.remember_trail(taken, messages, chains, [b""] * len(chains))
     sessions.settle(session)
 
 
@@ -131,6 +133,38 @@ def test_conversation_has_one_trail_and_user_several() -> None:
     for number in range(40):
         _remember(sessions, "a", b'{"messages":[{"talk":%d}]}' % number)
     assert len(sessions.of("a").trails) == 16
+
+
+def test_body_sent_again_keeps_its_trail() -> None:
+    sessions = Sessions(max_users=10, max_bytes=10**9)
+    _remember(sessions, "a", _body(5))
+    _remember(sessions, "a", b'{"messages":[{"talk":1}]}')
+    first = sessions.of("a").trails[0]
+    _remember(sessions, "a", _body(5))
+    assert sessions.of("a").trails[1] is first
+    assert len(sessions.of("a").trails) == 2
+
+
+def test_message_read_again_replaces_the_trail() -> None:
+    session = Session("a")
+    for size in (0, 1):  # first there was no time to read it
+        taken = split(_body(1), session.trails)
+        facts = Message(b"name", size, "user", {}, (), "", None, {})
+        session.remember_trail(taken, [facts], [b"chain"], [b""])
+    assert [trail.seen[0].facts.size for trail in session.trails] == [1]
+
+
+def test_messages_read_before_are_found_in_a_body() -> None:
+    sessions = Sessions(max_users=10, max_bytes=10**9)
+    assert sessions.of("a").read_before(_body(3)) == (0, 0)
+    _remember(sessions, "a", _body(3))
+    longer = _body(5)
+    start, end = sessions.of("a").read_before(longer)
+    assert longer[start:end] == _body(3)[len(b'{"messages":[') : -len(b"]}")]
+    changed = longer.replace(b'"n":2', b'"n":7')
+    start, end = sessions.of("a").read_before(changed)
+    assert changed[start:end].count(b'"n"') == 2
+    assert sessions.of("a").read_before(b'{"model":"m",' + longer[1:]) == (0, 0)
 
 
 def test_forms_are_charged_to_their_user() -> None:
