@@ -19,19 +19,22 @@ from .request_cost import rates_of
 from .token_prices import Prices
 from .usage_record import AnsweredRequest, answered, measured, of_session, retrieved
 
-_SOON_SECONDS = 0.001
+_LATEST_SECONDS = 0.05
+_SENT_SECONDS = 0.001
 """About the time that sending a request takes."""
 
 
 class Recording:
-    """A usage record that is written after :data:`_SOON_SECONDS`, or before if it is asked for.
-
-    By then the request has been sent, and the time is the provider's.
-    """
+    """A usage record that is written while the provider works on the request."""
 
     def __init__(self, write: Callable[[], None]) -> None:
         self._write: Callable[[], None] | None = write
-        self._timer = asyncio.get_running_loop().call_later(_SOON_SECONDS, self.write_now)
+        self._timer = self._after(_LATEST_SECONDS)
+
+    def write_when_sent(self) -> None:
+        """Write the record a little later: the request is being sent now."""
+        self._timer.cancel()
+        self._timer = self._after(_SENT_SECONDS)
 
     def write_now(self) -> None:
         """Write the record unless it has been written."""
@@ -39,6 +42,9 @@ class Recording:
         write, self._write = self._write, None
         if write is not None:
             write()
+
+    def _after(self, seconds: float) -> asyncio.TimerHandle:
+        return asyncio.get_running_loop().call_later(seconds, self.write_now)
 
 
 class AnswerBook:

@@ -338,9 +338,9 @@ class Compressor:
         await decide_messages(turn, final=True)
         sent = turn.conversation.sent[: len(turn.messages)]
         # No await from here: another request of this conversation could write other cache marks.
-        for index, (message, item) in enumerate(zip(turn.messages, sent, strict=True)):
-            raw = turn.raw(index) if item.changes else b""
-            render(message, item, raw, turn.marks[index], turn.counter)
+        for index, (item, marks) in enumerate(zip(sent, turn.marks, strict=True)):
+            if not item.is_written(marks):
+                render(turn.messages[index], item, turn.raw(index), marks, turn.counter)
         pieces, changed = join(turn.split.body, turn.split.spans, sent)
         if turn.trace is not None:
             observe(turn.trace, turn, sent)

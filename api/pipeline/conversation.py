@@ -74,6 +74,12 @@ class Sent:
     keys: tuple[str, ...] = ()
     lost: tuple[Lost, ...] = ()
 
+    def is_written(self, marks: bytes) -> bool:
+        """Return whether nothing is left to be written for these cache marks."""
+        if not self.changes:
+            return self.tokens is not None and self.data is None
+        return self.data is not None and self.marks == marks
+
 
 class Conversation:
     """One conversation of a user, under one marker mode (``seed``)."""

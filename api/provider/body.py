@@ -146,22 +146,24 @@ class Body:
         except Unreadable:  # too complex to scan
             return array_items(value)[0]
 
-    def replaced(self, fields: Mapping[str, bytes]) -> bytes:
-        """Return the body with these raw values; fields that were absent are appended."""
-        pieces = []
+    def replaced(self, fields: Mapping[str, bytes | list[bytes]]) -> bytes:
+        """Return the body with these raw values; fields that were absent are appended.
+
+        A value may be a list of its pieces, so that large ones are copied only once.
+        """
+        pieces: list[bytes] = []
         at = 0
-        present = [(self._spans[name], value) for name, value in fields.items() if name in self]
+        present = [(self._spans[name], _pieces(fields[name])) for name in fields if name in self]
         for (start, end), value in sorted(present):
-            pieces += [self.raw[at:start], value]
+            pieces += [self.raw[at:start], *value]
             at = end
-        absent = [(name, value) for name, value in fields.items() if name not in self]
+        absent = [name for name in fields if name not in self]
         if absent:
             close = self.raw.rindex(b"}")
             pieces.append(self.raw[at:close])
-            first = b"," if self._spans else b""
-            pieces += [
-                first + b",".join(b'"%b":%b' % (name.encode(), value) for name, value in absent)
-            ]
+            for number, name in enumerate(absent):
+                comma = b"," if self._spans or number else b""
+                pieces += [b'%b"%b":' % (comma, name.encode()), *_pieces(fields[name])]
             at = close
         pieces.append(self.raw[at:])
         return b"".join(pieces)
@@ -187,6 +189,12 @@ def array_of(items: Iterable[bytes]) -> bytes:
     return b"[" + b",".join(items) + b"]"
 
 
+def array_pieces(items: Iterable[bytes]) -> list[bytes]:
+    """Return the pieces of a raw list of raw items, as :meth:`Body.replaced` takes them."""
+    pieces = [piece for item in items for piece in (b",", item)]
+    return [b"[", *pieces[1:], b"]"]
+
+
 def array_with(raw: bytes, *more: bytes) -> bytes:
     """Return a raw list with the items ``more`` appended."""
     if not more:
@@ -194,6 +202,10 @@ def array_with(raw: bytes, *more: bytes) -> bytes:
     close = raw.rindex(b"]")
     comma = b"," if raw[1:close].strip() else b""
     return raw[:close] + comma + b",".join(more) + raw[close:]
+
+
+def _pieces(value: bytes | list[bytes]) -> list[bytes]:
+    return value if isinstance(value, list) else [value]
 
 
 def _walk(raw: bytes, known: _Known) -> dict[str, tuple[int, int]]:

@@ -110,10 +110,13 @@ class Proxy:
             return answer
 
         added = time.perf_counter() - started
+        recording = outgoing.recording
+        if recording is not None:
+            recording.write_when_sent()
         answer = await presence.unless_gone(send(outgoing.body))
         waited = time.perf_counter() - started - added
-        if outgoing.recording is not None:
-            outgoing.recording.write_now()
+        if recording is not None:  # before the client has an answer
+            recording.write_now()
         self._counters.answered(route.provider, answer.status, added, waited)
         self._counters.open_streams += 1
         at_end(req, lambda: self._ended(req, route, answer, added, waited))

@@ -21,7 +21,7 @@ from ..http.request import BodyLease, asks_bypass, deadline_of, trace_of, user_o
 from ..pipeline.compressor import Compressor
 from ..pipeline.dispatch import Origin
 from ..pipeline.result import CompressionResult
-from ..provider.body import Body, Unreadable
+from ..provider.body import Body, Unreadable, array_pieces
 from ..provider.exchange import unpack
 from ..provider.protocol import Provider
 from ..provider.session import first_words, session_of
@@ -134,17 +134,18 @@ class Preparation:
             known = await recalled
             if result.array != shape.array:
                 return Outgoing(raw)
-            fields: dict[str, bytes] = {}
+            fields: dict[str, bytes | list[bytes]] = {}
             if result.changed:
-                fields[shape.array] = b"[" + b",".join(result.pieces) + b"]"
-            if tools is not None and result.mode:
-                fields["tools"] = tools.raw
+                fields[shape.array] = array_pieces(result.pieces)
+            sent_tools = tools.raw if tools is not None and result.mode else b""
             agent = len(body.field("tools")) >= _AGENT_BYTES and result.mode == "ccr"
             serves = serves and bool(result.hashes or known or agent)
             if serves:
-                fields["tools"] = shape.with_ours(fields.get("tools") or body.list_of("tools"))
+                sent_tools = shape.with_ours(sent_tools or body.list_of("tools"))
                 if not (known or agent):
                     self._exchanges.note_offered(tag, conversation)
+            if sent_tools:
+                fields["tools"] = sent_tools
             sent = body.replaced(fields) if fields else raw
             put_back = 0
             if exchanges := unpack(known):

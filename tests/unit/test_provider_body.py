@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.provider.body import Body, Unreadable, array_with
+from api.provider.body import Body, Unreadable, array_of, array_pieces, array_with
 from api.provider.session import session_of
 from api.provider.usage import add_usage
 
@@ -36,6 +36,7 @@ def test_replaces_a_field_and_no_other_byte(
     for name in [*fields, "new"]:
         changed = body.replaced({name: b'["put"]'})
         assert json.loads(changed) == {**fields, name: ["put"]}
+        assert body.replaced({name: array_pieces([b'"put"'])}) == changed
         if name in fields:
             start = raw.index(body.field(name))
             assert changed[:1] == raw[:1]
@@ -177,3 +178,13 @@ def test_long_session_names_become_digests() -> None:
     found = {session_of({"session-id": name}.get, Body(b"{}")) for name in names}
     assert len(found) == 2
     assert all(len(name) == 32 for name in found)
+
+
+@pytest.mark.parametrize("items", [[], [b"1"], [b"1", b"[]", b"{}"]])
+def test_pieces_of_a_list_are_the_list(items: list[bytes]) -> None:
+    assert b"".join(array_pieces(items)) == array_of(items)
+    for raw in (b"{}", b'{"a":0}'):
+        body = Body(raw)
+        fields: dict[str, bytes | list[bytes]] = {"b": array_pieces(items), "c": b"2"}
+        expected = {**json.loads(raw), "b": json.loads(array_of(items)), "c": 2}
+        assert json.loads(body.replaced(fields)) == expected
