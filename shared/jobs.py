@@ -50,7 +50,7 @@ class ToolCall(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Detection(msgspec.Struct, frozen=True, array_like=True):
-    """The result of headroom's detector for a text; computed once, on the front end."""
+    """The result of headroom's detector for a text."""
 
     content_type: str
     confidence: float
@@ -61,6 +61,7 @@ class Detection(msgspec.Struct, frozen=True, array_like=True):
 class Block(msgspec.Struct, frozen=True):
     """One text to compress. ``key`` names text, surroundings, options and engine version.
 
+    ``detection`` is None if no rule needed it yet: only some engines do, and only if they are run.
     ``reversible_only`` forbids markers: the caller cannot redeem them, or the block is too small
     for one. ``without`` are the engines that may not be used.
     """

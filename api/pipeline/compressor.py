@@ -13,7 +13,7 @@ from shared.deadline import Deadline
 from shared.errors import BodyTooComplex, Degraded, RequestError
 from shared.jobs import Block
 from shared.settings import Settings
-from shared.upstream import detect
+from shared.upstream import detected
 
 from ..runtime.admission import AdmissionControl
 from ..runtime.bypass import BypassSwitch
@@ -315,7 +315,7 @@ class Compressor:
         for index, candidate in wanted:
             await turn.admission.acquire_thread()
             text = turn.text(index, candidate)
-            what = turn.detections.get(candidate.key) or detect(text)
+            what = turn.detections.get(candidate.key) or detected(text)
             blocks.append(
                 Block(
                     candidate.key,

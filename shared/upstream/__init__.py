@@ -12,7 +12,7 @@ that reach an engine; :class:`EngineRouter` runs the engines on one text.
 from .conversation import analysis_intent, tool_calls, user_query
 from .counting import Counter, counter_for, known_counter
 from .crusher import TextCrusherEngine
-from .detection import detect, remember_detection
+from .detection import detect, detected, remember_detection
 from .engines import Engined, EngineRouter, TextEngine
 from .environment import ENGINE_VERSION
 from .kompress import MAX_TOKENS, Encoding, KompressEngine, Row, Scorer
@@ -37,6 +37,7 @@ __all__ = [
     "analysis_intent",
     "counter_for",
     "detect",
+    "detected",
     "known_counter",
     "remember_detection",
     "retrieval_hash",

@@ -1,4 +1,4 @@
-"""Content detection by headroom, computed once for each text in memory."""
+"""Content detection by headroom, computed on demand and once for each text in memory."""
 
 from __future__ import annotations
 
@@ -33,6 +33,11 @@ def detect(text: str) -> Detection:
         )
         remember_detection(text, known)
     return known
+
+
+def detected(text: str) -> Detection | None:
+    """Return headroom's detection of ``text`` if it has been computed."""
+    return _detections.get(text)
 
 
 def remember_detection(text: str, detection: Detection) -> None:
