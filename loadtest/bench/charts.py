@@ -5,19 +5,18 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
+from loadtest.plot import blank, save
 from loadtest.results import Results
 from loadtest.scenarios import TURNS
 
 from .memory import Memory
 from .suite import BY_TURN, CROWDS, GROWING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 _COLOURS = {
     "farm": "#1f6f54",
@@ -25,15 +24,10 @@ _COLOURS = {
     "upstream session": "#4b64a6",
     "upstream": "#8a8a8a",
 }
-matplotlib.rc("svg", hashsalt="headroom-farm", fonttype="none")
-matplotlib.rc("axes", grid=True)
-matplotlib.rc("axes.spines", top=False, right=False)
-matplotlib.rc("grid", alpha=0.3)
 
 
 def draw(results: Results, memory: Memory | None, memo_mb: int, directory: Path) -> list[str]:
     """Write the plots for what was measured into ``directory``; return their file names."""
-    directory.mkdir(parents=True, exist_ok=True)
     names = []
     for figure, name in (
         (_by_turn(results, "again", "the same turn again"), "turn-again.svg"),
@@ -42,14 +36,14 @@ def draw(results: Results, memory: Memory | None, memo_mb: int, directory: Path)
         (_memory(memory, memo_mb) if memory else None, "memory.svg"),
     ):
         if figure is not None:
-            figure.savefig(directory / name, format="svg", metadata={"Date": None})
-            plt.close(figure)
+            save(figure, directory / name)
             names.append(name)
     return names
 
 
 def _axes(x: str, y: str) -> tuple[Figure, Axes]:
-    figure, axes = plt.subplots(figsize=(7.2, 3.8), layout="constrained")
+    figure, axes = blank(7.2, 3.8)
+    axes.grid(visible=True, alpha=0.3)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     return figure, axes
@@ -108,7 +102,6 @@ def _memory(memory: Memory, memo_mb: int) -> Figure | None:
 
 def _finish(figure: Figure, axes: Axes, *, log: bool = False) -> Figure | None:
     if not axes.lines:
-        plt.close(figure)
         return None
     if log:
         axes.set_yscale("log")

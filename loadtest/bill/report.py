@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from loadtest.plot import blank, save
 
 from .replay import Bills
 
@@ -18,7 +15,6 @@ TARGET_PERCENT = -15.0
 AS_PROXY = "farm, as proxy"
 """The column of the farm between a client and its provider; ``farm`` is ``/v1/compress``."""
 _COLOURS = ("#8fc1ad", "#1f6f54", "#8a8a8a", "#b8b0a0", "#4b64a6", "#93a5d8", "#b5532a")
-matplotlib.rc("svg", hashsalt="headroom-farm", fonttype="none")
 
 
 def table(bills: Bills, systems: Sequence[str]) -> str:
@@ -60,7 +56,7 @@ def draw(bills: Bills, systems: Sequence[str], path: Path) -> None:
     """Write the plot of the changes as SVG."""
     columns = [name for name in systems if name != "none"]
     sessions = list(bills.bills)
-    figure, axes = plt.subplots(figsize=(8, 0.55 * len(sessions) + 1.6), layout="constrained")
+    figure, axes = blank(8, 0.55 * len(sessions) + 1.6)
     height = 0.8 / max(1, len(columns))
     for i, name in enumerate(columns):
         places = [row + i * height for row in range(len(sessions))]
@@ -71,11 +67,8 @@ def draw(bills: Bills, systems: Sequence[str], path: Path) -> None:
     axes.axvline(0, color="#333333", linewidth=0.8)
     axes.set_xlabel("change of the bill in per cent (left: cheaper than without)")
     axes.grid(visible=True, axis="x", alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize="small")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="svg", metadata={"Date": None})
-    plt.close(figure)
+    save(figure, path)
 
 
 def write(page: Path, measured: str) -> None:

@@ -6,10 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
+from loadtest.plot import blank, save
 
 from .judge import Judged
 from .share import Share
@@ -19,7 +16,6 @@ Judgements = Mapping[str, Sequence[Judged]]
 _COLOURS = {"in sight": "#1f6f54", "behind a marker": "#93a5d8", "lost": "#b5532a"}
 _MOST_SHARE_PERCENT = 10.0
 """What the check may take of the engines' own time, on average."""
-matplotlib.rc("svg", hashsalt="headroom-farm", fonttype="none")
 
 
 def _percent(part: int, whole: int) -> str:
@@ -119,7 +115,7 @@ def _said(promise: str, faults: Sequence[str]) -> str:
 def draw(judgements: Judgements, path: Path) -> None:
     """Write the plot of what a reader has of the facts, by kind and system, as SVG."""
     rows = [(family, system) for family in _families(judgements) for system in judgements]
-    figure, axes = plt.subplots(figsize=(8, 0.19 * len(rows) + 1.4), layout="constrained")
+    figure, axes = blank(8, 0.19 * len(rows) + 1.4)
     left = [0.0] * len(rows)
     for part, field in (("in sight", "in_sight"), ("behind a marker", "behind"), ("lost", "lost")):
         widths = []
@@ -133,8 +129,5 @@ def draw(judgements: Judgements, path: Path) -> None:
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
     axes.set_xlabel("per cent of the facts in the original")
-    axes.spines[["top", "right"]].set_visible(False)
     figure.legend(frameon=False, fontsize="small", loc="outside upper center", ncols=3)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="svg", metadata={"Date": None})
-    plt.close(figure)
+    save(figure, path)

@@ -15,8 +15,6 @@ from typing import Any
 
 import pytest
 import yaml
-from mcp import ClientSession, StdioServerParameters
-from mcp.client.stdio import stdio_client
 
 from ..documented import examples
 from ..farm import Farm, post, request, user
@@ -47,6 +45,9 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
 
 def _retrieved_by_mcp(farm: Farm, url: str, workspace: Path, *digests: str) -> list[str]:
     """Start headroom's MCP server as documented and return its answer to each retrieval."""
+    from mcp import ClientSession, StdioServerParameters
+    from mcp.client.stdio import stdio_client
+
     server_of = json.loads(EXAMPLES["mcp"])["mcpServers"]["headroom"]
     (variable,) = server_of["env"]
 

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-import anthropic
-import openai
 import pytest
 
 from api.provider.protocol import MAX_ROUNDS
@@ -35,6 +33,8 @@ class AnthropicClient:
     api = Anthropic
 
     def __init__(self, farm: Any, name: str) -> None:
+        import anthropic
+
         headers = {"x-maas-username": name}
         self._sdk = anthropic.Anthropic(
             base_url=farm.url, api_key="sk", max_retries=0, default_headers=headers
@@ -83,6 +83,8 @@ class ChatClient(AnthropicClient):
     api: Any = Chat
 
     def __init__(self, farm: Farm, name: str) -> None:
+        import openai
+
         self._openai = openai.OpenAI(
             base_url=f"{farm.url}/v1",
             api_key="sk",
@@ -308,6 +310,9 @@ def test_model_that_only_retrieves_is_stopped(
 def test_refused_follow_up_reaches_the_client_as_an_error(
     proxy: Farm, provider: ScriptedProvider, client: Any
 ) -> None:
+    import anthropic
+    import openai
+
     error = {"type": "overloaded_error", "message": "too busy"}
     for stream in (False, True):
         one = client(proxy, user())

@@ -12,7 +12,6 @@ import pytest
 from headroom.cache.compression_store import set_request_compression_store
 from headroom.transforms import kompress_compressor as upstream
 from headroom.transforms.kompress_compressor import KompressCompressor, KompressConfig
-from transformers import PreTrainedTokenizerFast
 
 from loadtest.graphs import POISON, build_model, documents, foreign_model
 from shared.errors import ModelError
@@ -53,6 +52,8 @@ def store() -> Iterator[JobStore]:
 
 def _headrooms(model: Path) -> KompressCompressor:
     """Return headroom's own compressor, with its ONNX wrapper and transformers' tokenizer."""
+    from transformers import PreTrainedTokenizerFast
+
     session = ort.InferenceSession(
         str(model / "onnx/kompress-fp32.onnx"), providers=["CPUExecutionProvider"]
     )
@@ -293,6 +294,8 @@ def test_padding_changes_no_score(model: Path) -> None:
 
 
 def test_tokenizer_agrees_with_transformers(model: Path) -> None:
+    from transformers import PreTrainedTokenizerFast
+
     ours = Tokenizer(model / "tokenizer.json")
     theirs = PreTrainedTokenizerFast(tokenizer_file=str(model / "tokenizer.json"))
     options: dict[str, Any] = {"is_split_into_words": True, "truncation": True, "max_length": 512}
