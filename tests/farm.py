@@ -8,7 +8,6 @@ import os
 import secrets
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,7 +20,7 @@ from deploy.ports import free_port
 from shared import keys
 from shared.settings import POOLS
 
-from .forked import Forked
+from .forked import Forked, completed
 
 READY_SECONDS = 180.0
 STOP_SECONDS = 60.0
@@ -87,9 +86,14 @@ class Process:
         return cls(process, log)
 
     @classmethod
-    def forked(cls, arguments: list[str], environment: Mapping[str, str], log: Path) -> Self:
-        """Run ``headroom-farm`` with ``arguments`` in a process that has its modules loaded."""
-        return cls(Forked(arguments, environment, log), log)
+    def forked(
+        cls, arguments: list[str], environment: Mapping[str, str], log: Path, first: str = ""
+    ) -> Self:
+        """Run ``headroom-farm`` with ``arguments`` in a process that has its modules loaded.
+
+        ``first`` is Python code that the process runs before.
+        """
+        return cls(Forked(arguments, environment, log, first), log)
 
     @property
     def pid(self) -> int:
@@ -176,12 +180,6 @@ def _variables(settings: Mapping[str, Any]) -> dict[str, str]:
     return {f"HEADROOM_{k.upper()}": str(v) for k, v in settings.items()}
 
 
-def _command(arguments: list[str], first: str) -> list[str]:
-    """Return the command that runs ``headroom-farm`` after the Python code ``first``."""
-    script = f"{first}\nfrom deploy.cli import main\nmain({arguments})"
-    return [sys.executable, "-P", "-c", script]
-
-
 class Farm:
     """A farm whose parts a test can start, break and stop; leaving the context stops the rest."""
 
@@ -261,13 +259,17 @@ class Farm:
         """
         return self._run(["worker", "--pool", pool], first, f"worker-{pool}", **settings)
 
+    def command(
+        self, *arguments: str, stdin: str = "", **settings: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command of ``headroom-farm`` to its end, with further settings."""
+        environment = {**self.environment, **_variables(settings)}
+        return completed(list(arguments), environment, stdin)
+
     def _run(self, arguments: list[str], first: str, name: str, **settings: Any) -> Process:
         environment = {**self.environment, **_variables(settings)}
         log = self._log(name)
-        if first:
-            process = Process.run(_command(arguments, first), environment, log)
-        else:
-            process = Process.forked(arguments, environment, log)
+        process = Process.forked(arguments, environment, log, first)
         self.parts.append(process)
         return process
 

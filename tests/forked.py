@@ -3,7 +3,7 @@
 Loading the modules takes a front end or a worker two seconds of processor time, and the tests start
 hundreds of them. ``multiprocessing``'s fork server loads them once for each process of pytest. What
 is special about a start (the module path, the command line, a package that is missing) is tested
-with a new interpreter: ``tests/integration/test_up.py`` and every start with ``first``.
+with a new interpreter in ``tests/integration/test_up.py``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping
 from functools import cache
@@ -28,10 +29,16 @@ _PRELOAD = ["deploy.cli", "api.server.server", "workers.worker", "tests.preload"
 
 
 class Forked:
-    """``headroom-farm`` with ``arguments``, with the methods of a ``subprocess.Popen``."""
+    """``headroom-farm`` with ``arguments``, with the methods of a ``subprocess.Popen``.
 
-    def __init__(self, arguments: list[str], environment: Mapping[str, str], log: Path) -> None:
-        process = _server().Process(target=_run, args=(arguments, dict(environment), log))
+    Its output goes to ``log``. ``first`` is Python code that it runs first.
+    """
+
+    def __init__(
+        self, arguments: list[str], environment: Mapping[str, str], log: Path, first: str = ""
+    ) -> None:
+        files = (Path(os.devnull), log, log)
+        process = _server().Process(target=_run, args=(arguments, dict(environment), files, first))
         process.start()
         self._process: BaseProcess = process
         assert process.pid is not None
@@ -63,6 +70,30 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
+def completed(
+    arguments: list[str], environment: Mapping[str, str], given: str = "", seconds: float = 180
+) -> subprocess.CompletedProcess[str]:
+    """Run ``headroom-farm`` with ``arguments`` to its end, as :func:`subprocess.run` does.
+
+    ``given`` is its standard input.
+
+    Raises:
+        subprocess.TimeoutExpired: it still runs after ``seconds``.
+    """
+    with tempfile.TemporaryDirectory(prefix="command-") as folder:
+        files = tuple(Path(folder, name) for name in ("stdin", "stdout", "stderr"))
+        files[0].write_text(given, "utf-8")
+        process = _server().Process(target=_run, args=(arguments, dict(environment), files, ""))
+        process.start()
+        process.join(seconds)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+            raise subprocess.TimeoutExpired(arguments, seconds)
+        out, err = (path.read_bytes().decode() if path.exists() else "" for path in files[1:])
+        return subprocess.CompletedProcess(arguments, process.exitcode, out, err)
+
+
 @cache
 def _server() -> ForkServerContext:
     """Return a fork server, started with an empty home: packages read it when they are loaded."""
@@ -81,14 +112,18 @@ def _server() -> ForkServerContext:
     return context
 
 
-def _run(arguments: list[str], environment: dict[str, str], log: Path) -> None:
-    """Become the process: its environment, its output, its randomness; then its command."""
+def _run(
+    arguments: list[str], environment: dict[str, str], files: tuple[Path, Path, Path], first: str
+) -> None:
+    """Become the process: its environment, its three files, its randomness; then its command."""
     os.environ.clear()
     os.environ.update(environment)
-    with log.open("ab") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
+    for number, (path, mode) in enumerate(zip(files, ("rb", "ab", "ab"), strict=True)):
+        with path.open(mode) as file:
+            os.dup2(file.fileno(), number)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     random.seed()
     # It pins variables of headroom's, which the new environment lacks.
     importlib.reload(importlib.import_module("shared.upstream.environment"))
+    exec(first, {"__name__": "first"})
     importlib.import_module("deploy.cli").main(arguments)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -42,9 +41,8 @@ class Dashboard:
         """Start another front end on the same Redis and return its URL."""
         given = {f"HEADROOM_{name.upper()}": str(value) for name, value in settings.items()}
         environment = {**self.farm.environment, "HEADROOM_PORT": str(port), **given}
-        command = [sys.executable, "-P", "-m", "deploy.cli", "api"]
         log = self.farm.directory / f"api-{port}.log"
-        self.extra.append(Process.run(command, environment, log))
+        self.extra.append(Process.forked(["api"], environment, log))
         self.farm.parts.append(self.extra[-1])
         return f"http://127.0.0.1:{port}"
 

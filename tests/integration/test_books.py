@@ -6,8 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -446,22 +444,22 @@ def test_export_restores_only_into_empty_redis(opened: Farm, own_farm: Callable[
         _spend(farm, "ada \u00e9".encode().decode("latin-1"), "claude-x", str(i))
     count, saved = _count(farm), len(farm.get("/stats-history").json["history"])
     compressed = farm.get("/stats").json["summary"]["compression"]["requests_compressed"]
-    made = _cli(farm, "export").stdout
+    made = farm.command("export").stdout
     assert json.loads(made)["lifetime"]["requests"] == count >= 3
     assert len(json.loads(made)["history"]) == saved >= 3
-    table = _cli(farm, "export", "--format", "csv").stdout.decode().splitlines()
+    table = farm.command("export", "--format", "csv").stdout.splitlines()
     assert table[0].startswith("bucket,requests,compressed")
     assert table[-1].startswith(f"lifetime,{count},{compressed},")
-    restored = _cli(other, "import", "-", stdin=made).stdout
-    assert restored == f"restored {count} requests\n".encode()
+    restored = other.command("import", "-", stdin=made).stdout
+    assert restored == f"restored {count} requests\n"
     other.start_api()
     for path in ("/stats", "/stats-history", "/stats/insights"):
         mine, theirs = farm.get(path).json, other.get(path).json
         assert {**mine, "hourly": 0, "series": 0} == {**theirs, "hourly": 0, "series": 0}
-    again = _cli(farm, "import", "-", stdin=made)
+    again = farm.command("import", "-", stdin=made)
     assert again.returncode != 0
-    assert b"has usage records already" in again.stderr
-    assert b"not an export" in _cli(other, "import", "-", stdin=b"{}").stderr
+    assert "has usage records already" in again.stderr
+    assert "not an export" in other.command("import", "-", stdin="{}").stderr
     assert _count(farm) == count
 
 
@@ -482,11 +480,6 @@ def test_logs_contain_no_secret(opened: Farm) -> None:
 
 def _count(farm: Farm) -> int:
     return int(farm.get("/stats").json["summary"]["api_requests"])
-
-
-def _cli(farm: Farm, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    command = [sys.executable, "-P", "-m", "deploy.cli", *arguments]
-    return subprocess.run(command, env=farm.environment, input=stdin, capture_output=True)
 
 
 def test_odd_user_names_stay_distinct(opened: Farm) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -31,17 +29,6 @@ def switched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
         farm.stop()
 
 
-def command(farm: Farm, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "deploy.cli", *arguments],
-        env=farm.environment,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-
-
 def turned(farm: Farm, *, on: bool) -> None:
     """Wait until every process has logged that it knows; requests cannot choose a process."""
 
@@ -57,7 +44,7 @@ def test_bypass_stops_and_resumes_compression(switched: Farm) -> None:
     name, body = user(), conversation(ran(events("switch")), ran(rows("switch"), "b"))
     before = switched.post(body, name).json
     assert before["tokens_saved"] > 0
-    done = command(switched, "bypass", "on", "--reason", "a drill")
+    done = switched.command("bypass", "on", "--reason", "a drill")
     assert done.returncode == 0
     assert "a drill" in done.stdout
     turned(switched, on=True)
@@ -74,8 +61,8 @@ def test_bypass_stops_and_resumes_compression(switched: Farm) -> None:
     # Answers of the other process in the last milliseconds may not be recorded yet.
     counted = 'headroom_uncompressed_total{reason="bypass_switch"} 8.0'
     until("all are counted", lambda: counted in switched.get("/metrics").body.decode())
-    assert "a drill" in command(switched, "bypass", "status").stdout
-    assert command(switched, "bypass", "off").stdout.startswith("off")
+    assert "a drill" in switched.command("bypass", "status").stdout
+    assert switched.command("bypass", "off").stdout.startswith("off")
     turned(switched, on=False)
     assert switched.post(body, name).json == before  # the same bytes as before it
     off = "headroom_bypass 0.0"  # each process says so in its own time
@@ -85,7 +72,7 @@ def test_bypass_stops_and_resumes_compression(switched: Farm) -> None:
 def test_bypass_keeps_validation_and_retrieval(switched: Farm) -> None:
     name = user()
     hashes = switched.post(conversation(ran(events("kept"))), name).json["ccr_hashes"]
-    command(switched, "bypass", "on")
+    switched.command("bypass", "on")
     try:
         turned(switched, on=True)
         assert switched.post(b"{", name).status == 400
@@ -94,12 +81,12 @@ def test_bypass_keeps_validation_and_retrieval(switched: Farm) -> None:
         assert got.status == 200
         assert got.json["original_content"]
     finally:
-        command(switched, "bypass", "off")
+        switched.command("bypass", "off")
         turned(switched, on=False)
 
 
 def test_bypass_ends_at_the_set_time(switched: Farm) -> None:
-    assert "until" in command(switched, "bypass", "on", "--for", "3").stdout
+    assert "until" in switched.command("bypass", "on", "--for", "3").stdout
     turned(switched, on=True)
     turned(switched, on=False)
     assert switched.redis.exists(keys.BYPASS) == 0
@@ -140,7 +127,7 @@ def test_keeps_last_state_while_redis_is_away(switched: Farm) -> None:
     switched.redis.set(keys.BYPASS, "1")
     turned(switched, on=True)
     switched.parts[0].kill()
-    done = command(switched, "bypass", "off")
+    done = switched.command("bypass", "off")
     assert done.returncode == 2
     assert "Redis does not answer" in done.stderr
     ready = switched.get("/readyz")
@@ -149,7 +136,7 @@ def test_keeps_last_state_while_redis_is_away(switched: Farm) -> None:
     answer = switched.post(body, user()).json
     assert answer["transforms_applied"] == ["farm:verbatim:bypass_switch"]
     switched.start_redis()
-    command(switched, "bypass", "off")
+    switched.command("bypass", "off")
     turned(switched, on=False)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -94,28 +92,17 @@ def test_changed_file_applies_and_spoilt_file_keeps_last(ruled: Farm) -> None:
     assert ruled.post(body, user()).json["tokens_saved"] > 0
 
 
-def _command(farm: Farm, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-P", "-m", "deploy.cli", "policy", *arguments],
-        env=farm.environment,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
-
-
 def test_command_line_checks_and_explains(ruled: Farm, tmp_path: Path) -> None:
     path = tmp_path / "policy.toml"
     path.write_text("[[rule]]\nname = 'a'\nshre = 3\n")
-    done = _command(ruled, "check", str(path))
+    done = ruled.command("policy", "check", str(path))
     assert done.returncode == 2
     assert f"{path}:3: rule 1 ('a'): unknown key 'shre'" in done.stderr
     path.write_text(FIRST)
-    done = _command(ruled, "check", str(path))
+    done = ruled.command("policy", "check", str(path))
     assert (done.returncode, done.stdout) == (0, f"{path}: 3 rules, valid\n")
     asked = ("--user", "acme/ada", "--model", "careful-1", "--tool", "Bash", "--session", "s")
-    done = _command(ruled, "explain", "--file", str(path), *asked)
+    done = ruled.command("policy", "explain", "--file", str(path), *asked)
     assert done.returncode == 0
     for words in (
         "not yet: no, user 'ada' is not 'later-*'",

@@ -12,7 +12,6 @@ import re
 import signal
 import ssl
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -91,14 +90,7 @@ class Rig:
 
     def runs(self, name: str, *arguments: str, **settings: Any) -> subprocess.CompletedProcess[str]:
         """Run a command of the farm as that Redis user."""
-        given = {**self.of(name, self.front), **settings}
-        environment = {f"HEADROOM_{k.upper()}": str(v) for k, v in given.items()}
-        return subprocess.run(
-            [sys.executable, "-P", "-m", "deploy.cli", *arguments],
-            env={**self.farm.environment, **environment},
-            capture_output=True,
-            text=True,
-        )
+        return self.farm.command(*arguments, **{**self.of(name, self.front), **settings})
 
     def compresses(self) -> bool:
         """Return whether a fresh block is compressed."""

@@ -15,12 +15,13 @@ ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "deploy" / "deploy.sh"
 _CUDA = "graph     kompress-fp32.onnx\nprovider  cuda\nloaded    2.10 s"
 
-# A shell script, because it is run a thousand times. Each call leaves a folder with its command
-# line, its standard input, and the files it was given.
+# A shell script that starts few processes, because it is run a thousand times. Each call leaves a
+# folder with its command line, its standard input, and the files it was given.
 _FAKE = """\
 #!/bin/sh
-number=$(ls "{record}" | wc -l)
-call="{record}/$(printf %04d "$number")"
+read -r number < "{record}.next"
+echo $((number + 1)) > "{record}.next"
+call="{record}/$number"
 mkdir "$call"
 printf %s "$*" > "$call/line"
 for argument; do
@@ -85,6 +86,8 @@ class Cluster:
         """Run the script; answers in ``world`` take precedence over those of a healthy cluster."""
         shutil.rmtree(self._calls, ignore_errors=True)
         self._calls.mkdir()
+        # As many digits for each, so that the calls' names are in the order of the calls.
+        self._calls.with_suffix(".next").write_text("1000\n")
         if self._program is not None:
             lines = [
                 f"    *{shlex.quote(part)}*) printf %s {shlex.quote(said)}; exit {status} ;;"

@@ -56,7 +56,7 @@ def in_python(folder: Path) -> list[Object]:
 
 
 def _applied(folder: Path, objects: list[Object]) -> list[Object]:
-    spec = yaml.safe_load((folder / "kustomization.yaml").read_text())
+    spec = yaml.load((folder / "kustomization.yaml").read_text(), _Loader)
     assert set(spec) <= _KNOWN, f"{folder} uses what this renderer does not know"
     for name in spec.get("resources", []):
         path = folder / name
