@@ -135,6 +135,8 @@ def kind_of_file(name: str) -> Kind | None:
         return kind_of_file(stem)
     if name.startswith("/var/log/"):
         return "log"
+    if extension == "xml" and (base.startswith("test-") or "junit" in base):
+        return "test_run"
     return _EXTENSIONS.get(extension)
 
 

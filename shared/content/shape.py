@@ -108,6 +108,7 @@ _COMMIT = re.compile(r"[*|\\/ ]*[0-9a-f]{7,40} \S|commit [0-9a-f]{40}")
 _PATHS = re.compile(r"[\w.@~+\-/\\ ├└│─]*[/.][\w.@~+\-/ ]*$")
 _HTML = re.compile(r"\s*(?:<!doctype html|<html[\s>]|<head[\s>]|<body[\s>])", re.I)
 _XML = re.compile(r"\s*<\?xml|\s*<[\w:.-]+(?:\s+[\w:.-]+=|>)")
+_SUITE = re.compile(r"\s*<(?:testsuites?|testcase|testng-results|assemblies)[\s>]")
 _JSON = re.compile(
     r"\s*(?:\{\s*(?:\"|\})|\[\s*(?:\{|\[|\"|-?\d[\d.eE+-]*\s*[,\]]|\]|true|false|null))"
 )
@@ -202,6 +203,8 @@ def _as_code(lines: list[str], share: _Share) -> Shape | None:
     if ini >= 0.8 and prose < 0.5 and any("=" in line for line in lines):
         return Shape("config", True, f"{ini:.0%} of its lines look like settings")
     if share(_XML) >= 0.7:
+        if any(_SUITE.match(line) for line in lines):
+            return Shape("test_run", True, "is a report of tests in XML")
         return Shape("config", True, "looks like XML")
     if strong >= 0.25 and prose < 0.4:
         return Shape("code", True, f"{strong:.0%} of its lines look like a program's")

@@ -99,6 +99,16 @@ def test_reversible_forms_of_mutations_come_back_or_are_refused(kind: str, seed:
         assert form is None or form.inverse(form.text) == text
 
 
+def test_statements_say_their_beginning_once() -> None:
+    lines = [f"INSERT INTO orders VALUES('{n * 7919}','{n % 5}','paid');" for n in range(30)]
+    text = "\n".join(["BEGIN TRANSACTION;", *lines, "COMMIT;"])
+    made = choose(text, "table", None).text
+
+    assert made is not None
+    assert made.count("INSERT INTO") == 1
+    assert len(made) < 0.6 * len(text)
+
+
 @given(st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(max_size=5), inner,

@@ -35,6 +35,17 @@ def _ran(command: str) -> ToolCall:
     return ToolCall("Bash", command, command)
 
 
+SUITE = "\n".join(
+    [
+        '<?xml version="1.0" encoding="utf-8"?>',
+        '<testsuite name="orders" errors="0" failures="0" tests="60" time="4.1">',
+        *(
+            f'  <testcase classname="test_a{n % 7}" name="test_{n}" time="0.{n}" />'
+            for n in range(60)
+        ),
+        "</testsuite>",
+    ]
+)
 BUILD = "\n".join(
     f"#{n // 40 + 5} {n * 0.12:.3f} Collecting package-{n}=={n % 7}.1.{n}\n"
     f"#{n // 40 + 5} {n * 0.12 + 0.02:.3f}   Downloading package_{n}-{n % 7}.1.{n}.whl ({n * 7} kB)"
@@ -100,6 +111,20 @@ def test_finds_program_and_file_of_a_command(
         (LOG, "./run.sh", "log", True),
         (LAGS, "kafka-consumer-groups.sh --describe --group orders", "table", False),
         (LOG, "cat CLAUDE.md", "rules", False),
+        (SUITE, "./report.sh", "test_run", True),
+        (SUITE, "cat target/TEST-org.example.OrdersTest.xml", "test_run", True),
+        (
+            SUITE.replace("testcase", "dependency").replace("testsuite", "project"),
+            "cat pom.xml",
+            "config",
+            False,
+        ),
+        (
+            SUITE.replace("testcase", "dependency").replace("testsuite", "project"),
+            "./show.sh",
+            "config",
+            False,
+        ),
         (BUILD, "docker build -t web .", "log", True),
         (BUILD, "make image", "log", True),
         (PAGE, "curl -s https://example.org/", "html", True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Literal, NamedTuple
 
@@ -13,6 +14,7 @@ from .blame import shortened_blame
 from .check import Verdict, check, plain
 from .column_table import rows_of_columns
 from .extract import extract, lines_in
+from .go_runs import without_runs
 from .json_cut import shortened_cut
 from .json_form import parsed, shortened
 from .json_lines import holds_lines, shortened_lines
@@ -36,6 +38,7 @@ _MOST_LINES = 100_000
 Two megabytes of a log have a fifth of that."""
 _ENDS = 2
 """First and last lines that are never a row's values; of blocks, the whole first one."""
+_BEGUN = re.compile(r"=== (?:RUN|PAUSE|CONT|NAME) ")
 _COUNTED = frozenset({"log", "table", "listing", "other"})
 
 Engine = Callable[[str], str | None]
@@ -147,6 +150,8 @@ def _of_engine(
         return
     result = lossy.engine(body)
     chosen = lines_in(result, lines) if result is not None else set()
+    if kind == "test_run":  # that a test began says nothing where it passed
+        chosen = {place for place in chosen if not _BEGUN.match(lines[place])}
     if kind in ("markdown", "prose", "code") and not chosen:
         return  # neither the engine nor the rules chose lines
     made = extract(lines, chosen | needed, lossy.digest, kinds=kind in _COUNTED)
@@ -203,6 +208,9 @@ def _reversible(body: str, kind: Kind, without: frozenset[str]) -> Iterable[_Can
         _both(repeats, _rows_between_ends(once, kind)),
         _both(repeats, _columns_between_ends(once, kind)),
     ]
+    runs = _both(repeats, without_runs(once))
+    if runs is not None:
+        forms += [runs, _both(runs, _rows_between_ends(runs.text, kind))]
     if "farm_json" not in without:
         forms += _with_rows(shortened_parts(text))
     grouped = grouped_matches(text) if kind == "search" else None

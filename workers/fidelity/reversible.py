@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from . import omission_notes as notes
 
-_CUT = re.compile(r"[:/\\-]")
+_CUT = re.compile(r"[:/(\\-]")
 _LEAST_PREFIX, _LEAST_RUN, _LEAST_SAVED = 10, 3, 40
 _LONGEST_PREFIX = 200
 _MOST_CUTS = 16
