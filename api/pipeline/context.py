@@ -13,7 +13,7 @@ from ..runtime.admission import Admission
 from .conversation import ALL_LEFT, Conversation, Sent
 from .message import Candidate, Message, Place, Plan, decode
 from .options import RequestOptions
-from .plan import ConversationContext, PlanOptions
+from .plan_message import ConversationContext, PlanOptions
 from .session_memory import Session
 from .split_body import Split
 from .trace import Trace

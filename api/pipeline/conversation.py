@@ -18,7 +18,7 @@ from shared.jobs import Shape, is_tool_output
 from .fold_index import FoldIndex, Mark
 from .fold_references import Folded, Source, describe, input_texts
 from .message import Place
-from .plan import texts_of
+from .plan_message import texts_of
 
 _SENT_BYTES = 400
 """Measured bytes of a stored message, without its new text and its lines in the index."""

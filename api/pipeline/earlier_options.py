@@ -20,7 +20,7 @@ from shared.settings import Settings
 from ..runtime.user_store import UserStore
 from .context import RequestContext
 from .message import Plan
-from .plan import MIN_CHARS, PlanOptions
+from .plan_message import MIN_CHARS, PlanOptions
 from .session_identity import session_digest
 
 AS_IT_CAME = Plan()

@@ -14,7 +14,7 @@ from shared.jobs import Options
 from shared.policy_rules import Arm, Quota, Ruling
 from shared.settings import Settings
 
-from .plan import PlanOptions
+from .plan_message import PlanOptions
 from .session_identity import Filed
 from .split_body import Envelope
 

@@ -13,7 +13,7 @@ from .earlier_options import AS_IT_CAME
 from .message import HEAVY_MESSAGE_BYTES, VERBATIM, Plan, digest, read
 from .offload import Offload, OffloadedPlan, TooHeavy
 from .options import RequestOptions
-from .plan import ConversationContext, ConversationPlanner
+from .plan_message import ConversationContext, ConversationPlanner
 
 
 class RequestPlanner:

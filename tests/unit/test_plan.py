@@ -11,7 +11,12 @@ from typing import Any
 import pytest
 
 from api.pipeline.message import Candidate, Message, Place, Plan, count, digest, read
-from api.pipeline.plan import MIN_CHARS, ConversationContext, ConversationPlanner, PlanOptions
+from api.pipeline.plan_message import (
+    MIN_CHARS,
+    ConversationContext,
+    ConversationPlanner,
+    PlanOptions,
+)
 from shared.upstream import counter_for
 
 from ..texts import events, page, prose
