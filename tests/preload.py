@@ -1,7 +1,7 @@
 """Loads what front ends and workers load with their first text; the fork server imports it."""
 
 from api.pipeline.offload import Offload
-from api.pipeline.request_planner import RequestPlanner
+from api.pipeline.plan_request import RequestPlanner
 from shared.gc_freeze import keep_what_is_loaded
 from shared.settings import Settings
 from workers.engines import text_engine

@@ -28,8 +28,8 @@ from .message import HEAVY_MESSAGE_BYTES, Candidate
 from .message_reader import MessageReader, to_read_here
 from .offload import HEAVY_BODY_BYTES, Offload
 from .options import RequestOptions, as_text
+from .plan_request import RequestPlanner
 from .render import join, render
-from .request_planner import RequestPlanner
 from .result import CompressionResult, result_of, untouched
 from .session_identity import Filed
 from .session_memory import Sessions
