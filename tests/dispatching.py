@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
-from api.pipeline.dispatch import Dispatcher, Fetched, Order, Origin
+from api.pipeline.dispatch_jobs import Dispatcher, Fetched, Order, Origin
 from api.runtime.redis_guard import RedisGuard
 from api.runtime.result_inbox import ResultInbox
 from api.runtime.worker_view import WorkerView

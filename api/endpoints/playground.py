@@ -16,7 +16,7 @@ from shared.tracing import trace_id
 
 from ..http.request import SMALL_BODY_BYTES, read_body, sandbox_of, trace_of
 from ..pipeline.compressor import Compressor
-from ..pipeline.dispatch import Origin
+from ..pipeline.dispatch_jobs import Origin
 from ..pipeline.trace import Trace
 from .compress import write
 

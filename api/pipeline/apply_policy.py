@@ -14,7 +14,7 @@ from ..runtime.policy_reload import PolicySource
 from ..runtime.quotas import Quotas
 from .context import RequestContext
 from .conversation import Sent
-from .dispatch import Origin
+from .dispatch_jobs import Origin
 from .earlier_options import AS_IT_CAME, EarlierRequests
 from .message import VERBATIM
 from .options import RequestOptions

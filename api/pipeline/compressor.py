@@ -23,7 +23,7 @@ from .after_answer import WorkBehind
 from .apply_policy import PolicyRules, left_by_policy
 from .context import RequestContext
 from .decide_messages import decide_messages
-from .dispatch import Dispatcher, Order, Origin
+from .dispatch_jobs import Dispatcher, Order, Origin
 from .message import HEAVY_MESSAGE_BYTES, Candidate
 from .message_reader import MessageReader, to_read_here
 from .offload import HEAVY_BODY_BYTES, Offload

@@ -19,7 +19,7 @@ from ..accounting.answer_book import AnswerBook, Recording
 from ..accounting.usage_record import AnsweredRequest
 from ..http.request import BodyLease, asks_bypass, deadline_of, trace_of, user_of
 from ..pipeline.compressor import Compressor
-from ..pipeline.dispatch import Origin
+from ..pipeline.dispatch_jobs import Origin
 from ..pipeline.result import CompressionResult
 from ..provider.body import Body, Unreadable, array_pieces
 from ..provider.exchange import unpack

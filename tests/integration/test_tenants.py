@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from api.http.request import PLAYGROUND
-from api.pipeline.dispatch import Order, Origin
+from api.pipeline.dispatch_jobs import Order, Origin
 from api.runtime.redis_guard import RedisGuard
 from api.runtime.user_store import SessionActivity, UserStore
 from shared import keys

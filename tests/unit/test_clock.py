@@ -8,7 +8,7 @@ from pathlib import Path
 SOURCES = Path(__file__).parents[2]
 SHOWN = {
     "api/accounting": "when a request was, as its report shows it",
-    "api/pipeline/dispatch.py": "when a job was made, as RQ's tools show it",
+    "api/pipeline/dispatch_jobs.py": "when a job was made, as RQ's tools show it",
     "api/runtime/policy_reload.py": "since when a policy is in force, as /readyz shows it",
     "shared/bypass.py": "since when the switch is on, as its message shows it",
 }

@@ -14,7 +14,7 @@ import pytest
 from api.pipeline.apply_policy import PolicyRules
 from api.pipeline.compressor import Compressor
 from api.pipeline.conversation import ALL_LEFT
-from api.pipeline.dispatch import Fetched, Order, Origin
+from api.pipeline.dispatch_jobs import Fetched, Order, Origin
 from api.pipeline.earlier_options import EarlierRequests
 from api.pipeline.offload import HEAVY_BODY_BYTES
 from api.runtime.admission import Admission

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from api.pipeline.compressor import Compressor
-from api.pipeline.dispatch import Fetched, Origin
+from api.pipeline.dispatch_jobs import Fetched, Origin
 from api.runtime.feedback import scope_of
 from shared.deadline import Deadline
 from shared.jobs import Form

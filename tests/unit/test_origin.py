@@ -10,7 +10,7 @@ from falcon import testing
 
 from api.app import create_app
 from api.pipeline.compressor import Compressor
-from api.pipeline.dispatch import Origin
+from api.pipeline.dispatch_jobs import Origin
 from shared import keys
 from shared.deadline import Deadline
 from shared.errors import InvalidField

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from api.pipeline.compressor import Compressor
-from api.pipeline.dispatch import Origin
+from api.pipeline.dispatch_jobs import Origin
 from shared.deadline import Deadline
 from shared.policy_rules import Limits, Quota, Rule
 

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from api.pipeline.conversation import Conversation, Sent
-from api.pipeline.dispatch import Origin
+from api.pipeline.dispatch_jobs import Origin
 from api.pipeline.fold_references import Source
 from api.pipeline.message import Message, chained, digest
 from api.pipeline.session_memory import Session, Sessions
