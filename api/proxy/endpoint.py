@@ -19,13 +19,13 @@ from ..http.auth import TOKEN_PATH
 from ..http.content_encoding import decoder_for
 from ..http.request import AnswerCut, Intake, at_end, user_of
 from ..provider.shapes import Shape
+from .answer_retrievals import Retrievals
 from .client import UpstreamAnswer, UpstreamClient
 from .errors import ProviderName, UpstreamFailed, error_body
 from .headers import Headers, to_client, to_upstream
 from .outgoing import Outgoing, Preparation
 from .presence import Presence
 from .relay import Relay
-from .retrieval_loop import Retrievals
 from .targets import COUNT_TOKENS, Route, Routes, is_ours
 
 _log = structlog.get_logger(__name__)

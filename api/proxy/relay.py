@@ -14,11 +14,11 @@ from ..provider.sse import Framer
 from ..provider.stream import AnswerStream
 from ..provider.usage import add_usage
 from ..provider.usage_tap import UsageTap
+from .answer_retrievals import Retrievals
 from .client import UpstreamAnswer
 from .errors import ProviderName, UpstreamFailed, error_event
 from .outgoing import Outgoing
 from .presence import Presence
-from .retrieval_loop import Retrievals
 
 _ANSWER_BYTES = 64 * 1024 * 1024
 Send = Callable[[bytes], Coroutine[Any, Any, UpstreamAnswer]]
