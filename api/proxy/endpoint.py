@@ -25,7 +25,7 @@ from .errors import ProviderName, UpstreamFailed, error_body
 from .headers import Headers, to_client, to_upstream
 from .outgoing import Outgoing, Preparation
 from .presence import Presence
-from .relay import Relay
+from .relay_answer import Relay
 from .targets import COUNT_TOKENS, Route, Routes, is_ours
 
 _log = structlog.get_logger(__name__)
