@@ -23,7 +23,7 @@ from .answer_retrievals import Retrievals
 from .client import UpstreamAnswer, UpstreamClient
 from .errors import ProviderName, UpstreamFailed, error_body
 from .headers import Headers, to_client, to_upstream
-from .outgoing import Outgoing, Preparation
+from .prepare_request import Outgoing, Preparation
 from .presence import Presence
 from .relay_answer import Relay
 from .targets import COUNT_TOKENS, Route, Routes, is_ours

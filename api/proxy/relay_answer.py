@@ -17,7 +17,7 @@ from ..provider.usage_tap import UsageTap
 from .answer_retrievals import Retrievals
 from .client import UpstreamAnswer
 from .errors import ProviderName, UpstreamFailed, error_event
-from .outgoing import Outgoing
+from .prepare_request import Outgoing
 from .presence import Presence
 
 _ANSWER_BYTES = 64 * 1024 * 1024
