@@ -15,10 +15,10 @@ from ..provider.stream import AnswerStream
 from ..provider.usage import add_usage
 from ..provider.usage_tap import UsageTap
 from .answer_retrievals import Retrievals
-from .client import UpstreamAnswer
 from .errors import ProviderName, UpstreamFailed, error_event
 from .prepare_request import Outgoing
 from .presence import Presence
+from .upstream_client import UpstreamAnswer
 
 _ANSWER_BYTES = 64 * 1024 * 1024
 Send = Callable[[bytes], Coroutine[Any, Any, UpstreamAnswer]]

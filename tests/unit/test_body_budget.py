@@ -15,8 +15,8 @@ from api.pipeline.compressor import CompressionResult, Compressor
 from api.pipeline.options import RequestOptions
 from api.pipeline.result import untouched
 from api.pipeline.split_body import split
-from api.proxy.client import UpstreamClient
 from api.proxy.errors import UpstreamFailed
+from api.proxy.upstream_client import UpstreamClient
 from shared.settings import Settings
 
 MEGABYTE = 1 << 20
