@@ -20,10 +20,10 @@ from ..http.content_encoding import decoder_for
 from ..http.request import AnswerCut, Intake, at_end, user_of
 from ..provider.shapes import Shape
 from .answer_retrievals import Retrievals
+from .client_presence import Presence
 from .errors import ProviderName, UpstreamFailed, error_body
 from .headers import Headers, to_client, to_upstream
 from .prepare_request import Outgoing, Preparation
-from .presence import Presence
 from .relay_answer import Relay
 from .targets import COUNT_TOKENS, Route, Routes, is_ours
 from .upstream_client import UpstreamAnswer, UpstreamClient

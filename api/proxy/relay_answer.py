@@ -15,9 +15,9 @@ from ..provider.stream import AnswerStream
 from ..provider.usage import add_usage
 from ..provider.usage_tap import UsageTap
 from .answer_retrievals import Retrievals
+from .client_presence import Presence
 from .errors import ProviderName, UpstreamFailed, error_event
 from .prepare_request import Outgoing
-from .presence import Presence
 from .upstream_client import UpstreamAnswer
 
 _ANSWER_BYTES = 64 * 1024 * 1024

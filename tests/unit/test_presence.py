@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from api.http.request import AnswerCut
-from api.proxy.presence import Presence
+from api.proxy.client_presence import Presence
 
 _SECONDS = 60
 """Timeout for events that happen at once or never."""
