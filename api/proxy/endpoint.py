@@ -25,8 +25,8 @@ from .errors import ProviderName, UpstreamFailed, error_body
 from .headers import Headers, to_client, to_upstream
 from .prepare_request import Outgoing, Preparation
 from .relay_answer import Relay
-from .targets import COUNT_TOKENS, Route, Routes, is_ours
 from .upstream_client import UpstreamAnswer, UpstreamClient
+from .upstream_routes import COUNT_TOKENS, Route, Routes, is_ours
 
 _log = structlog.get_logger(__name__)
 

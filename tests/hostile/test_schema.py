@@ -9,7 +9,7 @@ import hypothesis
 import pytest
 
 from api.http.openapi import document
-from api.proxy.targets import MODEL_CALLS
+from api.proxy.upstream_routes import MODEL_CALLS
 from shared.settings import Settings
 
 from ..farm import Farm, request, user

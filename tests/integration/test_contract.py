@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from api.proxy.targets import MODEL_CALLS
+from api.proxy.upstream_routes import MODEL_CALLS
 from shared import keys
 from shared.jobs import unpack_original
 

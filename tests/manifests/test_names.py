@@ -214,7 +214,7 @@ def test_documented_tests_exist(name: str) -> None:
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_documented_pages_are_served(name: str) -> None:
     routes = re.findall(r'add_route\("([^"]+)"', (ROOT / "api/app.py").read_text())
-    routes += re.findall(r'"(/v1/[a-z_/]+)": ', (ROOT / "api/proxy/targets.py").read_text())
+    routes += re.findall(r'"(/v1/[a-z_/]+)": ', (ROOT / "api/proxy/upstream_routes.py").read_text())
     patterns = [re.sub(r"\\{.*\\}", ".+", re.escape(route)) for route in routes]
     mounted = {"/tmp", *re.findall(r":(/\w+)", str(COMPOSE["services"]))}
     for text in prose(name):
