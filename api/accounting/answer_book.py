@@ -11,7 +11,7 @@ import msgspec
 
 from ..pipeline.result import CacheShares, CompressionResult
 from ..pipeline.session_identity import Filed
-from ..runtime.feedback import Feedback
+from ..runtime.retrieval_feedback import Feedback
 from ..runtime.user_store import Retrieved
 from .ledger import Ledger
 from .provider_usage import read_usage

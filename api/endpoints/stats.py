@@ -19,9 +19,9 @@ from ..accounting.reports import MAX_SESSIONS_SHOWN, Question, Reports
 from ..accounting.request_cost import per_mtok, rates_of
 from ..accounting.time_range import TimeRange
 from ..accounting.token_prices import Prices
-from ..runtime.feedback import Feedback
 from ..runtime.policy_reload import PolicySource
 from ..runtime.redis_guard import RedisGuard
+from ..runtime.retrieval_feedback import Feedback
 from ..runtime.worker_view import WorkerView
 
 

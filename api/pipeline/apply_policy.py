@@ -9,9 +9,9 @@ import structlog
 
 from shared.policy_rules import Arm, Subject, paused
 
-from ..runtime.feedback import Feedback
 from ..runtime.policy_reload import PolicySource
 from ..runtime.quotas import Quotas
+from ..runtime.retrieval_feedback import Feedback
 from .context import RequestContext
 from .conversation import Sent
 from .dispatch_jobs import Origin

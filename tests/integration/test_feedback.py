@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from api.runtime import feedback as module
-from api.runtime.feedback import Feedback
 from api.runtime.redis_guard import RedisGuard
+from api.runtime.retrieval_feedback import Feedback
 from shared import keys
 from shared.connection import connect_async
 from shared.settings import Settings

@@ -7,7 +7,7 @@ from typing import Any
 
 from api.pipeline.compressor import Compressor
 from api.pipeline.dispatch_jobs import Fetched, Origin
-from api.runtime.feedback import scope_of
+from api.runtime.retrieval_feedback import scope_of
 from shared.deadline import Deadline
 from shared.jobs import Form
 from shared.policy_rules import Policy, Rule, paused
