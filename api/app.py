@@ -49,19 +49,19 @@ from .http.request import AnswerCut, Application, Request
 from .http.security_headers import SecurityHeaders, cross_origin
 from .pipeline.apply_policy import PolicyRules
 from .pipeline.compressor import Compressor
-from .pipeline.dispatch import Dispatcher
+from .pipeline.dispatch_jobs import Dispatcher
 from .pipeline.earlier_options import EarlierRequests
-from .proxy.client import UpstreamClient
+from .proxy.answer_retrievals import Retrievals
 from .proxy.endpoint import Proxy
-from .proxy.outgoing import Preparation
-from .proxy.retrieval_loop import Retrievals
+from .proxy.prepare_request import Preparation
+from .proxy.upstream_client import UpstreamClient
 from .runtime.bypass import BypassSwitch
 from .runtime.exchange_store import ExchangeStore
-from .runtime.feedback import Feedback
 from .runtime.policy_reload import PolicySource
 from .runtime.quotas import Quotas
 from .runtime.redis_guard import RedisGuard
 from .runtime.result_inbox import ResultInbox
+from .runtime.retrieval_feedback import Feedback
 from .runtime.session_stats import SessionStats
 from .runtime.turn_store import TurnStore
 from .runtime.user_store import UserStore

@@ -31,7 +31,7 @@ from .memory import Memory, grow
 from .savings import savings
 from .servers import Servers, StartError
 from .suite import FULL, QUICK, WORKERS, Size, note, play, say, scenarios
-from .upstream_routes import verdicts
+from .targets import verdicts
 from .workers import SETTINGS, drained
 
 _MEMO_MB = 16

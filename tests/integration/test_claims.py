@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ConnectionError
 
-from api.pipeline import dispatch
+from api.pipeline import dispatch_jobs
 from deploy.ports import free_port
 from shared import keys
 from shared.jobs import Block, Form, unpack_form
@@ -74,7 +74,7 @@ def _held(event: asyncio.Event) -> Make:
 @pytest.fixture
 def no_lapse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Disable claiming again after a claim expires: without a notification, waiting is in vain."""
-    monkeypatch.setattr(dispatch, "_LAPSE_SECONDS", 3600.0)
+    monkeypatch.setattr(dispatch_jobs, "_LAPSE_SECONDS", 3600.0)
 
 
 @pytest.mark.usefixtures("no_lapse")

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from api.runtime import feedback as module
+from api.runtime import retrieval_feedback as module
 from api.runtime.redis_guard import RedisGuard
 from api.runtime.retrieval_feedback import Feedback
 from shared import keys
