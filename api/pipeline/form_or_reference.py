@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from shared.jobs import Form
 
-from .fold_references import Folded
+from .fold.references import Folded
 from .message import Candidate
 
 FOLD_SETTLES = 0.5

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from api.pipeline.fold_index import FoldIndex
-from api.pipeline.fold_references import (
+from api.pipeline.fold.line_index import FoldIndex
+from api.pipeline.fold.references import (
     Folded,
     Source,
     describe,

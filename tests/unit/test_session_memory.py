@@ -9,7 +9,7 @@ import pytest
 
 from api.pipeline.conversation import Conversation, Sent
 from api.pipeline.dispatch_jobs import Origin
-from api.pipeline.fold_references import Source
+from api.pipeline.fold.references import Source
 from api.pipeline.message import Message, chained, digest
 from api.pipeline.session_memory import Session, Sessions
 from api.pipeline.split_body import split

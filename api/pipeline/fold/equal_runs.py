@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .fold_references import Numbering
-from .fold_text import Text
+from .lines import Text
+from .references import Numbering
 
 
 class There(NamedTuple):

@@ -1,7 +1,7 @@
 """Folding: a run of lines that the conversation already contains becomes a short reference.
 
 This module has the data types (:class:`Source`, :class:`Reference`, :class:`Folded`), the text of a
-reference and its exact inverse (:func:`unfold`); :mod:`api.pipeline.fold_index` finds the runs.
+reference and its exact inverse (:func:`unfold`); the line index finds the runs.
 
 headroom has ``headroom.transforms.cross_turn_dedup.dedup_blocks`` (``HEADROOM_DEDUPE``) for the
 same purpose. It is not called here, for these reasons:
@@ -26,7 +26,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from .fold_line_prefixes import Name, bare
+from .line_prefixes import Name, bare
 
 _DESCRIPTION_CHARS = 60
 _LONG_RUN = 1000

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from .fold_line_prefixes import view_of
-from .fold_references import ADDED, Folded, Numbering, Reference, Run, Source, word
-from .fold_run import There, run_through
-from .fold_text import NO_LINE, Text, added_by_diff, literal, read, without_notes
+from .equal_runs import There, run_through
+from .line_prefixes import view_of
+from .lines import NO_LINE, Text, added_by_diff, literal, read, without_notes
+from .references import ADDED, Folded, Numbering, Reference, Run, Source, word
 
 _MAX_LINES = 200_000
 _MAX_CHARS = 16 * 1024 * 1024

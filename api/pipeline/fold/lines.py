@@ -1,4 +1,4 @@
-"""A text as :mod:`api.pipeline.fold_index` compares it: its lines without numbers and notes."""
+"""A text as the line index compares it: its lines without numbers and notes."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from .fold_line_prefixes import in_hunks
-from .fold_references import ADDED, Folded, Numbering, head_lines, split_numbers
+from .line_prefixes import in_hunks
+from .references import ADDED, Folded, Numbering, head_lines, split_numbers
 
 _NOTE = re.compile(
     r"<<ccr:|hash=[0-9a-f]{12}|; omitted here\]"

@@ -1,0 +1,1 @@
+"""References to earlier output in place of lines that the conversation already has."""
