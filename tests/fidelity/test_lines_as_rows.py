@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from loadtest.fidelity.tables import prometheus
 from shared.content import Kind
-from workers.fidelity import blocks, lines_as_rows
+from workers.fidelity import blocks, lines_as_rows, row_table
 from workers.fidelity.alignment import (
     Budget,
     Literals,
     common,
-    having,
+    fitting,
     literals,
     matched,
     tokens,
@@ -231,14 +231,17 @@ def test_work_on_a_text_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         compared += 1
         return matched(*arguments)
 
-    def all_counted(parts: Literals, lines: Sequence[str], places: Sequence[int]) -> list[int]:
+    def all_counted(
+        parts: Literals, lines: Sequence[str], places: Sequence[int], widths: Sequence[int] = ()
+    ) -> tuple[list[int], list[list[str]]]:
         nonlocal compared
         compared += len(places)
-        return having(parts, lines, places)
+        return fitting(parts, lines, places, widths)
 
     monkeypatch.setattr(lines_as_rows, "matched", counted)
     monkeypatch.setattr(blocks, "matched", counted)
-    monkeypatch.setattr(blocks, "having", all_counted)
+    monkeypatch.setattr(blocks, "fitting", all_counted)
+    monkeypatch.setattr(row_table, "fitting", all_counted)
     rng = random.Random(2)
     text = "\n".join(
         f"{rng.choice('abcdef')}{rng.choice('abcdef')} id={n} {rng.choice('xy')}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Generic, TypeVar
 
@@ -224,11 +224,17 @@ def whole(parts: Literals) -> Literals:
     return (first[:begin], last[end:] if end >= 0 else "")
 
 
-def having(parts: Literals, lines: Sequence[str], places: Iterable[int]) -> list[int]:
-    """Return those of ``places`` at which a line has these literals in order."""
+def fitting(
+    parts: Literals, lines: Sequence[str], places: Sequence[int], widths: Sequence[int] = ()
+) -> tuple[list[int], list[list[str]]]:
+    """Return at which of ``places`` a line has these literals in order, and what is in its gaps.
+
+    That is a list for each gap, of all lines. ``widths`` are the least characters of each gap, 0
+    without it.
+    """
     first, last = parts[0], parts[-1]
     if len(parts) == 1:
-        return [at for at in places if lines[at] == first]
+        return [at for at in places if lines[at] == first], []
     longest, ends = max(parts, key=len), len(first) + len(last)
     found = [
         at
@@ -238,16 +244,22 @@ def having(parts: Literals, lines: Sequence[str], places: Iterable[int]) -> list
         and lines[at].endswith(last)
         and len(lines[at]) >= ends
     ]
-    if len(parts) == 2:
-        return found
-    return [at for at in found if matched(parts, lines[at]) is not None]
+    rests = [lines[at][len(first) : len(lines[at]) - len(last)] for at in found]
+    columns: list[list[str]] = []
+    for number, part in enumerate(parts[1:-1]):
+        width = widths[number] if widths else 0
+        cuts = [rest.find(part, width) for rest in rests]
+        if min(cuts, default=0) < 0:
+            fit = [n for n, cut in enumerate(cuts) if cut >= 0]
+            found, cuts = [found[n] for n in fit], [cuts[n] for n in fit]
+            rests, *columns = ([column[n] for n in fit] for column in (rests, *columns))
+        columns.append([rest[:cut] for rest, cut in zip(rests, cuts, strict=True)])
+        rests = [rest[cut + len(part) :] for rest, cut in zip(rests, cuts, strict=True)]
+    return found, [*columns, rests]
 
 
-def matched(parts: Literals, line: str, widths: Sequence[int] = ()) -> list[str] | None:
-    """Return what stands in the gaps of a line; None where it has not these literals in order.
-
-    ``widths`` are the least characters of each gap, 0 without it.
-    """
+def matched(parts: Literals, line: str) -> list[str] | None:
+    """Return what stands in the gaps of a line; None where it has not these literals in order."""
     first, last = parts[0], parts[-1]
     if len(parts) == 1:
         return [] if line == first else None
@@ -256,8 +268,8 @@ def matched(parts: Literals, line: str, widths: Sequence[int] = ()) -> list[str]
     if end < at or not line.startswith(first) or not line.endswith(last):
         return None
     found = []
-    for number, part in enumerate(parts[1:-1]):
-        place = line.find(part, at + (widths[number] if widths else 0), end)
+    for part in parts[1:-1]:
+        place = line.find(part, at, end)
         if place < 0:
             return None
         found.append(line[at:place])

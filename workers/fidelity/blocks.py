@@ -18,7 +18,7 @@ from .alignment import (
     common,
     cost,
     costs,
-    having,
+    fitting,
     literals,
     matched,
     tokens,
@@ -183,7 +183,7 @@ class Blocks:
         end, widened = at + height, 0
         while end + height <= len(lines) and self.budget.take(CELLS_A_LINE):
             block = lines[end : end + height]
-            if any(matched(p, line) is None for p, line in zip(parts, block, strict=True)):
+            if None in map(matched, parts, block):
                 wider = self._wider(patterns, end) if widened < _MOST_WIDENED else None
                 if wider is None:
                     break
@@ -208,7 +208,8 @@ class Blocks:
         end = max(at, min(at + most, len(lines) - height + 1))
         begun = list(range(at, end))
         for number, one in enumerate(parts):
-            begun = [p - number for p in having(one, lines, [p + number for p in begun])]
+            fit, _ = fitting(one, lines, [place + number for place in begun])
+            begun = [place - number for place in fit]
         looks = max(0, self.budget.left) // CELLS_A_LINE
         found: list[int] = []
         here = at

@@ -254,8 +254,7 @@ class _Search:
             return 0
         table, rows = made
         if step > 1 and table.asks_more_than(parts):
-            ones = (self._lines[place] for place in places)
-            others = [one for one in ones if not table.has_literals([one])]
+            others = table.lacking([self._lines[place] for place in places])
             if others:  # a column that is constant in the sample varies elsewhere
                 made = table_of(parts, [[line] for line in (*lines, *others)])
                 rows = made[1][: len(lines)] if made is not None else rows

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
-from .alignment import SHORT, Literals, matched
+from .alignment import SHORT, Literals, fitting
 
 SEPARATORS = (" ", "|", "¦", "§")
 PLACE = re.compile(r"\{((?:[<>=]\d+)?)\}")
@@ -69,50 +69,41 @@ class Table:
 
     def row(self, block: Sequence[str]) -> str | None:
         """Return the row of a block, of which :meth:`block` makes it again; None without one."""
-        found = self._found(block)
-        if found is None:
-            return None
-        fresh = found if not any(self.places) else self._fresh(found)
-        if fresh is None or (len(fresh) > 1 and not self._parts(fresh)):
-            return None
-        return self.separator.join(fresh)
+        rows = self.rows([block])
+        return rows[0] if rows else None
 
-    def _fresh(self, found: list[str]) -> list[str] | None:
-        """Return the values of a row without padding, each once; None where they say less."""
-        fresh: list[str] = []
-        for place, value in zip(self.places, found, strict=True):
+    def rows(self, blocks: Sequence[Sequence[str]]) -> list[str] | None:
+        """Return the rows of blocks; None where one has none."""
+        found: list[list[str]] = []
+        for number, (parts, widths) in enumerate(zip(self.literals, self._widths, strict=True)):
+            lines = [block[number] for block in blocks]
+            fit, columns = fitting(parts, lines, range(len(lines)), widths)
+            if len(fit) < len(lines):
+                return None
+            found += columns
+        fresh: list[list[str]] = []
+        for place, values in zip(self.places, found, strict=True):
             if place[:1] == "=":
-                if value != fresh[int(place[1:]) - 1]:
+                if values != fresh[int(place[1:]) - 1]:
                     return None
                 continue
-            bare = _stripped(place, value)
-            if place and _filled(place, bare) != value:
+            bare = [_stripped(place, value) for value in values] if place else values
+            if place and [_filled(place, value) for value in bare] != values:
                 return None
             fresh.append(bare)
-        return fresh
-
-    def _parts(self, values: list[str]) -> bool:
-        """Return whether the separator parts these values, as in :func:`separator_of`."""
-        if self.separator == " " and "" in values:
-            return False
-        return self.separator not in "".join(values[:-1])
+        if len(fresh) > 1 and not _parts(self.separator, fresh):
+            return None
+        rows = zip(*fresh, strict=True) if fresh else [()] * len(blocks)
+        return [self.separator.join(row) for row in rows]
 
     def asks_more_than(self, parts: Sequence[Literals]) -> bool:
         """Return whether a block with the literals ``parts`` may be none of this table."""
         return self.literals != tuple(parts) or any(self._widths)
 
-    def has_literals(self, block: Sequence[str]) -> bool:
-        """Return whether the lines of a block have the literals, whatever stands between them."""
-        return self._found(block) is not None
-
-    def _found(self, block: Sequence[str]) -> list[str] | None:
-        found: list[str] = []
-        for parts, line, widths in zip(self.literals, block, self._widths, strict=True):
-            values = matched(parts, line, widths)
-            if values is None:
-                return None
-            found += values
-        return found
+    def lacking(self, lines: Sequence[str]) -> list[str]:
+        """Return the ``lines`` that have not the literals of the table, which is of one line."""
+        fit = set(fitting(self.literals[0], lines, range(len(lines)), self._widths[0])[0])
+        return [line for at, line in enumerate(lines) if at not in fit]
 
     def block(self, row: str) -> list[str]:
         """Return the lines that a row stands for.
@@ -193,7 +184,7 @@ class _Line:
         """Make part of the literals each column that has one value everywhere."""
         for at in range(len(self.columns) - 1, -1, -1):
             values = self.columns[at].values
-            if len(set(values)) == 1:
+            if values.count(values[0]) == len(values):
                 del self.columns[at]
                 self.literals[at : at + 2] = [self.literals[at] + values[0] + self.literals[at + 1]]
 
@@ -216,9 +207,12 @@ class _Line:
         for at in range(len(self.columns) - 1, -1, -1):
             if not self.columns[at].plain:
                 continue
-            words = [value.split(" ") for value in self.columns[at].values]
-            count = len(words[0])
-            if count == 1 or any(len(w) != count or "" in w for w in words):
+            values = self.columns[at].values
+            count = values[0].count(" ") + 1
+            if count == 1 or any(value.count(" ") + 1 != count for value in values):
+                continue
+            words = [value.split(" ") for value in values]
+            if any("" in w for w in words):
                 continue
             self.columns[at : at + 1] = [_Column(list(one)) for one in zip(*words, strict=True)]
             self.literals[at + 1 : at + 1] = [" "] * (count - 1)
@@ -235,14 +229,13 @@ class _Line:
         """Make part of the literals what all values of a column end with: a unit, a sign."""
         for at, column in enumerate(self.columns):
             unit = _UNIT.search(column.values[0]) if column.plain else None
-            if unit is None:
+            if unit is None or not all(value.endswith(unit[0]) for value in column.values):
                 continue
             bare = [value.removesuffix(unit[0]) for value in column.values]
-            same = all(v != w for v, w in zip(bare, column.values, strict=True))
             opened = _PAIRS.get(unit[0])
             if opened is not None and any(opened in value for value in bare):
                 continue  # the two stay together
-            if same and (not unit[0].isalpha() or all(v[-1:].isdecimal() for v in bare)):
+            if not unit[0].isalpha() or all(v[-1:].isdecimal() for v in bare):
                 column.values = bare
                 self.literals[at + 1] = unit[0] + self.literals[at + 1]
 
@@ -290,8 +283,8 @@ def table_of(
         table = _table(parts, blocks, aligned)
         if table is None:
             return None
-        rows = [row for row in map(table.row, blocks) if row is not None]
-        if len(rows) == len(blocks):
+        rows = table.rows(blocks)
+        if rows is not None:
             return table, rows
     return None
 
@@ -301,12 +294,10 @@ def _table(
 ) -> Table | None:
     lines: list[_Line] = []
     for number, one in enumerate(parts):
-        found = [matched(one, block[number]) for block in blocks]
-        rows = [values for values in found if values is not None]
-        if len(rows) != len(blocks):
+        fit, found = fitting(one, [block[number] for block in blocks], range(len(blocks)))
+        if len(fit) < len(blocks):
             return None
-        columns = [_Column(list(values)) for values in zip(*rows, strict=True)]
-        lines.append(_Line(list(one), columns, len(columns) == 1))
+        lines.append(_Line(list(one), [_Column(values) for values in found], len(found) == 1))
     _simplify(lines, aligned)
     columns = [column for line in lines for column in line.columns]
     if any(PLACE.search(part) for line in lines for part in line.literals):
@@ -368,7 +359,9 @@ def _simplify(lines: list[_Line], aligned: bool) -> None:
 
 def _padding(values: list[str]) -> str:
     """Return how values are filled up to one width, empty where they are not."""
-    width = max(map(len, values))
+    width = len(values[0])
+    if any(len(value) != width for value in values):
+        return ""
     for side, bare in (
         (">", [v.lstrip(" ") for v in values]),
         ("<", [v.rstrip(" ") for v in values]),
@@ -402,10 +395,11 @@ def _aligned_columns(values: list[str]) -> tuple[list[_Column], list[str]]:
 
 def _blank_everywhere(values: list[str]) -> list[tuple[int, int]]:
     """Return the spans of places, inside all values, where each has a blank."""
+    blank = [at for at, sign in enumerate(values[0]) if sign == " "]
+    for value in values:
+        blank = [at for at in blank if value[at : at + 1] == " "]
     found: list[tuple[int, int]] = []
-    for at in range(min(map(len, values))):
-        if any(value[at] != " " for value in values):
-            continue
+    for at in blank:
         if found and found[-1][1] == at:
             found[-1] = (found[-1][0], at + 1)
         else:
