@@ -53,18 +53,20 @@ def rows_of_tables(text: str) -> Form | None:
     for at, row in enumerate(rows):
         if row is not None:
             places[row.shape].append(at)
-    tables: dict[str, Table] = {}
+    row_at: dict[int, tuple[Table, str]] = {}
     for shape in sorted(places, key=lambda one: -len(places[one]))[:_MOST_TABLES]:
         found = places[shape]
         bad = {at for at in found if is_bad(lines[at])}
         good = found if 2 * len(bad) > len(found) else [at for at in found if at not in bad]
         good = _without_rare_gaps(good, rows)
         table = _table(shape, [row.values for at in good if (row := rows[at]) is not None])
-        if table is not None and _saves(table, [lines[at] for at in good]):
-            tables[shape] = table
-            places[shape] = good
-    made = _written(lines, tables, places)
-    return Form(made, lines_of_rows, ROWS) if tables and len(made) < len(text) else None
+        if table is not None:
+            saving = _saving_rows(table, [lines[at] for at in good])
+            row_at.update((at, (table, row)) for at, row in zip(good, saving, strict=False))
+    if not row_at:
+        return None
+    made = _written(lines, row_at)
+    return Form(made, lines_of_rows, ROWS) if len(made) < len(text) else None
 
 
 def _without_rare_gaps(places: list[int], rows: list[_Row | None]) -> list[int]:
@@ -78,13 +80,11 @@ def _without_rare_gaps(places: list[int], rows: list[_Row | None]) -> list[int]:
     return [at for at, values in found if all(values[n] for n in rare)]
 
 
-def _written(lines: list[str], tables: dict[str, Table], places: dict[str, list[int]]) -> str:
-    table_at = {at: table for shape, table in tables.items() for at in places[shape]}
+def _written(lines: list[str], row_at: dict[int, tuple[Table, str]]) -> str:
     written = Written()
     for at, line in enumerate(lines):
-        table = table_at.get(at)
-        row = table.row([line]) if table is not None else None
-        if table is None or row is None:
+        table, row = row_at.get(at, (None, ""))
+        if table is None:
             written.add_lines([line])
         else:
             written.add_rows(table, [ROW + row])
@@ -188,10 +188,11 @@ def _parted(value: str, cut: int) -> bool:
     return not (left.isdigit() and right.isdigit()) and not (left.isalpha() and right.isalpha())
 
 
-def _saves(table: Table, lines: list[str]) -> bool:
-    """Return whether rows of this table are enough shorter than the lines."""
-    rows = [table.row([line]) for line in lines]
+def _saving_rows(table: Table, lines: list[str]) -> list[str]:
+    """Return the lines' rows of this table; none where they are not enough shorter."""
+    rows = table.rows([[line] for line in lines])
     size = sum(map(len, lines))
-    saved = size - sum(len(row) + len(ROW) for row in rows if row is not None)
+    saved = size - sum(map(len, rows)) - len(ROW) * len(rows)
     note = 130 + sum(map(len, table.literals[0])) + 4 * len(table.places)
-    return None not in rows and saved - note >= max(_LEAST_SAVED, _LEAST_SHARE * size)
+    enough = len(rows) == len(lines) and saved - note >= max(_LEAST_SAVED, _LEAST_SHARE * size)
+    return rows if enough else []

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Any
 
 from .alignment import SHORT, Literals, fitting
 
@@ -67,34 +68,43 @@ class Table:
             for parts in self.literals
         ]
 
-    def row(self, block: Sequence[str]) -> str | None:
-        """Return the row of a block, of which :meth:`block` makes it again; None without one."""
-        rows = self.rows([block])
-        return rows[0] if rows else None
+    def rows(self, blocks: Sequence[Sequence[str]]) -> list[str]:
+        """Return the rows of the first blocks, up to one that has none.
 
-    def rows(self, blocks: Sequence[Sequence[str]]) -> list[str] | None:
-        """Return the rows of blocks; None where one has none."""
-        found: list[list[str]] = []
-        for number, (parts, widths) in enumerate(zip(self.literals, self._widths, strict=True)):
-            lines = [block[number] for block in blocks]
-            fit, columns = fitting(parts, lines, range(len(lines)), widths)
-            if len(fit) < len(lines):
-                return None
-            found += columns
+        Of a row :meth:`block` makes the block again.
+        """
+        found, count = self._found(blocks)
         fresh: list[list[str]] = []
         for place, values in zip(self.places, found, strict=True):
             if place[:1] == "=":
-                if values != fresh[int(place[1:]) - 1]:
-                    return None
+                count = min(count, _same(values, fresh[int(place[1:]) - 1]))
                 continue
             bare = [_stripped(place, value) for value in values] if place else values
-            if place and [_filled(place, value) for value in bare] != values:
-                return None
+            if place:
+                count = min(count, _same(values, [_filled(place, value) for value in bare]))
             fresh.append(bare)
+        fresh = [values[:count] for values in fresh]
+        rows = list(zip(*fresh, strict=True)) if fresh else [()] * count
         if len(fresh) > 1 and not _parts(self.separator, fresh):
-            return None
-        rows = zip(*fresh, strict=True) if fresh else [()] * len(blocks)
+            parted = [_parts(self.separator, [[value] for value in row]) for row in rows]
+            rows = rows[: parted.index(False)]
         return [self.separator.join(row) for row in rows]
+
+    def _found(self, blocks: Sequence[Sequence[str]]) -> tuple[list[list[str]], int]:
+        """Return what is in each gap of blocks, and how many of the first blocks that is for."""
+        found: list[list[str]] = []
+        count = len(blocks)
+        for number, (parts, widths) in enumerate(zip(self.literals, self._widths, strict=True)):
+            lines = [block[number] for block in blocks]
+            fit, columns = fitting(parts, lines, range(count), widths)
+            count = _same(fit, range(count))
+            found += columns
+        return found, count
+
+    def may_begin(self, line: str) -> bool:
+        """Return False for a line that no block of this table begins with."""
+        parts = self.literals[0]
+        return line.startswith(parts[0]) and line.endswith(parts[-1])
 
     def asks_more_than(self, parts: Sequence[Literals]) -> bool:
         """Return whether a block with the literals ``parts`` may be none of this table."""
@@ -132,6 +142,14 @@ class Table:
         split = [PLACE.split(line) for line in lines]
         places = [place for parts in split for place in parts[1::2]]
         return cls(tuple(tuple(parts[::2]) for parts in split), tuple(places), separator)
+
+
+def _same(one: Sequence[Any], other: Sequence[Any]) -> int:
+    """Return how many items two sequences have in common at their beginning."""
+    if one == other:
+        return len(one)
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((n for n, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def _stripped(place: str, value: str) -> str:
@@ -284,7 +302,7 @@ def table_of(
         if table is None:
             return None
         rows = table.rows(blocks)
-        if rows is not None:
+        if len(rows) == len(blocks):
             return table, rows
     return None
 
