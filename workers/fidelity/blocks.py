@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
@@ -54,6 +53,18 @@ def said_in(parts: Sequence[Literals]) -> int:
     return sum(cost(part) for one in parts for part in one)
 
 
+def _next_equal(names: Sequence[str], most: int) -> list[tuple[int, ...]]:
+    """Return for each name where the next ones stand that are equal to it, ``most`` at most."""
+    below: dict[str, tuple[int, ...]] = {}
+    found: list[tuple[int, ...]] = []
+    for at in range(len(names) - 1, -1, -1):
+        places = below.get(names[at], ())
+        found.append(places)
+        below[names[at]] = (at, *places[: most - 1])
+    found.reverse()
+    return found
+
+
 class Blocks:
     """The lines of a text, below the line ``above``, and their kinds.
 
@@ -74,15 +85,14 @@ class Blocks:
         self._common: Kept[tuple[Pattern, str], tuple[Pattern, Literals] | None]
         self._common = Kept(self.budget)
         """What patterns have in common with lines: runs that begin elsewhere ask for it again."""
-        self._places: dict[str, list[int]] = defaultdict(list)
-        for at, make in enumerate(self.kinds):
-            self._places[make].append(at)
+        self._same_kind = _next_equal(self.kinds, _KIND_TRIED)
+        """The next lines below each that are the same but for words with numbers in them."""
 
     def heights(self, at: int) -> list[int]:
         """Return the heights of a block that may begin at a line, the lowest first."""
         if not self.budget.take(len(self.lines[at])):
             return []
-        below = self._same_kind(at)
+        below = self._same_kind[at]
         with_next = self._shared(at, at + 1)
         heights = [1] if self._enough(at, with_next) or len(below) >= LEAST_ROWS - 1 else []
         if len(self.lines[at].strip()) < _LEAST_BEGUN:
@@ -98,21 +108,22 @@ class Blocks:
                 heights.append(height)
         return heights
 
-    def _below(self, at: int, with_next: int) -> Iterator[int]:
+    def _below(self, at: int, with_next: int) -> list[int]:
         """Return the heights of blocks whose first line, at ``at``, differs in a word.
 
         A name, for example: the lines below it tell how high the blocks are. Where all of them
         have one, lines that are alike tell it. ``with_next`` is what it shares with the next line.
         """
-        heights = range(2, _HEAD_LINES + 2)
-        yield from islice((h for h in heights if self._alternate(at, h, with_next)), 1)
+        lowest = (h for h in range(2, _HEAD_LINES + 2) if self._alternate(at, h, with_next))
+        found = list(islice(lowest, 1))
         for inside in range(at + 1, min(at + _HEAD_LINES, len(self.lines) - 1) + 1):
-            for place in self._same_kind(inside):
+            for place in self._same_kind[inside]:
                 height = place - inside
                 if not inside - at < height <= _HIGHEST or not self.budget.take(CELLS_A_LINE):
                     continue
                 if comes_again(self.kinds, at, height) and self._alike(at, at + height):
-                    yield height
+                    found.append(height)
+        return found
 
     def _alternate(self, at: int, height: int, with_next: int) -> bool:
         """Return whether each line of a block is like those one and two blocks below.
@@ -171,7 +182,7 @@ class Blocks:
             return
         patterns: list[Pattern] = [tuple(self._tokens_of(at + i)) for i in range(height)]
         parts: list[Literals] = [(line,) for line in lines[at : at + height]]
-        for number, place in enumerate(self._same_kind(at), 1):
+        for number, place in enumerate(self._same_kind[at], 1):
             if place + height <= len(lines):
                 before = parts
                 patterns, parts = self._wider(patterns, place) or (patterns, parts)
@@ -222,12 +233,6 @@ class Blocks:
         wanted = max(here, end) - at - inside
         self.budget.take(CELLS_A_LINE * min(wanted, looks + 1))
         return found, at + inside + min(wanted, looks)
-
-    def _same_kind(self, at: int) -> list[int]:
-        """Return the next lines below that are the same but for words with numbers in them."""
-        places = self._places[self.kinds[at]]
-        first = bisect_right(places, at)
-        return places[first : first + _KIND_TRIED]
 
     def _wider(
         self, patterns: list[Pattern], at: int

@@ -46,6 +46,8 @@ def differ(parts: Sequence[Literals]) -> bool:
     Two lines are alike where the one has most words of the other's literals. Blanks are none:
     lines of one indentation may say different things.
     """
+    if len(parts) == 1:
+        return True
     words = [[word for word in tokens("".join(one)) if word[0] != " "] for one in parts]
     alike = 0
     for one, other in pairwise(words):
