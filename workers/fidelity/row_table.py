@@ -68,6 +68,11 @@ class Table:
             for parts in self.literals
         ]
 
+    def row(self, block: Sequence[str]) -> str | None:
+        """Return the row of one block; None without one."""
+        rows = self.rows([block])
+        return rows[0] if rows else None
+
     def rows(self, blocks: Sequence[Sequence[str]]) -> list[str]:
         """Return the rows of the first blocks, up to one that has none.
 
