@@ -7,12 +7,13 @@ import pytest
 from shared.originals_in_redis import digest_of
 from workers.fidelity import check
 from workers.fidelity.extract import extract
+from workers.fidelity.line_kinds import Kinds
 from workers.fidelity.reversible import folded_prefixes
 
 LINES = [f"2026-01-01 00:00:{n:02d} INFO unit {n} did not stop" for n in range(40)]
 TEXT = "\n".join(LINES)
 DIGEST = digest_of(TEXT)
-GOOD = extract(LINES, {0, 1, 20, 38, 39}, DIGEST, kinds=True) or ""
+GOOD = extract(LINES, {0, 1, 20, 38, 39}, DIGEST, kinds=Kinds(LINES)) or ""
 
 
 def test_an_extract_of_whole_lines_passes() -> None:
@@ -43,12 +44,12 @@ def test_each_kind_of_damage_fails_the_check(was: str, now: str, reason: str) ->
 
 def test_a_text_with_notes_of_its_own_has_no_extract() -> None:
     own = "\n".join([*LINES, "[... 3 lines omitted ...]"])
-    made = extract(own.split("\n"), {0}, digest_of(own), kinds=False) or ""
+    made = extract(own.split("\n"), {0}, digest_of(own), kinds=None) or ""
     assert check(own, made, digest=digest_of(own)).reason == "the original holds notes"
 
 
 def test_extract_without_visible_lines_fails() -> None:
-    made = extract(LINES, set(), DIGEST, kinds=False) or ""
+    made = extract(LINES, set(), DIGEST, kinds=None) or ""
     assert check(TEXT, made, digest=DIGEST).reason == "nothing in sight"
 
 

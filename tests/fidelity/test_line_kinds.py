@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from workers.fidelity import omission_notes as notes
 from workers.fidelity.extract import extract
-from workers.fidelity.line_kinds import described
+from workers.fidelity.line_kinds import Kinds, described
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_lines_of_different_lengths_keep_their_kind() -> None:
 def test_range_is_that_of_omitted_lines(numbers: list[int]) -> None:
     lines = [f"request {n} of {len(numbers)} took {number} ms" for n, number in enumerate(numbers)]
     ends = {*range(5), *range(len(lines) - 5, len(lines))}
-    made = extract(lines, ends, "0" * 24, kinds=True)
+    made = extract(lines, ends, "0" * 24, kinds=Kinds(lines))
     assert made is not None
     kind = next(found[2] for found in map(notes.KIND.fullmatch, made.split("\n")) if found)
     missing = numbers[5:-5]
@@ -74,7 +74,7 @@ def test_range_is_that_of_omitted_lines(numbers: list[int]) -> None:
 
 def test_note_of_a_log_of_numbers_says_their_ranges() -> None:
     lines = [f"pump-{n % 4} rate={n % 90}% seq={n}" for n in range(300)]
-    made = extract(lines, {0, 1, 298, 299}, "0" * 24, kinds=True)
+    made = extract(lines, {0, 1, 298, 299}, "0" * 24, kinds=Kinds(lines))
     assert made is not None
 
     assert "like: pump-0..3 rate=0..89% seq=2..297 ...]" in made

@@ -21,6 +21,7 @@ from .json_lines import holds_lines, shortened_lines
 from .json_list_extract import shortened_rows
 from .json_parts import shortened_parts
 from .json_rows import rows_of_tables
+from .line_kinds import Kinds
 from .lines_as_rows import ROWS, rows_of_records
 from .must_see import must_see
 from .reversible import Form, folded_prefixes, folded_repeats, grouped_matches
@@ -142,7 +143,8 @@ def _of_engine(
             yield _Candidate(result, lossy.name, True, verdict)
         return
     lines = plain(body).split("\n")
-    needed = must_see(lines, kind)
+    kinds = Kinds(lines)
+    needed = must_see(lines, kind, kinds)
     if needed is None:
         return
     least = sum(cost(lines[place]) + 1 for place in needed)
@@ -154,7 +156,7 @@ def _of_engine(
         chosen = {place for place in chosen if not _BEGUN.match(lines[place])}
     if kind in ("markdown", "prose", "code") and not chosen:
         return  # neither the engine nor the rules chose lines
-    made = extract(lines, chosen | needed, lossy.digest, kinds=kind in _COUNTED)
+    made = extract(lines, chosen | needed, lossy.digest, kinds=kinds if kind in _COUNTED else None)
     if made is not None:
         name = lossy.name if result is not None else "farm_extract"
         yield _Candidate(made, name, True, check(body, made, digest=lossy.digest))

@@ -8,25 +8,27 @@ from collections.abc import Collection, Sequence
 
 from . import omission_notes as notes
 from .check import plain
-from .line_kinds import commonest, described
+from .line_kinds import Kinds, commonest, described
 
 _SMALLEST_GAP = 60
 """Characters: a shorter gap costs about as much as the note that would stand for it."""
 _MOST_KINDS = 8
 
 
-def extract(lines: Sequence[str], kept: Collection[int], digest: str, *, kinds: bool) -> str | None:
+def extract(
+    lines: Sequence[str], kept: Collection[int], digest: str, *, kinds: Kinds | None
+) -> str | None:
     """Return the kept ones of ``lines``, notes and the marker; None where nothing is missing.
 
-    ``kinds`` says that the missing lines are counted by their kind, too.
+    With ``kinds`` the missing lines are counted by their kind, too.
     """
     shown = _with_small_gaps(lines, set(kept))
     missing = [place for place in range(len(lines)) if place not in shown]
     if not missing:
         return None
     out = notes.shown_of(lines, shown)
-    if kinds:
-        for kind, those in commonest(lines, missing, _MOST_KINDS):
+    if kinds is not None:
+        for kind, those in commonest(lines, kinds.of_lines, missing, _MOST_KINDS):
             told = described(kind, those) if len(those) > 2 else ""
             if told.strip("* "):
                 out.append(notes.like(len(those), told, all_of=len(missing)))

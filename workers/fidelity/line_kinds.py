@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Container, Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 _DIGIT = re.compile(r"\d|\b[a-f]{7,}\b")
@@ -25,6 +26,18 @@ _FEW_ALONE = 0.05
 _LONGEST_SHOWN = 90
 _LONGEST_WORD = 60
 """Characters of a word that is compared with those of other lines."""
+
+
+class Kinds:
+    """The kinds of a text's lines; they are found when one asks for them, and once."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        self._lines = lines
+
+    @cached_property
+    def of_lines(self) -> list[str]:
+        """The kind of each line, as :func:`kinds_of` says."""
+        return kinds_of(self._lines)
 
 
 def kinds_of(lines: Sequence[str]) -> list[str]:
@@ -116,10 +129,9 @@ def _shown(words: Sequence[str]) -> str:
 
 
 def commonest(
-    lines: Sequence[str], missing: Sequence[int], most: int
+    lines: Sequence[str], kinds: Sequence[str], missing: Sequence[int], most: int
 ) -> list[tuple[str, list[str]]]:
-    """Return the ``most`` frequent kinds of the ``missing`` lines with their lines."""
-    kinds = kinds_of(lines)
+    """Return the ``most`` frequent ones of ``kinds`` among the ``missing`` lines, with these."""
     found: dict[str, list[str]] = defaultdict(list)
     for place in missing:
         if kinds[place]:

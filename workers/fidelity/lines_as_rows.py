@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from shared.content import Kind
 
-from .alignment import Kept, Literals, cost, matched, whole
+from .alignment import Kept, Literals, cost, costs, matched, whole
 from .blocks import LEAST_ROWS, Blocks, said_in
 from .must_see import is_bad, standing_out
 from .record_lines import differ
@@ -228,11 +228,11 @@ class _Search:
 
     def _tried(self, at: int, parts: list[Literals]) -> _Tried:
         """Return what blocks with these literals save, in a row or with others between them."""
-        height, costs = len(parts), self._blocks.costs
+        height, cost_of = len(parts), self._blocks.costs
         places, end = self._blocks.places(at, parts, _FARTHEST)
         breaks = sum(1 for place, below in pairwise([*places, end]) if below > place + height)
         size = len(places) * height
-        size += sum(costs[place + n] for place in places for n in range(height))
+        size += sum(cost_of[place + n] for place in places for n in range(height))
         good, framed = self._without_failures(places, parts)
         breaks += len(places) - len(good)
         said, gaps = said_in(framed), sum(map(len, framed)) - height
@@ -260,7 +260,7 @@ class _Search:
             if others:  # a column that is constant in the sample varies elsewhere
                 made = table_of(parts, [[line] for line in (*lines, *others)])
                 rows = made[1][: len(lines)] if made is not None else rows
-        said = sum(cost(row or line) for row, line in zip(rows, lines, strict=True))
+        said = sum(costs([row or line for row, line in zip(rows, lines, strict=True)]))
         size = sum(self._blocks.costs[place] for place in places[::step])
         saved = size - said - len(ROW) * len(lines)
         return saved * len(places) // len(lines)

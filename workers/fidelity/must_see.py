@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from shared.content import Kind
 
-from .line_kinds import kinds_of
+from .line_kinds import Kinds, kinds_of
 from .outliers import extremes, spelled_otherwise
 
 _ENDS = {"log": 6, "test_run": 8, "search": 6, "listing": 20, "table": 20}
@@ -87,8 +87,11 @@ _HEAD = re.compile(r"\s*(?:#{1,6} |={3,}|-{4,}|[A-Z][A-Z ]{4,}$)")
 _HIT = re.compile(r".+?(?::\d+)?:")
 
 
-def must_see(lines: Sequence[str], kind: Kind) -> set[int] | None:
-    """Return the numbers of the lines that stay; None where the whole text is to be seen."""
+def must_see(lines: Sequence[str], kind: Kind, kinds: Kinds | None = None) -> set[int] | None:
+    """Return the numbers of the lines that stay; None where the whole text is to be seen.
+
+    ``kinds`` are those of the lines, for a caller that asks for them too.
+    """
     if kind == "diff":
         return _of_diff(lines)
     if kind in ("markdown", "prose"):
@@ -99,7 +102,7 @@ def must_see(lines: Sequence[str], kind: Kind) -> set[int] | None:
         return _of_search(lines)
     if kind == "test_run":
         return _of_test_run(lines)
-    return _of_entries(lines, kind)
+    return _of_entries(lines, kind, kinds or Kinds(lines))
 
 
 def _ends(lines: Sequence[str], count: int) -> set[int]:
@@ -120,7 +123,7 @@ def _is_bad(low: str) -> bool:
     return within and _BAD_WITHIN.search(low) is not None
 
 
-def _of_entries(lines: Sequence[str], kind: Kind) -> set[int] | None:
+def _of_entries(lines: Sequence[str], kind: Kind, known: Kinds) -> set[int] | None:
     """Logs, listings, tables: ends, errors, traces' heads and causes, each kind of line."""
     kept = _ends(lines, _ENDS.get(kind, 12))
     frames = {place for place, line in enumerate(lines) if _FRAME.match(line)}
@@ -128,7 +131,7 @@ def _of_entries(lines: Sequence[str], kind: Kind) -> set[int] | None:
     if len(bad) > _MOST_ERRORS * len(lines):
         return None
     kept |= bad | _around_frames(lines, frames)
-    kinds = kinds_of(lines)
+    kinds = known.of_lines
     count = Counter(kinds)
     if kind not in ("log", "table", "listing") and len(count) > len(lines) / 4:
         return None  # nothing repeats: every line says something else

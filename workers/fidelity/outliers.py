@@ -42,12 +42,15 @@ def extremes(lines: Sequence[str], kinds: Sequence[str], *, smallest: bool) -> s
     count = Counter(kinds)
     groups: dict[Hashable, int] = defaultdict(int)
     columns: dict[tuple[Hashable, int, int], list[tuple[float, int]]] = defaultdict(list)
+    numbers_of: dict[str, list[float]] = {}
     for place, line in enumerate(lines):
         kind, words = kinds[place], line.split()
         group: Hashable = kind if count[kind] >= _LEAST_LINES else len(words)
         groups[group] += 1
         for at, word in enumerate(words):
-            found = _numbers(word)
+            found = numbers_of.get(word)
+            if found is None:
+                found = numbers_of[word] = _numbers(word)
             for n, number in enumerate(found):
                 columns[group, at, n].append((number, place))
                 columns[group, at - len(words), n - len(found)].append((number, place))
