@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from loadtest.chaos.load import material
 from loadtest.chaos.proxied import PROXIED
@@ -20,6 +21,7 @@ _HEALTH_SECONDS = 60.0
 def test_farm_killed_whole_keeps_promises() -> None:
     """Deaths and restarts of single processes are tests of ``tests/integration``."""
     scenario = next(s for s in SCENARIOS if s.name == "everything killed -9")
+    scenario = replace(scenario, cpu=1)  # each process is started twice, and loads for seconds
     runner = Runner(material(3, _SEED), _SECONDS, _SEED, _MARGIN_MS, least_health=_HEALTH_SECONDS)
     outcome = asyncio.run(runner.play(scenario))
     assert outcome.broken == []

@@ -1,4 +1,4 @@
-"""Ten thousand broken requests, then one good answer from the same, unchanged farm."""
+"""Thousands of broken requests, then one good answer from the same, unchanged farm."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from .conftest import connections, front_end, processes, resident
 from .wire import Reply, connect, head, hear
 
 SEED = 20_261_124
-REQUESTS = 10_000
+REQUESTS = 4_000
 THREADS = 8
-MEGABYTE = 1 << 20
+MOST_GROWN = REQUESTS * 15_000
+"""Bytes of memory: 4 MB were measured, a body kept by each would be more."""
 _JUNK = [b"\x00", b"\xff", b'"', b"\\", b"{", b"}", b"[", b"]", b":", b",", b"\\ud800", b"1e999"]
 
 
@@ -98,7 +99,7 @@ def attack(farm: Farm, seed: int, count: int) -> dict[int, int]:
     return heard
 
 
-def test_ten_thousand_broken_requests_leave_no_state(target: Farm) -> None:
+def test_thousands_of_broken_requests_leave_no_state(target: Farm) -> None:
     attack(target, 1, 200)  # memory loaded on first use is not a leak
     # An output that loses lines is counted within a second or so, as that of the end will be.
     assert target.post(conversation(ran(events(user()))), user()).json["ccr_hashes"]
@@ -129,7 +130,7 @@ def test_ten_thousand_broken_requests_leave_no_state(target: Farm) -> None:
     assert processes(target) == ids
     until("all connections are gone", lambda: not connections(target))
     until("the queues are empty again", lambda: _at_rest(target))
-    assert resident(serving) < memory + 150 * MEGABYTE
+    assert resident(serving) < memory + MOST_GROWN
     # A claim whose result came too late for its request expires.
     users = {f"farm:u:{kind}" for kind in ("original", "reads", "tombstones", "claim")}
     assert _kinds(target) <= kept | users | {keys.books("barrier")}

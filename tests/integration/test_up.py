@@ -16,6 +16,7 @@ from deploy.ports import free_port
 from shared.python_command import python_module
 
 from ..farm import Process, post, request, until, user
+from ..forked import completed
 from ..texts import conversation, prose, ran, rows
 
 COMMAND = python_module("deploy.cli")
@@ -25,6 +26,7 @@ class Up:
     """A running ``headroom-farm up``."""
 
     def __init__(self, directory: Path, working_directory: Path | None = None) -> None:
+        self.directory = directory
         self.data = directory / "data"
         self.url = f"http://127.0.0.1:{(port := free_port())}"
         options = ["--port", str(port), "--data-dir", str(self.data)]
@@ -64,8 +66,21 @@ class Up:
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Up]:
-    """A farm shared by tests that kill its parts."""
-    started = Up(tmp_path_factory.mktemp("up"))
+    """A farm shared by tests that kill its parts.
+
+    It is started in a working directory with modules named like its own and the standard
+    library's; one that is imported says so in the file ``imported``.
+    """
+    folder = tmp_path_factory.mktemp("up")
+    strange = folder / "strange"
+    strange.mkdir()
+    tell = f"open({str(folder / 'imported')!r}, 'a').write(__name__ + ' ')\n"
+    for module in ("inspect", "pickle", "multiprocessing"):
+        (strange / f"{module}.py").write_text(tell)
+    for package in ("api", "deploy", "shared", "workers"):
+        (strange / package).mkdir()
+        (strange / package / "__init__.py").write_text(tell)
+    started = Up(folder, strange)
     yield started
     started.process.stop()
 
@@ -160,7 +175,7 @@ def test_processes_end_when_supervisor_is_killed(own_up: Callable[[], Up]) -> No
     ],
 )
 def test_wrong_option_exits_with_status_2(arguments: list[str], said: str) -> None:
-    done = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, timeout=180)
+    done = completed(arguments, os.environ)
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
@@ -184,7 +199,7 @@ def test_reports_port_in_use(up: Up) -> None:
     [("http://127.0.0.1:9", "no answer"), ("localhost:80", "not an http"), ("x", "not an http")],
 )
 def test_demo_reports_what_is_wrong(url: str, said: str) -> None:
-    done = subprocess.run([*COMMAND, "demo", url], capture_output=True, text=True, timeout=180)
+    done = completed(["demo", url], os.environ)
     assert done.returncode == 2
     assert said in done.stderr
     assert "Traceback" not in done.stderr
@@ -208,25 +223,14 @@ def test_reports_invalid_environment_variable(tmp_path: Path) -> None:
     assert "deadline_ms" in done.stderr
 
 
-def test_parts_import_nothing_from_working_directory(tmp_path: Path) -> None:
-    strange, imported = tmp_path / "strange", tmp_path / "imported"
-    strange.mkdir()
-    tell = f"open({str(imported)!r}, 'a').write(__name__ + ' ')\n"
-    for module in ("inspect", "pickle", "multiprocessing"):
-        (strange / f"{module}.py").write_text(tell)
-    for package in ("api", "deploy", "shared", "workers"):
-        (strange / package).mkdir()
-        (strange / package / "__init__.py").write_text(tell)
-    up = Up(tmp_path, strange)
-    try:
-        assert up.compresses()
-        heavy = ran(" ".join(f"{number:07d}" for number in range(HEAVY_BODY_BYTES // 8)), "h")
+def test_parts_import_nothing_from_working_directory(up: Up) -> None:
+    assert up.compresses()
+    body = {**conversation(), "x": "x" * HEAVY_BODY_BYTES}
 
-        def offloads() -> bool:  # on a slow machine the first child may be replaced
-            assert post(up.url, conversation(heavy), {"x-maas-username": user()}).status == 200
-            return any("offload" in line or "spawn_main" in line for line in up.parts().values())
+    def offloads() -> bool:  # on a slow machine the first child may be replaced
+        assert post(up.url, body, {"x-maas-username": user()}).status == 200
+        return any("offload" in line or "spawn_main" in line for line in up.parts().values())
 
-        until("a child reads the body", offloads)
-    finally:
-        up.process.stop()
+    until("a child reads the body", offloads)
+    imported = up.directory / "imported"
     assert not imported.exists(), imported.read_text()

@@ -136,7 +136,7 @@ def literal(shown: str | Folded) -> dict[int, str]:
     return seen
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(st.integers(min_value=0), st.sampled_from([1, 40, 160]))
 def test_unfolds_every_conversation_exactly(seed: int, least: int) -> None:
     index = FoldIndex(least_saved=least)
@@ -199,7 +199,7 @@ numbered_line = st.builds(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.lists(numbered_line, max_size=12))
 def test_numbers_printed_again_give_the_lines(lines: list[str]) -> None:
     contents, numbers, numbering = split_numbers(lines, "\n".join(lines))

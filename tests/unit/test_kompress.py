@@ -69,7 +69,7 @@ def _texts() -> list[str]:
     for text in documents():
         words = text.split(" ")
         pieces += [" ".join(words[i : i + 700]) for i in range(0, min(len(words), 3500), 700)]
-        if len(pieces) >= 60:
+        if len(pieces) >= 25:
             break
     return pieces
 
@@ -80,21 +80,21 @@ def test_each_result_equals_headrooms_own(
 ) -> None:
     reference = _headrooms(model)
     texts = _texts()
-    assert len(texts) >= 60
+    assert len(texts) >= 25
     changed = 0
     for text in texts:
         wanted = reference.compress(text, target_ratio=ratio).compressed
         assert reference._inference_failures == 0
         assert engine.compress(text, "", ratio) == wanted
         changed += wanted != text
-    assert changed > 40
+    assert changed > 16
 
 
 @pytest.mark.parametrize("ratio", [None, 0.4])
 def test_batch_gives_same_results_as_single_texts(
     engine: KompressEngine, store: JobStore, ratio: float | None
 ) -> None:
-    texts = _texts()[:40]
+    texts = _texts()
     alone = [engine.compress(text, "", ratio) for text in texts]
     with engine.collect():
         for text in texts:

@@ -18,6 +18,8 @@ from loadtest.graphs import build_model, foreign_model
 from shared.errors import ModelError
 from shared.models import MODEL_ID, REVISIONS, TOKENIZER_ID, in_directory, verify
 
+from ..forked import completed
+
 REVISION = REVISIONS[MODEL_ID]
 
 
@@ -84,6 +86,12 @@ def _command(home: Path, endpoint: str, *arguments: str) -> subprocess.Completed
     )
 
 
+def _without_hub(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that asks no hub: what is loaded may have another hub's address."""
+    environment = {**os.environ, "HF_ENDPOINT": "http://127.0.0.1:1"}
+    return completed(["models", *arguments], environment)
+
+
 def test_pull_fetches_pinned_revision_with_checksums(
     hub: tuple[str, list[str]], model: Path, tmp_path: Path
 ) -> None:
@@ -98,13 +106,13 @@ def test_pull_fetches_pinned_revision_with_checksums(
     assert graph.read_bytes() == (model / "onnx/kompress-fp32.onnx").read_bytes()
     assert set(manifest["files"]) == {"onnx/kompress-fp32.onnx", "tokenizer.json"}
     verify(graph)
-    checked = _command(tmp_path, endpoint, "check", str(into))
+    checked = _without_hub("check", str(into))
     assert checked.returncode == 0, checked.stderr
     assert "provider  cpu" in checked.stdout
     graph.write_bytes(graph.read_bytes() + b"x")
     with pytest.raises(ModelError, match="checksum"):
         verify(graph)
-    spoilt = _command(tmp_path, endpoint, "check", str(into))
+    spoilt = _without_hub("check", str(into))
     assert spoilt.returncode == 2
     assert "checksum differs" in spoilt.stderr
 
@@ -123,7 +131,7 @@ def test_pull_sends_given_token(hub: tuple[str, list[str]], tmp_path: Path) -> N
     assert "hub-token-1" not in done.stdout + done.stderr
     token.write_text("")
     for file, said in [(token, "empty token file"), (tmp_path / "none", "unreadable token file")]:
-        done = _command(tmp_path, endpoint, "pull", "--into", into, "--token-file", str(file))
+        done = _without_hub("pull", "--into", into, "--token-file", str(file))
         assert done.returncode == 2
         assert said in done.stderr
 
@@ -142,7 +150,7 @@ def test_pull_reports_error_in_one_line(hub: tuple[str, list[str]], tmp_path: Pa
 
 
 def test_check_rejects_model_of_another_contract(tmp_path: Path) -> None:
-    done = _command(tmp_path, "http://127.0.0.1:1", "check", str(foreign_model(tmp_path / "m")))
+    done = _without_hub("check", str(foreign_model(tmp_path / "m")))
     assert done.returncode == 2
     assert "another contract" in done.stderr
 
