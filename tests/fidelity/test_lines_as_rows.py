@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from loadtest.fidelity.tables import prometheus
 from shared.content import Kind
-from workers.fidelity import blocks, lines_as_rows, row_table
+from workers.fidelity import blocks, lines_as_rows, row_table, table_of_blocks
 from workers.fidelity.alignment import (
     Budget,
     Literals,
@@ -242,6 +242,7 @@ def test_work_on_a_text_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blocks, "matched", counted)
     monkeypatch.setattr(blocks, "fitting", all_counted)
     monkeypatch.setattr(row_table, "fitting", all_counted)
+    monkeypatch.setattr(table_of_blocks, "fitting", all_counted)
     rng = random.Random(2)
     text = "\n".join(
         f"{rng.choice('abcdef')}{rng.choice('abcdef')} id={n} {rng.choice('xy')}"

@@ -23,7 +23,8 @@ from .must_see import is_bad, standing_out
 from .record_lines import differ
 from .reversible import Form
 from .row_notes import ROW, Written, lines_of_rows
-from .row_table import Table, table_of
+from .row_table import Table
+from .table_of_blocks import table_of
 
 ROWS = "farm_records"
 """The form's name."""
