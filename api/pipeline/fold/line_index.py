@@ -15,6 +15,7 @@ from typing import NamedTuple
 from .equal_runs import There, run_through
 from .line_prefixes import view_of
 from .lines import NO_LINE, Text, added_by_diff, literal, read, without_notes
+from .notes import Scope, scopes_of, uncut
 from .references import ADDED, Folded, Numbering, Reference, Run, Source, word
 
 _MAX_LINES = 200_000
@@ -240,6 +241,7 @@ class FoldIndex:
         here = self._split(text)
         added = added_by_diff(here, text)
         lines = text.split("\n")
+        scopes = scopes_of(lines) if written else []
         ends = list(accumulate(map(len, lines), lambda end, size: end + size + 1, initial=0))
         out: list[str] = []
         references: list[Reference] = []
@@ -247,6 +249,8 @@ class FoldIndex:
         done = 0
         while i < here.total:
             read_as, best, i = self._best(here, added, ends, i, floor, own)
+            if best is not None and scopes:
+                best = _uncut(best, scopes, ends)
             if best is None or best.chars < self._least_saved + _SHORTEST_REFERENCE:
                 continue
             at = len(out) + best.first - done
@@ -370,6 +374,16 @@ class FoldIndex:
         )
         known = any(r.source == source for r in before)
         return reference, word(run, known, own, written=written)
+
+
+def _uncut(found: _Found, scopes: Sequence[Scope], ends: list[int]) -> _Found | None:
+    """Return the part of a run that cuts no note off the lines that it is about, if any."""
+    first, end = uncut(scopes, found.first, found.end)
+    if first >= end:
+        return None
+    chars = ends[end] - ends[first] - 1
+    position = found.position + first - found.first
+    return found._replace(chars=chars, position=position, first=first, end=end)
 
 
 def _trivial(line: str) -> bool:
