@@ -208,7 +208,7 @@ def test_litellms_guardrail_compresses_and_retrieves(guarded: Farm, model: _Mode
         },
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

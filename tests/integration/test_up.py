@@ -208,7 +208,7 @@ def test_demo_reports_what_is_wrong(url: str, said: str) -> None:
 def test_make_run_shows_savings_of_every_kind() -> None:
     command = python_module("deploy.run", "--port", "0", "--once")
     environment = {**os.environ, "http_proxy": "http://127.0.0.1:9"}  # must not matter
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stderr
     for kind in ("json", "logs", "grep", "diff", "html", "text", "all of it, again"):
         assert f"\n{kind} " in done.stdout

@@ -211,7 +211,7 @@ def test_plot_is_drawn(sessions: dict[str, list[Body]], tmp_path: Path) -> None:
 
 def _raw(url: str, body: Body) -> bytes:
     asked = urllib.request.Request(url, json.dumps(body).encode())
-    with urllib.request.urlopen(asked, timeout=30) as answer:
+    with urllib.request.urlopen(asked, timeout=90) as answer:
         data: bytes = answer.read()
     return data
 

@@ -43,7 +43,7 @@ def test_run_is_recorded_and_judged(farm: Farm, tmp_path: Path) -> None:
         ],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
     rows = list(csv.DictReader((tmp_path / "run_stats.csv").read_text().splitlines()))

@@ -81,7 +81,7 @@ class Composed:
         command = ["/bin/sh", "-c", *test] if kind == "CMD-SHELL" else test
         command[0] = str(self._folder / "bin" / command[0]) if kind == "CMD" else command[0]
         done = subprocess.run(
-            command, env=self._environment(name), capture_output=True, timeout=30, check=False
+            command, env=self._environment(name), capture_output=True, timeout=180, check=False
         )
         return done.returncode == 0
 

@@ -47,7 +47,7 @@ def _post(url: str, case: Conversation) -> dict[str, Any]:
                 "x-maas-username": f"oracle-{secrets.token_hex(8)}",
             },
         )
-        with urllib.request.urlopen(request, timeout=30) as answer:
+        with urllib.request.urlopen(request, timeout=90) as answer:
             result = json.load(answer)
         if not {"overload", "deadline"} & set(result["degraded"]):
             break

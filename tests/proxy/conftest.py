@@ -24,7 +24,6 @@ def proxy(provider: ScriptedProvider, tmp_path_factory: pytest.TempPathFactory) 
         tmp_path_factory.mktemp("proxy"),
         anthropic_target_api_url=provider.url,
         openai_target_api_url=provider.url,
-        upstream_idle_seconds=20,
     ) as farm:
         yield farm.start()
 

@@ -81,7 +81,7 @@ def _command(home: Path, endpoint: str, *arguments: str) -> subprocess.Completed
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
 
