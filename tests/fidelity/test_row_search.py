@@ -13,6 +13,7 @@ from workers.fidelity import alignment, blocks, must_see
 from workers.fidelity.alignment import Budget, Kept, Literals, common, matched, tokens
 from workers.fidelity.blocks import CELLS_A_LINE, Blocks
 from workers.fidelity.lines_as_rows import rows_of_records
+from workers.fidelity.row_table import Table
 
 from .texts import TEXTS
 
@@ -100,6 +101,19 @@ def test_rows_are_the_same_where_nothing_is_kept(
     again = [rows_of_records(text, "log") for text in texts]
 
     assert [form and form.text for form in again] == [form and form.text for form in kept]
+
+
+@given(st.lists(st.sampled_from(["took 7 ms", "took  8 ms", "took x y ms", "other"]), max_size=300))
+def test_rows_of_many_lines_are_those_of_each(lines: list[str]) -> None:
+    table = Table((("took ", " ms"),), ("",), " ")
+    blocks_of = [[line] for line in lines]
+
+    found = list(table.each_row(blocks_of))
+
+    assert found == [next(iter(table.rows([block])), None) for block in blocks_of]
+    assert [table.block(row) for row in found if row is not None] == [
+        block for block in blocks_of if block[0].startswith("took")
+    ]
 
 
 def test_grouped_words_of_failures_are_found_alike() -> None:

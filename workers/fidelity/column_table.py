@@ -138,7 +138,7 @@ def _rows_parted(lines: list[str], places: list[int], share: float) -> _Rows | N
     table = _table(some, gaps)
     if table is None:
         return None
-    found = ((place, table.row([line])) for place, line in zip(places, some, strict=True))
+    found = zip(places, table.each_row([[line] for line in some]), strict=True)
     rows = {place: row for place, row in found if row is not None}
     if len(rows) < max(_LEAST_ROWS, _LEAST_FITTING * len(places)):
         return None

@@ -23,7 +23,7 @@ from .must_see import is_bad, standing_out
 from .record_lines import differ
 from .reversible import Form
 from .row_notes import ROW, Written, lines_of_rows
-from .row_table import Table
+from .row_table import MOST_AT_ONCE, Table
 from .table_of_blocks import table_of
 
 ROWS = "farm_records"
@@ -55,8 +55,6 @@ _SAMPLE = 40
 _HOPELESS = -0.4
 """What a run must be estimated to save, of its lines, to be measured."""
 _TABLES_TRIED = 4
-_MOST_AT_ONCE = 64
-"""Blocks whose rows are made at once: one takes a third of the time of one alone."""
 _MOST_VALUES = 12
 """Values of a row that a reader can tell apart; of a block's lines with one value, its words."""
 _ENTRIES = 0.15
@@ -288,7 +286,8 @@ class _Search:
         self._judged = max(self._judged, end)
 
     def _is_bad(self, at: int) -> bool:
-        self._judge(at + 1)
+        if at >= self._judged:
+            self._judge(at + 1)
         return at in self._bad
 
     def _first(self, tried: _Tried) -> _Run | None:
@@ -324,7 +323,7 @@ class _Search:
             yield from zip(places, rows, strict=False)
             if len(rows) < len(places):
                 return
-            at, many = places[-1] + height, min(2 * many, _MOST_AT_ONCE)
+            at, many = places[-1] + height, min(2 * many, MOST_AT_ONCE)
 
     def _run(self, table: Table, rows: Iterable[tuple[int, str]]) -> _Run | None:
         """Return the first of ``rows``, each with its line, that stand without a gap."""

@@ -7,7 +7,7 @@ from the right; ``{=2}`` is the row's second value again.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -15,6 +15,8 @@ from typing import Any
 from .alignment import Literals, fitting
 
 SEPARATORS = (" ", "|", "¦", "§")
+MOST_AT_ONCE = 64
+"""Blocks whose rows are made at once: one takes a third of the time of one alone."""
 PLACE = re.compile(r"\{((?:[<>=]\d+)?)\}")
 
 
@@ -59,10 +61,18 @@ class Table:
             for parts in self.literals
         ]
 
-    def row(self, block: Sequence[str]) -> str | None:
-        """Return the row of one block; None without one."""
-        rows = self.rows([block])
-        return rows[0] if rows else None
+    def each_row(self, blocks: Sequence[Sequence[str]]) -> Iterator[str | None]:
+        """Return the row of each block, None for one that has none."""
+        at, many = 0, 1
+        while at < len(blocks):
+            rows = self.rows(blocks[at : at + many])
+            yield from rows
+            at += len(rows)
+            if len(rows) == many:
+                many = min(2 * many, MOST_AT_ONCE)
+            elif at < len(blocks):
+                yield None
+                at, many = at + 1, 1
 
     def rows(self, blocks: Sequence[Sequence[str]]) -> list[str]:
         """Return the rows of the first blocks, up to one that has none.
