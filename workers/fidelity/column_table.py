@@ -60,10 +60,13 @@ def rows_of_columns(text: str, kind: Kind, first: int, end: int) -> Form | None:
     failure among others that do not.
     """
     lines = text.split("\n")
+    regions = [region for region in _regions(lines, first, end) if _may_be_table(lines, region)]
+    if not regions:
+        return None  # telling which lines stand out takes most of the time
     whole = _standing_out(lines, kind)
     written = Written()
     at = 0
-    for region in _regions(lines, first, end):
+    for region in regions:
         places = [
             place
             for place in range(region.start, region.end)
@@ -106,6 +109,13 @@ def _regions(lines: list[str], first: int, end: int) -> Iterator[_Region]:
             if at - start >= _LEAST_ROWS:
                 yield _Region(start, at)
             start = at + 1
+
+
+def _may_be_table(lines: list[str], region: _Region) -> bool:
+    """Return whether the lines, without those that are drawn, have columns."""
+    some = lines[region.start : min(region.end, region.start + _MOST_LINES)]
+    some = [line for line in some if _RULE.fullmatch(line) is None]
+    return len(some) >= _LEAST_ROWS and bool(_gaps(some, min(_SHARES)))
 
 
 class _Rows(NamedTuple):
