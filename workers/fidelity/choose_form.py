@@ -33,6 +33,8 @@ _ENOUGH = 0.6
 """A reversible form is taken where it saves this share of what the best lossy one saves."""
 _ENOUGH_ROWS = 0.8
 """The same for rows: who reads them has to look at the lines above them, too."""
+_ENOUGH_ROWS_OF_TESTS = 0.55
+"""The same for rows of a test run: the model is likely to be asked about tests that passed."""
 _SMALLEST = 300
 _MOST_LINES = 100_000
 """Lines that can be judged in time, at about ten microseconds each; output with more stays whole.
@@ -95,24 +97,24 @@ def choose(
     else:
         found = [c for c in _reversible(body, kind, without) if c.name not in without]
         if lossy is not None and lossy.name not in without:  # no stand-in: it would lose more
-            found += _of_engine(body, size, kind, lossy, _best(found, size))
+            found += _of_engine(body, size, kind, lossy, _best(found, size, kind))
     failed = tuple(
         (c.name, c.verdict.reason, c.verdict.line) for c in found if not c.verdict.passes
     )
-    best = _best(found, size)
+    best = _best(found, size, kind)
     if best is None:
         return Chosen(None, failed=failed)
     return Chosen(best.text, best.name, best.lossy, failed)
 
 
-def _best(found: list[_Candidate], size: int) -> _Candidate | None:
+def _best(found: list[_Candidate], size: int, kind: Kind) -> _Candidate | None:
     """Return the one to take of those that pass their check, for a body whose cost is ``size``."""
     passed = [c for c in found if c.verdict.passes]
     exact = min((c for c in passed if not c.lossy), key=_cost, default=None)
     short = min((c for c in passed if c.lossy), key=_cost, default=None)
     if exact is not None and size - _cost(exact) < _LEAST_SAVED * size:
         exact = None
-    if short is None or not _worth_losing(_cost(short), size, exact):
+    if short is None or not _worth_losing(_cost(short), size, exact, kind):
         return exact
     return short
 
@@ -121,13 +123,15 @@ def _cost(candidate: _Candidate) -> int:
     return cost(candidate.text)
 
 
-def _worth_losing(left: int, size: int, exact: _Candidate | None) -> bool:
+def _worth_losing(left: int, size: int, exact: _Candidate | None, kind: Kind) -> bool:
     """Return whether to take a lossy form that costs ``left`` rather than ``exact``, or none."""
     if size - left < _LEAST_LOST * size:
         return False
     if exact is None:
         return True
-    enough = _ENOUGH_ROWS if exact.name == ROWS else _ENOUGH
+    enough = _ENOUGH
+    if exact.name == ROWS:
+        enough = _ENOUGH_ROWS_OF_TESTS if kind == "test_run" else _ENOUGH_ROWS
     return size - _cost(exact) < enough * (size - left)
 
 
@@ -148,7 +152,7 @@ def _of_engine(
     if needed is None:
         return
     least = sum(cost(lines[place]) + 1 for place in needed)
-    if not _worth_losing(least, size, exact):
+    if not _worth_losing(least, size, exact, kind):
         return
     result = lossy.engine(body)
     chosen = lines_in(result, lines) if result is not None else set()
@@ -186,7 +190,7 @@ def _of_json(
         return
     if lines:
         by_rules = lossy._replace(engine=lambda _: None)
-        best = _best([c for c in exact if c.name not in without], size)
+        best = _best([c for c in exact if c.name not in without], size, "log")
         yield from _of_engine(body, size, "log", by_rules, best)
         return
     some = shortened_rows(tree, lossy.digest)
