@@ -323,8 +323,14 @@ def test_overloaded_turn_stays_as_it_was(crowded: Pair, shape: str) -> None:
     until("the texts left are noted", lambda: farm.redis.exists(keys.left(tag)))
     for number, url in enumerate((other, farm.url, other)):
         session.turn(rows(f"later {number}"))
+        until("the queue has room for its one block", lambda: not _jobs(farm))
         answers.take(_ask(url, session.body(), name))
     assert answers.changed
+
+
+def _jobs(farm: Farm) -> int:
+    """Return how many jobs of the cpu pool wait or are being done."""
+    return farm.redis.llen(keys.queue("cpu")) + farm.redis.llen(keys.taken("cpu"))
 
 
 def test_result_answers_the_nearest_call_before(farm: Farm) -> None:
