@@ -44,11 +44,11 @@ class Claiming:
     """
 
     def __init__(self, state: Any) -> None:
-        self._claim = state.register_script(script("claim"))
-        self._release = state.register_script(script("release"))
-        self._forget = state.register_script(script("forget"))
-        self._finish = state.register_script(script("finish"))
-        self._prolong_sha: str = state.register_script(script("prolong")).sha
+        self._claim = state.register_script(script("claim_blocks"))
+        self._release = state.register_script(script("release_claims"))
+        self._forget = state.register_script(script("forget_forms"))
+        self._finish = state.register_script(script("finish_block"))
+        self._prolong_sha: str = state.register_script(script("renew_claims")).sha
 
     def claim(self, user: str, owner: str, names: Sequence[str]) -> Any:
         """Look up blocks; claim or join those not cached. Returns a form or a number for each."""

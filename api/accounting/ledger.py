@@ -71,7 +71,7 @@ class Ledger:
         self._directory = settings.data_dir / "ledger"
         self._journal = WriteAheadLog(self._directory, settings.books_buffer_bytes)
         self._redis = connect_async(settings, blocking_seconds=_AOF_MS / 1000)
-        self._sha: str = self._redis.register_script(script("account")).sha
+        self._sha: str = self._redis.register_script(script("record_usage")).sha
         self._seq = 0
         self._pending: deque[Line] = deque()
         self._unsure: deque[Line] = deque()
@@ -200,7 +200,7 @@ class Ledger:
         """
         results = await self._run(writer, lines, anyway)
         if any(isinstance(result, NoScriptError) for result in results):
-            await self._redis.script_load(script("account"))
+            await self._redis.script_load(script("record_usage"))
             results = await self._run(writer, lines, anyway)
         for line, result in zip(lines, results, strict=True):
             if isinstance(result, ResponseError) and _is_of_the_entry(result):

@@ -15,7 +15,7 @@ from shared.buckets import BEYOND, ENGINE, REQUEST, quantile
 from shared.errors import Unavailable
 from shared.settings import POOLS, Settings
 
-from .process_board import ProcessBoard
+from .metrics_of_processes import ProcessBoard
 from .proxy_counters import proxy_report
 from .reader import Reader, Row
 from .reports import named

@@ -32,7 +32,7 @@ from ..runtime.policy_reload import PolicySource
 from ..runtime.redis_guard import RedisGuard
 from ..runtime.worker_view import WorkerView
 from .ledger import Ledger
-from .process_board import Figures, ProcessBoard
+from .metrics_of_processes import Figures, ProcessBoard
 from .proxy_counters import ProxyCounters, proxy_families
 from .reader import Reader, Row
 from .time_range import TimeRange

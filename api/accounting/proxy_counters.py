@@ -11,7 +11,7 @@ from prometheus_client.metrics_core import Metric
 
 from shared.buckets import BEYOND, REQUEST, bucket_of, quantile
 
-from .process_board import Figures
+from .metrics_of_processes import Figures
 
 _TIMES = {
     "added": "Time from a model call's arrival until it was sent to the provider",

@@ -59,7 +59,7 @@ class Trial(msgspec.Struct, frozen=True):
 
 
 class UsageRecord(msgspec.Struct, frozen=True):
-    """An entry, written by the script ``account.lua``.
+    """An entry, written by the script ``record_usage.lua``.
 
     ``row`` is added to the totals and to the user's and the model's row; ``detail`` to the totals
     and to the user's and the model's detail, which has a shorter retention; ``more`` to the totals

@@ -109,7 +109,7 @@ class Dispatcher:
         self._pools = pools
         self._replies = replies
         self._claims = Claims(settings, state, queues, replies)
-        self._push = queues.client.register_script(script("push"))
+        self._push = queues.client.register_script(script("push_job"))
 
     async def start(self) -> None:
         """Start renewing this process's claims."""

@@ -239,7 +239,7 @@ class Claims:
     async def _send(self, pipe: Any) -> None:
         for answer in await pipe.execute(raise_on_error=False):
             if isinstance(answer, NoScriptError):  # the next renewal is early enough
-                await self._state.client.script_load(script("prolong"))
+                await self._state.client.script_load(script("renew_claims"))
                 return
             if isinstance(answer, Exception):
                 raise answer

@@ -22,7 +22,7 @@ class Quotas:
 
     def __init__(self, state: RedisGuard) -> None:
         self._state = state
-        self._admit = state.client.register_script(script("quota"))
+        self._admit = state.client.register_script(script("charge_quota"))
 
     async def over(self, user: str, quota: Quota, tokens: int, deadline: Deadline) -> Over:
         """Count a request of ``user`` with ``tokens`` new tokens; return whose quota refuses it.

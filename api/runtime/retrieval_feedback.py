@@ -62,7 +62,7 @@ class Feedback:
     def __init__(self, settings: Settings, queues: RedisGuard) -> None:
         self._settings = settings
         self._queues = queues
-        self._count = queues.client.register_script(script("feedback"))
+        self._count = queues.client.register_script(script("count_retrievals"))
         self._noted: dict[str, Counter[tuple[str, str, str]]] = defaultdict(Counter)
         self._task: asyncio.Task[None] | None = None
         self._pauses: dict[str, tuple[tuple[str, str], ...]] = {}

@@ -30,7 +30,7 @@ def pool() -> str:
 @pytest.fixture
 def push(farm: Farm, pool: str) -> Push:
     """Return a function that enqueues a job as a front end does."""
-    run = farm.redis.register_script(script("push"))
+    run = farm.redis.register_script(script("push_job"))
 
     def ask(
         job: str,

@@ -35,7 +35,7 @@ def tenant() -> str:
 @pytest.fixture
 def ask(farm: Farm, tenant: str) -> Ask:
     """Return a function that requests admission as a front end does."""
-    run = farm.redis.register_script(script("quota"))
+    run = farm.redis.register_script(script("charge_quota"))
 
     def admitted(user: str, tokens: int, *limits: int) -> int:
         names = [keys.tenant_quota(tenant), keys.user_quota(tenant, user)]

@@ -127,7 +127,7 @@ def test_password_appears_in_no_representation(url: str) -> None:
 
 
 def test_finds_script_by_digest() -> None:
-    text = script("claim")
+    text = script("claim_blocks")
     assert text_of(hashlib.sha1(text.encode()).hexdigest()) == text
     with pytest.raises(LookupError):
         text_of("0" * 40)

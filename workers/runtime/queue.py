@@ -52,10 +52,10 @@ class PoolQueue:
         self.pool = pool
         self._redis = redis
         self._lease_ms = round(settings.lease_seconds * 1000)
-        self._start = redis.register_script(script("start"))
-        self._done = redis.register_script(script("done"))
-        self._renew = redis.register_script(script("renew"))
-        self._reap = redis.register_script(script("reap"))
+        self._start = redis.register_script(script("start_job"))
+        self._done = redis.register_script(script("finish_job"))
+        self._renew = redis.register_script(script("renew_leases"))
+        self._reap = redis.register_script(script("requeue_dead_jobs"))
 
     def pop(self, seconds: float) -> str | None:
         """Wait at most ``seconds`` for a job; return its id, or None."""
