@@ -23,8 +23,8 @@ from workers.fidelity.alignment import (
     matched,
     tokens,
 )
-from workers.fidelity.blame import shortened_blame
 from workers.fidelity.check import check
+from workers.fidelity.git_blame import shortened_blame
 from workers.fidelity.json_cut import shortened_cut
 from workers.fidelity.json_form import parsed, shortened
 from workers.fidelity.json_rows import rows_of_tables

@@ -29,8 +29,16 @@ from ..turns import took_a_turn
 from ..valkeys import Proxy, Valkey, running
 
 ACL = Path(__file__).parents[2] / "deploy" / "valkey"
-FRONT_END = ("claim", "release", "push", "account", "advance_turn", "quota", "feedback")
-WORKER = ("finish", "start", "done", "renew", "reap")
+FRONT_END = (
+    "claim_blocks",
+    "release_claims",
+    "push_job",
+    "record_usage",
+    "advance_turn",
+    "charge_quota",
+    "count_retrievals",
+)
+WORKER = ("finish_block", "start_job", "finish_job", "renew_leases", "requeue_dead_jobs")
 
 
 class Rig:

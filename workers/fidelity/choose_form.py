@@ -10,10 +10,10 @@ from shared.content import SHORTENED_EXACTLY, Kind
 
 from . import omission_notes as notes
 from .alignment import cost
-from .blame import shortened_blame
 from .check import Verdict, check, plain
 from .column_table import rows_of_columns
 from .extract import extract, lines_in
+from .git_blame import shortened_blame
 from .go_runs import without_runs
 from .json_cut import shortened_cut
 from .json_form import parsed, shortened
