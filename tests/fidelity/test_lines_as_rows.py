@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from loadtest.fidelity.tables import prometheus
 from shared.content import Kind
 from workers.fidelity import blocks, lines_as_rows, row_table, table_of_blocks
-from workers.fidelity.alignment import (
+from workers.fidelity.check import check
+from workers.fidelity.common_tokens import (
     Budget,
     Literals,
     common,
@@ -23,7 +24,6 @@ from workers.fidelity.alignment import (
     matched,
     tokens,
 )
-from workers.fidelity.check import check
 from workers.fidelity.git_blame import shortened_blame
 from workers.fidelity.json_cut import shortened_cut
 from workers.fidelity.json_form import parsed, shortened

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workers.fidelity import alignment, blocks, must_see
-from workers.fidelity.alignment import Budget, Kept, Literals, common, matched, tokens
 from workers.fidelity.blocks import CELLS_A_LINE, Blocks
+from workers.fidelity.common_tokens import Budget, Kept, Literals, common, matched, tokens
 from workers.fidelity.lines_as_rows import rows_of_records
 from workers.fidelity.row_table import Table
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 
-from .alignment import (
+from .common_tokens import (
     SHORT,
     Budget,
     Kept,

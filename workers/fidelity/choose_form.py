@@ -9,9 +9,9 @@ from typing import Literal, NamedTuple
 from shared.content import SHORTENED_EXACTLY, Kind
 
 from . import omission_notes as notes
-from .alignment import cost
 from .check import Verdict, check, plain
 from .column_table import rows_of_columns
+from .common_tokens import cost
 from .extract import extract, lines_in
 from .git_blame import shortened_blame
 from .go_runs import without_runs

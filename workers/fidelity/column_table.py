@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from shared.content import Kind
 
-from .alignment import cost
+from .common_tokens import cost
 from .lines_as_rows import ROWS
 from .must_see import is_bad, standing_out
 from .reversible import Form

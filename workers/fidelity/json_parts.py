@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from .alignment import cost
+from .common_tokens import cost
 from .json_form import Reader, Style, parsed, short, style_of, written
 from .reversible import Form
 

@@ -17,8 +17,8 @@ from typing import NamedTuple
 
 from shared.content import Kind
 
-from .alignment import Kept, Literals, cost, costs, matched, whole
 from .blocks import LEAST_ROWS, Blocks, said_in
+from .common_tokens import Kept, Literals, cost, costs, matched, whole
 from .must_see import is_bad, standing_out
 from .record_lines import differ
 from .reversible import Form

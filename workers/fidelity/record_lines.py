@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from operator import eq
 
-from .alignment import Literals, tokens
+from .common_tokens import Literals, tokens
 
 _ALIKE_PARTS = 0.6
 """The share of their literals' words that alike lines of a block have in common, at least."""

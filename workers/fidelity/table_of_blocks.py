@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .alignment import SHORT, Literals, fitting
+from .common_tokens import SHORT, Literals, fitting
 from .row_table import PLACE, Table, separator_of, stripped
 
 _UNIT = re.compile(r"(?<=\d)[A-Za-zµ%]{1,3}\Z|[)\]}>\"',;:]\Z")
