@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.fidelity import alignment, blocks, must_see
+from workers.fidelity import blocks, common_tokens, must_see
 from workers.fidelity.blocks import CELLS_A_LINE, Blocks
 from workers.fidelity.common_tokens import Budget, Kept, Literals, common, matched, tokens
 from workers.fidelity.lines_as_rows import rows_of_records
@@ -96,7 +96,7 @@ def test_rows_are_the_same_where_nothing_is_kept(
     monkeypatch.setattr(blocks, "Budget", lambda: Budget(cells))
     texts = [TEXTS[kind](seed) for seed in range(4)]
     kept = [rows_of_records(text, "log") for text in texts]
-    monkeypatch.setattr(alignment, "_MOST_KEPT", 0)
+    monkeypatch.setattr(common_tokens, "_MOST_KEPT", 0)
 
     again = [rows_of_records(text, "log") for text in texts]
 
