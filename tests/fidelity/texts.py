@@ -127,7 +127,7 @@ def mutated(text: str, seed: int) -> str:
                 ['[... each of the next 4 lines begins with "x", omitted in them ...]', lines[at]],
                 [f"\x1b[31m{lines[at]}\x1b[0m  "],
                 [lines[at][::-1]],
-                ["[... the line above (repeated 9 times) omitted ...]"],
+                ["[... 9 more lines equal to the one above omitted ...]"],
                 [lines[at], "12:34:56"],
             ]
         )

@@ -16,7 +16,7 @@ KIND = re.compile(r"\[\.\.\. (?:all )?(\d+) of the omitted (?:lines|rows) are li
 BEGIN = re.compile(
     r"\[\.\.\. each of the next (\d+) lines begins with \"(.*)\", omitted in them \.\.\.\]"
 )
-REPEATED = re.compile(r"\[\.\.\. the line above \(repeated (\d+) times\) omitted \.\.\.\]")
+REPEATED = re.compile(r"\[\.\.\. (\d+) more lines? equal to the one above omitted \.\.\.\]")
 PATHS = "[... each path is said once, above its lines, and omitted in them ...]"
 FORMAT = re.compile(r"\[\.\.\. JSON in fewer characters: (.*) omitted \.\.\.\]")
 ANY = re.compile(r"\[\.\.\. .* \.\.\.\]|.*(?:<<ccr:|\bhash=)[a-f0-9]{12}")
@@ -56,7 +56,7 @@ def begin(count: int, prefix: str) -> str:
 
 def repeated(count: int) -> str:
     """Return the note after a line that came ``count`` times more."""
-    return f"[... the line above (repeated {count} times) omitted ...]"
+    return f"[... {count} more line{'' if count == 1 else 's'} equal to the one above omitted ...]"
 
 
 def marker(count: int, digest: str, what: str = "lines") -> str:
