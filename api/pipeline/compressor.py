@@ -340,7 +340,8 @@ class Compressor:
         # No await from here: another request of this conversation could write other cache marks.
         for index, (item, marks) in enumerate(zip(sent, turn.marks, strict=True)):
             if not item.is_written(marks):
-                render(turn.messages[index], item, turn.raw(index), marks, turn.counter)
+                raw = turn.raw(index) if item.changes else b""
+                render(turn.messages[index], item, raw, marks, turn.counter)
         pieces, changed = join(turn.split.body, turn.split.spans, sent)
         if turn.trace is not None:
             observe(turn.trace, turn, sent)

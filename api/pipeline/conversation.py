@@ -75,10 +75,11 @@ class Sent:
     lost: tuple[Lost, ...] = ()
 
     def is_written(self, marks: bytes) -> bool:
-        """Return whether nothing is left to be written for these cache marks."""
-        if not self.changes:
-            return self.tokens is not None and self.data is None
-        return self.data is not None and self.marks == marks
+        """Return whether the new texts are written for these cache marks.
+
+        A message without any is not: its tokens may have been an estimate until now.
+        """
+        return bool(self.changes) and self.data is not None and self.marks == marks
 
 
 class Conversation:

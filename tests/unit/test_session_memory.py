@@ -193,6 +193,10 @@ def test_sent_messages_count_towards_the_limit() -> None:
     assert 0 < len(session.conversations) < 16
 
 
+def test_unchanged_message_is_counted_again() -> None:
+    assert not Sent(tokens=5).is_written(b"")  # 5 may have been an estimate
+
+
 def test_growing_conversation_is_found_again() -> None:
     session = Session("a")
     first = _send(session, _chains("a", "b"))
