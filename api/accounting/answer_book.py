@@ -20,6 +20,7 @@ from .token_prices import Prices
 from .usage_record import AnsweredRequest, answered, measured, of_session, retrieved
 
 _LATEST_SECONDS = 0.05
+"""For a request that is not sent, because its client has disconnected."""
 _SENT_SECONDS = 0.001
 """About the time that sending a request takes."""
 

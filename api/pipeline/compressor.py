@@ -76,11 +76,6 @@ class Compressor:
         self._earlier = policy.earlier
         self.sessions = Sessions(settings.max_user_sessions, settings.memo_bytes)
 
-    def read_before(self, user: str, body: bytes) -> tuple[int, int]:
-        """Return where the messages begin and end that ``body`` shares with an earlier one of
-        ``user``; both offsets are 0 if there are none."""
-        return self.sessions.of(user).read_before(body)
-
     async def compress(
         self,
         user: str,
@@ -338,10 +333,9 @@ class Compressor:
         await decide_messages(turn, final=True)
         sent = turn.conversation.sent[: len(turn.messages)]
         # No await from here: another request of this conversation could write other cache marks.
-        for index, (item, marks) in enumerate(zip(sent, turn.marks, strict=True)):
-            if not item.is_written(marks):
-                raw = turn.raw(index) if item.changes else b""
-                render(turn.messages[index], item, raw, marks, turn.counter)
+        for index, (message, item) in enumerate(zip(turn.messages, sent, strict=True)):
+            raw = turn.raw(index) if item.changes else b""
+            render(message, item, raw, turn.marks[index], turn.counter)
         pieces, changed = join(turn.split.body, turn.split.spans, sent)
         if turn.trace is not None:
             observe(turn.trace, turn, sent)

@@ -74,13 +74,6 @@ class Sent:
     keys: tuple[str, ...] = ()
     lost: tuple[Lost, ...] = ()
 
-    def is_written(self, marks: bytes) -> bool:
-        """Return whether the new texts are written for these cache marks.
-
-        A message without any is not: its tokens may have been an estimate until now.
-        """
-        return bool(self.changes) and self.data is not None and self.marks == marks
-
 
 class Conversation:
     """One conversation of a user, under one marker mode (``seed``)."""

@@ -34,7 +34,7 @@ def render(message: Message, sent: Sent, raw: bytes, marks: bytes, counter: Coun
     if not sent.changes:
         sent.data, sent.tokens = None, before
         return
-    if sent.is_written(marks):
+    if sent.data is not None and sent.marks == marks:
         return
     try:
         data = _write(raw, sent.changes)

@@ -176,6 +176,13 @@ class Sessions:
             self._drop(self._oldest(held, self._max_users))
         return session
 
+    def read_before(self, user: str, body: bytes) -> tuple[int, int]:
+        """Return where the messages begin and end that ``body`` shares with an earlier one of
+        ``user``; both offsets are 0 if there are none. It does not count as
+        a use of the session."""
+        session = self._sessions.get(user)
+        return session.read_before(body) if session is not None else (0, 0)
+
     def settle(self, session: Session) -> None:
         """Account for the growth of ``session``; forget sessions beyond the memory limit."""
         self._charge(session)

@@ -101,7 +101,7 @@ class Preparation:
         deadline = deadline_of(req, self._settings)
         bypass = asks_bypass(req)
         try:
-            body = Body(raw, self._compressor.read_before(user_of(req), raw))
+            body = Body(raw, self._compressor.sessions.read_before(user_of(req), raw))
             offers = shape.offers(body)
             serves = not (offers or bypass) and shape.can_offer(body)
             tools = self._definitions.of(body)

@@ -103,6 +103,12 @@ def test_unchanged_message_is_its_own_bytes() -> None:
     assert done.tokens > 100
 
 
+def test_unchanged_message_is_counted_again() -> None:
+    raw = json.dumps({"role": "tool", "content": LONG}).encode()
+    done = _render(raw, sent=Sent(tokens=5))  # an estimate, from before it was read
+    assert done.tokens > 100
+
+
 def test_writes_cache_marks_of_current_request() -> None:
     def raw(mark: str) -> bytes:
         block = '{"type":"tool_result","tool_use_id":"a","content":"' + LONG + '"' + mark + "}"

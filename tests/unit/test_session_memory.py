@@ -156,15 +156,16 @@ def test_message_read_again_replaces_the_trail() -> None:
 
 def test_messages_read_before_are_found_in_a_body() -> None:
     sessions = Sessions(max_users=10, max_bytes=10**9)
-    assert sessions.of("a").read_before(_body(3)) == (0, 0)
+    assert sessions.read_before("a", _body(3)) == (0, 0)
+    assert len(sessions) == 0  # asking makes no session, as with the bypass on
     _remember(sessions, "a", _body(3))
     longer = _body(5)
-    start, end = sessions.of("a").read_before(longer)
+    start, end = sessions.read_before("a", longer)
     assert longer[start:end] == _body(3)[len(b'{"messages":[') : -len(b"]}")]
     changed = longer.replace(b'"n":2', b'"n":7')
-    start, end = sessions.of("a").read_before(changed)
+    start, end = sessions.read_before("a", changed)
     assert changed[start:end].count(b'"n"') == 2
-    assert sessions.of("a").read_before(b'{"model":"m",' + longer[1:]) == (0, 0)
+    assert sessions.read_before("a", b'{"model":"m",' + longer[1:]) == (0, 0)
 
 
 def test_forms_are_charged_to_their_user() -> None:
@@ -191,10 +192,6 @@ def test_sent_messages_count_towards_the_limit() -> None:
         assert before > 200_000
         assert sessions.total_bytes <= 2_000_000
     assert 0 < len(session.conversations) < 16
-
-
-def test_unchanged_message_is_counted_again() -> None:
-    assert not Sent(tokens=5).is_written(b"")  # 5 may have been an estimate
 
 
 def test_growing_conversation_is_found_again() -> None:
