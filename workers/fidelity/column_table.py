@@ -20,6 +20,7 @@ from .must_see import is_bad, standing_out
 from .reversible import Form
 from .row_notes import ROW, Written, lines_of_rows
 from .row_table import PLACE, Table, separator_of
+from .table_of_blocks import spans_of
 
 _LEAST_ROWS = 5
 _MOST_COLUMNS = 20
@@ -199,19 +200,15 @@ def _gaps(lines: list[str], share: float) -> list[tuple[int, int]]:
         blank.update(at for at, sign in enumerate(line) if sign in _PARTING)
     barred = {(at, at + 1) for at, sign in enumerate(lines[0]) if sign in _BARS}
     left = len(lines)
-    found: list[tuple[int, int]] = []
+    parting: list[int] = []
     for at in range(max(map(len, lines))):
         left -= reached[at]
         if left < _REACHED * len(lines):
             break
-        if blank[at] < share * left:
-            continue
-        if found and found[-1][1] == at:
-            found[-1] = (found[-1][0], at + 1)
-        else:
-            found.append((at, at + 1))
+        if blank[at] >= share * left:
+            parting.append(at)
     # One blank may stand there by chance, between the words of a few values that come again.
-    return [gap for gap in found if gap[1] - gap[0] > 1 or gap in barred or not gap[0]]
+    return [gap for gap in spans_of(parting) if gap[1] - gap[0] > 1 or gap in barred or not gap[0]]
 
 
 def _place(values: list[str]) -> str:

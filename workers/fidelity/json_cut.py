@@ -10,15 +10,13 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from . import omission_notes as notes
 from .json_form import TOKEN, TOKENS, Object, Reader, Style, short, styles_of, written
 from .reversible import Form
 
 _LEAST_WHOLE = 0.6
 """The share of a text that must be whole elements."""
 _CUT = re.compile(r"\n\[\.\.\. the JSON ends here[^;]*; what follows it is not omitted \.\.\.\]\n")
-
-
-_NOTE = re.compile(r"\[\.\.\. JSON in fewer characters: .* omitted \.\.\.\]")
 
 
 class _CutReader(Reader):
@@ -119,7 +117,7 @@ def _form(text: str, tree: Any, style: Style, tail: str, size: int) -> Form | No
     """Return the form of ``text`` of which ``tree``, without ``tail``, is the first ``size``."""
     count = len("".join(tail.split()))
     without = f" without its last {count} brackets" if count else ""
-    note = f"[... JSON in fewer characters: {style.named()} omitted ...]"
+    note = notes.fewer(style.named())
     cut = f"[... the JSON ends here{without}; what follows it is not omitted ...]"
     made = f"{note}\n{short(tree)}\n{cut}\n{text[size:]}"
     return Form(made, _inverse(style, tail), "farm_json") if len(made) < len(text) else None
@@ -129,7 +127,7 @@ def _inverse(style: Style, tail: str) -> Callable[[str], str]:
     def restored(result: str) -> str:
         head, body = result.split("\n", 1)
         cut = _CUT.search(body)
-        if _NOTE.fullmatch(head) is None or cut is None:
+        if notes.FORMAT.fullmatch(head) is None or cut is None:
             raise ValueError("no note")
         whole = written(Reader(body[: cut.start()]).read(), style)
         return whole.removesuffix(tail) + body[cut.end() :]

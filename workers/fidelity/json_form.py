@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
+from . import omission_notes as notes
 from .reversible import Form
 
 _ONE = r'"(?:[^"\\\x00-\x1f]|\\.)*"|-?\d[\d.eE+-]*|true|false|null|NaN|-?Infinity|[\[\]{}:,]'
@@ -219,7 +220,7 @@ def shortened(text: str, tree: Any) -> Form | None:
     style = style_of(text, tree)
     if style is None:
         return None
-    note = f"[... JSON in fewer characters: {style.named()} omitted ...]"
+    note = notes.fewer(style.named())
     made = f"{note}\n{short(tree)}"
 
     def inverse(result: str) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from . import omission_notes as notes
 from .json_form import FLAT, Object, Style, parsed, table_of, written
 from .reversible import Form
 
 _HEADER = re.compile(r"\[(\d+)\]\{.*\}")
 _LEAST_LINES = 8
-_NOTE = "[... JSON in fewer characters: one object a line, repeated keys omitted ...]"
+_NOTE = notes.fewer("one object a line, repeated keys")
 _STYLES = (FLAT, Style(None, ",", ":", ""), Style(None, ",", ": ", ""))
 
 

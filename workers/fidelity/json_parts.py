@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from . import omission_notes as notes
 from .common_tokens import cost
 from .json_form import Reader, Style, parsed, short, style_of, written
 from .reversible import Form
@@ -25,10 +26,7 @@ _MOST_READ = 3
 """Times the text's characters that are read: values that do not end as they begin are read again
 from each line inside them."""
 _CLOSING = {"{": "}", "[": "]"}
-_NOTE = re.compile(
-    r"\[\.\.\. JSON in fewer characters: "
-    r"(?:\d+ values (with|without) commas between them as one list, )?.* omitted \.\.\.\]"
-)
+_MANY = re.compile(r"\d+ values (with|without) commas between them as one list, ")
 _END = "[... the JSON ends here; what follows it is not omitted ...]"
 _COMMA = "[... the JSON ends here, with a comma; what follows it is not omitted ...]"
 
@@ -141,7 +139,7 @@ def _shown(values: list[_Value]) -> list[str]:
     trees = [value.tree for value in values]
     sign = "with" if values[0].comma else "without"
     many = f"{len(trees)} values {sign} commas between them as one list, " if trees[1:] else ""
-    note = f"[... JSON in fewer characters: {many}{values[0].style.named()} omitted ...]"
+    note = notes.fewer(many + values[0].style.named())
     return [note, *short(trees if many else trees[0]).split("\n")]
 
 
@@ -159,14 +157,15 @@ def _inverse(styles: list[tuple[Style, str]]) -> Callable[[str], str]:
         lines = iter(result.split("\n"))
         out: list[str] = []
         for line in lines:
-            note = _NOTE.fullmatch(line)
+            note = notes.FORMAT.fullmatch(line)
             if note is None:
                 out.append(line)
                 continue
             style, margin = next(left)
             tree, comma = _read(lines)
-            between = "," if note[1] == "with" else ""
-            printed = [_printed(one, style, margin) for one in (tree if note[1] else [tree])]
+            many = _MANY.match(note[1])
+            between = "," if many is not None and many[1] == "with" else ""
+            printed = [_printed(one, style, margin) for one in (tree if many else [tree])]
             out += [one + between for one in printed[:-1]]
             out.append(printed[-1] + ("," if comma else ""))
         return "\n".join(out)

@@ -59,6 +59,11 @@ def repeated(count: int) -> str:
     return f"[... {count} more line{'' if count == 1 else 's'} equal to the one above omitted ...]"
 
 
+def fewer(what: str) -> str:
+    """Return the note above JSON that lacks ``what`` JSON can do without."""
+    return f"[... JSON in fewer characters: {what} omitted ...]"
+
+
 def marker(count: int, digest: str, what: str = "lines") -> str:
     """Return the line that leads to the original of an extract."""
     return f"[{count} {what} omitted in all. Retrieve original: hash={digest}]"

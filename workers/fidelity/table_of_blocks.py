@@ -7,7 +7,7 @@ repeats an earlier one refers to it, and padding is said once.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from .common_tokens import SHORT, Literals, fitting
@@ -260,8 +260,13 @@ def _blank_everywhere(values: list[str]) -> list[tuple[int, int]]:
     blank = [at for at, sign in enumerate(values[0]) if sign == " "]
     for value in values:
         blank = [at for at in blank if value[at : at + 1] == " "]
+    return spans_of(blank)
+
+
+def spans_of(places: Iterable[int]) -> list[tuple[int, int]]:
+    """Return places, in order, as spans of those that follow one another."""
     found: list[tuple[int, int]] = []
-    for at in blank:
+    for at in places:
         if found and found[-1][1] == at:
             found[-1] = (found[-1][0], at + 1)
         else:
