@@ -61,7 +61,8 @@ def faithful_form(job: Job, block: Block, routers: Routers) -> Made:
     digest = digest_of(block.text)
     lossy = _lossy(work, routers, digest)
     without = frozenset(block.without)
-    chosen = choose(work.envelope.body, work.content.kind, lossy, without)
+    content = work.content
+    chosen = choose(work.envelope.body, content.kind, lossy, without, coloured=content.coloured)
     unfaithful = _first_failure(chosen)
     failed: tuple[str, ...] = ("farm:verbatim:unfaithful",) if chosen.failed else ()
     if chosen.text is None:

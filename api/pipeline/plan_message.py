@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from shared.content import SHORTENED_EXACTLY, Content, classify
+from shared.content import Content, classify
 from shared.jobs import Shape, ToolCall, is_tool_output
 from shared.policy_rules import ENGINES, REVERSIBLE, ToolRuling, tool_ruling
 from shared.upstream import ENGINE_VERSION, Counter, Planned
@@ -324,7 +324,7 @@ def _allowed(part: dict[str, Any], planned: Planned, content: Content, *, lossy:
     none, so these texts may be folded: a failing test prints similar output when it is run again.
     """
     verdict = frozenset(planned.transforms)
-    exactly: Allowed = "reversible" if content.kind in SHORTENED_EXACTLY else "fold"
+    exactly: Allowed = "reversible" if content.exactly else "fold"
     if planned.texts:
         only_folds = planned.fold and len(planned.texts) == 1
         return "engine" if lossy and not only_folds else exactly

@@ -23,6 +23,7 @@ SHORTENED_EXACTLY: frozenset[Kind] = frozenset(
     {"blame", "log", "test_run", "search", "listing", "table", "json", "error", "other"}
 )
 """Kinds for which there are forms that lose nothing. Texts of other kinds stay, or lose lines."""
+_COLOUR = "\x1b["
 _GUARDED = ("code", "config", "rules", "error")
 _PATH = re.compile(r'"(?:file_path|path|filename|file|target_file|notebook_path|uri|relative_path)"'
                    r'\s*:\s*"([^"]+)"')  # fmt: skip
@@ -34,13 +35,20 @@ class Content(NamedTuple):
     """The kind of a text. ``evidence`` gives the reasons in words.
 
     ``lossy`` means that lines may be replaced by a marker. ``pool`` is the pool that compresses
-    it: ``gpu`` only for free text that the text engine may shorten.
+    it: ``gpu`` only for free text that the text engine may shorten. ``coloured`` says that a
+    program, and no file, wrote colour codes into it.
     """
 
     kind: Kind
     lossy: bool
     pool: Literal["cpu", "gpu"]
     evidence: tuple[str, ...]
+    coloured: bool = False
+
+    @property
+    def exactly(self) -> bool:
+        """Return whether there may be a shorter form that loses nothing."""
+        return self.coloured or self.kind in SHORTENED_EXACTLY
 
     def may_lose(self, marker_mode: str, *, code_aware: bool) -> bool:
         """Return whether lines may be removed under these options."""
@@ -57,14 +65,15 @@ def classify(text: str | Envelope, call: ToolCall | None, press: int = 1) -> Con
     """
     body = (unwrap(text) if isinstance(text, str) else text).body
     evidence: list[str] = []
-    said = _of_call(call, evidence) if call is not None else None
+    said, of_file = _of_call(call, evidence) if call is not None else (None, False)
     # Skip inspecting the text if the call is conclusive: inspection is most of the cost here.
     settled = said in _GUARDED or said == "diff"
     kind = said if said is not None and settled else _weigh(said, shape_of(body), evidence)
     least = _LEAST.get(kind)
     lossy = least is not None and len(body) * press >= least
     free = lossy and kind in ("prose", "markdown")
-    return Content(kind, lossy, "gpu" if free else "cpu", tuple(evidence))
+    coloured = not of_file and _COLOUR in body
+    return Content(kind, lossy, "gpu" if free else "cpu", tuple(evidence), coloured)
 
 
 def _weigh(said: Kind | None, shape: Shape, evidence: list[str]) -> Kind:
@@ -88,24 +97,26 @@ def _weigh(said: Kind | None, shape: Shape, evidence: list[str]) -> Kind:
     return said
 
 
-def _of_call(call: ToolCall, evidence: list[str]) -> Kind | None:
+def _of_call(call: ToolCall, evidence: list[str]) -> tuple[Kind | None, bool]:
+    """Return the kind that the call suggests, and whether it prints a file as it is."""
     command = call.command or _command_in(call.args)
     if command:
-        kinds = [_of_program(p, evidence) for p in printed_by(command)]
-        return _most_guarded(kinds)
+        printed = printed_by(command)
+        kinds = [_of_program(p, evidence) for p in printed]
+        return _most_guarded(kinds), any(p.files for p in printed)
     path = _PATH.search(call.args) or (
         _PATH_WORD.search(call.args) if _READERS.search(call.name.lower()) else None
     )
     tool = kind_of_tool(call.name)
     if tool is not None:
         evidence.append(f"answered by the tool {call.name}")
-        return tool
+        return tool, False
     if path is not None and _READERS.search(call.name.lower()):
         found = kind_of_file(path[1])
         if found is not None:
             evidence.append(f"read by {call.name} from {path[1]}")
-            return found
-    return None
+            return found, True
+    return None, False
 
 
 def _command_in(args: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ _HEAD, _MIDDLE, _END = 30, 12, 12
 """Number of lines examined at the start, in the middle and at the end."""
 _LONGEST = 120
 """Characters of a line that are examined."""
+_COLOUR = re.compile(r"\x1b\[[0-9;:]*[mK]")
 _Share = Callable[[re.Pattern[str]], float]
 
 
@@ -56,6 +58,7 @@ _STRONG_CODE = re.compile(
 )
 # "#7 0.62 ..." is no comment but a line of a container's build.
 _YAML = re.compile(r"\s*(?:- )*(?:[\w.$/@\"'<-][\w .$/@\"'<>*-]*:(?:\s|$)|- \S|#(?!\d+ )|\{\{-?)")
+_KEY = re.compile(r"[\w.$/-]+:(?=\s|$)")
 _INI = re.compile(
     r"\s*(?:\[\[?[\w .:\"'/@*-]+\]\]?\s*$|(?:export )?[\w.\-/]+\s*=|#(?!\d+ )|;|\$"
     r"|\"?[\w.-]+\"? = )"
@@ -102,6 +105,8 @@ _TRACE = re.compile(
     r"|\S+:\d+:\d+: (?:error|warning|fatal error)|thread '.*' panicked"
     r"|\S+\(\d+,\d+\): (?:error|warning) |\s+\d+:\d+ +(?:error|warning) "
 )
+_DRAWN = re.compile(r"\s*[+├┌└╞╭╰╔╠╚][-=+─━┬┼┴═╪╤╧╦╬╩]{3,}[+┤┐┘╡╮╯╗╣╝]?\s*$")
+"""A rule between the rows of a drawn table; those of Markdown begin with a bar."""
 _COLUMNS = re.compile(r"\S {2,}\S.*\S {2,}\S|\S\t\S|\S +\| +\S")
 _MODE = re.compile(r"[-dlcbps][rwxsStT-]{9}[.+@]? ")
 _COMMIT = re.compile(r"[*|\\/ ]*[0-9a-f]{7,40} \S|commit [0-9a-f]{40}")
@@ -137,9 +142,12 @@ def shape_of(text: str) -> Shape:
 
 def _sample(text: str) -> list[str]:
     lines = text.split("\n")
+    coloured = "\x1b" in text
     if len(lines) > _HEAD + _MIDDLE + _END:
         half = len(lines) // 2
         lines = lines[:_HEAD] + lines[half : half + _MIDDLE] + lines[-_END:]
+    if coloured:
+        lines = [_COLOUR.sub("", line) for line in lines]
     shown = [line[:_LONGEST] for line in lines if line.strip()]
     numbered = [m.end() for line in shown if (m := _NUMBERED.match(line))]
     if shown and len(numbered) > 0.9 * len(shown):
@@ -198,7 +206,7 @@ def _as_code(lines: list[str], share: _Share) -> Shape | None:
     yaml, ini = share(_YAML), share(_INI)
     indented = sum(1 for line in lines if line[:1] == " ") / len(lines)
     keyed = sum(1 for line in lines if re.match(r"\s*(?:- )*[\w.$/-]+:(?:\s|$)", line)) / len(lines)
-    if yaml >= 0.75 and keyed >= 0.35 and headed < 0.35 + keyed / 4:
+    if yaml >= 0.75 and keyed >= 0.35 and headed < 0.35 + keyed / 4 and not _say_again(lines):
         return Shape("config", indented > 0.2, f"{yaml:.0%} of its lines look like YAML")
     if ini >= 0.8 and prose < 0.5 and any("=" in line for line in lines):
         return Shape("config", True, f"{ini:.0%} of its lines look like settings")
@@ -211,10 +219,21 @@ def _as_code(lines: list[str], share: _Share) -> Shape | None:
     return None
 
 
+def _say_again(lines: list[str]) -> bool:
+    """Return whether lines that are not indented begin with few keys that come again and again.
+
+    In YAML each comes once a document: ``ok: [web-1]`` is what became of a task.
+    """
+    found = Counter(m[0] for line in lines if (m := _KEY.match(line)))
+    return sum(found.values()) - len(found) > 0.3 * len(lines) and "---" not in lines
+
+
 def _as_text(lines: list[str], share: _Share, logged: float) -> Shape:
     prose = sum(1 for line in lines if _SENTENCE.search(line)) / len(lines)
     headings = sum(1 for line in lines if _HEADING.match(line))
     piped = sum(1 for line in lines if line.count("|") >= 3) / len(lines)
+    if piped >= 0.3 and piped + share(_DRAWN) >= 0.6 and share(_DRAWN) > 0:
+        return Shape("table", False, "is a drawn table")
     if headings and (prose >= 0.2 or share(_ITEM) >= 0.2 or piped > 0):
         return Shape("markdown", False, "has headings, lists or prose")
     if logged >= 0.25:

@@ -277,3 +277,10 @@ def test_engine_runs_only_if_lines_may_go(kind: Kind, lines: list[str], runs: bo
 
     choose("\n".join(lines), kind, Lossy("log", engine, "0" * 24))
     assert bool(asked) is runs
+
+
+def test_configuration_that_a_program_printed_loses_colours_and_nothing_else() -> None:
+    plain_lines = [f'  + ami_{n} = "{n}"  ' for n in range(40)]
+    coloured = "\n".join(line.replace("+", "\x1b[32m+\x1b[0m") for line in plain_lines)
+    assert choose(coloured, "config", None, coloured=True).text == "\n".join(plain_lines)
+    assert choose(coloured, "config", None).text is None

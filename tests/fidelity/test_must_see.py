@@ -115,3 +115,49 @@ def test_rare_lines_stay_in_sight_of_a_shorter_form(command: str) -> None:
     shown = Shown(form.text)
     assert shown.says(usual[0])
     assert shown.says(usual[-1])
+
+
+def test_line_below_an_entry_stays_with_its_head() -> None:
+    """A query of several lines says nothing without when it was asked, and whose it was."""
+    pick = random.Random(13)
+    lines = []
+    for n in range(300):
+        begin = f"2026-05-04 {clock(n)} UTC [{pick.randrange(9999)}] app@shop"
+        if n % 3:
+            lines.append(f"{begin} LOG:  checkpoint complete: wrote {pick.randrange(999)} buffers")
+        elif n % 60:
+            lines += [f"{begin} LOG:  duration: {pick.randrange(9999)} ms  statement: SELECT a.id",
+                      f"\tFROM {word(pick)}_{n} a",
+                      f"\tWHERE a.owner = '{hexes(pick, 8)}'"]  # fmt: skip
+        else:
+            lines += [f"{begin} ERROR:  duplicate key value", f"{begin} DETAIL:  Key {n} exists.",
+                      f"{begin} STATEMENT:  INSERT INTO {word(pick)}"]  # fmt: skip
+    shown = _shown("tail -900 postgres.log", lines)
+    assert len("\n".join(shown)) < len("\n".join(lines)) / 2
+    for line, above in zip(shown[1:], shown, strict=False):
+        if line[:1] == "\t":
+            assert lines[lines.index(line) - 1] == above
+    assert {line for line in lines if "  Key " in line or "INSERT" in line} <= set(shown)
+
+
+def test_lines_of_a_build_among_tests_stay_in_sight() -> None:
+    pick = random.Random(14)
+    lines = ["[INFO] Scanning for projects..."]
+    lines += [f"[INFO] Downloading from central: {word(pick)}-{n}.jar" for n in range(60)]
+    lines += ["[INFO] Compiling 214 source files with javac [release 17] to target/classes"]
+    for n in range(60):
+        name = f"org.example.{word(pick)}{n}Test"
+        lines.append(f"[INFO] Running {name}")
+        lines.append(f"[INFO] Tests run: {n}, Failures: 0, Errors: 0, Skipped: 0 - in {name}")
+    lines += ["[INFO] ", "[INFO] Tests run: 1770, Failures: 0, Errors: 0, Skipped: 0"]
+    lines += ["[INFO] " + "-" * 60] * 2 + ["[INFO] BUILD SUCCESS", "[INFO] Total time:  48 s"] * 3
+    shown = _shown("mvn verify", lines)
+    assert len(shown) < len(lines) / 2
+    assert "[INFO] Compiling 214 source files with javac [release 17] to target/classes" in shown
+
+
+def _shown(command: str, lines: list[str]) -> list[str]:
+    block = Block("k", "\n".join(lines), "tool_result", "user", ToolCall("Bash", command, command))
+    job = Job("u", "r", Options(), "what", "id", [block])
+    text = faithful_form(job, block, _engines()).form.text
+    return (text or "").split("\n")

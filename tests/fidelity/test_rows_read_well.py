@@ -208,3 +208,25 @@ def test_addresses_stay_whole_in_rows() -> None:
     assert expanded(made.text) == text
 
     assert all(f" {address} " in made.text for address in addresses)
+
+
+def test_row_of_a_search_with_context_is_one_group() -> None:
+    rng = random.Random(9)
+    lines = []
+    for n in range(0, 400, 10):
+        at, pid = f"2026-05-04 10:{n // 60 % 60:02d}:{n % 60:02d}", rng.randrange(9999)
+        lines += [
+            f"{n}:{at} [{pid}] request {rng.getrandbits(30):08x} was slow",
+            f"{n + 1}-{at} [{pid}] waited for {rng.randrange(900)} ms",
+            f"{n + 2}-{at} [{pid}] query of {rng.choice(WORDS)}",
+            "--",
+        ]
+    for skipped in range(4):  # wherever the rows begin
+        text = "\n".join(lines[skipped:])
+        made = rows_of_records(text, "search")
+        assert made is not None
+        assert expanded(made.text) == text
+        rows = [row for row in made.text.split("\n") if re.match(r"\.\.\.\d", row)]
+        assert len(rows) > 20
+        for row in rows:  # lines of one group, and of no other
+            assert len(set(re.findall(r"\d\d:\d\d:\d\d", row))) == 1

@@ -25,6 +25,17 @@ LOCK = "\n".join(
     f'[[package]]\nname = "a{i}"\nversion = "{i}.0"\noptional = false\n' for i in range(300)
 )
 PAGE = "<!DOCTYPE html><html><body>" + "<p class='x'>Ten units.</p>" * 200 + "</body></html>"
+PLAY = "\n".join(
+    f"TASK [step {i}] ****\n"
+    + "\n".join(f"{'ok' if (i + n) % 3 else 'changed'}: [web-{n}]" for n in range(9))
+    for i in range(12)
+)
+DRAWN = "\n".join(
+    ["+------+--------+", "|        Alarms         |", "+------+--------+--------+"]
+    + [f"|  {i:<4}|  ok    |  {i * 7 % 90:<6}|" for i in range(30)]
+    + ["-----------------"]
+)
+STACK = "\n---\n".join(f"kind: Service\nname: web-{i}\nstate: ok" for i in range(40))
 RULES = "groups:\n" + "\n".join(
     f"  - alert: Failed{i}\n    expr: errors > {i}\n    for: 5m\n    labels: {{severity: warning}}"
     for i in range(90)
@@ -104,6 +115,9 @@ def test_finds_program_and_file_of_a_command(
         (LOG, "find . -name '*.py' -exec cat {} +", "code", False),
         (RULES, "kubectl get prometheusrules -o yaml", "config", False),
         (RULES, "fetch rules", "config", False),
+        (STACK, "./stack.sh", "config", False),
+        (PLAY, "ansible-playbook site.yml", "other", False),
+        (DRAWN, "./alarms.sh", "table", False),
         (RULES, "cat a.yaml; cat b.md", "config", False),
         (FIREWALL, "sudo iptables -L -n -v --line-numbers", "config", False),
         (FIREWALL, "docker exec web nginx -T", "config", False),
@@ -136,6 +150,16 @@ def test_kind_comes_from_command_and_text(text: str, command: str, kind: str, lo
     found = classify(text, _ran(command))
     assert (found.kind, found.lossy) == (kind, lossy), found.evidence
     assert found.evidence
+
+
+@pytest.mark.parametrize(
+    ("command", "coloured"),
+    [("terraform plan", True), ("./plan.sh", True), ("cat plan.tf", False), ("cat a.py", False)],
+)
+def test_program_writes_colours_and_a_file_holds_them(command: str, coloured: bool) -> None:
+    plan = "\n".join(f'  \x1b[32m+\x1b[0m ami_{n} = "{n}"' for n in range(40))
+    found = classify(plan, _ran(command))
+    assert (found.coloured, found.exactly) == (coloured, coloured)
 
 
 @pytest.mark.parametrize("name", ["Read", "read_file", "mcp__files__view_file"])

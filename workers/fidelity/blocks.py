@@ -22,7 +22,7 @@ from .common_tokens import (
     matched,
     tokens,
 )
-from .record_lines import comes_again, first_words, is_record
+from .record_lines import PARTING, comes_again, first_words, is_record
 
 LEAST_ROWS = 3
 LONGEST_LINE = 600
@@ -101,6 +101,8 @@ class Blocks:
         blocks = [height for height in near if comes_again(self.kinds, at, height)]
         if not blocks and min(near, default=_HIGHEST) >= _HIGHEST:
             blocks += self._below(at, with_next)
+        # What parts two groups of a search stands between rows: not all of them are parted.
+        blocks += [h - 1 for h in blocks if self.lines[at + h - 1] == PARTING]
         for height in sorted({*blocks, self._paragraph(at)}):
             block = self.lines[at : at + height]
             above = self.lines[at - 1] if at else self._above

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from shared.content import SHORTENED_EXACTLY, Kind
 
 from . import omission_notes as notes
-from .check import Verdict, check, plain
+from .check import ANSI, Verdict, check, plain
 from .column_table import rows_of_columns
 from .common_tokens import cost
 from .extract import extract, lines_in
@@ -23,10 +23,12 @@ from .json_parts import shortened_parts
 from .json_rows import rows_of_tables
 from .line_kinds import Kinds
 from .lines_as_rows import ROWS, rows_of_records
-from .must_see import must_see
+from .must_see import must_see, whole_entries
 from .reversible import Form, folded_prefixes, folded_repeats, grouped_matches
 
 _LEAST_SAVED = 0.08
+_LEAST_BARE = 0.02
+"""The same for a text without its colours and blanks: it is read as it was."""
 _LEAST_LOST = 0.2
 """What an extract must save of a body: less is not worth a marker."""
 _ENOUGH = 0.6
@@ -35,6 +37,7 @@ _ENOUGH_ROWS = 0.8
 """The same for rows: who reads them has to look at the lines above them, too."""
 _ENOUGH_ROWS_OF_TESTS = 0.55
 """The same for rows of a test run: the model is likely to be asked about tests that passed."""
+_PLAIN = "farm_plain"
 _SMALLEST = 300
 _MOST_LINES = 100_000
 """Lines that can be judged in time, at about ten microseconds each; output with more stays whole.
@@ -82,12 +85,17 @@ class _Candidate(NamedTuple):
 
 
 def choose(
-    body: str, kind: Kind, lossy: Lossy | None, without: frozenset[str] = frozenset()
+    body: str,
+    kind: Kind,
+    lossy: Lossy | None,
+    without: frozenset[str] = frozenset(),
+    *,
+    coloured: bool = False,
 ) -> Chosen:
     """Return the form of ``body`` that saves most and passes the check.
 
-    Engines ``without`` make none. ``lossy``'s engine is not run where nothing it may leave out
-    would be worth it.
+    Engines ``without`` make none. ``coloured`` text loses its colour codes, whatever its kind.
+    ``lossy``'s engine is not run where nothing it may leave out would be worth it.
     """
     if len(body) < _SMALLEST or body.count("\n") > _MOST_LINES or notes.holds_notes(body):
         return Chosen(None)
@@ -95,7 +103,9 @@ def choose(
     if kind == "json":
         found = [c for c in _of_json(body, size, lossy, without) if c.name not in without]
     else:
-        found = [c for c in _reversible(body, kind, without) if c.name not in without]
+        found = list(_without_colours(body)) if coloured else []
+        found += _reversible(body, kind, without)
+        found = [c for c in found if c.name not in without]
         if lossy is not None and lossy.name not in without:  # no stand-in: it would lose more
             found += _of_engine(body, size, kind, lossy, _best(found, size, kind))
     failed = tuple(
@@ -112,8 +122,9 @@ def _best(found: list[_Candidate], size: int, kind: Kind) -> _Candidate | None:
     passed = [c for c in found if c.verdict.passes]
     exact = min((c for c in passed if not c.lossy), key=_cost, default=None)
     short = min((c for c in passed if c.lossy), key=_cost, default=None)
-    if exact is not None and size - _cost(exact) < _LEAST_SAVED * size:
-        exact = None
+    if exact is not None:
+        least = _LEAST_BARE if exact.name == _PLAIN else _LEAST_SAVED
+        exact = exact if size - _cost(exact) >= least * size else None
     if short is None or not _worth_losing(_cost(short), size, exact, kind):
         return exact
     return short
@@ -160,7 +171,10 @@ def _of_engine(
         chosen = {place for place in chosen if not _BEGUN.match(lines[place])}
     if kind in ("markdown", "prose", "code") and not chosen:
         return  # neither the engine nor the rules chose lines
-    made = extract(lines, chosen | needed, lossy.digest, kinds=kinds if kind in _COUNTED else None)
+    shown = chosen | needed
+    if kind == "log":
+        shown = whole_entries(lines, shown)
+    made = extract(lines, shown, lossy.digest, kinds=kinds if kind in _COUNTED else None)
     if made is not None:
         name = lossy.name if result is not None else "farm_extract"
         yield _Candidate(made, name, True, check(body, made, digest=lossy.digest))
@@ -225,6 +239,13 @@ def _reversible(body: str, kind: Kind, without: frozenset[str]) -> Iterable[_Can
     yield from _exact(body, text, forms)
 
 
+def _without_colours(body: str) -> Iterable[_Candidate]:
+    """Return ``body`` as it is but for colour codes: blanks at lines' ends may mean something."""
+    bare = ANSI.sub("", body)
+    if bare != body:
+        yield _Candidate(bare, _PLAIN, False, check(body, bare, inverse=plain))
+
+
 def _inside(lines: list[str]) -> tuple[int, int] | None:
     """Return where the first and the last lines end and begin; None where there are no others."""
     full = [place for place, line in enumerate(lines) if line.strip()]
@@ -251,7 +272,7 @@ def _rows_between_ends(text: str, kind: Kind) -> Form | None:
 def _exact(body: str, text: str, forms: list[Form | None]) -> Iterable[_Candidate]:
     """Check the forms of ``text``, which is ``body`` without colours and trailing blanks."""
     if len(text) < len(body):
-        forms.append(Form(text, str, "farm_plain"))
+        forms.append(Form(text, str, _PLAIN))
     for form in forms:
         if form is not None:
             verdict = check(body, form.text, inverse=form.inverse)

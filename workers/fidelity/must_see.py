@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from shared.content import Kind
 
 from .line_kinds import Kinds, kinds_of
+from .log_entries import with_entries
 from .outliers import extremes, spelled_otherwise
 
 _ENDS = {"log": 6, "test_run": 8, "search": 6, "listing": 20, "table": 20}
@@ -83,6 +84,8 @@ _PASSED = re.compile(
     r"|test \S+ \.\.\. ok"
     r"|\S+\.py \.+ +\[ *\d+%\]|\[INFO\]|\.+ *(?:\[ *\d+%\])?$|RUNS\b|.*\bPASSED\b)"
 )
+_TOLD = re.compile(r"\[INFO\] +\S")
+"""What a build says among its tests: Maven writes all that did not fail in this way."""
 _HEAD = re.compile(r"\s*(?:#{1,6} |={3,}|-{4,}|[A-Z][A-Z ]{4,}$)")
 _HIT = re.compile(r".+?(?::\d+)?:")
 
@@ -171,6 +174,12 @@ def standing_out(lines: Sequence[str]) -> set[int]:
     return few | extremes(lines, kinds, smallest=False)
 
 
+def whole_entries(lines: Sequence[str], kept: Collection[int]) -> set[int]:
+    """Return the ``kept`` lines of a log with those without which they say something else."""
+    frames = {place for place, line in enumerate(lines) if _FRAME.match(line)}
+    return with_entries(lines, kept, {place for place in kept if is_bad(lines[place])}, frames)
+
+
 def _around_frames(lines: Sequence[str], frames: set[int]) -> set[int]:
     """Return what tells a stack trace: lines around its frames, the first and the last frame."""
     kept: set[int] = set()
@@ -203,6 +212,14 @@ def _of_test_run(lines: Sequence[str]) -> set[int] | None:
     kept |= _around_frames(lines, frames) | _ends(lines, 6)
     kept.update(p for p in passed if _TOTAL.search(lines[p]) and "ms" not in lines[p])
     first = next(iter(sorted(passed)), None)
+    told = [place for place in sorted(passed) if _TOLD.match(lines[place])]
+    kinds = kinds_of([lines[place] for place in told])
+    count = Counter(kinds)
+    seen: set[str] = set()
+    for place, name in zip(told, kinds, strict=True):
+        if name not in seen or count[name] <= _RARE:
+            kept.add(place)
+        seen.add(name)
     return kept if first is None else kept | {first}
 
 

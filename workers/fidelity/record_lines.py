@@ -8,6 +8,8 @@ from operator import eq
 
 from .common_tokens import Literals, tokens
 
+PARTING = "--"
+"""The line that a search with context prints between its groups."""
 _ALIKE_PARTS = 0.6
 """The share of their literals' words that alike lines of a block have in common, at least."""
 
@@ -16,8 +18,11 @@ def is_record(lines: Sequence[str], above: str) -> bool:
     """Return whether lines below ``above`` are a unit, from its first line to its last.
 
     None of them stands further out than the first. Where blank lines part them, they are whole
-    paragraphs, unless the first line stands further out than all others.
+    paragraphs, unless the first line stands further out than all others. What parts the groups of
+    a search is inside of no unit.
     """
+    if PARTING in lines[1:-1]:
+        return False
     depths = [len(line) - len(line.lstrip()) for line in lines if line.strip()]
     if not depths or depths[0] > min(depths):
         return False
