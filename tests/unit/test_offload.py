@@ -23,7 +23,7 @@ from api.pipeline.split_body import MAX_MESSAGES, leave, split
 from shared.deadline import Deadline
 from shared.errors import BodyTooComplex, Degraded, InvalidField, MalformedBody
 from shared.settings import Settings
-from shared.upstream import counter_for, detect
+from shared.upstream import counter_for
 
 from ..texts import conversation, events, ran
 
@@ -89,7 +89,6 @@ def test_child_plans_message_like_main_process(run: Run) -> None:
         planned = await offload.plan("u", raw, around.of(0), soon())
         assert (planned.plan, planned.texts) == (plan, texts)
         assert texts
-        assert planned.detections == {key: detect(text) for key, text in texts.items()}
 
     run(work)
 
@@ -121,8 +120,8 @@ def test_task_beyond_its_time_ends_the_child(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async def work() -> None:
-        offload = Offload([sys.executable, "-P", "-c", ENDLESS])
         monkeypatch.setattr(module, "RESTART_SECONDS", 3600.0)
+        offload = Offload([sys.executable, "-P", "-c", ENDLESS])
         with pytest.raises(TooHeavy):
             await offload.split("u", b'{"messages":["endless"]}', Deadline.after(3600))
         with pytest.raises(Degraded) as refused:
