@@ -92,7 +92,7 @@ def check(settings: Settings, directory: Path) -> str:
     engine, status = kompress(settings.model_copy(update={"model_dir": directory}))
     loaded = time.perf_counter()
     text = warm_up_texts()[-1]
-    engine.compress(text, "", None)
+    engine.kept(text, "", None)
     ran = time.perf_counter()
     lines = [
         f"graph     {status.graph}",

@@ -55,13 +55,11 @@ class Detection(msgspec.Struct, frozen=True, array_like=True):
     content_type: str
     confidence: float
     metadata: dict[str, Any]
-    mixed: bool
 
 
 class Block(msgspec.Struct, frozen=True):
     """One text to compress. ``key`` names text, surroundings, options and engine version.
 
-    ``detection`` is None if no rule needed it yet: only some engines do, and only if they are run.
     ``reversible_only`` forbids markers: the caller cannot redeem them, or the block is too small
     for one. ``without`` are the engines that may not be used.
     """
@@ -71,7 +69,6 @@ class Block(msgspec.Struct, frozen=True):
     shape: Shape
     role: str
     call: ToolCall | None = None
-    detection: Detection | None = None
     reversible_only: bool = False
     without: tuple[str, ...] = ()
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 from shared.content import Content, Envelope, Kind, classify, unwrap
-from shared.jobs import Block, Form, Job, Options, Original, is_tool_output
+from shared.jobs import Block, Form, Job, Original, is_tool_output
 from shared.originals_in_redis import digest_of
-from shared.upstream import EngineRouter, TextEngine, counter_for
+from shared.upstream import LineEngines, TextEngine, is_excluded
 
 from .fidelity import Chosen, Lossy, choose, extract_of_spans
 from .fidelity.page_text import text_of_page
@@ -28,14 +28,14 @@ _CHARS_A_TOKEN = 4
 _MOST_UNFAITHFUL = 200
 
 
-class Routers(Protocol):
-    """Provides the router for a request's options."""
+class Engines(Protocol):
+    """The engines of a process; ``text_engine`` is None where its pool reads no free text."""
 
-    text_engine: TextEngine | None
+    @property
+    def text_engine(self) -> TextEngine | None: ...
 
-    def router(self, options: Options) -> EngineRouter:
-        """Return the router for ``options``."""
-        ...
+    @property
+    def line_engines(self) -> LineEngines: ...
 
 
 class Made(NamedTuple):
@@ -46,20 +46,20 @@ class Made(NamedTuple):
 
 
 class _Work(NamedTuple):
-    """A block, the classification of its text, its router, and its job."""
+    """A block, the classification of its text, the engines, and its job."""
 
     block: Block
     content: Content
     envelope: Envelope
-    router: EngineRouter
+    engines: Engines
     job: Job
 
 
-def faithful_form(job: Job, block: Block, routers: Routers) -> Made:
+def faithful_form(job: Job, block: Block, engines: Engines) -> Made:
     """Return the best form of the block that passes the check; engines' exceptions propagate."""
-    work = _work_of(job, block, routers)
+    work = _work_of(job, block, engines)
     digest = digest_of(block.text)
-    lossy = _lossy(work, routers, digest)
+    lossy = _lossy(work, digest)
     without = frozenset(block.without)
     content = work.content
     chosen = choose(work.envelope.body, content.kind, lossy, without, coloured=content.coloured)
@@ -69,8 +69,8 @@ def faithful_form(job: Job, block: Block, routers: Routers) -> Made:
         return Made(Form(None, failed, unfaithful=unfaithful), [])
     text = work.envelope.around(chosen.text)
     transforms: tuple[str, ...] = (_transform(block, chosen.engine, len(text)),)
-    if chosen.engine == "text" and routers.text_engine is not None:
-        transforms += (f"farm:text:{routers.text_engine.name}",)
+    if chosen.engine == "text" and engines.text_engine is not None:
+        transforms += (f"farm:text:{engines.text_engine.name}",)
     if chosen.lossy and job.options.marker_mode == "lossy_inline":
         text = text.replace(_POINTER.format(digest), "]")
         return Made(
@@ -91,60 +91,52 @@ def faithful_form(job: Job, block: Block, routers: Routers) -> Made:
     return Made(form, [original])
 
 
-def read_free_text(job: Job, block: Block, routers: Routers) -> None:
+def read_free_text(job: Job, block: Block, engines: Engines) -> None:
     """Run the text engine on the block's free text and drop the result, to collect a batch."""
-    work = _work_of(job, block, routers)
-    engine = routers.text_engine
-    if (
-        engine is not None
-        and engine.marks
-        and _may_lose(work, routers)
-        and work.content.pool == "gpu"
-    ):
-        work.router.kept(work.envelope.body, job.context, job.options.target_ratio)
+    work = _work_of(job, block, engines)
+    if work.content.pool == "gpu" and _may_lose(work):
+        _kept(work, work.envelope.body)
 
 
-def _work_of(job: Job, block: Block, routers: Routers) -> _Work:
+def _work_of(job: Job, block: Block, engines: Engines) -> _Work:
     envelope = unwrap(block.text)
     content = classify(envelope, block.call, job.options.press)
-    return _Work(block, content, envelope, routers.router(job.options), job)
+    return _Work(block, content, envelope, engines, job)
 
 
-def _may_lose(work: _Work, routers: Routers) -> bool:
+def _may_lose(work: _Work) -> bool:
     options, content = work.job.options, work.content
     if work.block.reversible_only:
         return False
-    if work.router.excludes(work.block):
+    call = work.block.call
+    if call is not None and is_excluded(call.name):
         return False
     if content.kind in _FREE_TEXT and not is_tool_output(work.block.shape, work.block.role):
         return False
-    if content.pool == "gpu" and routers.text_engine is None:
+    if content.pool == "gpu" and work.engines.text_engine is None:
         return False
     return content.may_lose(options.marker_mode, code_aware=options.code_aware)
 
 
-def _lossy(work: _Work, routers: Routers, digest: str) -> Lossy | None:
+def _lossy(work: _Work, digest: str) -> Lossy | None:
     """Return how lines of the block may be removed; None if none may be."""
-    if not _may_lose(work, routers):
+    if not _may_lose(work):
         return None
     kind = work.content.kind
     name = _ENGINE.get(kind, "farm_extract")
     if kind == "html":
         return Lossy(name, lambda body: _page(body, digest), digest, "free")
     if work.content.pool != "gpu":
-        return Lossy(name, lambda body: _by_router(work, body), digest)
+        return Lossy(name, lambda body: _selected(work, name, body), digest)
     return Lossy(name, lambda body: _sentences_of(work, body, digest), digest, "exact")
 
 
-def _by_router(work: _Work, body: str) -> str | None:
-    """Return the result of headroom's router for the body; only its selection of lines is used."""
-    if work.content.kind not in _ENGINE:
+def _selected(work: _Work, name: str, body: str) -> str | None:
+    """Return the result of headroom's engine for the body; only its selection of lines is used."""
+    if name not in LineEngines.NAMES:
         return None
-    # Without the call: headroom's rules for its output were applied when the block was planned.
-    seen = work.block.detection if body == work.block.text else None
-    block = Block(work.block.key, body, work.block.shape, work.block.role, detection=seen)
-    options = work.job.options
-    return work.router.run(block, work.job.context, options, counter_for(options.model)).text
+    made = work.engines.line_engines.run(name, body, work.job.context)
+    return made if made != body else None
 
 
 def _page(body: str, digest: str) -> str | None:
@@ -155,8 +147,15 @@ def _page(body: str, digest: str) -> str | None:
 
 
 def _sentences_of(work: _Work, body: str, digest: str) -> str | None:
-    spans = work.router.kept(body, work.job.context, work.job.options.target_ratio)
-    return extract_of_spans(body, spans, digest)
+    return extract_of_spans(body, _kept(work, body), digest)
+
+
+def _kept(work: _Work, body: str) -> list[tuple[int, int]]:
+    """Return the start and end of each part of free text that the text engine keeps."""
+    engine, job = work.engines.text_engine, work.job
+    if engine is None:
+        return [(0, len(body))]
+    return engine.kept(body, job.context, job.options.target_ratio)
 
 
 def _transform(block: Block, engine: str, size: int) -> str:

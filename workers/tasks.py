@@ -12,7 +12,7 @@ import structlog
 from shared.jobs import Block, Form, Job, Options, Original
 from shared.settings import PoolName
 from shared.tracing import trace_id
-from shared.upstream import EngineRouter, TextEngine, counter_for
+from shared.upstream import LineEngines, TextEngine
 
 from .block_form import faithful_form
 from .runtime.limits import Limit
@@ -29,21 +29,12 @@ class Done(NamedTuple):
 
 
 class Engines:
-    """This process's engines: one router per marker mode and options, created on demand."""
+    """This process's engines."""
 
     def __init__(self, pool: PoolName, text_engine: TextEngine | None) -> None:
         self.pool = pool
         self.text_engine = text_engine
-        self._routers: dict[tuple[str, bool], EngineRouter] = {}
-
-    def router(self, options: Options) -> EngineRouter:
-        """Return the router for ``options``."""
-        key = (options.marker_mode, options.code_aware)
-        if key not in self._routers:
-            self._routers[key] = EngineRouter(
-                marker_mode=key[0], code_aware=key[1], text_engine=self.text_engine
-            )
-        return self._routers[key]
+        self.line_engines = LineEngines()
 
     def warm_up(self) -> tuple[int, float]:
         """Run each engine once, because its first text takes up to half a second of loading.
@@ -62,7 +53,6 @@ class Engines:
 
     def _try(self, text: str) -> None:
         block = Block("warm-up", text, "tool_result", "user")
-        self.router(Options()).run(block, "warm up", Options(), counter_for("default"))
         job = Job("warm-up", "", Options(), "warm up", "warm-up", [block])
         faithful_form(job, block, self)
 

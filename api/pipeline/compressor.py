@@ -13,7 +13,6 @@ from shared.deadline import Deadline
 from shared.errors import BodyTooComplex, Degraded, RequestError
 from shared.jobs import Block
 from shared.settings import Settings
-from shared.upstream import detected
 
 from ..runtime.admission import AdmissionControl
 from ..runtime.bypass import BypassSwitch
@@ -310,7 +309,6 @@ class Compressor:
         for index, candidate in wanted:
             await turn.admission.acquire_thread()
             text = turn.text(index, candidate)
-            what = turn.detections.get(candidate.key) or detected(text)
             blocks.append(
                 Block(
                     candidate.key,
@@ -318,7 +316,6 @@ class Compressor:
                     candidate.shape,
                     candidate.role,
                     candidate.call,
-                    what,
                     reversible_only=candidate.may != "engine",
                     without=candidate.without,
                 )

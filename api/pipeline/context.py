@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.deadline import Deadline
-from shared.jobs import Detection
 from shared.upstream import Counter
 
 from ..runtime.admission import Admission
@@ -55,7 +54,6 @@ class RequestContext:
     plans: list[Plan] = field(default_factory=list)
     context: ConversationContext | None = None
     texts: dict[str, str] = field(default_factory=dict)
-    detections: dict[str, Detection] = field(default_factory=dict)
     degraded: set[str] = field(default_factory=set)
     misses: int = 0
     fresh: set[str] = field(default_factory=set)

@@ -27,7 +27,6 @@ import structlog
 
 from shared.deadline import Deadline
 from shared.errors import Degraded, RequestError
-from shared.jobs import Detection
 from shared.python_command import python_module
 from shared.upstream import Counter
 
@@ -75,11 +74,10 @@ class OffloadTask(NamedTuple):
 
 
 class OffloadedPlan(NamedTuple):
-    """A plan, with its candidates' texts and detected content kinds, by block key."""
+    """A plan, with its candidates' texts by block key."""
 
     plan: Plan
     texts: dict[str, str]
-    detections: dict[str, Detection]
 
 
 class Offload:

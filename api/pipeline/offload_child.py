@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from shared.errors import RequestError
-from shared.upstream import Counter, detect
+from shared.upstream import Counter
 
 from .message import Message, count, digest, read, without_marks
 from .offload import LENGTH, LIMIT_SECONDS, MEMORY_BYTES, OffloadedPlan, OffloadTask
@@ -46,9 +46,7 @@ def _read(raw: bytes, counter: Counter) -> Message:
 
 def _plan(raw: bytes, context: MessageContext) -> OffloadedPlan:
     facts, message = read(raw, digest(without_marks(raw)[0]))
-    plan, texts = _planner.plan(context, facts, message)
-    detections = {key: detect(text) for key, text in texts.items()}
-    return OffloadedPlan(plan, texts, detections)
+    return OffloadedPlan(*_planner.plan(context, facts, message))
 
 
 _TASKS: dict[str, Callable[..., Any]] = {"split": _split, "read": _read, "plan": _plan}

@@ -82,8 +82,7 @@ class RequestPlanner:
             planned = await self._plan_heavy(turn, index, around)
             if planned is None:
                 return VERBATIM
-            plan, texts, detections = planned
-            turn.detections.update(detections)
+            plan, texts = planned
         else:
             plan, texts = self._planner.plan(around.of(index), message, turn.message(index))
         turn.texts.update(texts)

@@ -90,11 +90,10 @@ def _reading(
     change: Change | None,
 ) -> dict[str, Any]:
     """Return the text's detected kind and its tokens; a heavy text is not read again."""
-    found = turn.detections.get(candidate.key)
-    before = after = content = None
+    found = before = after = content = None
     if turn.messages[index].size <= HEAVY_MESSAGE_BYTES:
         text = turn.text(index, candidate)
-        found = found or detect(text)
+        found = detect(text)
         content = classify(text, candidate.call)
         before = after = turn.counter.count_text(text)
         if change is not None:
@@ -102,7 +101,6 @@ def _reading(
     return {
         "detected": found.content_type if found else None,
         "confidence": found.confidence if found else None,
-        "mixed": found.mixed if found else None,
         "kind": content.kind if content else None,
         "evidence": list(content.evidence) if content else [],
         "unfaithful": form.unfaithful if form is not None else "",

@@ -168,7 +168,7 @@ export class PlaygroundView {
     const reasons = why(last, answer);
     const rows = [];
     if (block) {
-      rows.push(['Detected', block.detected === null ? 'a large text, read in a child process' : `${plain(block.detected)}${block.mixed ? ', mixed' : ''} (confidence ${percent(100 * block.confidence)})`], ['Pool', block.pool],
+      rows.push(['Detected', block.detected === null ? 'a large text, read in a child process' : `${plain(block.detected)} (confidence ${percent(100 * block.confidence)})`], ['Pool', block.pool],
         ['Engine', block.engines.map(plain).join(', ') || 'none'], ['Outcome', OUTCOMES[block.outcome] ?? block.outcome],
         ['Cache', SOURCES[block.source] ?? 'no cached result'],
         ['Engine time', `${milliseconds(block.engine_ms)}${block.source && block.source !== 'engine' ? ' (when it was computed)' : ''}`],

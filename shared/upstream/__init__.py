@@ -4,16 +4,16 @@ The farm calls headroom's rules and engines instead of reimplementing them. Wher
 is not enough, a private name is used *here*, and ``tests/unit/test_upstream_seams.py`` fails and
 reports the name if an upgrade changes it.
 
-There are two routers, both headroom's own ``ContentRouter`` with a few methods replaced:
-:class:`Planner` runs every rule that decides *whether* a text may shrink and records the texts
-that reach an engine; :class:`EngineRouter` runs the engines on one text.
+:class:`Planner`, headroom's ``ContentRouter`` with a few methods replaced, runs every rule that
+decides *whether* a text may shrink and records the texts that reach an engine;
+:class:`LineEngines` and the text engines select what stays of one text.
 """
 
 from .conversation import analysis_intent, tool_calls, user_query
 from .counting import Counter, counter_for, known_counter
 from .crusher import TextCrusherEngine
-from .detection import detect, detected, remember_detection
-from .engines import Engined, EngineRouter, TextEngine
+from .detection import detect
+from .engines import LineEngines, TextEngine, is_excluded
 from .environment import ENGINE_VERSION
 from .kompress import MAX_TOKENS, Encoding, KompressEngine, Row, Scorer
 from .planner import Planned, Planner
@@ -25,9 +25,8 @@ __all__ = [
     "RETRIEVAL_TOOL",
     "Counter",
     "Encoding",
-    "EngineRouter",
-    "Engined",
     "KompressEngine",
+    "LineEngines",
     "Planned",
     "Planner",
     "Row",
@@ -37,9 +36,8 @@ __all__ = [
     "analysis_intent",
     "counter_for",
     "detect",
-    "detected",
+    "is_excluded",
     "known_counter",
-    "remember_detection",
     "retrieval_hash",
     "retrieval_tool",
     "tool_calls",

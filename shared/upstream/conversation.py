@@ -11,7 +11,7 @@ from . import environment  # noqa: F401 - before headroom
 from headroom.transforms.content_router import ContentRouter
 from headroom.utils import extract_user_query
 
-from .routers import router_config
+from .planner import router_config
 
 
 def tool_calls(message: dict[str, Any]) -> dict[str, ToolCall]:

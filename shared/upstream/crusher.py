@@ -17,17 +17,9 @@ class TextCrusherEngine:
     """
 
     name = "text_crusher"
-    marks = False
 
     def __init__(self) -> None:
         self._crusher = TextCrusher()
-
-    def compress(
-        self, text: str, context: str, target_ratio: float | None, original: str | None = None
-    ) -> str:
-        """Return the kept sentences of ``text`` in order; adjacent ones stay together."""
-        spans = self.kept(text, context, target_ratio)
-        return "\n".join(text[start:end].strip("\n") for start, end in spans)
 
     def kept(self, text: str, context: str, target_ratio: float | None) -> list[tuple[int, int]]:
         """Return where the kept parts of ``text`` start and end, in order."""

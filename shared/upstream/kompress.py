@@ -60,10 +60,9 @@ class Encode(Protocol):
 
 
 class KompressEngine:
-    """Headroom's Kompress on the farm's model: a text engine that leaves its own marker."""
+    """Headroom's Kompress on the farm's model: a text engine that keeps the best sentences."""
 
     name = "kompress"
-    marks = True
 
     def __init__(self, scorer: Scorer, encode: Encode) -> None:
         self.scorer = scorer
@@ -79,23 +78,19 @@ class KompressEngine:
         self._id = f"farm-{id(self):x}"
         _kompress._kompress_cache[self._id] = (self, self._tokenize, "onnx_farm")
 
-    def compress(
-        self, text: str, context: str, target_ratio: float | None, original: str | None = None
-    ) -> str:
-        """Return the result of headroom's Kompress for ``text``, including its marker.
+    def compress(self, text: str, context: str, target_ratio: float | None) -> str:
+        """Return the result of headroom's Kompress for ``text``, without a marker.
 
-        ``original`` is stored instead of ``text`` (which may hold placeholders). Raises any
-        exception of the model, where headroom itself would silently return the text.
+        Raises any exception of the model, where headroom itself would silently return the text.
         """
         self._error = None
         # A new one each time, because three failures, of any texts, disable it.
-        compressor = KompressCompressor(KompressConfig(model_id=self._id))
+        compressor = KompressCompressor(KompressConfig(model_id=self._id, enable_ccr=False))
         result = compressor.compress(
             text,
             context,
             target_ratio=target_ratio,
             allow_download=False,
-            ccr_original=original,
         )
         if self._error is not None:
             raise self._error

@@ -6,17 +6,24 @@ from typing import Any, NamedTuple
 
 from shared.jobs import ToolCall
 
-from . import environment  # noqa: F401 - before headroom
+from . import detection, environment  # noqa: F401 - before headroom
+from headroom.config import ReadLifecycleConfig, RelevanceScorerConfig
 from headroom.transforms import content_router as _router
-from headroom.transforms.content_router import CompressionStrategy, RouterCompressionResult
+from headroom.transforms.content_router import (
+    CompressionCache,
+    CompressionStrategy,
+    ContentRouter,
+    ContentRouterConfig,
+    RouterCompressionResult,
+)
 
 from .counting import NO_COUNT, Counter
-from .routers import NOOP, FarmRouter, router_config
 
 INLINE_FOLD_CHARS = 2048
 """Outputs of excluded tools below this size, in bytes, are folded on the front end: folding 2 KB
 takes about 0.1 ms, a round trip through the queue takes several."""
 
+_NOOP = "router:noop"
 _CODE_PROTECTED = frozenset({"router:protected:recent_code", "router:protected:analysis_context"})
 
 
@@ -35,11 +42,43 @@ class Planned(NamedTuple):
     code: bool
 
 
-class Planner(FarmRouter):
+class _NoCache(CompressionCache):
+    """Headroom's process-wide result cache, switched off: results belong to one user."""
+
+    def get(self, key: str) -> None:
+        return None
+
+    def is_skipped(self, key: str) -> bool:
+        return False
+
+    def put(self, key: str, compressed: str, ratio: float, strategy: str) -> None:
+        return None
+
+    def mark_skip(self, key: str) -> None:
+        return None
+
+    def move_to_skip(self, key: str) -> None:
+        return None
+
+
+def router_config(*, marker_mode: str, code_aware: bool) -> ContentRouterConfig:
+    return ContentRouterConfig(
+        lossless=marker_mode == "marker-free",
+        enable_code_aware=code_aware,
+        # Text that was sent never changes, even if a file read becomes stale later.
+        read_lifecycle=ReadLifecycleConfig(enabled=False),
+        # The hybrid scorer downloads a model; without the model headroom falls back to BM25 anyway.
+        relevance=RelevanceScorerConfig(tier="bm25"),
+    )
+
+
+class Planner(ContentRouter):
     """Headroom's router up to the engines: every rule, no compression."""
 
     def __init__(self, *, marker_mode: str, code_aware: bool) -> None:
         super().__init__(router_config(marker_mode=marker_mode, code_aware=code_aware))
+        self._cache = _NoCache()
+        self._calls: dict[str, ToolCall] = {}
         self._analysis = False
         self._texts: list[str] = []
         self._fold = False
@@ -83,7 +122,7 @@ class Planner(FarmRouter):
             compress_user_messages=compress_user_messages,
             compress_system_messages=compress_system_messages,
         )
-        transforms = tuple(t for t in result.transforms_applied if t != NOOP)
+        transforms = tuple(t for t in result.transforms_applied if t != _NOOP)
         code = self._code or not _CODE_PROTECTED.isdisjoint(transforms)
         return Planned(result.messages[0], transforms, tuple(self._texts), self._fold, code)
 
@@ -102,6 +141,12 @@ class Planner(FarmRouter):
         return RouterCompressionResult(
             compressed=content, original=content, strategy_used=CompressionStrategy.PASSTHROUGH
         )
+
+    def _build_tool_name_map(self, messages: list[dict[str, Any]]) -> dict[str, str]:
+        """Return the calls' names: they are given, not read from earlier messages."""
+        self._tool_call_args = {i: c.args for i, c in self._calls.items() if c.args}
+        self._tool_call_commands = {i: c.command for i, c in self._calls.items() if c.command}
+        return {i: c.name for i, c in self._calls.items()}
 
     def _detect_analysis_intent(self, messages: list[dict[str, Any]]) -> bool:
         return self._analysis

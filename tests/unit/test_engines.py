@@ -1,4 +1,4 @@
-"""The engines on one text: what is compressed, what stays, and what can be retrieved."""
+"""Headroom's engines on one text: which one is called, and what comes back."""
 
 from __future__ import annotations
 
@@ -7,39 +7,41 @@ import json.decoder
 from pathlib import Path
 
 import pytest
-import trafilatura.metadata
+from headroom.cache.compression_store import get_compression_store
 from headroom.transforms import kompress_compressor
 from headroom.transforms.content_router import ContentRouter
-from headroom.transforms.html_extractor import HTMLExtractor
 
-from shared.jobs import Block, Options, Shape
+from shared.jobs import Block, Job, Options
 from shared.settings import Settings
-from shared.upstream import Engined, EngineRouter, TextCrusherEngine, counter_for
+from shared.upstream import LineEngines, TextCrusherEngine
+from workers import block_form
+from workers.block_form import Made, faithful_form
 from workers.engines import text_engine
-from workers.tasks import warm_up_texts
+from workers.fidelity.extract import lines_in
+from workers.tasks import Engines, warm_up_texts
 
 from ..texts import events, page, prose, rows
 
-COUNTER = counter_for("claude-x")
 CODE = Path(json.decoder.__file__).read_text("utf-8")
+_LINES = LineEngines()
 
 
-def _run(
-    text: str,
-    *,
-    mode: str = "ccr",
-    code_aware: bool = False,
-    engine: bool = False,
-    shape: Shape = "tool_result",
-    role: str = "user",
-) -> Engined:
-    router = EngineRouter(
-        marker_mode=mode,
-        code_aware=code_aware,
-        text_engine=TextCrusherEngine() if engine else None,
-    )
-    options = Options(mode, None, code_aware)
-    return router.run(Block("k", text, shape, role), "what failed", options, COUNTER)
+def _form(text: str, *, engine: bool = False, **options: object) -> Made:
+    engines = Engines("cpu", TextCrusherEngine() if engine else None)
+    block = Block("k", text, "tool_result", "user")
+    job = Job("u", "r", Options(**options), "what failed", "id", [block])  # type: ignore[arg-type]
+    return faithful_form(job, block, engines)
+
+
+def _diff() -> str:
+    old = CODE.splitlines(keepends=True)
+    new = [f"{line.rstrip()}  # seen\n" if n % 40 == 9 else line for n, line in enumerate(old)]
+    lines = "".join(difflib.unified_diff(old, new, "a/x.py", "b/x.py", n=12))
+    return f"diff --git a/x.py b/x.py\nindex 1234567..89abcde 100644\n{lines}"
+
+
+def _matches() -> str:
+    return "\n".join(f"src/part_{i % 9}.py:{i}:    value_{i} = load({i})" for i in range(200))
 
 
 def test_only_gpu_pool_has_text_engine() -> None:
@@ -50,51 +52,48 @@ def test_only_gpu_pool_has_text_engine() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "engine"),
-    [(events(), "log"), (page(), "html")],
-    ids=["log", "html"],
+    ("name", "text"),
+    [
+        ("log", events().replace("INFO  step 7 ", "ERROR step 7 ")),
+        ("search", _matches()),
+        ("diff", _diff()),
+        ("code_aware", CODE),
+    ],
+    ids=LineEngines.NAMES,
 )
-def test_dropped_content_is_retrievable(text: str, engine: str) -> None:
-    done = _run(text)
-    assert done.text is not None
-    assert len(done.text) < len(text) / 2
-    assert done.transforms == (f"router:tool_result:{engine}",)
-    shown = [o for o in done.originals if o.hash in done.text]
-    assert text in [o.content for o in shown]
+def test_engine_selects_lines_and_stores_nothing(name: str, text: str) -> None:
+    made = _LINES.run(name, text, "what failed")
+    lines = text.split("\n")
+    assert 0 < len(lines_in(made, lines)) < len(lines)
+    assert "hash=" not in made
+    assert get_compression_store().get_stats()["entry_count"] == 0
 
 
-def test_page_text_equals_headrooms_without_date_search(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    date = "the 3rd of august, in the year 2019 or so"
-    odd = page().replace("<body>", f'<body><p class="date">{date}</p>')
-    assert odd != page()
-    theirs = HTMLExtractor().extract(odd)
-    assert theirs.extracted
-    looked: list[object] = []
-    monkeypatch.setattr(trafilatura.metadata, "find_date", lambda *a, **k: looked.append(a))
-    done = _run(odd)
-    assert done.text is not None
-    assert done.text.startswith(theirs.extracted)
-    assert looked == []
-    HTMLExtractor().extract(odd)
-    assert looked, "trafilatura now searches for dates elsewhere"
+def test_kind_of_text_chooses_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Headroom's router takes a log with JSON in its lines apart, for other engines."""
+    entries = events().split("\n")
+    entries[9::10] = [f'2026-01-01 00:00:59 INFO got {{"id": {i}}}' for i in range(40)]
+    asked: list[str] = []
+
+    def run(self: LineEngines, name: str, text: str, context: str) -> str:
+        asked.append(name)
+        return text
+
+    monkeypatch.setattr(LineEngines, "run", run)
+    # Rows would save enough, so that no engine would be asked.
+    monkeypatch.setattr("workers.fidelity.choose_form.rows_of_records", lambda *_, **__: None)
+    _form("\n".join(entries))
+    _form(_diff())
+    assert asked == ["log", "diff"]
 
 
-def test_listing_keeps_every_value() -> None:
-    done = _run(rows())
-    assert done.text is not None
-    assert len(done.text) < len(rows())
-    assert all(f"row {i}" in done.text for i in range(120))
+def test_failing_engine_reports_its_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(self: LineEngines, name: str, text: str, context: str) -> str:
+        raise RuntimeError(name)
 
-
-def test_compresses_prose_only_of_tool_outputs() -> None:
-    assert _run(prose()).text is None
-    done = _run(prose(), engine=True)
-    assert done.text is not None
-    assert [o.content for o in done.originals] == [prose()]
-    assert _run(prose(), engine=True, shape="text", role="assistant").text is None
-    assert _run(prose(), engine=True, shape="string", role="tool").text is not None
+    monkeypatch.setattr(LineEngines, "run", run)
+    with pytest.raises(RuntimeError, match="diff"):
+        _form(_diff())
 
 
 def test_headroom_loads_no_model_itself(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,55 +103,41 @@ def test_headroom_loads_no_model_itself(monkeypatch: pytest.MonkeyPatch) -> None
     )
     monkeypatch.setattr(kompress_compressor, "is_kompress_available", lambda: wanted.append(0))
     for text in (*warm_up_texts(), events(), rows(), page(), prose(), CODE):
-        _run(text)
-        _run(text, engine=True)
+        _form(text, code_aware=True)
+        _form(text, engine=True)
     assert wanted == []
 
 
-def test_text_engine_receives_no_code_or_json() -> None:
-    assert _run(CODE, engine=True).text is None
-    mixed = f"{prose()}\n```python\n{CODE[:3000]}\n```\n{rows('', 20)}\n"
-    done = _run(mixed, engine=True)
-    kept = done.text or mixed
-    assert CODE[:2900] in kept
-
-
-def test_marker_free_result_is_lossless_or_absent() -> None:
-    for text in (page(), prose()):
-        assert _run(text, mode="marker-free").text is None
-    for text in (*warm_up_texts(), events()):
-        done = _run(text, mode="marker-free", engine=True)
-        assert done.originals == []
-        assert "hash=" not in (done.text or "")
-        assert "<<ccr" not in (done.text or "")
+def test_text_engine_receives_no_code_or_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    monkeypatch.setattr(block_form, "_kept", lambda work, body: read.append(body) or [])
+    for text in (CODE, rows(), events(), page(), _diff()):
+        _form(text, engine=True)
+    assert read == []
 
 
 def test_code_aware_result_is_retrievable() -> None:
-    assert _run(CODE).text is None
-    done = _run(CODE, code_aware=True)
-    assert done.text is not None
-    assert done.transforms == ("router:tool_result:code_aware",)
-    assert "def JSONObject" in done.text
-    assert done.originals[0].hash in done.text
+    assert _form(CODE).form.text is None
+    done = _form(CODE, code_aware=True)
+    assert done.form.text is not None
+    assert done.form.transforms == ("router:tool_result:code_aware",)
+    assert "class JSONDecoder(object):" in done.form.text.split("\n")
+    assert [o.content for o in done.originals] == [CODE]
+    assert done.originals[0].hash in done.form.text
 
 
 def test_same_text_gives_same_bytes() -> None:
     for text in (rows(), events(), page(), prose()):
-        assert _run(text, engine=True) == _run(text, engine=True)
+        assert _form(text, engine=True) == _form(text, engine=True)
 
 
 def test_trimmed_git_diff_is_retrievable() -> None:
-    old = CODE.splitlines(keepends=True)
-    new = [f"{line.rstrip()}  # seen\n" if n % 40 == 9 else line for n, line in enumerate(old)]
-    lines = "".join(difflib.unified_diff(old, new, "a/x.py", "b/x.py", n=12))
-    diff = f"diff --git a/x.py b/x.py\nindex 1234567..89abcde 100644\n{lines}"
-    done = _run(diff)
-    assert done.text is not None
-    assert len(done.text) < 0.7 * len(diff)
-    shown = [o for o in done.originals if o.hash in done.text]
-    assert [o.content for o in shown] == [diff]
+    diff = _diff()
+    done = _form(diff)
+    assert done.form.text is not None
+    assert len(done.form.text) < 0.7 * len(diff)
+    assert [o.content for o in done.originals] == [diff]
+    assert done.originals[0].hash in done.form.text
     for line in diff.splitlines():
         if line[:1] in "+-" and line[:3] not in ("+++", "---"):
-            assert line in done.text
-    kept = _run(diff, shape="text", role="assistant").text
-    assert kept is None or "hash=" not in kept
+            assert line in done.form.text

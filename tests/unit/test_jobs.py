@@ -10,7 +10,6 @@ import pytest
 from shared.jobs import (
     FUNCTION,
     Block,
-    Detection,
     Form,
     Job,
     Options,
@@ -33,7 +32,6 @@ BLOCK = Block(
     "tool_result",
     "user",
     ToolCall("Bash", "ls", "ls"),
-    Detection("text", 0.5, {"a": 1}, False),
 )
 
 

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import onnxruntime as ort
 import pytest
-from headroom.cache.compression_store import set_request_compression_store
 from headroom.transforms import kompress_compressor as upstream
 from headroom.transforms.kompress_compressor import KompressCompressor, KompressConfig
 
 from loadtest.graphs import POISON, build_model, documents, foreign_model
 from shared.errors import ModelError
-from shared.jobs import Block, Options
 from shared.models import in_directory
 from shared.settings import Settings
-from shared.upstream import MAX_TOKENS, EngineRouter, KompressEngine, Row, counter_for
-from shared.upstream.original_collector import JobStore
+from shared.upstream import MAX_TOKENS, KompressEngine, Row
 from workers.engines import TEXT_ENGINES, text_engine, threads
 from workers.engines.provider import choose
 from workers.engines.session import CPU, PROBE, ModelSession, batches
@@ -42,14 +38,6 @@ def engine(model: Path) -> KompressEngine:
     return found
 
 
-@pytest.fixture
-def store() -> Iterator[JobStore]:
-    found = JobStore()
-    set_request_compression_store(found)
-    yield found
-    set_request_compression_store(None)
-
-
 def _headrooms(model: Path) -> KompressCompressor:
     """Return headroom's own compressor, with its ONNX wrapper and transformers' tokenizer."""
     from transformers import PreTrainedTokenizerFast
@@ -61,7 +49,7 @@ def _headrooms(model: Path) -> KompressCompressor:
         tokenizer_file=str(model / "tokenizer.json"), pad_token="[PAD]"
     )
     upstream._kompress_cache["reference"] = (upstream._OnnxModel(session), tokenizer, "onnx")
-    return KompressCompressor(KompressConfig(model_id="reference"))
+    return KompressCompressor(KompressConfig(model_id="reference", enable_ccr=False))
 
 
 def _texts() -> list[str]:
@@ -76,7 +64,7 @@ def _texts() -> list[str]:
 
 @pytest.mark.parametrize("ratio", [None, 0.4])
 def test_each_result_equals_headrooms_own(
-    model: Path, engine: KompressEngine, store: JobStore, ratio: float | None
+    model: Path, engine: KompressEngine, ratio: float | None
 ) -> None:
     reference = _headrooms(model)
     texts = _texts()
@@ -92,7 +80,7 @@ def test_each_result_equals_headrooms_own(
 
 @pytest.mark.parametrize("ratio", [None, 0.4])
 def test_batch_gives_same_results_as_single_texts(
-    engine: KompressEngine, store: JobStore, ratio: float | None
+    engine: KompressEngine, ratio: float | None
 ) -> None:
     texts = _texts()
     alone = [engine.compress(text, "", ratio) for text in texts]
@@ -110,7 +98,7 @@ def test_batch_gives_same_results_as_single_texts(
     assert not engine._encodings
 
 
-def test_failing_text_does_not_fail_its_batch(engine: KompressEngine, store: JobStore) -> None:
+def test_failing_text_does_not_fail_its_batch(engine: KompressEngine) -> None:
     good, bad = prose("good"), prose(POISON)
     alone = engine.compress(good, "", None)
     for _ in range(5):  # headroom's own compressor is disabled after three
@@ -124,29 +112,9 @@ def test_failing_text_does_not_fail_its_batch(engine: KompressEngine, store: Job
         engine.forget()
 
 
-def test_router_raises_the_models_error(engine: KompressEngine) -> None:
-    router = EngineRouter(marker_mode="ccr", code_aware=False, text_engine=engine)
-    block = Block("k", prose(POISON), "tool_result", "user")
+def test_engine_raises_the_models_error(engine: KompressEngine) -> None:
     with pytest.raises(Exception, match=r"(?i)gather|indices|bounds"):
-        router.run(block, "", Options(), counter_for("default"))
-
-
-def test_compressed_tool_result_is_retrievable(
-    engine: KompressEngine,
-) -> None:
-    router = EngineRouter(marker_mode="ccr", code_aware=False, text_engine=engine)
-    tagged = f"{prose()}\n<system-reminder>stay here 7</system-reminder>\n{prose('b')}"
-    for text in (prose(), tagged):
-        block = Block("k", text, "tool_result", "user")
-        done = router.run(block, "", Options(), counter_for("default"))
-        assert done.text is not None
-        assert "farm:text:kompress" in done.transforms
-        shown = [o for o in done.originals if o.hash in done.text]
-        assert [o.content for o in shown] == [text]
-        assert done.text.count("hash=") == 1
-    assert "<system-reminder>stay here 7</system-reminder>" in (done.text or "")
-    free = EngineRouter(marker_mode="marker-free", code_aware=False, text_engine=engine)
-    assert free.run(block, "", Options("marker-free"), counter_for("default")).text is None
+        engine.kept(prose(POISON), "", None)
 
 
 def test_kompress_seam_of_headroom_is_unchanged() -> None:

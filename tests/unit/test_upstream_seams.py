@@ -11,28 +11,24 @@ from typing import Any
 import headroom
 import pytest
 import tiktoken.load
-from headroom.cache.compression_store import CompressionStore, get_compression_store
 from headroom.tokenizers import TokenizerRegistry
 from headroom.transforms import content_router, mixed_content
 from headroom.transforms.content_router import CompressionCache, ContentRouter
 
 from shared import upstream
-from shared.jobs import Block, Options
+from shared.jobs import Block, Job, Options
 from shared.upstream import counting, detection
+from workers.block_form import faithful_form
+from workers.tasks import Engines
 
 METHODS = {
     ContentRouter: {
         "apply": ["messages", "tokenizer"],
         "compress": ["content", "context", "question", "bias", "precomputed_detection"],
-        "_apply_strategy_to_content": ["content", "strategy", "context"],
         "_bash_search_fold": ["tool_name", "tool_id", "content"],
         "_build_tool_name_map": ["messages"],
         "_detect_analysis_intent": ["messages"],
-        "_determine_strategy": ["content", "mixed", "detection"],
-        "_get_html_extractor": [],
-        "_get_text_crusher": [],
         "_lossless_compact_excluded": ["content"],
-        "_try_ml_compressor": ["content", "context", "question", "target_ratio"],
     },
     CompressionCache: {
         "get": ["key"],
@@ -41,7 +37,6 @@ METHODS = {
         "move_to_skip": ["key"],
         "put": ["key", "compressed", "ratio", "strategy"],
     },
-    CompressionStore: {"store": ["original", "compressed"], "export_entries": ["hashes"]},
 }
 
 
@@ -60,7 +55,7 @@ def test_replaced_and_called_methods_exist(owner: type, name: str, parameters: l
 
 @pytest.mark.parametrize(
     "name",
-    ["_detect_content", "is_mixed_content", "_bash_command_is_search", "_estimate_tokens"],
+    ["_detect_content", "_bash_command_is_search", "is_tool_excluded", "DEFAULT_EXCLUDE_TOOLS"],
 )
 def test_used_module_functions_exist(name: str) -> None:
     assert hasattr(content_router, name), f"headroom moved content_router.{name}"
@@ -68,11 +63,8 @@ def test_used_module_functions_exist(name: str) -> None:
 
 def test_router_reads_the_attributes_we_set() -> None:
     router = ContentRouter()
-    for name in ("_kompress_max_tokens", "_lossless_then_lossy", "_cache", "config"):
+    for name in ("_cache", "config"):
         assert hasattr(router, name), f"ContentRouter no longer has {name}"
-    source = inspect.getsource(ContentRouter._try_ml_compressor)
-    assert "self._get_text_crusher()" in source
-    assert "_kompress_max_tokens" in source
 
 
 def test_installed_version_is_the_pinned_one() -> None:
@@ -82,19 +74,39 @@ def test_installed_version_is_the_pinned_one() -> None:
 
 def test_detection_goes_through_the_once_per_text_memo(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
-    real = detection._upstream_mixed
+    real = detection._upstream_detect
 
     def spy(text: str) -> Any:
         seen.append(text)
         return real(text)
 
-    monkeypatch.setattr(detection, "_upstream_mixed", spy)
+    monkeypatch.setattr(detection, "_upstream_detect", spy)
     text = "diff --git a/x b/x\n" + "a line of its own, never seen before\n" * 20
     first = upstream.detect(text)
     content_router._detect_content(text)
-    content_router.is_mixed_content(text)
     assert upstream.detect(text) is first
     assert seen == [text]
+
+
+def test_search_for_json_blocks_is_never_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is quadratic: 50 KB of ``{`` lines take 6 s."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("headroom's test for mixed content ran")
+
+    monkeypatch.setattr(content_router, "is_mixed_content", refuse)
+    monkeypatch.setattr(mixed_content, "_extract_json_block", refuse)
+    hostile = "```json\n{\n" * 400
+    planner = upstream.Planner(marker_mode="ccr", code_aware=False)
+    planned = planner.plan(
+        {"role": "tool", "content": hostile, "tool_call_id": "a"}, calls={}, recent=False,
+        counter=upstream.counter_for("claude-x"), analysis=False, min_tokens=1,
+        compress_user_messages=False,
+    )  # fmt: skip
+    assert planned.texts == (hostile,)
+    upstream.detect(f"{hostile} ")
+    block = Block("k", hostile, "tool_result", "user")
+    faithful_form(Job("u", "r", Options(), "", "", [block]), block, Engines("cpu", None))
 
 
 def test_environment_overrides_the_operators_settings() -> None:
@@ -130,55 +142,9 @@ def test_counts_are_headrooms_and_add_up(model: str) -> None:
     assert sum(counter.message(m) for m in messages) + counter.overhead == whole
 
 
-def test_each_job_has_its_own_store() -> None:
-    router = upstream.EngineRouter(
-        marker_mode="ccr", code_aware=False, text_engine=upstream.TextCrusherEngine()
-    )
-    text = " ".join(
-        f"Sentence {chr(97 + i % 26) * (i + 2)} of a text nobody else may ever see."
-        for i in range(90)
-    )
-    block = Block("k", text, "tool_result", "user")
-    done = router.run(block, "", Options(), upstream.counter_for("default"))
-    assert done.text is not None
-    assert [o.content for o in done.originals] == [text]
-    assert done.originals[0].hash in done.text
-    shared_store = get_compression_store()
-    assert shared_store.retrieve(done.originals[0].hash) is None
-
-
 @pytest.mark.parametrize("model", ["llama-3-70b", "qwen-2", "mistral-large", "o3", "command-r"])
 def test_estimates_tokens_without_the_familys_counter(model: str) -> None:
     assert upstream.counter_for(model).message({"role": "user", "content": "hello there"}) > 4
-
-
-def test_search_for_json_blocks_is_bounded(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    parameters = inspect.signature(detection._upstream_extract).parameters
-    assert list(parameters) == ["lines", "start", "cache"], (
-        "mixed_content._extract_json_block moved"
-    )
-    ours = mixed_content._extract_json_block
-    assert ours is detection._extract_within_bounds
-    walked = 0
-
-    def upstream(lines: list[str], start: int, *, cache: Any = None) -> Any:
-        nonlocal walked
-        found = real(lines, start, cache=cache)
-        walked += len(lines) - start if found[0] is None else 0
-        return found
-
-    real = detection._upstream_extract
-    monkeypatch.setattr(detection, "_upstream_extract", upstream)
-    hostile = "```json\n{\n" * 4000
-    mixed_content.is_mixed_content(hostile)
-    assert 0 < walked < 600_000, "without the limit, 16 million lines are scanned"
-    normal = "some text\n{\nnot closed\n" * 20 + 'here it is\n{"a": 1}\nand more\n```py\nx\n```\n'
-    indicators = mixed_content.mixed_content_indicators(normal)
-    monkeypatch.setattr(mixed_content, "_extract_json_block", real)
-    assert mixed_content.mixed_content_indicators(normal) == indicators
-    assert indicators["has_embedded_json_with_text"]
 
 
 def test_processes_start_without_unneeded_packages() -> None:

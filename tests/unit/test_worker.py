@@ -39,7 +39,6 @@ class Scoring:
     """A batching engine reduced to its number of tokens per batch."""
 
     name = "kompress"
-    marks = True
     broken = False
 
     def __init__(self, scoring_tokens: int) -> None:
