@@ -20,6 +20,13 @@ _OWN: list[dict[str, Any]] = [
 ]
 
 
+def _conversation(begin: str) -> dict[str, Any]:
+    """Return a request of a conversation that no other test has: its tools stay as once offered."""
+    request = turns(log())
+    request["messages"][0]["content"] = begin
+    return {**request, "tools": _OWN}
+
+
 @pytest.mark.parametrize(
     ("path", "shape"),
     [
@@ -55,7 +62,7 @@ def test_agents_are_offered_the_tool_before_any_marker(
 ) -> None:
     """Offering it with the first marker would invalidate the provider's cache."""
     provider.will_say(_OK, _OK)
-    later = {**turns(log()), "tools": _OWN}
+    later = _conversation("An agent begins.")
     first = {**later, "messages": later["messages"][:1]}
     for request in (first, later):
         post(proxy.url, request, KEY, "/v1/messages")
@@ -67,7 +74,7 @@ def test_agents_are_offered_the_tool_before_any_marker(
 
 def test_without_markers_nothing_is_offered(proxy: Farm, provider: ScriptedProvider) -> None:
     provider.will_say(_OK, _OK)
-    asked = {**turns(log()), "tools": _OWN, "max_tokens": 9}
+    asked = {**_conversation("No markers."), "max_tokens": 9}
     post(proxy.url, {**asked, "mode": "marker-free"}, KEY, "/v1/messages")
     assert RETRIEVE not in str(provider.asked[0].json)
     served = [{"name": f"headroom__{RETRIEVE}"}, *_OWN]
