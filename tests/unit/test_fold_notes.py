@@ -68,3 +68,39 @@ def test_larger_part_of_lines_is_kept() -> None:
     assert uncut(scopes, 0, 9) == (3, 9)
     assert uncut(scopes, 0, 15) == (0, 15)
     assert uncut(scopes, 5, 9) == (5, 9)
+
+
+ROWS = [f"...web-{n} {RNG.randrange(10**9)} 10.0.{n}.7" for n in range(12)]
+LAYOUTS = {
+    "rows": ("[... rows 1: 12 lines are like the next one, each row is its values for {}, parted by"
+             ' " ", nothing is left out ...]', "...{} {} {} Running", "...{} {} {} Pending", ROWS),
+    "blocks": ("[... rows 1: 12 blocks are like the next 2 lines, each row is its values for {},"
+               ' parted by " ", nothing is left out ...]',
+               "...{} {} {}\n...  state: up", "...{} {} {}\n...  state: down", ROWS),
+    "again": ("[... rows 1: 1 line is like the next one, each row is its values for {}, parted by"
+              ' " ", nothing is left out ...]',
+              "...{} Running\n...web 0", "...{} Pending\n...web 0",
+              ["a whole line", "[... rows 1 again: 12, nothing is left out ...]", *ROWS]),
+    "prefix": ("", '[... each of the next 12 lines begins with "web/", omitted in them ...]',
+               '[... each of the next 12 lines begins with "db/", omitted in them ...]', VALUES),
+    "table": ("", '[12]{"used","free","of"}', '[12]{"free","used","of"}',
+              [value.replace(" | ", ",") for value in VALUES]),
+    "paths": ("[... each path is said once, above its lines, and omitted in them ...]",
+              "api/a.py", "api/b.py",
+              [f"{n}:{RNG.randrange(10**29)}" for n in range(12)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_lines_that_are_read_otherwise_are_not_equal(name: str) -> None:
+    note, one, other, lines = LAYOUTS[name]
+    source = "\n".join([note, one, *lines, "the end"])
+    index = FoldIndex()
+    index.add(SOURCE, source)
+
+    assert index.fold("\n".join(["more", note, other, *lines, "end"]), "b", written=True) is None
+    same = "\n".join(["more", note, one, *lines, "end"])
+    folded = index.fold(same, "toolu_2", written=True)
+    assert folded is not None
+    assert unfold(folded, {SOURCE: source}) == same
+    assert "\0" not in folded.text

@@ -13,6 +13,7 @@ from itertools import accumulate
 from typing import NamedTuple
 
 from .equal_runs import There, run_through
+from .layouts import without_layout
 from .line_prefixes import view_of
 from .lines import NO_LINE, Text, added_by_diff, literal, read, without_notes
 from .notes import Scope, scopes_of, uncut
@@ -360,7 +361,7 @@ class FoldIndex:
                 number=number,
             )
         run = Run(
-            lines=[key for key in here.keys[first:end] if key is not None],
+            lines=[without_layout(key) for key in here.keys[first:end] if key is not None],
             first=first + 1 - here.head,
             total=here.total - here.head,
             source=source,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from .layouts import with_layouts
 from .line_prefixes import in_hunks
 from .references import ADDED, Folded, Numbering, head_lines, split_numbers
 
@@ -46,7 +47,7 @@ def read(text: str) -> Text:
     if not lines[-1]:
         lines.pop()
     contents, numbers, numbering = split_numbers(lines, text)
-    keys: list[str | None] = list(contents)
+    keys: list[str | None] = list(with_layouts(contents, text))
     total = len(lines)
     origin = range(1, total + 1)
     return Text(keys, numbers, numbering, origin, total, len(text), head_lines(text))
