@@ -6,18 +6,11 @@ import json
 from pathlib import Path
 
 from shared.errors import PolicyError
-from shared.policy_file import check, read, said, schema
-from shared.policy_rules import (
-    NO_RULE,
-    Policy,
-    Quota,
-    Rule,
-    Ruling,
-    Subject,
-    matches,
-    position,
-    tool_ruling,
-)
+from shared.policy.control_group import position
+from shared.policy.file import check, read, said, schema
+from shared.policy.rules import Quota, Rule, Subject, matches
+from shared.policy.ruling import NO_RULE, Policy, Ruling
+from shared.policy.tool_rules import tool_ruling
 from shared.settings import Settings
 
 

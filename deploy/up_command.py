@@ -19,8 +19,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import FrameType
 
-import structlog
-
 from shared import logs
 from shared.errors import SupervisorError
 from shared.python_command import python_module
@@ -29,11 +27,10 @@ from shared.settings import Settings, load_settings
 from .embedded import EmbeddedValkey
 from .ports import free_port
 from .process import SupervisedProcess
+from .rolling_restart import READY_SECONDS, replaced_one_by_one
 
-_log = structlog.get_logger(__name__)
 _STOP_SECONDS = 8.0
 """Time, in seconds, to stop a part in addition to its drain and its last request's deadline."""
-_READY_SECONDS = 60.0
 _TICK_SECONDS = 0.1
 _OVER = object()
 
@@ -119,7 +116,7 @@ class Farm:
     def _supervise(self) -> None:
         url = f"http://{self.settings.host}:{self.settings.port}"
         announced = False
-        give_up = time.monotonic() + _READY_SECONDS
+        give_up = time.monotonic() + READY_SECONDS
         while not self.stopping:
             for part in self.parts:
                 if not part.poll() and time.monotonic() >= part.restart_at:
@@ -129,43 +126,13 @@ class Farm:
                 if announced:
                     print(f"ready {url}", flush=True)
                 elif time.monotonic() > give_up:
-                    raise SupervisorError(f"not ready after {_READY_SECONDS:.0f} s")
+                    raise SupervisorError(f"not ready after {READY_SECONDS:.0f} s")
             elif self.roll_asked and self._rolling is None:
                 self.roll_asked = False
-                self._rolling = self._roll()
+                self._rolling = replaced_one_by_one(self.parts, self._passing, self._grace)
             if self._rolling is not None and next(self._rolling, _OVER) is _OVER:
                 self._rolling = None
             time.sleep(_TICK_SECONDS)
-
-    def _roll(self) -> Iterator[None]:
-        """Replace all parts except Redis one by one, once the successor is ready.
-
-        Each iteration is one step. If a successor does not become ready, the restart ends and the
-        remaining old parts stay.
-        """
-        for at, old in enumerate(self.parts):
-            if not old.says_ready:
-                continue
-            new = old.successor()
-            self._passing.append(new)
-            new.start()
-            give_up = time.monotonic() + _READY_SECONDS
-            while not new.ready:
-                if not new.alive or time.monotonic() > give_up:
-                    _log.error("restart_given_up", part=old.name)
-                    new.end(time.monotonic())
-                    self._passing.remove(new)
-                    return
-                yield
-            self.parts[at], self._passing = new, [old]
-            old.ask_to_end()
-            give_up = time.monotonic() + self._grace
-            while old.alive and time.monotonic() < give_up:
-                yield
-            old.end(give_up)
-            self._passing.clear()
-            _log.info("part_replaced", part=old.name)
-        _log.info("restarted")
 
     @property
     def _grace(self) -> float:

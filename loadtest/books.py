@@ -18,7 +18,7 @@ import msgspec
 from api.accounting.ledger import Ledger
 from api.accounting.token_prices import Price
 from api.accounting.usage_record import AnsweredRequest, UsageRecord, answered
-from api.accounting.wal import Line
+from api.accounting.write_ahead_log import Line
 from api.pipeline.result import CompressionResult
 from shared.connection import BROKEN
 from shared.settings import load_settings

@@ -57,7 +57,7 @@ class Settings(BaseSettings):
     tokens_file: Path | None = None
     trusted_peers: Annotated[tuple[IPvAnyNetwork, ...], NoDecode] = ()
 
-    # Which conversations are compressed, and how (see shared/policy_rules.py).
+    # Which conversations are compressed, and how (see shared/policy).
     policy_file: Path | None = None
 
     # Browsers: origins that may read answers, frame the dashboard, and be read by it.

@@ -28,7 +28,7 @@ from shared.settings import Settings
 
 from ..runtime.background_tasks import end, supervise
 from .usage_record import RINGS, UsageRecord
-from .wal import Line, WriteAheadLog, orphans
+from .write_ahead_log import Line, WriteAheadLog, orphans
 
 _log = structlog.get_logger(__name__)
 _pack = msgspec.msgpack.Encoder().encode

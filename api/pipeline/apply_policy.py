@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import structlog
 
-from shared.policy_rules import Arm, Subject, paused
+from shared.policy.control_group import Arm
+from shared.policy.rules import Subject
+from shared.policy.tool_rules import paused
 
 from ..runtime.policy_reload import PolicySource
 from ..runtime.quotas import Quotas

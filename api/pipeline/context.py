@@ -12,7 +12,8 @@ from ..runtime.admission import Admission
 from .conversation import ALL_LEFT, Conversation, Sent
 from .message import Candidate, Message, Place, Plan, decode
 from .options import RequestOptions
-from .plan_message import ConversationContext, PlanOptions
+from .plan_options import PlanOptions
+from .planning_context import ConversationContext
 from .session_memory import Session
 from .split_body import Split
 from .trace import Trace

@@ -20,7 +20,8 @@ from shared.settings import Settings
 from ..runtime.user_store import UserStore
 from .context import RequestContext
 from .message import Plan
-from .plan_message import MIN_CHARS, PlanOptions
+from .plan_message import MIN_CHARS
+from .plan_options import PlanOptions
 from .session_identity import session_digest
 
 AS_IT_CAME = Plan()

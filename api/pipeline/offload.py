@@ -32,7 +32,7 @@ from shared.upstream import Counter
 
 from ..runtime.background_tasks import end
 from .message import Message, Plan
-from .plan_message import MessageContext
+from .planning_context import MessageContext
 from .split_body import Envelope, Split
 
 _log = structlog.get_logger(__name__)

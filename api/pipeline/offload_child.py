@@ -22,7 +22,8 @@ from shared.upstream import Counter
 
 from .message import Message, count, digest, read, without_marks
 from .offload import LENGTH, LIMIT_SECONDS, MEMORY_BYTES, OffloadedPlan, OffloadTask
-from .plan_message import ConversationPlanner, MessageContext
+from .plan_message import ConversationPlanner
+from .planning_context import MessageContext
 from .split_body import split
 
 _GROWN_BYTES = 256 * 1024 * 1024

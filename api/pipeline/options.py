@@ -11,10 +11,12 @@ import msgspec
 
 from shared.errors import InvalidField
 from shared.jobs import Options
-from shared.policy_rules import Arm, Quota, Ruling
+from shared.policy.control_group import Arm
+from shared.policy.rules import Quota
+from shared.policy.ruling import Ruling
 from shared.settings import Settings
 
-from .plan_message import PlanOptions
+from .plan_options import PlanOptions
 from .session_identity import Filed
 from .split_body import Envelope
 

@@ -13,7 +13,8 @@ from .earlier_options import AS_IT_CAME
 from .message import HEAVY_MESSAGE_BYTES, VERBATIM, Plan, digest, read
 from .offload import Offload, OffloadedPlan, TooHeavy
 from .options import RequestOptions
-from .plan_message import ConversationContext, ConversationPlanner
+from .plan_message import ConversationPlanner
+from .planning_context import ConversationContext
 
 
 class RequestPlanner:

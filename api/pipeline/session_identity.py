@@ -15,7 +15,7 @@ from hashlib import blake2b
 
 import msgspec
 
-from shared.policy_rules import Arm
+from shared.policy.control_group import Arm
 
 from .message import without_marks
 from .split_body import Split

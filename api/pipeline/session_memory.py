@@ -12,7 +12,7 @@ from operator import is_
 
 from shared import keys
 from shared.jobs import Form
-from shared.policy_rules import Subject
+from shared.policy.rules import Subject
 
 from .conversation import Conversation
 from .message import Message, Seen

@@ -13,8 +13,9 @@ from pathlib import Path
 import structlog
 
 from shared.errors import PolicyError
-from shared.policy_file import read
-from shared.policy_rules import Policy, Rule
+from shared.policy.file import read
+from shared.policy.rules import Rule
+from shared.policy.ruling import Policy
 from shared.settings import Settings
 
 from .background_tasks import end, every, supervise

@@ -7,7 +7,7 @@ from typing import Literal
 from shared import keys
 from shared.deadline import Deadline
 from shared.errors import Degraded
-from shared.policy_rules import Limits, Quota
+from shared.policy.rules import Limits, Quota
 from shared.scripts import script
 
 from .redis_guard import RedisGuard

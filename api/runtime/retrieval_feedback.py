@@ -20,7 +20,7 @@ import structlog
 from shared import clock, keys
 from shared.deadline import Deadline
 from shared.errors import Degraded
-from shared.policy_rules import TOOL_CHARS
+from shared.policy.tool_rules import TOOL_CHARS
 from shared.scripts import script
 from shared.settings import Settings
 

@@ -25,7 +25,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from api.accounting.ledger import Ledger
 from api.accounting.token_prices import Price
 from api.accounting.usage_record import AnsweredRequest, UsageRecord, answered
-from api.accounting.wal import Line
+from api.accounting.write_ahead_log import Line
 from api.pipeline.result import CompressionResult
 from loadtest.material import collect
 from shared.jobs import engines_of

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api.accounting.ledger import Ledger
 from api.accounting.usage_record import UsageRecord
-from api.accounting.wal import Line
+from api.accounting.write_ahead_log import Line
 from shared.settings import Settings
 
 from ..farm import Farm, Process, post, request, until, user

@@ -15,7 +15,7 @@ import pytest
 
 from api.accounting.ledger import NAME_UNUSED, Ledger, day_of, hour_of
 from api.accounting.usage_record import UsageRecord
-from api.accounting.wal import Line
+from api.accounting.write_ahead_log import Line
 from shared import keys
 from shared.settings import Settings
 

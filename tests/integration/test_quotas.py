@@ -16,7 +16,7 @@ from api.runtime.redis_guard import RedisGuard
 from shared import keys
 from shared.connection import connect_async
 from shared.deadline import Deadline
-from shared.policy_rules import Limits, Quota
+from shared.policy.rules import Limits, Quota
 from shared.scripts import script
 from shared.settings import Settings
 

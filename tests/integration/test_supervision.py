@@ -19,6 +19,7 @@ from ..farm import Farm, Process, until, user
 from ..texts import conversation, ran, rows
 
 SOURCES = str(Path(api.__file__).parent)
+DEAD_JOBS = ("workers.runtime.quarantine", "Quarantine", "take_dead_jobs")
 PATCH = """\
 import shared.supervision
 shared.supervision.FIRST_PAUSE_SECONDS = 0.001
@@ -100,7 +101,9 @@ def test_process_that_cannot_go_on_is_replaced(own_farm: Callable[..., Farm]) ->
 
 def test_worker_beats_after_its_heartbeat_failed(own_farm: Callable[..., Farm]) -> None:
     farm = own_farm()
-    first = broken("workers.runtime.reaper", "Reaper", "reap", 3, asynchronous=False)
+    first = broken(
+        "workers.runtime.quarantine", "Quarantine", "take_dead_jobs", 3, asynchronous=False
+    )
     farm.start_redis()
     farm.start_worker("cpu", first)
     until("the worker beats", lambda: farm.redis.zcard(keys.workers("cpu")))
@@ -112,7 +115,9 @@ def test_worker_beats_after_its_heartbeat_failed(own_farm: Callable[..., Farm]) 
 
 def test_worker_ends_when_heartbeat_fails_for_good(own_farm: Callable[..., Farm]) -> None:
     farm = own_farm()
-    first = broken("workers.runtime.reaper", "Reaper", "reap", 1_000_000, asynchronous=False)
+    first = broken(
+        "workers.runtime.quarantine", "Quarantine", "take_dead_jobs", 1_000_000, asynchronous=False
+    )
     farm.start_redis()
     worker: Process = farm.start_worker("cpu", first)
     assert worker.wait() == 70

@@ -13,7 +13,7 @@ from api.accounting import ledger as module
 from api.accounting.export import Archive
 from api.accounting.ledger import Ledger
 from api.accounting.usage_record import Trial, UsageRecord
-from api.accounting.wal import Line
+from api.accounting.write_ahead_log import Line
 from shared import keys
 from shared.settings import Settings
 

@@ -6,8 +6,10 @@ import re
 
 import pytest
 
-from shared.policy_file import RuleEntry, check
-from shared.policy_rules import Policy, Subject, tool_ruling
+from shared.policy.file import RuleEntry, check
+from shared.policy.rules import Subject
+from shared.policy.ruling import Policy
+from shared.policy.tool_rules import tool_ruling
 
 from ..documented import page
 

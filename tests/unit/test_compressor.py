@@ -23,7 +23,7 @@ from api.runtime.policy_reload import PolicySource
 from shared.deadline import Deadline
 from shared.errors import Degraded, InvalidField
 from shared.jobs import Form, Original, pack_form
-from shared.policy_rules import Quota
+from shared.policy.rules import Quota
 from shared.settings import Settings
 from shared.upstream import counter_for
 

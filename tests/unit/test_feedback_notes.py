@@ -10,7 +10,9 @@ from api.pipeline.dispatch_jobs import Fetched, Origin
 from api.runtime.retrieval_feedback import scope_of
 from shared.deadline import Deadline
 from shared.jobs import Form
-from shared.policy_rules import Policy, Rule, paused
+from shared.policy.rules import Rule
+from shared.policy.ruling import Policy
+from shared.policy.tool_rules import paused
 
 from ..texts import call, events, result
 from .test_compressor import Elsewhere, _body, _compressor

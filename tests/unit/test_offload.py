@@ -18,7 +18,8 @@ from api.pipeline import offload as module
 from api.pipeline.message import count, digest, read
 from api.pipeline.offload import Offload, TooHeavy
 from api.pipeline.options import RequestOptions
-from api.pipeline.plan_message import ConversationContext, ConversationPlanner
+from api.pipeline.plan_message import ConversationPlanner
+from api.pipeline.planning_context import ConversationContext
 from api.pipeline.split_body import MAX_MESSAGES, leave, split
 from shared.deadline import Deadline
 from shared.errors import BodyTooComplex, Degraded, InvalidField, MalformedBody

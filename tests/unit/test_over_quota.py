@@ -9,7 +9,7 @@ from typing import Any
 from api.pipeline.compressor import Compressor
 from api.pipeline.dispatch_jobs import Origin
 from shared.deadline import Deadline
-from shared.policy_rules import Limits, Quota, Rule
+from shared.policy.rules import Limits, Quota, Rule
 
 from .test_compressor import ROWS, Elsewhere, _body, _messages, _other, _ran
 from .test_policy_arms import _under

@@ -11,12 +11,9 @@ from typing import Any
 import pytest
 
 from api.pipeline.message import Candidate, Message, Place, Plan, count, digest, read
-from api.pipeline.plan_message import (
-    MIN_CHARS,
-    ConversationContext,
-    ConversationPlanner,
-    PlanOptions,
-)
+from api.pipeline.plan_message import MIN_CHARS, ConversationPlanner
+from api.pipeline.plan_options import PlanOptions
+from api.pipeline.planning_context import ConversationContext
 from shared.upstream import counter_for
 
 from ..texts import events, page, prose

@@ -17,7 +17,8 @@ from api.pipeline.dispatch_jobs import Fetched, Origin
 from api.pipeline.result import CompressionResult
 from shared.deadline import Deadline
 from shared.errors import Degraded, InvalidField
-from shared.policy_rules import Policy, Rule
+from shared.policy.rules import Rule
+from shared.policy.ruling import Policy
 
 from ..texts import conversation, events, ran, rows
 from .test_compressor import MARK, Elsewhere, _body, _compressor

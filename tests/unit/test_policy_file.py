@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from deploy.policy_command import check_file
 from shared.errors import PolicyError
-from shared.policy_file import MAX_BYTES, check, read, schema
-from shared.policy_rules import Limits, Policy, Quota, Rule
+from shared.policy.file import MAX_BYTES, check, read, schema
+from shared.policy.rules import Limits, Quota, Rule
+from shared.policy.ruling import Policy
 
 GOOD = """
 # A pilot, and nobody else.

@@ -11,7 +11,8 @@ from api.pipeline.options import RequestOptions
 from api.pipeline.session_identity import Filed
 from api.pipeline.split_body import Envelope
 from shared.jobs import Block, Job, Options, ToolCall
-from shared.policy_rules import Policy, Rule, Ruling, Subject
+from shared.policy.rules import Rule, Subject
+from shared.policy.ruling import Policy, Ruling
 from shared.settings import Settings
 from workers.block_form import faithful_form
 from workers.tasks import Engines

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from api.runtime.policy_reload import PolicySource
-from shared.policy_rules import Subject
+from shared.policy.rules import Subject
 from shared.settings import Settings
 
 ANYBODY = Subject.of("a", "m")

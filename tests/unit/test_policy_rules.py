@@ -11,17 +11,10 @@ from hypothesis import strategies as st
 
 import workers.block_form
 import workers.fidelity
-from shared.policy_rules import (
-    ENGINE_NAMES,
-    ENGINES,
-    Policy,
-    Rule,
-    Ruling,
-    Subject,
-    paused,
-    position,
-    tool_ruling,
-)
+from shared.policy.control_group import position
+from shared.policy.rules import ENGINE_NAMES, ENGINES, Rule, Subject
+from shared.policy.ruling import Policy, Ruling
+from shared.policy.tool_rules import paused, tool_ruling
 
 ADA = Subject.of("acme/ada", "claude-x")
 

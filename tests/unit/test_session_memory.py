@@ -16,7 +16,8 @@ from api.pipeline.split_body import split
 from shared.deadline import Deadline
 from shared.errors import RequestError
 from shared.jobs import Form
-from shared.policy_rules import Policy, Rule
+from shared.policy.rules import Rule
+from shared.policy.ruling import Policy
 
 from .test_compressor import BODY, MESSAGES, Elsewhere, _compressor
 

@@ -21,8 +21,8 @@ from shared.supervision import Restarts, place_of
 
 from .delivery import Delivery
 from .pace import Pace
+from .quarantine import Quarantine
 from .queue import PoolQueue
-from .reaper import Reaper
 from .watchdog import Watchdog
 
 _log = structlog.get_logger(__name__)
@@ -64,8 +64,8 @@ class Heartbeat:
         self._redis = connect(settings)
         state = connect_state(settings) if settings.state_url else self._redis
         self._queues = {each: PoolQueue(self._redis, each, settings) for each in POOLS}
-        self._reapers = [
-            Reaper(queue, Delivery(state, self._redis, queue, settings))
+        self._quarantines = [
+            Quarantine(queue, Delivery(state, self._redis, queue, settings))
             for queue in self._queues.values()
         ]
         self._held: Mapping[str, int] = {}
@@ -106,8 +106,8 @@ class Heartbeat:
                 try:
                     self._queues[self._pool].renew(self._held)
                     self._report()
-                    for reaper in self._reapers:
-                        reaper.reap()
+                    for quarantine in self._quarantines:
+                        quarantine.take_dead_jobs()
                 except BROKEN as error:
                     _log.warning("heartbeat_failed", pool=self._pool, error=type(error).__name__)
                     renew(self._redis)

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from api.accounting import wal
+from api.accounting import write_ahead_log as wal
 from api.accounting.usage_record import refused
-from api.accounting.wal import Line, WriteAheadLog, orphans
+from api.accounting.write_ahead_log import Line, WriteAheadLog, orphans
 
 LIMIT = 1 << 20
 

@@ -16,19 +16,10 @@ from typing import Annotated, Any, NamedTuple, get_args
 
 import msgspec
 
-from .errors import PolicyError
-from .policy_rules import (
-    ENGINE_NAMES,
-    EngineName,
-    Limits,
-    Markers,
-    Mode,
-    Policy,
-    Quota,
-    Rule,
-    matches,
-    tool_rules,
-)
+from ..errors import PolicyError
+from .rules import ENGINE_NAMES, EngineName, Limits, Markers, Mode, Quota, Rule, matches
+from .ruling import Policy
+from .tool_rules import tool_rules
 
 MAX_BYTES = 1024 * 1024
 MAX_RULES = 200

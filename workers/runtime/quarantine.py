@@ -20,14 +20,14 @@ _log = structlog.get_logger(__name__)
 QUARANTINED = Form(None, outcome="quarantined")
 
 
-class Reaper:
-    """Recovers one pool's jobs; it runs in every worker of every pool."""
+class Quarantine:
+    """Recovers the jobs of one pool; it runs in every worker of every pool."""
 
     def __init__(self, queue: PoolQueue, delivery: Delivery) -> None:
         self._queue = queue
         self._delivery = delivery
 
-    def reap(self) -> None:
+    def take_dead_jobs(self) -> None:
         """Queue the jobs of dead workers again; end those that died twice."""
         for job_id in self._queue.reap():
             self._bury(job_id)
