@@ -40,6 +40,8 @@ _ROWS = re.compile(
     r"\[\.\.\. rows (\d+): (\d+) (?:lines?|blocks?) (?:is|are) like the next "
     r'(?:one|(\d+) lines), each row is its values for \{\}(?:, parted by "(.)")?.*'
 )
+_NAMED_ROWS = re.compile(r"\[\.\.\. rows by name: the next (\d+) lines? .*")
+_NAMED_ROW = re.compile(r"\.\.\.(\w+)(\W?)(.*)")
 _MORE_ROWS = re.compile(r"\[\.\.\. rows (\d+) again: (\d+), .*")
 
 
@@ -51,8 +53,19 @@ def put_in(text: str) -> str:
     lines = text.split("\n")
     out: list[str] = []
     tables: dict[str, tuple[str, str]] = {}
+    named: dict[str, str] = {}
     at = 0
     while at < len(lines):
+        names, one = _NAMED_ROWS.match(lines[at]), _NAMED_ROW.fullmatch(lines[at])
+        if names is not None:
+            count = int(names[1])
+            named = dict(line[3:].split(" = ", 1) for line in lines[at + 1 : at + 1 + count])
+            at += 1 + count
+            continue
+        if one is not None and one[1] in named:
+            out.append(_put_in(named[one[1]], one[2], one[3]))
+            at += 1
+            continue
         head, more = _ROWS.match(lines[at]), _MORE_ROWS.match(lines[at])
         at += 1
         if head is None and more is None:

@@ -8,6 +8,7 @@ FIRST = re.compile(r"\[\.\.\. rows (\d+): (\d+) (?:lines?|blocks?).*\.\.\.\]")
 HIGH = re.compile(r"blocks? (?:is|are) like the next (\d+) lines")
 PARTED = re.compile(r'parted by "(.)"')
 AGAIN = re.compile(r"\[\.\.\. rows (\d+) again: (\d+), .*\.\.\.\]")
+NAMED = re.compile(r"\[\.\.\. rows by name: the next (\d+) lines? .*\.\.\.\]")
 PLACE = re.compile(r"\{([<>=]?)(\d*)\}")
 
 
@@ -16,7 +17,17 @@ def expanded(text: str) -> str:
     lines = iter(text.split("\n"))
     frames: dict[str, tuple[str, str]] = {}
     out: list[str] = []
+    named: dict[str, str] = {}
     for line in lines:
+        names = NAMED.fullmatch(line)
+        if names:
+            said = [next(lines)[3:].split(" = ", 1) for _ in range(int(names[1]))]
+            named = dict(said)
+            continue
+        row = re.match(r"\.\.\.(\w+)", line)
+        if row and row[1] in named:
+            out.append(_filled(named[row[1]], line[row.end() :][:1], line[row.end() + 1 :]))
+            continue
         first, again = FIRST.fullmatch(line), AGAIN.fullmatch(line)
         if first:
             high, parted = HIGH.search(line), PARTED.search(line)

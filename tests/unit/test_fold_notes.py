@@ -81,6 +81,10 @@ LAYOUTS = {
               ' " ", nothing is left out ...]',
               "...{} Running\n...web 0", "...{} Pending\n...web 0",
               ["a whole line", "[... rows 1 again: 12, nothing is left out ...]", *ROWS]),
+    "names": ("[... rows by name: the next 1 line says how 12 lines below are read: each begins"
+              " with a name and has its values for {}, nothing is left out ...]",
+              "...web = {} {} Running", "...web = {} {} Pending",
+              [row.replace("...", "...web ") for row in ROWS]),
     "prefix": ("", '[... each of the next 12 lines begins with "web/", omitted in them ...]',
                '[... each of the next 12 lines begins with "db/", omitted in them ...]', VALUES),
     "table": ("", '[12]{"used","free","of"}', '[12]{"free","used","of"}',

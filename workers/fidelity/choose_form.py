@@ -23,6 +23,7 @@ from .json_parts import shortened_parts
 from .json_rows import rows_of_tables
 from .line_kinds import Kinds
 from .lines_as_rows import ROWS, rows_of_records
+from .mixed_kinds import rows_of_kinds
 from .must_see import must_see, whole_entries
 from .reversible import Form, folded_prefixes, folded_repeats, grouped_matches
 
@@ -38,6 +39,10 @@ _ENOUGH_ROWS = 0.8
 _ENOUGH_ROWS_OF_TESTS = 0.55
 """The same for rows of a test run: the model is likely to be asked about tests that passed."""
 _PLAIN = "farm_plain"
+_ENOUGH_UNNAMED = 0.8
+"""Rows with names are taken where other forms save less than this share of what they save."""
+_MOST_UNNAMED = 0.5
+"""The share of a text that others must save for none with names to be looked for."""
 _SMALLEST = 300
 _MOST_LINES = 100_000
 """Lines that can be judged in time, at about ten microseconds each; output with more stays whole.
@@ -236,7 +241,14 @@ def _reversible(body: str, kind: Kind, without: frozenset[str]) -> Iterable[_Can
     grouped = grouped_matches(text) if kind == "search" else None
     if grouped is not None:
         forms.append(grouped)
-    yield from _exact(body, text, forms)
+    found = list(_exact(body, text, forms))
+    yield from found
+    size, best = cost(body), _best(found, cost(body), kind)
+    saved = size - _cost(best) if best is not None else 0
+    inside = _inside(once.split("\n")) if saved < _MOST_UNNAMED * size else None
+    named = _both(repeats, rows_of_kinds(once, kind, *inside)) if inside is not None else None
+    if named is not None and saved < _ENOUGH_UNNAMED * (size - cost(named.text)):
+        yield _checked(body, named)
 
 
 def _without_colours(body: str) -> Iterable[_Candidate]:
@@ -275,8 +287,11 @@ def _exact(body: str, text: str, forms: list[Form | None]) -> Iterable[_Candidat
         forms.append(Form(text, str, _PLAIN))
     for form in forms:
         if form is not None:
-            verdict = check(body, form.text, inverse=form.inverse)
-            yield _Candidate(form.text, form.name, False, verdict)
+            yield _checked(body, form)
+
+
+def _checked(body: str, form: Form) -> _Candidate:
+    return _Candidate(form.text, form.name, False, check(body, form.text, inverse=form.inverse))
 
 
 def _with_rows(form: Form | None) -> list[Form | None]:

@@ -15,7 +15,7 @@ _FRAME = re.compile(r"[=:/\[\](){}<>|\"`@#_+*&%$\\0-9\t]|\w-|-\w|  ")
 _WORD = r"[A-Za-z]{2,}"
 _PROSE = re.compile(rf"(?<!\S){_WORD}[,;.:]?(?: {_WORD}[,;.:]?){{2}}(?!\S)")
 """Three plain words in a row, of a sentence."""
-_NEGATION = re.compile(r"\b(?:not|no|never|none|without|cannot)\b|n't\b", re.I)
+NEGATION = re.compile(r"\b(?:not|no|never|none|without|cannot)\b|n't\b", re.I)
 _JOINTS = frozenset(".,:/-")
 _CELLS = 400_000
 """Pairs of tokens that are compared in a text, at most: some 60 ms."""
@@ -204,12 +204,7 @@ def literals(pattern: Sequence[str | None]) -> Literals:
 @lru_cache(_KNOWN)
 def _is_frame(part: str) -> bool:
     """Return whether a literal is the frame of values; else it is prose, and stays with them."""
-    if (
-        len(part) <= SHORT
-        or part.isspace()
-        or _FRAME.search(part) is None
-        or _NEGATION.search(part)
-    ):
+    if len(part) <= SHORT or part.isspace() or _FRAME.search(part) is None or NEGATION.search(part):
         return False
     return _PROSE.search(part) is None
 

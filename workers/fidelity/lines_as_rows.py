@@ -91,7 +91,7 @@ def rows_of_records(text: str, kind: Kind, above: str = "", first: int = 0) -> F
     ends stays as it is.
     """
     lines = text.split("\n")
-    if kind == "search" and not _are_entries(lines):
+    if kind == "search" and not are_entries(lines):
         return None  # its lines are some file's: they are searched for to be changed
     written = Written()
     at = 0
@@ -104,7 +104,7 @@ def rows_of_records(text: str, kind: Kind, above: str = "", first: int = 0) -> F
     return Form(made, lines_of_rows, ROWS) if cost(made) < cost(text) else None
 
 
-def _are_entries(lines: list[str]) -> bool:
+def are_entries(lines: list[str]) -> bool:
     """Return whether a log was searched: its matches, not the lines around them, are entries."""
     entries = sum(1 for line in lines if _ENTRY.match(line) or _OBJECT.match(line))
     return entries > _ENTRIES * len(lines)

@@ -36,15 +36,20 @@ def head(number: int, table: Table, count: int, *, mixed: bool = False) -> list[
     what += " is" if count == 1 else "s are"
     like = f"{what} like the next {'one' if height == 1 else f'{height} lines'}"
     parted = f', parted by "{table.separator}"' if table.values > 1 else ""
-    signs = {place[:1]: place for place in reversed(table.places)}
+    legend = legend_of(table.places) + (_MIXED if mixed else "")
+    note = f"{count} {like}, each row is its values for {{}}{parted}, nothing is left out{legend}"
+    return [f"[... rows {number}: {note} ...]", *(ROW + line for line in table.shown())]
+
+
+def legend_of(places: Sequence[str]) -> str:
+    """Return what says how those of ``places`` are read that are more than ``{}``."""
+    signs = {place[:1]: place for place in reversed(places)}
     legend = "; {=1} is the row's value 1 again, {=2} its value 2" if "=" in signs else ""
     for sign, where in ((">", "before"), ("<", "after")):
         if sign in signs:
             width = signs[sign][1:]
             legend += f"; {{{sign}{width}}} has blanks {where} the value, {width} characters in all"
-    legend += _MIXED if mixed else ""
-    note = f"{count} {like}, each row is its values for {{}}{parted}, nothing is left out{legend}"
-    return [f"[... rows {number}: {note} ...]", *(ROW + line for line in table.shown())]
+    return legend
 
 
 def more(number: int, count: int) -> str:

@@ -14,9 +14,11 @@ from zlib import crc32
 
 SIGN = "\0"
 """Stands between a line and its layout, in a key."""
-_SIGNS = ("[... rows ", "[... each ", "]{")
+_SIGNS = ("[... rows", "[... each ", "]{")
 _ROW = "..."
 _ROWS = re.compile(r"\[\.\.\. rows (\d+): \d+ (?:line|block)s? (?:is|are) like the next (\w+)")
+_NAMED = re.compile(r"\[\.\.\. rows by name: the next (\d+) line")
+_NAME = re.compile(r"\.\.\.\w+")
 _AGAIN = re.compile(r"\[\.\.\. rows (\d+) again: ")
 _BEGIN = re.compile(r'\[\.\.\. each of the next (\d+) lines begins with (".*"), omitted')
 _TABLE = re.compile(r"\[(\d+)\](\{.*\})")
@@ -39,6 +41,7 @@ def without_layout(key: str) -> str:
 def _read(lines: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Return each line and what explains it: nothing where it is whole."""
     tables: dict[str, str] = {}
+    named: dict[str, str] = {}
     rows = counted = path = ""
     grouped = False
     end = head = 0
@@ -47,12 +50,18 @@ def _read(lines: Sequence[str]) -> Iterator[tuple[str, str]]:
         if note and (found := _ROWS.match(line)):
             head = at + (int(found[2]) if found[2].isdigit() else 1)
             rows = tables[found[1]] = "\n".join(lines[at + 1 : head + 1])
+        elif note and (found := _NAMED.match(line)):
+            head = at + int(found[1])
+            named = {like.split(" ", 1)[0]: like for like in lines[at + 1 : head + 1]}
         elif note and (again := _AGAIN.match(line)):
             rows = tables.get(again[1], "")
         elif note and (scope := _BEGIN.match(line) or _TABLE.match(line)):
             end, counted = at + int(scope[1]), scope[2]
         elif note and line.startswith(_PATHS):
             grouped = True
+        elif named and at > head and (name := _NAME.match(line)):
+            yield line, named.get(name[0], "")
+            continue
         elif line.startswith(_ROW) and rows and at > head:
             yield line, rows if at > end else rows + counted
             continue
