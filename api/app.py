@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from shared.connection import connect_async, connect_state_async
 from shared.errors import RequestError
+from shared.redis_connection import connect_async, connect_state_async
 from shared.settings import Settings, load_settings
 
 from .accounting.answer_book import AnswerBook
@@ -14,9 +14,9 @@ from .accounting.ledger import Ledger
 from .accounting.pool_status import FarmReport
 from .accounting.prometheus import Metrics
 from .accounting.proxy_counters import ProxyCounters
-from .accounting.reader import Reader
 from .accounting.reports import Reports
 from .accounting.token_prices import Prices
+from .accounting.usage_reader import Reader
 from .endpoints.compress import CompressResource
 from .endpoints.dashboard import DashboardResource
 from .endpoints.health import Drain, HealthResource, LiveResource, ReadyResource

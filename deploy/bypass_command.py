@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from shared.bypass import Bypass, current, turn_off, turn_on
-from shared.connection import BROKEN, connect
 from shared.errors import SwitchError
+from shared.redis_connection import BROKEN, connect
 from shared.settings import Settings
 
 

@@ -13,8 +13,8 @@ import urllib.error
 from typing import Any
 
 from shared import clock, keys
-from shared.connection import BROKEN, connect
 from shared.errors import Unhealthy
+from shared.redis_connection import BROKEN, connect
 from shared.settings import POOLS, Settings
 
 from .up_command import LOCAL

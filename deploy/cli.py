@@ -196,8 +196,8 @@ def _api(arguments: argparse.Namespace) -> None:
 
 def _worker(arguments: argparse.Namespace) -> None:
     from shared.readiness import tell
+    from workers.compress_block import Engines
     from workers.engines import text_engine
-    from workers.tasks import Engines
     from workers.worker import FarmWorker
 
     settings = _settings(arguments)

@@ -85,8 +85,8 @@ def check(settings: Settings, directory: Path) -> str:
     Raises:
         ModelError: The model cannot be used; the message says why.
     """
+    from workers.compress_block import warm_up_texts
     from workers.engines import kompress
-    from workers.tasks import warm_up_texts
 
     started = time.perf_counter()
     engine, status = kompress(settings.model_copy(update={"model_dir": directory}))

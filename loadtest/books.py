@@ -19,8 +19,8 @@ from api.accounting.ledger import Ledger
 from api.accounting.token_prices import Price
 from api.accounting.usage_record import AnsweredRequest, UsageRecord, answered
 from api.accounting.write_ahead_log import Line
-from api.pipeline.result import CompressionResult
-from shared.connection import BROKEN
+from api.pipeline.compression_result import CompressionResult
+from shared.redis_connection import BROKEN
 from shared.settings import load_settings
 
 from .http import Connection

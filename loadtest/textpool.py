@@ -40,10 +40,10 @@ from shared.logs import configure as configure_logs
 from shared.settings import load_settings
 from shared.upstream import KompressEngine
 from workers.batcher import BatchCount, prepared
+from workers.compress_block import Engines, compress_block
 from workers.engines import kompress
 from workers.engines.session import CPU, CUDA, OUTPUT, PROBE, ModelSession, batches
 from workers.runtime.limits import Limit
-from workers.tasks import Engines, compress_block
 
 from .graphs import build_base_model, build_model
 from .needles import prose

@@ -13,7 +13,8 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 FUNCTION = "workers.tasks.compress_blocks"
-"""The only function a worker runs, by the name that RQ stores."""
+"""The only function a worker runs, by the name that RQ stores. Workers of all versions know this
+one, wherever the code stands."""
 
 Shape = Literal["string", "tool_result", "text"]
 """Where a text was: a message's string content, a tool_result block, a text block."""

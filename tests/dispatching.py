@@ -12,14 +12,14 @@ from api.pipeline.dispatch_jobs import Dispatcher, Fetched, Order, Origin
 from api.runtime.redis_guard import RedisGuard
 from api.runtime.result_inbox import ResultInbox
 from api.runtime.worker_view import WorkerView
-from shared.connection import connect, connect_async, connect_state, connect_state_async
 from shared.deadline import Deadline
 from shared.jobs import Block, Form, Job, Options
+from shared.redis_connection import connect, connect_async, connect_state, connect_state_async
 from shared.settings import Settings
 from workers.batcher import BatchCount
+from workers.compress_block import Done
 from workers.runtime.delivery import Delivery
 from workers.runtime.queue import PoolQueue
-from workers.tasks import Done
 
 from . import farm
 

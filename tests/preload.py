@@ -4,8 +4,8 @@ from api.pipeline.offload import Offload
 from api.pipeline.plan_request import RequestPlanner
 from shared.gc_freeze import keep_what_is_loaded
 from shared.settings import Settings
+from workers.compress_block import Engines
 from workers.engines import text_engine
-from workers.tasks import Engines
 
 _settings = Settings()
 _chosen = text_engine("gpu", _settings)

@@ -19,8 +19,8 @@ import structlog
 from shared.jobs import Job
 
 from .block_form import read_free_text
+from .compress_block import Engines
 from .runtime.limits import Limit
-from .tasks import Engines
 
 _log = structlog.get_logger(__name__)
 _CHARS_A_TOKEN = 3.0

@@ -18,22 +18,22 @@ from rq.worker import SimpleWorker
 from rq.worker_registration import clean_worker_registry
 
 from shared import keys
-from shared.connection import BROKEN, connect, connect_state, renew
 from shared.errors import ModelError
 from shared.gc_freeze import keep_what_is_loaded
 from shared.jobs import EngineStatus, Form, Job
+from shared.redis_connection import BROKEN, connect, connect_state, renew
 from shared.settings import PoolName, Settings
 from shared.tracing import tracer
 from shared.upstream import ENGINE_VERSION
 
 from .batcher import BatchCount, can_batch, is_broken, prepared, scoring_tokens, tokens_of
+from .compress_block import Done, Engines, compress_block
 from .runtime.delivery import Delivery
 from .runtime.heartbeat import Heartbeat
 from .runtime.limits import Limit
 from .runtime.pace import Pace
 from .runtime.queue import Begun, PoolQueue
 from .runtime.watchdog import Watchdog
-from .tasks import Done, Engines, compress_block
 
 _log = structlog.get_logger(__name__)
 _WAIT_SECONDS = 1

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import msgspec
 
-from ..pipeline.result import CacheShares, CompressionResult
+from ..pipeline.compression_result import CacheShares, CompressionResult
 from ..pipeline.session_identity import Filed
 from ..runtime.retrieval_feedback import Feedback
 from ..runtime.user_store import Retrieved

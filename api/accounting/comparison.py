@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from .intervals import Interval, Sample, difference, ratio, relative
-from .reader import Reader, TrialLine
 from .time_range import TimeRange
+from .usage_reader import Reader, TrialLine
 from .usage_record import money
 
 MEASURES = {

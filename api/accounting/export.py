@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 
 from shared import keys
-from shared.connection import BROKEN, connect
 from shared.errors import ArchiveError
+from shared.redis_connection import BROKEN, connect
 from shared.settings import Settings
 
 from .usage_record import money

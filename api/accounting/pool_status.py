@@ -11,16 +11,16 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from shared.buckets import BEYOND, ENGINE, REQUEST, quantile
 from shared.errors import Unavailable
+from shared.histogram_buckets import BEYOND, ENGINE, REQUEST, quantile
 from shared.settings import POOLS, Settings
 
 from .metrics_of_processes import ProcessBoard
 from .proxy_counters import proxy_report
-from .reader import Reader, Row
 from .reports import named
 from .time_range import TimeRange
 from .token_prices import Prices
+from .usage_reader import Reader, Row
 
 _QUANTILES = (("p50_ms", 0.5), ("p95_ms", 0.95), ("p99_ms", 0.99))
 

@@ -22,8 +22,8 @@ from prometheus_client.core import (
 )
 
 from shared.breaker import State
-from shared.buckets import BEYOND, ENGINE, REQUEST
 from shared.errors import Unavailable
+from shared.histogram_buckets import BEYOND, ENGINE, REQUEST
 from shared.settings import POOLS, Settings
 
 from ..runtime.background_tasks import end, every, health, supervise
@@ -34,9 +34,9 @@ from ..runtime.worker_view import WorkerView
 from .ledger import Ledger
 from .metrics_of_processes import Figures, ProcessBoard
 from .proxy_counters import ProxyCounters, proxy_families
-from .reader import Reader, Row
 from .time_range import TimeRange
 from .token_prices import Prices
+from .usage_reader import Reader, Row
 
 _PLAIN = (
     ("headroom_requests", "requests", "Requests answered with a conversation"),

@@ -9,7 +9,7 @@ from typing import Any
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric
 
-from shared.buckets import BEYOND, REQUEST, bucket_of, quantile
+from shared.histogram_buckets import BEYOND, REQUEST, bucket_of, quantile
 
 from .metrics_of_processes import Figures
 

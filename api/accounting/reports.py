@@ -11,8 +11,8 @@ from shared.errors import InvalidField
 from shared.settings import Settings
 
 from .ledger import USER_HOURS, day_of, hour_of
-from .reader import Reader, Row, Rows
 from .time_range import TimeRange
+from .usage_reader import Reader, Row, Rows
 from .usage_record import money
 
 MAX_SESSIONS_SHOWN = 500

@@ -11,7 +11,7 @@ from functools import lru_cache
 
 from shared.prompt_cache_rules import TTL_SECONDS, rules_of
 
-from ..pipeline.result import CompressionResult
+from ..pipeline.compression_result import CompressionResult
 from .token_prices import Price
 
 _STEP = Decimal(1)

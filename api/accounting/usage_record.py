@@ -16,10 +16,10 @@ from typing import Literal
 
 import msgspec
 
-from shared.buckets import REQUEST, bucket_of
+from shared.histogram_buckets import REQUEST, bucket_of
 from shared.prompt_cache_rules import Usage
 
-from ..pipeline.result import CompressionResult
+from ..pipeline.compression_result import CompressionResult
 from ..pipeline.session_identity import Filed
 from .provider_usage import input_cost
 from .request_cost import Cost, Rates, cost_of, rates_of

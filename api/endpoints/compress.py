@@ -23,9 +23,9 @@ from ..accounting.usage_record import AnsweredRequest, refused
 from ..gateway.gateway_request import gateway_request
 from ..gateway.request_half import FirstHalf, RequestHalf
 from ..http.request import BodyLease, Intake, asks_bypass, deadline_of, trace_of, user_of
+from ..pipeline.compression_result import CompressionResult
 from ..pipeline.compressor import Compressor
 from ..pipeline.dispatch_jobs import Origin
-from ..pipeline.result import CompressionResult
 
 _log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode

@@ -10,9 +10,9 @@ from shared.errors import InvalidField
 
 from ..accounting.ledger import Ledger
 from ..accounting.provider_usage import input_cost, read_usage
-from ..accounting.reader import Reader
 from ..accounting.request_cost import rates_of
 from ..accounting.token_prices import Prices
+from ..accounting.usage_reader import Reader
 from ..accounting.usage_record import answer_key, measured, money, session_key
 from ..http.request import read_json, user_of
 

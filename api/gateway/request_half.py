@@ -12,7 +12,7 @@ from shared.bypass import REASON as BYPASS_SWITCH
 from shared.deadline import Deadline
 from shared.errors import Degraded
 
-from ..pipeline.result import CompressionResult
+from ..pipeline.compression_result import CompressionResult
 from ..runtime.turn_store import Turn, TurnStore
 from .gateway_request import CONTROLS, GatewayRequest, provider_of_model
 

@@ -14,14 +14,14 @@ from shared.policy.tool_rules import paused
 from ..runtime.policy_reload import PolicySource
 from ..runtime.quotas import Quotas
 from ..runtime.retrieval_feedback import Feedback
-from .context import RequestContext
+from .compression_result import CompressionResult, untouched
 from .conversation import Sent
 from .dispatch_jobs import Origin
 from .earlier_options import AS_IT_CAME, EarlierRequests
 from .message import VERBATIM
 from .options import RequestOptions
 from .repeated_calls import newest_calls, repeated_calls
-from .result import CompressionResult, untouched
+from .request_context import RequestContext
 from .session_identity import Filed, session_digest
 from .split_body import Split
 

@@ -20,7 +20,7 @@ from ..runtime.session_stats import SessionStats
 from ..runtime.user_store import UserStore
 from .after_answer import WorkBehind
 from .apply_policy import PolicyRules, left_by_policy
-from .context import RequestContext
+from .compression_result import CompressionResult, result_of, untouched
 from .decide_messages import decide_messages
 from .dispatch_jobs import Dispatcher, Order, Origin
 from .message import HEAVY_MESSAGE_BYTES, Candidate
@@ -29,7 +29,7 @@ from .offload import HEAVY_BODY_BYTES, Offload
 from .options import RequestOptions, as_text
 from .plan_request import RequestPlanner
 from .render import join, render
-from .result import CompressionResult, result_of, untouched
+from .request_context import RequestContext
 from .session_identity import Filed
 from .session_memory import Sessions
 from .split_body import Split, leave, split

@@ -16,7 +16,8 @@ import msgspec
 from shared.jobs import Shape, is_tool_output
 
 from .fold.line_index import FoldIndex, Mark
-from .fold.references import Folded, Source, describe, input_texts
+from .fold.reference_wording import describe
+from .fold.references import Folded, Source, input_texts
 from .message import Place
 from .plan_message import texts_of
 

@@ -8,11 +8,11 @@ import time
 from shared.jobs import engines_of, is_tool_output
 from shared.originals_in_redis import digest_of
 
-from .context import RequestContext
 from .conversation import ALL_LEFT, Change, Conversation, Lost, Sent
 from .form_or_reference import Decision, decide_block, settles
 from .message import HEAVY_MESSAGE_BYTES, VERBATIM, Candidate, Place
 from .render import render
+from .request_context import RequestContext
 
 _ALL = frozenset({ALL_LEFT})
 _MARKER = "\n[Nothing is missing. Retrieve original: hash={}]"

@@ -18,10 +18,10 @@ from shared.errors import Degraded
 from shared.settings import Settings
 
 from ..runtime.user_store import UserStore
-from .context import RequestContext
 from .message import Plan
 from .plan_message import MIN_CHARS
 from .plan_options import PlanOptions
+from .request_context import RequestContext
 from .session_identity import session_digest
 
 AS_IT_CAME = Plan()

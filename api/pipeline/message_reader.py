@@ -10,7 +10,6 @@ from shared.upstream import Counter
 
 from ..runtime.admission import Admission
 from ..runtime.token_counters import TokenCounters
-from .context import RequestContext
 from .message import (
     HEAVY_MESSAGE_BYTES,
     Message,
@@ -25,6 +24,7 @@ from .message import (
 )
 from .offload import HEAVY_BODY_BYTES, Offload, TooHeavy
 from .options import RequestOptions
+from .request_context import RequestContext
 from .session_memory import Session
 from .split_body import Split, follow, split
 

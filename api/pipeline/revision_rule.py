@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from shared.prompt_cache_rules import TTL_SECONDS, CacheRules, rules_of
 
-from .context import RequestContext
+from .request_context import RequestContext
 
 COLD_MARGIN = 1.2
 """Factor on the provider's cache lifetime after which the cache counts as cold; the margin covers

@@ -10,9 +10,9 @@ from shared.jobs import Original
 from shared.settings import Settings
 
 from ..runtime.user_store import UserStore
-from .context import RequestContext, text_at
 from .conversation import Sent
 from .message import Place
+from .request_context import RequestContext, text_at
 
 
 async def keep_originals(

@@ -9,9 +9,9 @@ from shared.content import classify
 from shared.jobs import Form, engines_of
 from shared.upstream import detect
 
-from .context import RequestContext
 from .conversation import Change, Sent
 from .message import HEAVY_MESSAGE_BYTES, Candidate, Plan
+from .request_context import RequestContext
 from .trace import Trace
 
 _KEPT = ("protected", "excluded", "verbatim")

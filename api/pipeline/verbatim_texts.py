@@ -12,8 +12,8 @@ from shared.jobs import unpack_form
 from shared.settings import Settings
 
 from ..runtime.user_store import UserStore
-from .context import RequestContext
 from .conversation import Sent
+from .request_context import RequestContext
 from .revision_rule import revision, unfinished
 
 

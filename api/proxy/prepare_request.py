@@ -18,9 +18,9 @@ from shared.tracing import tracer
 from ..accounting.answer_book import AnswerBook, Recording
 from ..accounting.usage_record import AnsweredRequest
 from ..http.request import BodyLease, asks_bypass, deadline_of, trace_of, user_of
+from ..pipeline.compression_result import CompressionResult
 from ..pipeline.compressor import Compressor
 from ..pipeline.dispatch_jobs import Origin
-from ..pipeline.result import CompressionResult
 from ..provider.body import Body, Unreadable, array_pieces
 from ..provider.exchange import unpack
 from ..provider.protocol import Provider

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from shared.prompt_cache_rules import rules_of
 from shared.settings import Settings
 
-from ..pipeline.result import CacheShares, CompressionResult
+from ..pipeline.compression_result import CacheShares, CompressionResult
 from ..provider.body import Body
 from ..provider.tools import MOST_BYTES, tightened
 

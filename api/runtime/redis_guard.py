@@ -16,9 +16,9 @@ import structlog
 from shared import keys
 from shared.breaker import Breaker, Cause, Reading, cause_of
 from shared.cluster import AsyncCluster
-from shared.connection import BROKEN, renew_async
 from shared.deadline import Deadline
 from shared.errors import Degraded
+from shared.redis_connection import BROKEN, renew_async
 from shared.settings import Settings
 
 from .background_tasks import end, supervise

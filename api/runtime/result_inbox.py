@@ -20,10 +20,10 @@ import structlog
 
 from shared import keys
 from shared.claim_protocol import GIVEN_UP, KEYS_A_CALL, Claiming
-from shared.connection import BROKEN, connect_async, renew_async
 from shared.deadline import Deadline
 from shared.errors import Degraded
 from shared.jobs import Form, unpack_form, unpack_reply
+from shared.redis_connection import BROKEN, connect_async, renew_async
 from shared.settings import Settings
 
 from .background_tasks import end, supervise

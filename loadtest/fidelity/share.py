@@ -11,7 +11,7 @@ from shared.content import classify
 from shared.jobs import Block, Job, Options, ToolCall
 from shared.upstream import TextCrusherEngine
 from workers.block_form import faithful_form
-from workers.tasks import Engines
+from workers.compress_block import Engines
 
 from .sample import Sample
 

@@ -7,7 +7,7 @@ a marker is worth it) and the workers (which engine) reach the same decision.
 from .command import Printed, printed_by
 from .envelope import Envelope, unwrap
 from .kind import SHORTENED_EXACTLY, Content, classify
-from .names import Kind
+from .kind_by_name import Kind
 
 __all__ = [
     "SHORTENED_EXACTLY",

@@ -26,7 +26,7 @@ from api.accounting.ledger import Ledger
 from api.accounting.token_prices import Price
 from api.accounting.usage_record import AnsweredRequest, UsageRecord, answered
 from api.accounting.write_ahead_log import Line
-from api.pipeline.result import CompressionResult
+from api.pipeline.compression_result import CompressionResult
 from loadtest.material import collect
 from shared.jobs import engines_of
 from shared.settings import Settings

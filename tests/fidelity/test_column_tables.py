@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from workers.fidelity import choose
-from workers.fidelity.check import plain
 from workers.fidelity.column_table import rows_of_columns
+from workers.fidelity.verify_form import plain
 
 from .expand import expanded
 from .texts import TEXTS, mutated

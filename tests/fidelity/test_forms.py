@@ -15,11 +15,11 @@ from loadtest.fidelity.tables import commits
 from shared.content import Kind
 from shared.jobs import Block, Job, Options, ToolCall
 from workers.block_form import Made, faithful_form
+from workers.compress_block import Engines
 from workers.fidelity import Lossy, choose
 from workers.fidelity.json_form import parsed, shortened
 from workers.fidelity.json_lines import shortened_lines
 from workers.fidelity.reversible import folded_prefixes, folded_repeats, grouped_matches
-from workers.tasks import Engines
 
 from .expand import expanded, whole_blame
 from .texts import COMMANDS, TEXTS, diff, log, mutated, one_kind

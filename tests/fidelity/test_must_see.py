@@ -11,8 +11,8 @@ from loadtest.fidelity.facts import Shown
 from loadtest.fidelity.sample import clock, hexes, name, word
 from shared.jobs import Block, Job, Options, ToolCall
 from workers.block_form import faithful_form
+from workers.compress_block import Engines
 from workers.fidelity.must_see import must_see
-from workers.tasks import Engines
 
 _PICK = random.Random(11)
 _USUAL: dict[str, list[str]] = {

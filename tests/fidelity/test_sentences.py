@@ -12,8 +12,8 @@ from shared.jobs import Block, Job, Options, ToolCall
 from shared.settings import Settings
 from shared.upstream.sentences import best_sentences, sentences
 from workers.block_form import Made, faithful_form
+from workers.compress_block import Engines, warm_up_texts
 from workers.engines import TEXT_ENGINES
-from workers.tasks import Engines, warm_up_texts
 
 from ..texts import plain_prose
 

@@ -14,7 +14,7 @@ from api.runtime.session_stats import SessionStats
 from api.runtime.user_store import UserStore
 from deploy.check import check_worker
 from shared import keys
-from shared.connection import connect_async
+from shared.redis_connection import connect_async
 from shared.settings import Settings
 
 from ..farm import Farm, until, user

@@ -15,7 +15,7 @@ from api.runtime import retrieval_feedback as module
 from api.runtime.redis_guard import RedisGuard
 from api.runtime.retrieval_feedback import Feedback
 from shared import keys
-from shared.connection import connect_async
+from shared.redis_connection import connect_async
 from shared.settings import Settings
 
 from ..farm import Farm, post, until

@@ -14,9 +14,9 @@ import pytest
 from api.runtime.quotas import Quotas
 from api.runtime.redis_guard import RedisGuard
 from shared import keys
-from shared.connection import connect_async
 from shared.deadline import Deadline
 from shared.policy.rules import Limits, Quota
+from shared.redis_connection import connect_async
 from shared.scripts import script
 from shared.settings import Settings
 

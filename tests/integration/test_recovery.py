@@ -17,9 +17,9 @@ from shared import keys
 from shared.jobs import Form, Job, unpack_form
 from shared.settings import Settings
 from workers.batcher import BatchCount
+from workers.compress_block import Done
 from workers.runtime.delivery import Delivery
 from workers.runtime.queue import Begun, PoolQueue
-from workers.tasks import Done
 
 from ..farm import Answer, Farm, until, user
 from ..texts import conversation, ran, rows

@@ -11,9 +11,9 @@ import pytest
 from api.runtime.redis_guard import RedisGuard
 from api.runtime.user_store import UserStore
 from shared import keys
-from shared.connection import connect_async
 from shared.deadline import Deadline
 from shared.jobs import Original
+from shared.redis_connection import connect_async
 from shared.settings import Settings
 
 from ..farm import Farm, post, request, user

@@ -12,9 +12,9 @@ from api.pipeline.dispatch_jobs import Order, Origin
 from api.runtime.redis_guard import RedisGuard
 from api.runtime.user_store import SessionActivity, UserStore
 from shared import keys
-from shared.connection import connect_async
 from shared.deadline import Deadline
 from shared.jobs import Options
+from shared.redis_connection import connect_async
 from shared.settings import Settings
 
 from ..dispatching import SECONDS, blocks, front_end, play, tag, until

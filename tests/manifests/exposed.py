@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from api.accounting.prometheus import Metrics
 from api.accounting.proxy_counters import ProxyCounters
-from api.accounting.reader import Rows
+from api.accounting.usage_reader import Rows
 from api.runtime.policy_reload import PolicySource
 from shared.breaker import Reading
 from shared.jobs import EngineStatus

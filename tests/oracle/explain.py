@@ -12,9 +12,9 @@ from shared.jobs import ToolCall
 from shared.originals_in_redis import digest_of
 from shared.upstream import tool_calls
 from workers.fidelity import check, choose
-from workers.fidelity.check import Verdict, plain
 from workers.fidelity.json_form import parsed
 from workers.fidelity.omission_notes import HASH
+from workers.fidelity.verify_form import Verdict, plain
 
 WHAT, SHORT, EXTRACT = "The kind of a text", "Short texts stay whole", "Engines choose lines"
 REVERSIBLE, FREE, PAGES = "The farm's own reversible forms", "Free text", "Pages"

@@ -208,8 +208,8 @@ def test_turn_without_new_texts_asks_no_service() -> None:
 
 
 def test_each_turn_decodes_only_what_is_new(monkeypatch: pytest.MonkeyPatch) -> None:
-    from api.pipeline import context as turn
     from api.pipeline import message_reader as module
+    from api.pipeline import request_context as turn
 
     compressor = _compressor(Elsewhere())
     _compress(compressor, _body([MESSAGES[0], {**MESSAGES[1], **MARK}]))

@@ -16,9 +16,9 @@ from shared.settings import Settings
 from shared.upstream import LineEngines, TextCrusherEngine
 from workers import block_form
 from workers.block_form import Made, faithful_form
+from workers.compress_block import Engines, warm_up_texts
 from workers.engines import text_engine
 from workers.fidelity.extract import lines_in
-from workers.tasks import Engines, warm_up_texts
 
 from ..texts import events, page, prose, rows
 

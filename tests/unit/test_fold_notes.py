@@ -7,7 +7,7 @@ import random
 import pytest
 
 from api.pipeline.fold.line_index import FoldIndex
-from api.pipeline.fold.notes import scopes_of, uncut
+from api.pipeline.fold.note_ranges import scopes_of, uncut
 from api.pipeline.fold.references import Source, unfold
 
 SOURCE = Source("toolu_1", "Bash: report")

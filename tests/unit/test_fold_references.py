@@ -10,15 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.pipeline.fold.line_index import FoldIndex
-from api.pipeline.fold.references import (
-    Folded,
-    Source,
-    describe,
-    head_lines,
-    input_texts,
-    split_numbers,
-    unfold,
-)
+from api.pipeline.fold.line_numbers import split_numbers
+from api.pipeline.fold.reference_wording import describe
+from api.pipeline.fold.references import Folded, Source, head_lines, input_texts, unfold
 
 WORDS = [
     "self",

@@ -12,9 +12,9 @@ import pytest
 from api.accounting.answer_book import AnswerBook
 from api.accounting.usage_record import AnsweredRequest, UsageRecord
 from api.pipeline import after_answer
+from api.pipeline.compression_result import CompressionResult
 from api.pipeline.compressor import Compressor
 from api.pipeline.dispatch_jobs import Fetched, Origin
-from api.pipeline.result import CompressionResult
 from shared.deadline import Deadline
 from shared.errors import Degraded, InvalidField
 from shared.policy.rules import Rule

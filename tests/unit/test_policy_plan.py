@@ -15,7 +15,7 @@ from shared.policy.rules import Rule, Subject
 from shared.policy.ruling import Policy, Ruling
 from shared.settings import Settings
 from workers.block_form import faithful_form
-from workers.tasks import Engines
+from workers.compress_block import Engines
 
 from ..texts import events, prose, rows
 from .test_plan import OPTIONS, RUN, Talk, _result

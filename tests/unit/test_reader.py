@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from api.accounting.reader import Reader
 from api.accounting.time_range import TimeRange
+from api.accounting.usage_reader import Reader
 from api.runtime.redis_guard import RedisGuard
 from shared.breaker import Breaker
-from shared.connection import connect_async
 from shared.errors import Unavailable
+from shared.redis_connection import connect_async
 from shared.settings import Settings
 
 

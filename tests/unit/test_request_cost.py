@@ -15,7 +15,7 @@ from api.accounting.provider_usage import read_usage
 from api.accounting.request_cost import Cost, cost_of, rates_of
 from api.accounting.token_prices import Price
 from api.accounting.usage_record import AnsweredRequest, answered
-from api.pipeline.result import CacheShares, CompressionResult
+from api.pipeline.compression_result import CacheShares, CompressionResult
 from shared.errors import InvalidField
 from shared.prompt_cache_rules import Usage
 

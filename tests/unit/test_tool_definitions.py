@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from api.pipeline.result import CacheShares, CompressionResult
+from api.pipeline.compression_result import CacheShares, CompressionResult
 from api.provider.body import Body
 from api.provider.tools import tightened
 from api.proxy.tool_definitions import Tightened, ToolDefinitions

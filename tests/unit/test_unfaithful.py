@@ -9,7 +9,7 @@ import pytest
 from shared.jobs import Block, Job, Options, ToolCall
 from workers import block_form
 from workers.block_form import faithful_form
-from workers.tasks import Engines
+from workers.compress_block import Engines
 
 from ..texts import page
 

@@ -19,7 +19,7 @@ from shared import upstream
 from shared.jobs import Block, Job, Options
 from shared.upstream import counting, detection
 from workers.block_form import faithful_form
-from workers.tasks import Engines
+from workers.compress_block import Engines
 
 METHODS = {
     ContentRouter: {

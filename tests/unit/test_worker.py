@@ -9,9 +9,9 @@ import pytest
 from shared.jobs import Block, Job, Options
 from shared.settings import Settings
 from workers.batcher import BatchCount
+from workers.compress_block import Engines
 from workers.runtime.queue import Begun
 from workers.runtime.watchdog import Watchdog
-from workers.tasks import Engines
 from workers.worker import FarmWorker
 
 

@@ -9,7 +9,6 @@ from typing import Literal, NamedTuple
 from shared.content import SHORTENED_EXACTLY, Kind
 
 from . import omission_notes as notes
-from .check import ANSI, Verdict, check, plain
 from .column_table import rows_of_columns
 from .common_tokens import cost
 from .extract import extract, lines_in
@@ -26,6 +25,7 @@ from .lines_as_rows import ROWS, rows_of_records
 from .mixed_kinds import rows_of_kinds
 from .must_see import must_see, whole_entries
 from .reversible import Form, folded_prefixes, folded_repeats, grouped_matches
+from .verify_form import ANSI, Verdict, check, plain
 
 _LEAST_SAVED = 0.08
 _LEAST_BARE = 0.02

@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 
 from . import omission_notes as notes
-from .check import plain
 from .line_kinds import Kinds, commonest, described
+from .verify_form import plain
 
 _SMALLEST_GAP = 60
 """Characters: a shorter gap costs about as much as the note that would stand for it."""

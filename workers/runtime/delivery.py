@@ -10,16 +10,16 @@ import structlog
 from redis.client import Pipeline
 
 from shared import keys
-from shared.buckets import ENGINE, bucket_of
 from shared.claim_protocol import Claiming, tell
 from shared.clock import RedisClock
-from shared.connection import BROKEN
+from shared.histogram_buckets import ENGINE, bucket_of
 from shared.jobs import Form, Job, pack_form, unpack_form
 from shared.originals_in_redis import keep
+from shared.redis_connection import BROKEN
 from shared.settings import Settings
 
 from ..batcher import BatchCount
-from ..tasks import Done
+from ..compress_block import Done
 from .queue import JobOutcome, PoolQueue
 
 _log = structlog.get_logger(__name__)

@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 import structlog
 
 from shared import clock, keys
-from shared.connection import BROKEN, connect, connect_state, renew
 from shared.jobs import EngineStatus, pack_status
+from shared.redis_connection import BROKEN, connect, connect_state, renew
 from shared.settings import POOLS, PoolName, Settings
 from shared.supervision import Restarts, place_of
 

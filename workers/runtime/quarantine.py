@@ -12,7 +12,7 @@ import structlog
 from shared.jobs import Block, Form, Job
 
 from ..batcher import BatchCount
-from ..tasks import Done
+from ..compress_block import Done
 from .delivery import Delivery
 from .queue import PoolQueue
 

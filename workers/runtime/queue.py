@@ -46,7 +46,7 @@ class Begun(NamedTuple):
 
 
 class PoolQueue:
-    """The queue of ``pool``. Methods may raise the errors of :data:`shared.connection.BROKEN`."""
+    """The queue of ``pool``; methods may raise :data:`shared.redis_connection.BROKEN`."""
 
     def __init__(self, redis: Any, pool: str, settings: Settings) -> None:
         self.pool = pool

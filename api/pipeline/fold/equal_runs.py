@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from .line_numbers import Numbering
 from .lines import Text
-from .references import Numbering
 
 
 class There(NamedTuple):

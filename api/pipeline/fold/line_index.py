@@ -14,10 +14,12 @@ from typing import NamedTuple
 
 from .equal_runs import There, run_through
 from .layouts import without_layout
+from .line_numbers import ADDED, Numbering
 from .line_prefixes import view_of
 from .lines import NO_LINE, Text, added_by_diff, literal, read, without_notes
-from .notes import Scope, scopes_of, uncut
-from .references import ADDED, Folded, Numbering, Reference, Run, Source, word
+from .note_ranges import Scope, scopes_of, uncut
+from .reference_wording import Run, word
+from .references import Folded, Reference, Source
 
 _MAX_LINES = 200_000
 _MAX_CHARS = 16 * 1024 * 1024

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from .layouts import with_layouts
+from .line_numbers import ADDED, Numbering, split_numbers
 from .line_prefixes import in_hunks
-from .references import ADDED, Folded, Numbering, head_lines, split_numbers
+from .references import Folded, head_lines
 
 _NOTE = re.compile(
     r"<<ccr:|hash=[0-9a-f]{12}|; omitted here\]"

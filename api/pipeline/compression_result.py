@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from .context import RequestContext
 from .conversation import Sent
 from .options import RequestOptions, as_text
 from .repeated_calls import repeated_calls
+from .request_context import RequestContext
 from .revision_rule import is_cold, ttl_seconds
 from .session_identity import Filed
 from .split_body import Split

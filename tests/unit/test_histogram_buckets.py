@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from api.accounting.time_range import TimeRange
-from shared.buckets import quantile
+from shared.histogram_buckets import quantile
 
 BOUNDS = (1.0, 2.0, 4.0)
 

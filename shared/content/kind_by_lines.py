@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .names import Kind
+from .kind_by_name import Kind
 
 _HEAD, _MIDDLE, _END = 30, 12, 12
 """Number of lines examined at the start, in the middle and at the end."""

@@ -15,8 +15,8 @@ from typing import Any
 import msgspec
 
 from shared import clock, keys
-from shared.connection import BROKEN, connect_async, connect_state_async
 from shared.errors import Unavailable
+from shared.redis_connection import BROKEN, connect_async, connect_state_async
 from shared.scripts import script
 from shared.settings import Settings
 
