@@ -15,6 +15,7 @@ from shared.upstream import LineEngines, TextEngine, is_excluded
 
 from .fidelity import Chosen, Lossy, choose, extract_of_spans
 from .fidelity.page_text import text_of_page
+from .fidelity.progress import last_states
 
 _ENGINE: dict[Kind, str] = {
     "log": "log", "test_run": "log", "search": "search", "diff": "diff", "html": "html",
@@ -122,6 +123,8 @@ def _lossy(work: _Work, digest: str) -> Lossy | None:
     """Return how lines of the block may be removed; None if none may be."""
     if not _may_lose(work):
         return None
+    if work.content.redrawn:
+        return Lossy("farm_extract", lambda body: last_states(body, digest), digest, "exact")
     kind = work.content.kind
     name = _ENGINE.get(kind, "farm_extract")
     if kind == "html":

@@ -8,6 +8,7 @@ from .command import Printed, printed_by
 from .envelope import Envelope, unwrap
 from .kind import SHORTENED_EXACTLY, Content, classify
 from .kind_by_name import Kind
+from .redrawn import drawn_over, in_states
 
 __all__ = [
     "SHORTENED_EXACTLY",
@@ -16,6 +17,8 @@ __all__ = [
     "Kind",
     "Printed",
     "classify",
+    "drawn_over",
+    "in_states",
     "printed_by",
     "unwrap",
 ]

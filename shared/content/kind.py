@@ -12,6 +12,7 @@ from .command import Printed, printed_by
 from .envelope import Envelope, unwrap
 from .kind_by_lines import Shape, shape_of
 from .kind_by_name import Kind, kind_of_file, kind_of_program, kind_of_tool
+from .redrawn import is_redrawn
 
 _LEAST = {
     "log": 4000, "test_run": 3000, "json": 12_000, "html": 2000, "markdown": 8000, "prose": 6000,
@@ -36,7 +37,8 @@ class Content(NamedTuple):
 
     ``lossy`` means that lines may be replaced by a marker. ``pool`` is the pool that compresses
     it: ``gpu`` only for free text that the text engine may shorten. ``coloured`` says that a
-    program, and no file, wrote colour codes into it.
+    program, and no file, wrote colour codes into it. ``redrawn`` says that much of it are states of
+    lines that were drawn over, as of a progress bar: these may be removed at any size.
     """
 
     kind: Kind
@@ -44,6 +46,7 @@ class Content(NamedTuple):
     pool: Literal["cpu", "gpu"]
     evidence: tuple[str, ...]
     coloured: bool = False
+    redrawn: bool = False
 
     @property
     def exactly(self) -> bool:
@@ -70,10 +73,11 @@ def classify(text: str | Envelope, call: ToolCall | None, press: int = 1) -> Con
     settled = said in _GUARDED or said == "diff"
     kind = said if said is not None and settled else _weigh(said, shape_of(body), evidence)
     least = _LEAST.get(kind)
-    lossy = least is not None and len(body) * press >= least
-    free = lossy and kind in ("prose", "markdown")
+    redrawn = least is not None and kind != "json" and is_redrawn(body)
+    lossy = redrawn or (least is not None and len(body) * press >= least)
+    free = lossy and not redrawn and kind in ("prose", "markdown")
     coloured = not of_file and _COLOUR in body
-    return Content(kind, lossy, "gpu" if free else "cpu", tuple(evidence), coloured)
+    return Content(kind, lossy, "gpu" if free else "cpu", tuple(evidence), coloured, redrawn)
 
 
 def _weigh(said: Kind | None, shape: Shape, evidence: list[str]) -> Kind:

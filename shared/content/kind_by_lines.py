@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from .kind_by_name import Kind
+from .redrawn import in_states
 
 _HEAD, _MIDDLE, _END = 30, 12, 12
 """Number of lines examined at the start, in the middle and at the end."""
@@ -141,7 +142,7 @@ def shape_of(text: str) -> Shape:
 
 
 def _sample(text: str) -> list[str]:
-    lines = text.split("\n")
+    lines = in_states(text).split("\n")
     coloured = "\x1b" in text
     if len(lines) > _HEAD + _MIDDLE + _END:
         half = len(lines) // 2

@@ -97,6 +97,16 @@ def test_lines_that_look_like_rows_are_left_alone() -> None:
     assert rows_of_kinds("\n".join(lines), "log", 2, len(lines) - 2) is None
 
 
+def test_columns_of_which_some_are_empty_stay() -> None:
+    rng = random.Random(10)
+    lines = []
+    for _ in range(40):
+        read, written = 10 ** rng.randrange(6), rng.choice(["", 9_999_999])
+        lines.append(f"dev {rng.choice(['nvme0n1', 'dm-0', 'sd'])} {read:>9} {written:>9} requests")
+        lines.append(f"cpu {rng.choice([7, 77, 777])} of {rng.randrange(9)} is busy with the same")
+    assert rows_of_kinds("\n".join(lines), "other", 2, len(lines) - 2) is None
+
+
 def test_code_found_by_a_search_stays() -> None:
     lines = [f"src/a{n % 9}.py:{n}:    {'total' if n % 2 else 'count'} = add({n}, {n * 7 % 91})"
              for n in range(90)]  # fmt: skip

@@ -189,6 +189,8 @@ class _Made:
         if made is None or len(fit) < _LEAST_ROWS or made[0].values > _MOST_VALUES:
             return
         table, rows = made
+        if any("  " in row for row in rows):
+            return  # columns of a table: a reader cannot tell which value is of which
         size = sum(costs([lines[place] for place in fit]))
         name = len(ROW) + max(map(len, names_of([table])))
         saved = size - sum(costs(rows)) - len(rows) * (name + 1) - len(table.shown()[0]) - name

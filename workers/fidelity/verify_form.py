@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
+from shared.content import in_states
+
 from . import omission_notes as notes
 
 ANSI = re.compile(r"\x1b\[[0-9;:?]*[ -/]*[@-~]")
@@ -38,9 +40,13 @@ class Verdict(NamedTuple):
 
 
 def plain(text: str) -> str:
-    """Return ``text`` without colour codes and without blanks at its lines' ends."""
+    """Return ``text`` without colour codes and without blanks at its lines' ends.
+
+    Each state of a line that was drawn several times is a line.
+    """
     if "\x1b" in text:
         text = ANSI.sub("", text)
+    text = in_states(text)
     if " \n" in text or "\t\n" in text or text[-1:] in " \t":
         text = "\n".join([line.rstrip(" \t") for line in text.split("\n")])
     return text
