@@ -60,7 +60,9 @@ def test_alternating_lines_become_rows_that_name_their_kind() -> None:
     assert len("\n".join(shown)) < 0.7 * len("\n".join(lines))
     named = [line for line in shown if " = 2026-05-04 " in line]
     assert {line.split(" = ")[0] for line in named} == {"...Posted", "...Cache", "...Thread"}
-    posted = next(line for line in lines[2:] if "Posted" in line)
+    for said in ("Posted batch", "Cache hit", "Thread starvation"):  # as they looked
+        assert next(line for line in lines[2:] if said in line) in shown
+    posted = [line for line in lines[2:] if "Posted" in line][1]
     batch, entries, took = re.search(r"batch (\S+) entries=(\d+) took=(\d+)", posted).groups()  # type: ignore[union-attr]
     assert any(re.fullmatch(rf"\.\.\.Posted .*\b{batch} {entries} {took}", x) for x in shown)
 

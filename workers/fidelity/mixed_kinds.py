@@ -78,10 +78,12 @@ def rows_of_kinds(text: str, kind: Kind, first: int, end: int) -> Form | None:
     for group in _groups(lines, places):
         made.add(group)
     made.join()
-    if not made.tables or made.saved - _NOTE < _LEAST_OF_ALL * cost(text):
+    size = cost(text)
+    if made.saved - _NOTE < _LEAST_OF_ALL * size:
         return None
     shown = made.text(first)
-    return Form(shown, lines_of_named_rows, ROWS) if cost(shown) < cost(text) else None
+    saves = size - cost(shown) >= _LEAST_OF_ALL * size
+    return Form(shown, lines_of_named_rows, ROWS) if saves else None
 
 
 def _groups(lines: Sequence[str], places: Sequence[int]) -> Iterator[list[int]]:
@@ -217,13 +219,17 @@ class _Made:
                     break
 
     def text(self, first: int) -> str:
-        """Return the lines, with rows behind the ``first`` ones."""
-        order = list(dict.fromkeys(self._rows[place][0] for place in sorted(self._rows)))
+        """Return the lines, with rows behind the ``first`` ones.
+
+        The first line of each table stays whole: it shows how they looked.
+        """
+        whole = {self._rows[place][0]: place for place in sorted(self._rows, reverse=True)}
+        order = sorted(whole, key=lambda number: whole[number])
         names = dict(zip(order, names_of([self.tables[n] for n in order]), strict=True))
         out = list(self._lines[:first])
-        out += head({names[n]: self.tables[n] for n in order}, len(self._rows))
+        out += head({names[n]: self.tables[n] for n in order}, len(self._rows) - len(order))
         for place in range(first, len(self._lines)):
-            if place in self._rows:
+            if place in self._rows and place not in whole.values():
                 number, values = self._rows[place]
                 out.append(row_of(names[number], self.tables[number], values))
             else:
