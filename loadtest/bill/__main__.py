@@ -19,11 +19,11 @@ from pathlib import Path
 
 from loadtest.bench.servers import Servers, StartError
 
-from .gather import gather, say
+from .gather import gather, parser_of, say
 from .provider import Provider
 from .replay import Bills, replay_all
 from .report import AS_PROXY, draw, table, verdicts, write
-from .scenarios import REPOSITORY, SCENARIOS
+from .scenarios import REPOSITORY
 from .systems import Compress, Library, Nothing, Proxy, System
 
 PAGE = REPOSITORY / "docs" / "bill.md"
@@ -83,17 +83,7 @@ def page_of(bills: Bills, names: list[str], recorded: list[str]) -> str:
 
 def main() -> int:
     """Measure, print and write; return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m loadtest.bill",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    clients = Path(tempfile.gettempdir(), "agent-clients")
-    parser.add_argument("--clients", type=Path, default=clients, help="where npm installs them")
-    parser.add_argument("--generated", action="store_true", help="use no real clients")
-    parser.add_argument("--sessions", type=Path, help="a folder of recorded sessions")
-    parser.add_argument("--scenario", action="append", choices=list(SCENARIOS))
-    parser.add_argument("--seed", type=int, default=7)
+    parser = parser_of("python -m loadtest.bill", __doc__)
     parser.add_argument("--farm", help="the URL of a running farm; else one is started")
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--no-page", action="store_true", help="print, and leave docs/ alone")

@@ -12,7 +12,6 @@ Each happens before one turn, a third and two thirds into the session. Prints a 
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -30,7 +29,7 @@ from loadtest.bench.workers import alive, seen, until
 from loadtest.target import Target
 from shared.settings import POOLS
 
-from .gather import gather
+from .gather import gather, parser_of
 from .prompt_cache import bill_of
 from .replay import changed_turns
 from .systems import Compress, post
@@ -119,17 +118,7 @@ def row(farm: Target, name: str, bodies: Sequence[Body]) -> str:
 
 def main() -> int:
     """Measure and print."""
-    parser = argparse.ArgumentParser(
-        prog="python -m loadtest.bill.faults",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    clients = Path(tempfile.gettempdir(), "agent-clients")
-    parser.add_argument("--clients", type=Path, default=clients, help="where npm installs them")
-    parser.add_argument("--generated", action="store_true", help="use no real clients")
-    parser.add_argument("--sessions", type=Path, help="a folder of recorded sessions")
-    parser.add_argument("--scenario", action="append")
-    parser.add_argument("--seed", type=int, default=7)
+    parser = parser_of("python -m loadtest.bill.faults", __doc__)
     sessions, _ = gather(parser.parse_args())
     with tempfile.TemporaryDirectory(prefix="bill-") as folder, Servers(Path(folder)) as servers:
         farm = servers.farm("farm", cpu=1)

@@ -21,6 +21,22 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def parser_of(program: str, description: str | None) -> argparse.ArgumentParser:
+    """Return a parser of the options that :func:`gather` reads."""
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    clients = Path(tempfile.gettempdir(), "agent-clients")
+    parser.add_argument("--clients", type=Path, default=clients, help="where npm installs them")
+    parser.add_argument("--generated", action="store_true", help="use no real clients")
+    parser.add_argument("--sessions", type=Path, help="a folder of recorded sessions")
+    parser.add_argument("--scenario", action="append", choices=list(SCENARIOS))
+    parser.add_argument("--seed", type=int, default=7)
+    return parser
+
+
 def gather(options: argparse.Namespace) -> tuple[Sessions, list[str]]:
     """Return the sessions by name, and which of them real clients sent."""
     if options.sessions:
