@@ -8,7 +8,6 @@ from shared.errors import RequestError
 from shared.redis_connection import connect_async, connect_state_async
 from shared.settings import Settings, load_settings
 
-from .accounting.answer_book import AnswerBook
 from .accounting.comparison import PolicyReport
 from .accounting.ledger import Ledger
 from .accounting.pool_status import FarmReport
@@ -17,6 +16,7 @@ from .accounting.proxy_counters import ProxyCounters
 from .accounting.reports import Reports
 from .accounting.token_prices import Prices
 from .accounting.usage_reader import Reader
+from .accounting.usage_recording import AnswerBook
 from .endpoints.compress import CompressResource
 from .endpoints.dashboard import DashboardResource
 from .endpoints.health import Drain, HealthResource, LiveResource, ReadyResource

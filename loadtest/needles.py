@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from shared.content import classify
+from shared.headroom import TextEngine, counter_for
 from shared.jobs import ToolCall
 from shared.settings import load_settings
-from shared.upstream import TextEngine, counter_for
 from workers.engines import TEXT_ENGINES
 
 from .graphs import documents

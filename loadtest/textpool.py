@@ -35,14 +35,14 @@ import numpy as np
 import onnxruntime as ort
 
 from shared.content import classify
+from shared.headroom import KompressEngine
 from shared.jobs import Block, Job, Options, ToolCall
 from shared.logs import configure as configure_logs
 from shared.settings import load_settings
-from shared.upstream import KompressEngine
 from workers.batcher import BatchCount, prepared
 from workers.compress_block import Engines, compress_block
 from workers.engines import kompress
-from workers.engines.session import CPU, CUDA, OUTPUT, PROBE, ModelSession, batches
+from workers.engines.model_session import CPU, CUDA, OUTPUT, PROBE, ModelSession, batches
 from workers.runtime.limits import Limit
 
 from .graphs import build_base_model, build_model

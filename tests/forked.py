@@ -124,6 +124,6 @@ def _run(
     sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
     random.seed()
     # It pins variables of headroom's, which the new environment lacks.
-    importlib.reload(importlib.import_module("shared.upstream.environment"))
+    importlib.reload(importlib.import_module("shared.headroom.environment"))
     exec(first, {"__name__": "first"})
     importlib.import_module("deploy.cli").main(arguments)

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 from shared.content import Content, Envelope, Kind, classify, unwrap
+from shared.headroom import LineEngines, TextEngine, is_excluded
 from shared.jobs import Block, Form, Job, Original, is_tool_output
 from shared.originals_in_redis import digest_of
-from shared.upstream import LineEngines, TextEngine, is_excluded
 
 from .fidelity import Chosen, Lossy, choose, extract_of_spans
 from .fidelity.page_text import text_of_page

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
+from shared.headroom import LineEngines, TextEngine
 from shared.jobs import Block, Form, Job, Options, Original
 from shared.settings import PoolName
 from shared.tracing import trace_id
-from shared.upstream import LineEngines, TextEngine
 
 from .block_form import faithful_form
 from .runtime.limits import Limit

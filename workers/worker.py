@@ -20,11 +20,11 @@ from rq.worker_registration import clean_worker_registry
 from shared import keys
 from shared.errors import ModelError
 from shared.gc_freeze import keep_what_is_loaded
+from shared.headroom import ENGINE_VERSION
 from shared.jobs import EngineStatus, Form, Job
 from shared.redis_connection import BROKEN, connect, connect_state, renew
 from shared.settings import PoolName, Settings
 from shared.tracing import tracer
-from shared.upstream import ENGINE_VERSION
 
 from .batcher import BatchCount, can_batch, is_broken, prepared, scoring_tokens, tokens_of
 from .compress_block import Done, Engines, compress_block

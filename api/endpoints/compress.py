@@ -17,9 +17,9 @@ from shared.errors import RequestError
 from shared.settings import Settings
 from shared.tracing import trace_id, tracer
 
-from ..accounting.answer_book import AnswerBook
 from ..accounting.ledger import Ledger
 from ..accounting.usage_record import AnsweredRequest, refused
+from ..accounting.usage_recording import AnswerBook
 from ..gateway.gateway_request import gateway_request
 from ..gateway.request_half import FirstHalf, RequestHalf
 from ..http.request import BodyLease, Intake, asks_bypass, deadline_of, trace_of, user_of

@@ -10,7 +10,7 @@ import falcon
 import falcon.asgi
 import msgspec
 
-from shared.upstream import ENGINE_VERSION
+from shared.headroom import ENGINE_VERSION
 
 from ..accounting.token_prices import Prices
 from ..runtime.background_tasks import health

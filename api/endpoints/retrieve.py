@@ -12,7 +12,7 @@ from shared.deadline import Deadline
 from shared.errors import InvalidField, NotRetrievable, Unavailable, UnknownHash
 from shared.settings import Settings
 
-from ..accounting.answer_book import AnswerBook
+from ..accounting.usage_recording import AnswerBook
 from ..http.request import read_json, sandbox_of, user_of
 from ..provider.protocol import Retrieval, ToolResult
 from ..runtime.find_original import find_original

@@ -8,7 +8,7 @@ import falcon.asgi
 import msgspec
 
 from shared.errors import InvalidField, NotRetrievable
-from shared.upstream import retrieval_hash
+from shared.headroom import retrieval_hash
 
 from ..http.request import read_json
 from .retrieve import BODY_BYTES, Originals, for_the_model

@@ -13,8 +13,8 @@ from shared.deadline import Deadline
 from shared.errors import UNREADABLE_JSON, Degraded, InvalidField, MalformedBody, Unavailable
 from shared.settings import Settings
 
-from ..accounting.answer_book import AnswerBook
 from ..accounting.provider_usage import read_usage
+from ..accounting.usage_recording import AnswerBook
 from ..gateway.response_half import ProviderAnswer, ResponseHalf
 from ..http.request import Intake, user_of
 from .retrieve import Originals

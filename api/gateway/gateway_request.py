@@ -8,9 +8,9 @@ from typing import Any
 from shared.errors import InvalidField
 
 from ..pipeline.split_body import OPTION_NAMES
+from ..provider.api_shapes import CHAT, MESSAGES, RESPONSES
 from ..provider.body import Body, Unreadable
 from ..provider.protocol import Provider
-from ..provider.shapes import CHAT, MESSAGES, RESPONSES
 
 CONTROLS = OPTION_NAMES | {"config", "gateway"}
 """Request fields for the farm, which are never sent to a provider."""

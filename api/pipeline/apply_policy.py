@@ -19,9 +19,9 @@ from .conversation import Sent
 from .dispatch_jobs import Origin
 from .earlier_options import AS_IT_CAME, EarlierRequests
 from .message import VERBATIM
-from .options import RequestOptions
 from .repeated_calls import newest_calls, repeated_calls
 from .request_context import RequestContext
+from .request_options import RequestOptions
 from .session_identity import Filed, session_digest
 from .split_body import Split
 

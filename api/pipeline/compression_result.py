@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from .conversation import Sent
-from .options import RequestOptions, as_text
 from .repeated_calls import repeated_calls
 from .request_context import RequestContext
+from .request_options import RequestOptions, as_text
 from .revision_rule import is_cold, ttl_seconds
 from .session_identity import Filed
 from .split_body import Split

@@ -26,10 +26,10 @@ from .dispatch_jobs import Dispatcher, Order, Origin
 from .message import HEAVY_MESSAGE_BYTES, Candidate
 from .message_reader import MessageReader, to_read_here
 from .offload import HEAVY_BODY_BYTES, Offload
-from .options import RequestOptions, as_text
 from .plan_request import RequestPlanner
 from .render import join, render
 from .request_context import RequestContext
+from .request_options import RequestOptions, as_text
 from .session_identity import Filed
 from .session_memory import Sessions
 from .split_body import Split, leave, split

@@ -11,8 +11,8 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from shared.errors import UNREADABLE_JSON, InvalidField, MalformedBody
+from shared.headroom import Counter, analysis_intent, tool_calls, user_query
 from shared.jobs import Shape, ToolCall
-from shared.upstream import Counter, analysis_intent, tool_calls, user_query
 
 HEAVY_MESSAGE_BYTES = 64 * 1024
 """Larger messages, in bytes, are read in a child process (:mod:`api.pipeline.offload`): the worst

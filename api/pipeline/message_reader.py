@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from shared.deadline import Deadline
 from shared.errors import Degraded
-from shared.upstream import Counter
+from shared.headroom import Counter
 
 from ..runtime.admission import Admission
 from ..runtime.token_counters import TokenCounters
@@ -23,8 +23,8 @@ from .message import (
     without_marks,
 )
 from .offload import HEAVY_BODY_BYTES, Offload, TooHeavy
-from .options import RequestOptions
 from .request_context import RequestContext
+from .request_options import RequestOptions
 from .session_memory import Session
 from .split_body import Split, follow, split
 

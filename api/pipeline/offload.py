@@ -27,8 +27,8 @@ import structlog
 
 from shared.deadline import Deadline
 from shared.errors import Degraded, RequestError
+from shared.headroom import Counter
 from shared.python_command import python_module
-from shared.upstream import Counter
 
 from ..runtime.background_tasks import end
 from .message import Message, Plan

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from shared.errors import RequestError
-from shared.upstream import Counter
+from shared.headroom import Counter
 
 from .message import Message, count, digest, read, without_marks
 from .offload import LENGTH, LIMIT_SECONDS, MEMORY_BYTES, OffloadedPlan, OffloadTask

@@ -14,11 +14,11 @@ import msgspec
 import structlog
 
 from shared.content import Content, classify
+from shared.headroom import ENGINE_VERSION, Planned
+from shared.headroom import Planner as Rules
 from shared.jobs import Shape, ToolCall, is_tool_output
 from shared.policy.rules import ENGINES, REVERSIBLE
 from shared.policy.tool_rules import ToolRuling, tool_ruling
-from shared.upstream import ENGINE_VERSION, Planned
-from shared.upstream import Planner as Rules
 
 from .message import Allowed, Candidate, Message, Place, Plan
 from .plan_options import PlanOptions

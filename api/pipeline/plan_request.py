@@ -5,16 +5,16 @@ from __future__ import annotations
 import msgspec
 
 from shared.errors import Degraded
+from shared.headroom import counter_for
 from shared.settings import Settings
-from shared.upstream import counter_for
 
 from .earlier_options import AS_IT_CAME
 from .message import HEAVY_MESSAGE_BYTES, VERBATIM, Plan, digest, read
 from .offload import Offload, OffloadedPlan, TooHeavy
-from .options import RequestOptions
 from .plan_message import ConversationPlanner
 from .planning_context import ConversationContext
 from .request_context import RequestContext
+from .request_options import RequestOptions
 
 
 class RequestPlanner:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from shared.headroom import Counter
 from shared.jobs import ToolCall
-from shared.upstream import Counter
 
 from .message import Message
 from .plan_options import PlanOptions

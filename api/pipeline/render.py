@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from shared.errors import Degraded
-from shared.upstream import Counter
+from shared.headroom import Counter
 
 from .conversation import Change, Sent
 from .message import HEAVY_MESSAGE_BYTES, Message, count_message, decode

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shared.deadline import Deadline
-from shared.upstream import Counter
+from shared.headroom import Counter
 
 from ..runtime.admission import Admission
 from .conversation import ALL_LEFT, Conversation, Sent
 from .message import Candidate, Message, Place, Plan, decode
-from .options import RequestOptions
 from .plan_options import PlanOptions
 from .planning_context import ConversationContext
+from .request_options import RequestOptions
 from .session_memory import Session
 from .split_body import Split
 from .trace import Trace

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from shared.content import classify
+from shared.headroom import detect
 from shared.jobs import Form, engines_of
-from shared.upstream import detect
 
 from .conversation import Change, Sent
 from .message import HEAVY_MESSAGE_BYTES, Candidate, Plan

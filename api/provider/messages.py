@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from shared.upstream import RETRIEVAL_TOOL, retrieval_hash, retrieval_tool
+from shared.headroom import RETRIEVAL_TOOL, retrieval_hash, retrieval_tool
 
 from .body import Body, Unreadable, array_items, array_of, array_with, parse
 from .protocol import UNIQUE, Exchange, Provider, Retrieval, Round, ToolResult, Turn, mark_digest

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import msgspec
 
 from shared.errors import UNREADABLE_JSON
-from shared.upstream import RETRIEVAL_TOOL
+from shared.headroom import RETRIEVAL_TOOL
 
 from .body import Body, Unreadable, array_of, array_with
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from shared.upstream import RETRIEVAL_TOOL
+from shared.headroom import RETRIEVAL_TOOL
 
 from .body import Unreadable
 from .chat import Chat

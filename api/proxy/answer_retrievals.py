@@ -10,8 +10,8 @@ from shared.deadline import Deadline
 from shared.errors import NotRetrievable, Unavailable
 from shared.settings import Settings
 
-from ..accounting.answer_book import AnswerBook
 from ..accounting.proxy_counters import ProxyCounters
+from ..accounting.usage_recording import AnswerBook
 from ..provider.exchange import exchange_of, pack
 from ..provider.protocol import Provider, Retrieval, ToolResult, Turn
 from ..runtime.exchange_store import ExchangeStore

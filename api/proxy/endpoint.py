@@ -13,12 +13,12 @@ import structlog
 from shared.errors import InvalidField, UnsupportedCoding
 from shared.settings import Settings
 
-from ..accounting.answer_book import AnswerBook
 from ..accounting.proxy_counters import ProxyCounters
+from ..accounting.usage_recording import AnswerBook
 from ..http.auth import TOKEN_PATH
 from ..http.content_encoding import decoder_for
 from ..http.request import AnswerCut, Intake, at_end, user_of
-from ..provider.shapes import Shape
+from ..provider.api_shapes import Shape
 from .answer_retrievals import Retrievals
 from .client_presence import Presence
 from .errors import ProviderName, UpstreamFailed, error_body

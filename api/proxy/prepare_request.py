@@ -15,8 +15,8 @@ from shared.errors import RequestError
 from shared.settings import Settings
 from shared.tracing import tracer
 
-from ..accounting.answer_book import AnswerBook, Recording
 from ..accounting.usage_record import AnsweredRequest
+from ..accounting.usage_recording import AnswerBook, Recording
 from ..http.request import BodyLease, asks_bypass, deadline_of, trace_of, user_of
 from ..pipeline.compression_result import CompressionResult
 from ..pipeline.compressor import Compressor

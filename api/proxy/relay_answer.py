@@ -7,9 +7,9 @@ from contextlib import aclosing
 from typing import Any
 
 from ..http.request import AnswerCut
+from ..provider.api_shapes import Shape
 from ..provider.body import Unreadable
 from ..provider.protocol import MAX_ROUNDS, ToolResult, Turn
-from ..provider.shapes import Shape
 from ..provider.sse import Framer
 from ..provider.stream import AnswerStream
 from ..provider.usage import add_usage

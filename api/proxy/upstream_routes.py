@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from shared.settings import Settings
 
-from ..provider.shapes import CHAT, MESSAGES, RESPONSES, Shape
+from ..provider.api_shapes import CHAT, MESSAGES, RESPONSES, Shape
 from .errors import ProviderName
 
 _OURS = ("compress", "playground", "retrieve", "usage", "policy")

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from shared.deadline import Deadline
 from shared.errors import Degraded
-from shared.upstream import Counter, counter_for, known_counter
+from shared.headroom import Counter, counter_for, known_counter
 
 from .admission import Admission
 

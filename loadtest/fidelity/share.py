@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from shared.content import classify
+from shared.headroom import TextCrusherEngine
 from shared.jobs import Block, Job, Options, ToolCall
-from shared.upstream import TextCrusherEngine
 from workers.block_form import faithful_form
 from workers.compress_block import Engines
 

@@ -14,7 +14,12 @@ from hypothesis import strategies as st
 from loadtest.fidelity.tables import prometheus
 from shared.content import Kind
 from workers.fidelity import blocks, lines_as_rows, row_table, table_of_blocks
-from workers.fidelity.common_tokens import (
+from workers.fidelity.git_blame import shortened_blame
+from workers.fidelity.json_cut import shortened_cut
+from workers.fidelity.json_form import parsed, shortened
+from workers.fidelity.json_rows import rows_of_tables
+from workers.fidelity.lines_as_rows import rows_of_records
+from workers.fidelity.token_alignment import (
     Budget,
     Literals,
     common,
@@ -23,11 +28,6 @@ from workers.fidelity.common_tokens import (
     matched,
     tokens,
 )
-from workers.fidelity.git_blame import shortened_blame
-from workers.fidelity.json_cut import shortened_cut
-from workers.fidelity.json_form import parsed, shortened
-from workers.fidelity.json_rows import rows_of_tables
-from workers.fidelity.lines_as_rows import rows_of_records
 from workers.fidelity.verify_form import check
 
 from .expand import expanded

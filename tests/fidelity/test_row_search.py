@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.fidelity import blocks, common_tokens, must_see
+from workers.fidelity import blocks, must_see
+from workers.fidelity import token_alignment as common_tokens
 from workers.fidelity.blocks import CELLS_A_LINE, Blocks
-from workers.fidelity.common_tokens import Budget, Kept, Literals, common, matched, tokens
 from workers.fidelity.lines_as_rows import rows_of_records
 from workers.fidelity.row_table import Table
+from workers.fidelity.token_alignment import Budget, Kept, Literals, common, matched, tokens
 
 from .texts import TEXTS
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from loadtest.graphs import build_model
+from shared.headroom.sentences import best_sentences, sentences
 from shared.jobs import Block, Job, Options, ToolCall
 from shared.settings import Settings
-from shared.upstream.sentences import best_sentences, sentences
 from workers.block_form import Made, faithful_form
 from workers.compress_block import Engines, warm_up_texts
 from workers.engines import TEXT_ENGINES

@@ -107,7 +107,7 @@ def test_drops_and_counts_expired_job(own_farm: Callable[..., Farm], model: Path
 
 _WORKS_ON = """
 import threading
-from workers.engines.session import ModelSession
+from workers.engines.model_session import ModelSession
 from workers.compress_block import Engines
 warm_up, run, warm = Engines.warm_up, ModelSession._run, []
 Engines.warm_up = lambda self: (warm_up(self), warm.append(True))[0]
@@ -153,7 +153,7 @@ def test_worker_killed_during_inference_loses_no_answer(
 
 
 _BREAKS = """
-from workers.engines.session import ModelSession
+from workers.engines.model_session import ModelSession
 real, lost = ModelSession._run, []
 def run(self, ids, mask):
     try:

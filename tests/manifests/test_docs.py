@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from shared.upstream import retrieval_tool
+from shared.headroom import retrieval_tool
 
 from ..documented import ROOT, examples, page
 from ..farm import Answer, Farm, post, request, user

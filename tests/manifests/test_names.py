@@ -267,6 +267,10 @@ def test_documented_modules_and_targets_take_their_options(name: str) -> None:
         if (ROOT / module.split(".")[0]).exists():
             text = source(module)
             assert text, module
+            folder = (ROOT / module.replace(".", "/")).parent
+            for name in re.findall(r"^from \.(\w+) import", text, re.MULTILINE):
+                beside = folder / f"{name}.py"
+                text += beside.read_text() if beside.exists() else ""
             assert all(f'"{option}"' in text for option in options(rest)), (module, rest)
 
 

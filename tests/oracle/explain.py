@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from shared.content import classify, unwrap
+from shared.headroom import tool_calls
 from shared.jobs import ToolCall
 from shared.originals_in_redis import digest_of
-from shared.upstream import tool_calls
 from workers.fidelity import check, choose
 from workers.fidelity.json_form import parsed
 from workers.fidelity.omission_notes import HASH

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from api.provider.shapes import CHAT, MESSAGES, RESPONSES, Shape
+from api.provider.api_shapes import CHAT, MESSAGES, RESPONSES, Shape
 
 from ..farm import Farm, post
 from ..texts import events as log

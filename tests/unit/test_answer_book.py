@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from api.accounting.answer_book import AnswerBook, Recording
 from api.accounting.usage_record import AnsweredRequest
+from api.accounting.usage_recording import AnswerBook, Recording
 
 
 class _Book(AnswerBook):

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from api.accounting.answer_book import AnswerBook
+from api.accounting.usage_recording import AnswerBook
 from api.app import create_app
 from api.http.request import Intake
 from api.pipeline.compression_result import untouched
 from api.pipeline.compressor import CompressionResult, Compressor
-from api.pipeline.options import RequestOptions
+from api.pipeline.request_options import RequestOptions
 from api.pipeline.split_body import split
 from api.proxy.errors import UpstreamFailed
 from api.proxy.upstream_client import UpstreamClient

@@ -22,10 +22,10 @@ from api.runtime.bypass import BypassSwitch
 from api.runtime.policy_reload import PolicySource
 from shared.deadline import Deadline
 from shared.errors import Degraded, InvalidField
+from shared.headroom import counter_for
 from shared.jobs import Form, Original, pack_form
 from shared.policy.rules import Quota
 from shared.settings import Settings
-from shared.upstream import counter_for
 
 from ..texts import call, events, result
 

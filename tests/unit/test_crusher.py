@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from loadtest.needles import plant, prose
-from shared.upstream import TextCrusherEngine
+from shared.headroom import TextCrusherEngine
 
 _ENGINE = TextCrusherEngine()
 _FILLER = [

@@ -11,9 +11,9 @@ from headroom.cache.compression_store import get_compression_store
 from headroom.transforms import kompress_compressor
 from headroom.transforms.content_router import ContentRouter
 
+from shared.headroom import LineEngines, TextCrusherEngine
 from shared.jobs import Block, Job, Options
 from shared.settings import Settings
-from shared.upstream import LineEngines, TextCrusherEngine
 from workers import block_form
 from workers.block_form import Made, faithful_form
 from workers.compress_block import Engines, warm_up_texts

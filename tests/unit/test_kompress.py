@@ -13,12 +13,12 @@ from headroom.transforms.kompress_compressor import KompressCompressor, Kompress
 
 from loadtest.graphs import POISON, build_model, documents, foreign_model
 from shared.errors import ModelError
+from shared.headroom import MAX_TOKENS, KompressEngine, Row
 from shared.models import in_directory
 from shared.settings import Settings
-from shared.upstream import MAX_TOKENS, KompressEngine, Row
 from workers.engines import TEXT_ENGINES, text_engine, threads
-from workers.engines.provider import choose
-from workers.engines.session import CPU, PROBE, ModelSession, batches
+from workers.engines.choose_device import choose
+from workers.engines.model_session import CPU, PROBE, ModelSession, batches
 from workers.engines.tokenizer import Tokenizer
 
 from ..texts import events, prose
@@ -217,7 +217,7 @@ def test_cpu_pass_has_limited_width(model: Path) -> None:
 
 def test_tries_the_widest_pass_at_start(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A GPU with too little memory fails at start, with a reason."""
-    monkeypatch.setattr("workers.engines.session._MOST_TOKENS", {})
+    monkeypatch.setattr("workers.engines.model_session._MOST_TOKENS", {})
     widths, forward, full = [], ModelSession.forward, False
 
     def noted(self: ModelSession, rows: Any) -> Any:

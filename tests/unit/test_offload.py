@@ -17,14 +17,14 @@ import pytest
 from api.pipeline import offload as module
 from api.pipeline.message import count, digest, read
 from api.pipeline.offload import Offload, TooHeavy
-from api.pipeline.options import RequestOptions
 from api.pipeline.plan_message import ConversationPlanner
 from api.pipeline.planning_context import ConversationContext
+from api.pipeline.request_options import RequestOptions
 from api.pipeline.split_body import MAX_MESSAGES, leave, split
 from shared.deadline import Deadline
 from shared.errors import BodyTooComplex, Degraded, InvalidField, MalformedBody
+from shared.headroom import counter_for
 from shared.settings import Settings
-from shared.upstream import counter_for
 
 from ..texts import conversation, events, ran
 

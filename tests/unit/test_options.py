@@ -10,7 +10,7 @@ import pytest
 
 from api.endpoints.compress import write
 from api.pipeline.compression_result import untouched
-from api.pipeline.options import RequestOptions
+from api.pipeline.request_options import RequestOptions
 from api.pipeline.split_body import split
 from shared.errors import InvalidField
 from shared.settings import Settings

@@ -14,7 +14,7 @@ from api.pipeline.message import Candidate, Message, Place, Plan, count, digest,
 from api.pipeline.plan_message import MIN_CHARS, ConversationPlanner
 from api.pipeline.plan_options import PlanOptions
 from api.pipeline.planning_context import ConversationContext
-from shared.upstream import counter_for
+from shared.headroom import counter_for
 
 from ..texts import events, page, prose
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from api.accounting.answer_book import AnswerBook
 from api.accounting.usage_record import AnsweredRequest, UsageRecord
+from api.accounting.usage_recording import AnswerBook
 from api.pipeline import after_answer
 from api.pipeline.compression_result import CompressionResult
 from api.pipeline.compressor import Compressor

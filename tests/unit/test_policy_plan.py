@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from api.pipeline.options import RequestOptions
+from api.pipeline.request_options import RequestOptions
 from api.pipeline.session_identity import Filed
 from api.pipeline.split_body import Envelope
 from shared.jobs import Block, Job, Options, ToolCall

@@ -11,7 +11,7 @@ from api.pipeline.conversation import Change, Sent
 from api.pipeline.message import Place, count, digest, read, without_marks
 from api.pipeline.render import join, render
 from shared.errors import Degraded
-from shared.upstream import counter_for
+from shared.headroom import counter_for
 
 COUNTER = counter_for("claude-x")
 LONG = "a long tool output " * 50

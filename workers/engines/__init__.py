@@ -1,6 +1,6 @@
 """The text engines that a pool can run, and the choice among them at start.
 
-A new engine needs one module that implements :class:`shared.upstream.TextEngine`, and one line in
+A new engine needs one module that implements :class:`shared.headroom.TextEngine`, and one line in
 :data:`TEXT_ENGINES`.
 """
 
@@ -13,10 +13,10 @@ from typing import NamedTuple
 import structlog
 
 from shared.errors import ModelError
+from shared.headroom import KompressEngine, TextCrusherEngine, TextEngine
 from shared.jobs import EngineStatus
 from shared.models import in_cache, in_directory, verify
 from shared.settings import PoolName, Settings
-from shared.upstream import KompressEngine, TextCrusherEngine, TextEngine
 
 _log = structlog.get_logger(__name__)
 
@@ -36,7 +36,7 @@ def kompress(settings: Settings) -> Chosen:
     """
     model = in_directory(settings.model_dir) if settings.model_dir else in_cache()
     try:
-        from .provider import choose
+        from .choose_device import choose
         from .tokenizer import Tokenizer
     except ImportError as error:
         raise ModelError(f"{error.name} is not installed (extras: cpu or gpu)") from None

@@ -8,7 +8,7 @@ from typing import Any
 import tokenizers
 
 from shared.errors import ModelError
-from shared.upstream import MAX_TOKENS
+from shared.headroom import MAX_TOKENS
 
 
 class OneRow:

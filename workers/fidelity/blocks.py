@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
 
-from .common_tokens import (
+from .record_lines import PARTING, comes_again, first_words, is_record
+from .token_alignment import (
     SHORT,
     Budget,
     Kept,
@@ -22,7 +23,6 @@ from .common_tokens import (
     matched,
     tokens,
 )
-from .record_lines import PARTING, comes_again, first_words, is_record
 
 LEAST_ROWS = 3
 LONGEST_LINE = 600

@@ -14,13 +14,13 @@ from typing import NamedTuple
 
 from shared.content import Kind
 
-from .common_tokens import cost
 from .lines_as_rows import ROWS
 from .must_see import is_bad, standing_out
 from .reversible import Form
 from .row_notes import ROW, Written, lines_of_rows
 from .row_table import PLACE, Table, separator_of
 from .table_of_blocks import spans_of
+from .token_alignment import cost
 
 _LEAST_ROWS = 5
 _MOST_COLUMNS = 20

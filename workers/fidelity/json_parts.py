@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from . import omission_notes as notes
-from .common_tokens import cost
 from .json_form import Reader, Style, parsed, short, style_of, written
 from .reversible import Form
+from .token_alignment import cost
 
 _LEAST_SIZE = 200
 """Characters of values in a row from which on they are worth a note."""

@@ -18,13 +18,13 @@ from typing import NamedTuple
 from shared.content import Kind
 
 from .blocks import LEAST_ROWS, Blocks, said_in
-from .common_tokens import Kept, Literals, cost, costs, matched, whole
 from .must_see import is_bad, standing_out
 from .record_lines import differ
 from .reversible import Form
 from .row_notes import ROW, Written, lines_of_rows
 from .row_table import MOST_AT_ONCE, Table
 from .table_of_blocks import table_of
+from .token_alignment import Kept, Literals, cost, costs, matched, whole
 
 ROWS = "farm_records"
 """The form's name."""

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 
 from shared.content import Kind
 
-from .common_tokens import NEGATION, SHORT, cost, costs, fitting
 from .line_kinds import kinds_of
 from .lines_as_rows import ROWS, are_entries
 from .must_see import is_bad
@@ -21,6 +20,7 @@ from .reversible import Form
 from .row_notes import ROW
 from .row_table import Table
 from .table_of_blocks import table_of
+from .token_alignment import NEGATION, SHORT, cost, costs, fitting
 
 _KINDS = frozenset({"log", "search", "test_run", "other"})
 _LEAST_ROWS = 4

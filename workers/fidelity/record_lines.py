@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from operator import eq
 
-from .common_tokens import Literals, tokens
+from .token_alignment import Literals, tokens
 
 PARTING = "--"
 """The line that a search with context prints between its groups."""

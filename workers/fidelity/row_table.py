@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from .common_tokens import Literals, fitting
+from .token_alignment import Literals, fitting
 
 SEPARATORS = (" ", "|", "¦", "§")
 MOST_AT_ONCE = 64

@@ -10,8 +10,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from .common_tokens import SHORT, Literals, fitting
 from .row_table import PLACE, Table, separator_of, stripped
+from .token_alignment import SHORT, Literals, fitting
 
 _UNIT = re.compile(r"(?<=\d)[A-Za-zµ%]{1,3}\Z|[)\]}>\"',;:]\Z")
 """How all values of a column may end: with a unit, or a closing sign."""

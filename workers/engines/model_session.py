@@ -12,7 +12,7 @@ import onnxruntime as ort
 import structlog
 
 from shared.errors import ModelError
-from shared.upstream import MAX_TOKENS, Row
+from shared.headroom import MAX_TOKENS, Row
 
 from ..runtime.pace import Pace
 

@@ -16,18 +16,11 @@ from shared.policy.rules import Quota
 from shared.policy.ruling import Ruling
 from shared.settings import Settings
 
+from .marker_mode import MODES, marker_mode, mode_under
 from .plan_options import PlanOptions
 from .session_identity import Filed
 from .split_body import Envelope
 
-MODES = {
-    "ccr": "ccr",
-    "marker-free": "marker-free",
-    "lossy_inline": "lossy_inline",
-    "lossless_then_lossy": "lossy_inline",
-}
-"""The modes that a request may name, and their internal names. ``lossy_inline`` omits the same text
-as ``ccr``, but without a marker, so that it cannot be retrieved."""
 _MODEL_CHARS = 256
 _SESSION_CHARS = 256
 _MOST_TOKENS = 1_000_000_000
@@ -98,26 +91,16 @@ class RequestOptions:
             warnings=_unknown(config),
             **given,
         )
-        if "mode" in given:
-            return replace(options, mode=MODES[options.mode])
-        mode = settings.marker_mode if envelope.redeems is not False else "marker-free"
+        mode = marker_mode(given.get("mode"), settings.marker_mode, envelope.redeems)
         return replace(options, mode=mode)
 
     def under(self, ruling: Ruling, envelope: Envelope, filed: Filed) -> RequestOptions:
         """Return these options as restricted by the policy: a caller may only ask for less."""
-        mode = self.mode
         config = envelope.config if isinstance(envelope.config, dict) else {}
         asked = envelope.mode if envelope.mode is not msgspec.UNSET else config.get("mode")
-        if ruling.markers == "ccr" and asked is None:
-            mode = "ccr"
-        no_markers = ruling.markers == "none" or (
-            ruling.markers == "if_redeemable" and envelope.redeems is False
-        )
-        if mode == "ccr" and no_markers:
-            mode = "marker-free"
         return replace(
             self,
-            mode=mode,
+            mode=mode_under(ruling.markers, self.mode, asked, envelope.redeems),
             tools=ruling.tools,
             quota=ruling.quota,
             filed=filed,

@@ -15,9 +15,9 @@ from headroom.tokenizers import TokenizerRegistry
 from headroom.transforms import content_router, mixed_content
 from headroom.transforms.content_router import CompressionCache, ContentRouter
 
-from shared import upstream
+from shared import headroom as upstream
+from shared.headroom import counting, detection
 from shared.jobs import Block, Job, Options
-from shared.upstream import counting, detection
 from workers.block_form import faithful_form
 from workers.compress_block import Engines
 
@@ -47,7 +47,7 @@ METHODS = {
 )
 def test_replaced_and_called_methods_exist(owner: type, name: str, parameters: list[str]) -> None:
     found = getattr(owner, name, None)
-    assert found is not None, f"headroom moved {owner.__name__}.{name}: see shared/upstream"
+    assert found is not None, f"headroom moved {owner.__name__}.{name}: see shared/headroom"
     taken = list(inspect.signature(found).parameters)
     taken = [p for p in taken if p != "self"][: len(parameters)]
     assert taken == parameters, f"{owner.__name__}.{name} now takes {taken}"

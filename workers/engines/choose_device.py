@@ -8,10 +8,10 @@ import numpy as np
 import onnxruntime as ort
 
 from shared.errors import ModelError
+from shared.headroom import MAX_TOKENS
 from shared.models import Model, verify
-from shared.upstream import MAX_TOKENS
 
-from .session import CPU, CUDA, PROBE, ModelSession
+from .model_session import CPU, CUDA, PROBE, ModelSession
 
 # The int8 file's 8-bit kernels are verified on CPU only, where it is the fastest and smallest.
 _ORDER = {

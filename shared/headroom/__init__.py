@@ -1,7 +1,7 @@
 """Headroom 0.42, and the only package of this project that touches it.
 
 The farm calls headroom's rules and engines instead of reimplementing them. Where the public API
-is not enough, a private name is used *here*, and ``tests/unit/test_upstream_seams.py`` fails and
+is not enough, a private name is used *here*, and ``tests/unit/test_headroom_seams.py`` fails and
 reports the name if an upgrade changes it.
 
 :class:`Planner`, headroom's ``ContentRouter`` with a few methods replaced, runs every rule that
