@@ -22,7 +22,8 @@ from .row_table import Table
 from .table_of_blocks import table_of
 from .token_alignment import NEGATION, SHORT, cost, costs, fitting
 
-_KINDS = frozenset({"log", "search", "test_run", "other"})
+_KINDS = frozenset({"log", "search", "other"})
+"""A build's tests are read by what failed: passed ones may go, which saves more."""
 _LEAST_ROWS = 4
 _MOST_TABLES, _MOST_VALUES = 16, 12
 """Tables, and values of a row, that a reader can tell apart."""
