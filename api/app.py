@@ -56,11 +56,11 @@ from .proxy.endpoint import Proxy
 from .proxy.prepare_request import Preparation
 from .proxy.upstream_client import UpstreamClient
 from .runtime.bypass import BypassSwitch
-from .runtime.exchange_store import ExchangeStore
 from .runtime.policy_reload import PolicySource
 from .runtime.quotas import Quotas
 from .runtime.redis_guard import RedisGuard
 from .runtime.result_inbox import ResultInbox
+from .runtime.retrieval_exchange_store import ExchangeStore
 from .runtime.retrieval_feedback import Feedback
 from .runtime.session_stats import SessionStats
 from .runtime.turn_store import TurnStore

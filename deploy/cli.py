@@ -11,7 +11,7 @@ from typing import Any
 
 from shared import logs
 from shared.errors import FarmError
-from shared.models import MODEL_ID
+from shared.model_files import MODEL_ID
 from shared.settings import Settings, load_settings
 
 
@@ -209,14 +209,14 @@ def _worker(arguments: argparse.Namespace) -> None:
 
 
 def _pull(arguments: argparse.Namespace) -> None:
-    from .models import pull
+    from .models_command import pull
 
     directory = arguments.into or load_settings().model_dir or load_settings().data_dir / "model"
     print(pull(arguments.model, arguments.revision, directory, arguments.token_file))
 
 
 def _check(arguments: argparse.Namespace) -> None:
-    from .models import check
+    from .models_command import check
 
     print(check(_settings(arguments), arguments.directory))
 

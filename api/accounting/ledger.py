@@ -21,7 +21,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError, ResponseError
 
 from shared import keys
-from shared.breaker import cause_of
+from shared.circuit_breaker import cause_of
 from shared.redis_connection import BROKEN, connect_async, renew_async
 from shared.scripts import script
 from shared.settings import Settings

@@ -21,7 +21,7 @@ from prometheus_client.core import (
     Metric,
 )
 
-from shared.breaker import State
+from shared.circuit_breaker import State
 from shared.errors import Unavailable
 from shared.histogram_buckets import BEYOND, ENGINE, REQUEST
 from shared.settings import POOLS, Settings

@@ -18,10 +18,10 @@ from shared.errors import (
 )
 from shared.settings import Settings
 
+from ..provider.billed_usage import add_usage
 from ..provider.body import Unreadable
 from ..provider.protocol import MAX_ROUNDS, Retrieval, ToolResult
 from ..provider.protocol import Turn as Said
-from ..provider.usage import add_usage
 from ..runtime.turn_store import AnsweredRound, Kept, Turn, TurnStore
 from .gateway_request import SHAPES
 from .request_half import REDRIVE

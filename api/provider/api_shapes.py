@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .answer_stream import AnswerStream
 from .chat import Chat
 from .messages import Messages
 from .protocol import Provider
 from .responses import Responses
-from .stream import AnswerStream
 from .stream_chat import ChatStream
 from .stream_messages import MessagesStream
 from .stream_responses import ResponsesStream

@@ -9,6 +9,7 @@ import msgspec
 
 from shared.headroom import RETRIEVAL_TOOL, retrieval_hash, retrieval_tool
 
+from .billed_usage import add_usage
 from .body import Body, Unreadable, array_items, array_of, array_with, parse
 from .protocol import (
     UNIQUE,
@@ -20,7 +21,6 @@ from .protocol import (
     mark_digest,
     text_of,
 )
-from .usage import add_usage
 
 _encode = msgspec.json.Encoder().encode
 

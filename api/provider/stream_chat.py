@@ -8,12 +8,12 @@ import msgspec
 
 from shared.headroom import RETRIEVAL_TOOL
 
+from .answer_stream import AnswerStream, decoded, grown, whole_number
+from .billed_usage import add_usage
 from .body import Unreadable
 from .chat import Chat
 from .protocol import Turn
 from .sse import data_of, with_data
-from .stream import AnswerStream, decoded, grown, whole_number
-from .usage import add_usage
 
 _encode = msgspec.json.Encoder().encode
 _chat = Chat()

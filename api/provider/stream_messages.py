@@ -8,11 +8,11 @@ import msgspec
 
 from shared.headroom import RETRIEVAL_TOOL
 
+from .answer_stream import AnswerStream, decoded, grown, whole_number
 from .body import Unreadable
 from .messages import Messages, usage_of
 from .protocol import Turn
 from .sse import data_of, with_data
-from .stream import AnswerStream, decoded, grown, whole_number
 
 _encode = msgspec.json.Encoder().encode
 _messages = Messages()

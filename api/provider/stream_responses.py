@@ -8,10 +8,10 @@ import msgspec
 
 from shared.headroom import RETRIEVAL_TOOL
 
+from .answer_stream import AnswerStream, decoded, whole_number
 from .body import Unreadable
 from .responses import Responses
 from .sse import data_of, with_data
-from .stream import AnswerStream, decoded, whole_number
 
 _encode = msgspec.json.Encoder().encode
 _responses = Responses()

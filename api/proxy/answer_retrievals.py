@@ -12,10 +12,10 @@ from shared.settings import Settings
 
 from ..accounting.proxy_counters import ProxyCounters
 from ..accounting.usage_recording import AnswerBook
-from ..provider.exchange import exchange_of, pack
 from ..provider.protocol import Provider, Retrieval, ToolResult, Turn
-from ..runtime.exchange_store import ExchangeStore
+from ..provider.retrieval_exchange import exchange_of, pack
 from ..runtime.find_original import find_original
+from ..runtime.retrieval_exchange_store import ExchangeStore
 from ..runtime.user_store import UserStore
 
 _NO_HASH = (

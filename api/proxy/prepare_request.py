@@ -22,10 +22,10 @@ from ..pipeline.compression_result import CompressionResult
 from ..pipeline.compressor import Compressor
 from ..pipeline.dispatch_jobs import Origin
 from ..provider.body import Body, Unreadable, array_pieces
-from ..provider.exchange import unpack
 from ..provider.protocol import Provider
+from ..provider.retrieval_exchange import unpack
 from ..provider.session import first_words, session_of
-from ..runtime.exchange_store import ExchangeStore
+from ..runtime.retrieval_exchange_store import ExchangeStore
 from .tool_definitions import Tightened, ToolDefinitions
 
 _log = structlog.get_logger(__name__)

@@ -7,13 +7,13 @@ from contextlib import aclosing
 from typing import Any
 
 from ..http.request import AnswerCut
+from ..provider.answer_stream import AnswerStream
 from ..provider.api_shapes import Shape
+from ..provider.billed_usage import add_usage
 from ..provider.body import Unreadable
 from ..provider.protocol import MAX_ROUNDS, ToolResult, Turn
 from ..provider.sse import Framer
-from ..provider.stream import AnswerStream
-from ..provider.usage import add_usage
-from ..provider.usage_tap import UsageTap
+from ..provider.usage_in_stream import UsageTap
 from .answer_retrievals import Retrievals
 from .client_presence import Presence
 from .errors import ProviderName, UpstreamFailed, error_event

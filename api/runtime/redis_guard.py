@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from shared import keys
-from shared.breaker import Breaker, Cause, Reading, cause_of
+from shared.circuit_breaker import Breaker, Cause, Reading, cause_of
 from shared.cluster import AsyncCluster
 from shared.deadline import Deadline
 from shared.errors import Degraded

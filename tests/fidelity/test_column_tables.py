@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from workers.fidelity import choose
-from workers.fidelity.column_table import rows_of_columns
+from workers.fidelity.padded_columns import rows_of_columns
 from workers.fidelity.verify_form import plain
 
 from .expand import expanded

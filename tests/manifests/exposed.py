@@ -12,7 +12,7 @@ from api.accounting.prometheus import Metrics
 from api.accounting.proxy_counters import ProxyCounters
 from api.accounting.usage_reader import Rows
 from api.runtime.policy_reload import PolicySource
-from shared.breaker import Reading
+from shared.circuit_breaker import Reading
 from shared.jobs import EngineStatus
 from shared.settings import Settings
 

@@ -14,7 +14,7 @@ from headroom.transforms.kompress_compressor import KompressCompressor, Kompress
 from loadtest.graphs import POISON, build_model, documents, foreign_model
 from shared.errors import ModelError
 from shared.headroom import MAX_TOKENS, KompressEngine, Row
-from shared.models import in_directory
+from shared.model_files import in_directory
 from shared.settings import Settings
 from workers.engines import TEXT_ENGINES, text_engine, threads
 from workers.engines.choose_device import choose

@@ -16,7 +16,7 @@ import pytest
 
 from loadtest.graphs import build_model, foreign_model
 from shared.errors import ModelError
-from shared.models import MODEL_ID, REVISIONS, TOKENIZER_ID, in_directory, verify
+from shared.model_files import MODEL_ID, REVISIONS, TOKENIZER_ID, in_directory, verify
 
 from ..forked import completed
 
@@ -163,7 +163,7 @@ def test_rejects_directory_without_tokenizer(model: Path, tmp_path: Path) -> Non
 
 def test_finds_model_in_hugging_face_cache(model: Path, tmp_path: Path) -> None:
     """A worker finds the pinned revisions in the hub client's cache without the network."""
-    program = "from shared.models import in_cache; print(*in_cache()[0].values(), sep=chr(10))"
+    program = "from shared.model_files import in_cache; print(*in_cache()[0].values(), sep=chr(10))"
     files = {MODEL_ID: "onnx/kompress-fp32.onnx", TOKENIZER_ID: "tokenizer.json"}
     environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_ENDPOINT": "http://127.0.0.1:1"}
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from api.provider.billed_usage import add_usage
 from api.provider.body import Body, Unreadable, array_of, array_pieces, array_with
 from api.provider.session import session_of
-from api.provider.usage import add_usage
 
 _VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(-1e9, 1e9) | st.text(),

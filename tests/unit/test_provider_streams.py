@@ -13,7 +13,7 @@ from api.provider.sse import Framer, data_of, with_data
 from api.provider.stream_chat import ChatStream
 from api.provider.stream_messages import MessagesStream
 from api.provider.stream_responses import ResponsesStream
-from api.provider.usage_tap import UsageTap
+from api.provider.usage_in_stream import UsageTap
 
 from ..proxy.saying import APIS, Anthropic, Chat, Responses
 

@@ -9,7 +9,7 @@ import pytest
 from api.accounting.time_range import TimeRange
 from api.accounting.usage_reader import Reader
 from api.runtime.redis_guard import RedisGuard
-from shared.breaker import Breaker
+from shared.circuit_breaker import Breaker
 from shared.errors import Unavailable
 from shared.redis_connection import connect_async
 from shared.settings import Settings

@@ -13,7 +13,7 @@ from redis.crc import key_slot
 
 from shared import keys
 from shared.address import Address
-from shared.breaker import Breaker, cause_of
+from shared.circuit_breaker import Breaker, cause_of
 from shared.redis_connection import connect, connect_async, connect_state_async
 from shared.scripts import script, text_of
 from shared.settings import Settings

@@ -15,7 +15,7 @@ import structlog
 from shared.errors import ModelError
 from shared.headroom import KompressEngine, TextCrusherEngine, TextEngine
 from shared.jobs import EngineStatus
-from shared.models import in_cache, in_directory, verify
+from shared.model_files import in_cache, in_directory, verify
 from shared.settings import PoolName, Settings
 
 _log = structlog.get_logger(__name__)

@@ -9,7 +9,7 @@ import onnxruntime as ort
 
 from shared.errors import ModelError
 from shared.headroom import MAX_TOKENS
-from shared.models import Model, verify
+from shared.model_files import Model, verify
 
 from .model_session import CPU, CUDA, PROBE, ModelSession
 

@@ -9,7 +9,6 @@ from typing import Literal, NamedTuple
 from shared.content import SHORTENED_EXACTLY, Kind
 
 from . import omission_notes as notes
-from .column_table import rows_of_columns
 from .extract import extract, lines_in
 from .git_blame import shortened_blame
 from .go_runs import without_runs
@@ -23,6 +22,7 @@ from .line_kinds import Kinds
 from .lines_as_rows import ROWS, rows_of_records
 from .mixed_kinds import rows_of_kinds
 from .must_see import must_see, whole_entries
+from .padded_columns import rows_of_columns
 from .reversible import Form, folded_prefixes, folded_repeats, grouped_matches
 from .token_alignment import cost
 from .verify_form import ANSI, Verdict, check, plain

@@ -9,7 +9,15 @@ from pathlib import Path
 import msgspec
 
 from shared.errors import ModelError
-from shared.models import GRAPHS, MANIFEST, REVISIONS, TOKENIZER, TOKENIZER_ID, Manifest, sha256
+from shared.model_files import (
+    GRAPHS,
+    MANIFEST,
+    REVISIONS,
+    TOKENIZER,
+    TOKENIZER_ID,
+    Manifest,
+    sha256,
+)
 from shared.settings import Settings
 
 
