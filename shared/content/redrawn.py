@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 
-REDRAWN = re.compile(r"\r(?!\r*\n)")
-"""A carriage return behind which the line is drawn anew; those of line ends are none."""
+REDRAWN = re.compile(r"(?<!\r)\r++(?!\n)")
+"""Carriage returns behind which the line is drawn anew; those of line ends are none. It looks at a
+run of them once."""
 _LEAST_STATES = 5
 _LEAST_SHARE = 0.4
 """The share of a text that must have been drawn over."""

@@ -72,6 +72,12 @@ def test_few_states_stay() -> None:
     assert not classify(text, None).redrawn
 
 
+@pytest.mark.parametrize("end", ["\n", "", "x"])
+def test_many_carriage_returns_are_read_once(end: str) -> None:
+    text = "\r" * 1_000_000 + end  # looked at from each of them, it would take minutes
+    assert len(drawn_over(text)) == len(in_states(text).split("\n"))
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_each_state_is_told_apart(seed: int) -> None:
     pick = random.Random(seed)

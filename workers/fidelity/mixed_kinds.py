@@ -46,13 +46,13 @@ _NOTE = 330
 """Characters of the note, about."""
 _PART = re.compile(r" +|[^ ]+")
 _CUT = (
-    re.compile(r"(?:(?<![^\WT_])(?:\d+[.,:/+-])+)?[^\W_]*\Z"),
+    re.compile(r"[^\W_]*(?:(?:[.,:/+-]\d+)+(?![^\WT_]))?"),
     re.compile(r"[^\W_]*(?:[.,:/+-]\d+[^\W_]*)*"),
 )
-"""A part of a name, or a number with parts of its own, at an end and at a beginning: it belongs to
-what it is a part of."""
-_NUMBERED = re.compile(r"[^\s\[\](){}=:,\"'<>|/]*\d[^\s\[\](){}=:,\"'<>|/]*")
-"""A number, or a word with one."""
+"""A part of a name, or a number with parts of its own, at an end (read backwards) and at a
+beginning: it belongs to what it is a part of."""
+_PIECE = re.compile(r"[^\s\[\](){}=:,\"'<>|/]++")
+_DIGIT = re.compile(r"\d")
 
 
 def rows_of_kinds(text: str, kind: Kind, first: int, end: int) -> Form | None:
@@ -142,7 +142,13 @@ def _edges(words: Sequence[str]) -> tuple[str, str]:
     """Return what words begin and end with, up to a sign between letters or digits."""
     first = _begun(words)
     last = _begun([word[len(first) :][::-1] for word in words])[::-1]
-    return _CUT[0].sub("", first, count=1), _CUT[1].sub("", last, count=1)
+    return _uncut(_CUT[0], first[::-1])[::-1], _uncut(_CUT[1], last)
+
+
+def _uncut(part: re.Pattern[str], text: str) -> str:
+    """Return ``text`` behind a part that it begins with."""
+    found = part.match(text)
+    return text[found.end() :] if found is not None else text
 
 
 def _begun(words: Sequence[str]) -> str:
@@ -150,6 +156,11 @@ def _begun(words: Sequence[str]) -> str:
     one, other = min(words), max(words)
     end = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), len(one))
     return one[:end]
+
+
+def _without_numbers(line: str) -> str:
+    """Return a line with a sign for each number, and for each word with one."""
+    return _PIECE.sub(lambda piece: "#" if _DIGIT.search(piece[0]) else piece[0], line)
 
 
 class _Made:
@@ -176,7 +187,7 @@ class _Made:
         if whole and said * len(group) < _LEAST_SAID * size:
             closer: dict[str, list[int]] = defaultdict(list)
             for place in group:
-                closer[_NUMBERED.sub("#", self._lines[place])].append(place)
+                closer[_without_numbers(self._lines[place])].append(place)
             for one in sorted(closer.values(), key=len, reverse=True):
                 if len(one) >= _LEAST_ROWS:
                     self.add(one, whole=False)
