@@ -15,7 +15,7 @@ from shared.originals_in_redis import digest_of
 
 from .fidelity import Chosen, Lossy, choose, extract_of_spans
 from .fidelity.page_text import text_of_page
-from .fidelity.progress import last_states
+from .fidelity.progress_bars import last_states
 
 _ENGINE: dict[Kind, str] = {
     "log": "log", "test_run": "log", "search": "search", "diff": "diff", "html": "html",
