@@ -162,3 +162,24 @@ def _shown(command: str, lines: list[str]) -> list[str]:
     job = Job("u", "r", Options(), "what", "id", [block])
     text = faithful_form(job, block, _engines()).form.text
     return (text or "").split("\n")
+
+
+def test_heading_goes_and_stays_with_its_tests() -> None:
+    passed = [f"      ✓ does {n} (4 ms)" for n in range(5)]
+    lines = [
+        *(" PASS  src/first.test.ts", "  First", *passed),
+        *(" FAIL  src/bad.test.ts", "  Bad", *passed, "      ✕ adds (83 ms)", *passed),
+        *(" PASS  src/other.test.ts", "  Outer", "    Inner", *passed, "  Second", *passed),
+        *(" PASS  src/loud.test.ts", "  console.log", "    slow start", "  Third", *passed),
+        *[""] * 3, *(f"Time: {n} s" for n in range(6)),
+    ]  # fmt: skip
+    seen = must_see(lines, "test_run")
+    assert seen is not None
+    shown = [lines[place] for place in sorted(seen) if lines[place].strip()]
+    assert shown[:8] == [
+        " PASS  src/first.test.ts", "  First", *passed[:4],
+        " FAIL  src/bad.test.ts", "  Bad",
+    ]  # fmt: skip
+    assert shown[8:12] == [
+        "      ✕ adds (83 ms)", " PASS  src/loud.test.ts", "  console.log", "    slow start",
+    ]  # fmt: skip

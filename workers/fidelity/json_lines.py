@@ -38,7 +38,9 @@ def shortened_lines(text: str) -> Form | None:
         out += table if table is not None else [lines[at]]
         at = end if table is not None else at + 1
     made = "\n".join(out)
-    return Form(made, _inverse(style), "farm_json") if len(made) < len(text) else None
+    # Rows of the tables may pay where the tables themselves only pay for a part of the note.
+    pays = len(made) < len(text) + len(_NOTE)
+    return Form(made, _inverse(style), "farm_json") if pays else None
 
 
 def _like(one: Any, other: Any) -> bool:

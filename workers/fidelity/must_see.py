@@ -208,7 +208,8 @@ def _of_test_run(lines: Sequence[str]) -> set[int] | None:
         p for p, line in enumerate(lines)
         if not line.strip() and (p == 0 or p - 1 in passed or not lines[p - 1].strip())
     }  # fmt: skip
-    kept = set(range(len(lines))) - frames - passed - blank
+    of_passed, of_others = _headings(lines, passed, blank)
+    kept = set(range(len(lines))) - frames - (passed - of_others) - blank - of_passed
     kept |= _around_frames(lines, frames) | _ends(lines, 6)
     kept.update(p for p in passed if _TOTAL.search(lines[p]) and "ms" not in lines[p])
     first = next(iter(sorted(passed)), None)
@@ -221,6 +222,45 @@ def _of_test_run(lines: Sequence[str]) -> set[int] | None:
             kept.add(place)
         seen.add(name)
     return kept if first is None else kept | {first}
+
+
+def _headings(lines: Sequence[str], passed: set[int], blank: set[int]) -> tuple[set[int], set[int]]:
+    """Return the headings of passed tests only, and passed lines that head others.
+
+    A heading's tests are deeper in. Without its tests it would seem to belong to the file above it;
+    without its heading, what a passed file printed would.
+    """
+    only_passed: set[int] = set()
+    others: set[int] = set()
+    around: list[tuple[int, int]] = []
+    """The lines around this one, each with its indentation."""
+    heads: set[int] = set()
+    """Lines with others below them that are deeper in."""
+    mixed: set[int] = set()
+    """Those of them that have other lines than passed ones below them."""
+
+    def close(indent: int) -> None:
+        while around and around[-1][1] >= indent:
+            place, _ = around.pop()
+            is_passed = place in passed
+            if place in heads and place not in mixed and not is_passed and not is_bad(lines[place]):
+                only_passed.add(place)
+                is_passed = True
+            elif is_passed and place in mixed:
+                others.add(place)
+            if around and (place in mixed or not is_passed):
+                mixed.add(around[-1][0])
+
+    for place, line in enumerate(lines):
+        if place in blank or not line.strip():
+            continue
+        indent = len(line) - len(line.lstrip())
+        close(indent)
+        if around:
+            heads.add(around[-1][0])
+        around.append((place, indent))
+    close(0)
+    return only_passed, others
 
 
 def _of_search(lines: Sequence[str]) -> set[int] | None:

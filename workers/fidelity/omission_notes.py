@@ -18,7 +18,7 @@ BEGIN = re.compile(
 )
 REPEATED = re.compile(r"\[\.\.\. (\d+) more lines? equal to the one above omitted \.\.\.\]")
 PATHS = "[... each path is said once, above its lines, and omitted in them ...]"
-FORMAT = re.compile(r"\[\.\.\. JSON in fewer characters: (.*) omitted \.\.\.\]")
+FORMAT = re.compile(r"\[\.\.\. JSON in fewer characters, nothing lost: (.*) omitted \.\.\.\]")
 ANY = re.compile(r"\[\.\.\. .* \.\.\.\]|.*(?:<<ccr:|\bhash=)[a-f0-9]{12}")
 MARKER = re.compile(
     r"\[(\d+) (lines|rows|words) omitted in all\. Retrieve original: hash=([a-f0-9]{24})\]"
@@ -61,7 +61,7 @@ def repeated(count: int) -> str:
 
 def fewer(what: str) -> str:
     """Return the note above JSON that lacks ``what`` JSON can do without."""
-    return f"[... JSON in fewer characters: {what} omitted ...]"
+    return f"[... JSON in fewer characters, nothing lost: {what} omitted ...]"
 
 
 def marker(count: int, digest: str, what: str = "lines") -> str:
