@@ -185,8 +185,8 @@ def test_paused_redis_is_answered_by_deadline(bounded: Farm) -> None:
         b"\x80\x04\x95pickle",
         b"[]",
         json.dumps(["os.system", None, ["true"], {}]).encode(),
-        json.dumps(["workers.compress_block.compress_blocks", None, [{"user": 1}], {}]).encode(),
-        json.dumps(["workers.compress_block.compress_blocks", "x", [], {"a": 1}]).encode(),
+        json.dumps(["workers.tasks.compress_blocks", None, [{"user": 1}], {}]).encode(),
+        json.dumps(["workers.tasks.compress_blocks", "x", [], {"a": 1}]).encode(),
     ],
 )
 def test_worker_runs_only_jobs_of_the_farm(farm: Farm, data: bytes) -> None:
@@ -219,7 +219,7 @@ def test_rq_tools_show_queue_workers_and_jobs(bounded: Farm) -> None:
         queue = Queue("cpu", connection=farm.redis, serializer=JSONSerializer)
         assert queue.count in (1, 2)
         job = queue.jobs[-1]
-        assert job.func_name == "workers.compress_block.compress_blocks"
+        assert job.func_name == "workers.tasks.compress_blocks"
         assert len(job.args[0]["blocks"]) == 2  # a request's blocks are grouped into few jobs
 
 
