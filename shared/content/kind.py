@@ -74,7 +74,9 @@ def classify(text: str | Envelope, call: ToolCall | None, press: int = 1) -> Con
     kind = said if said is not None and settled else _weigh(said, shape_of(body), evidence)
     least = _LEAST.get(kind)
     redrawn = least is not None and kind != "json" and is_redrawn(body)
-    lossy = redrawn or (least is not None and len(body) * press >= least)
+    # What no rule knows may be a source or a configuration of its own kind, if a file holds it.
+    unknown = of_file and kind == "other"
+    lossy = redrawn or (least is not None and len(body) * press >= least and not unknown)
     free = lossy and not redrawn and kind in ("prose", "markdown")
     coloured = not of_file and _COLOUR in body
     return Content(kind, lossy, "gpu" if free else "cpu", tuple(evidence), coloured, redrawn)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import NamedTuple
 
+from .kind_by_family import family_of
 from .kind_by_name import Kind
 from .redrawn import in_states
 
@@ -217,7 +218,8 @@ def _as_code(lines: list[str], share: _Share) -> Shape | None:
         return Shape("config", True, "looks like XML")
     if strong >= 0.25 and prose < 0.4:
         return Shape("code", True, f"{strong:.0%} of its lines look like a program's")
-    return None
+    family = family_of(lines)
+    return Shape(family[0], True, f"looks like {family[1]}") if family is not None else None
 
 
 def _say_again(lines: list[str]) -> bool:

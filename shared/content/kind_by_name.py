@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 Kind = Literal[
@@ -17,13 +18,20 @@ _CODE = (
     "zsh fish ps1 psm1 bat cmd awk groovy gradle sol move cairo asm s wat cu cuh glsl hlsl wgsl "
     "metal proto thrift graphql gql ipynb css scss sass less styl erb ejs hbs mustache jinja j2 "
     "njk pug tmpl tpl html htm xhtml mk cmake bzl star lark nix rego dhall cue sql psql ddl prisma "
-    "y yy l vim"
+    "y yy l vim f for ftn f77 f90 f95 f03 f08 cbl cob cpy adb ads ada elm purs idr agda gd cr hx "
+    "pp lpr dpr abap cls trigger nf wdl cwl smk sas raku p6 pl6 sml fut odin jai gleam roc "
+    "res resi re rei coffee litcoffee ino pde as vala bas vbs ahk au3 applescript mo qml csx "
+    "cshtml razor aspx ascx jsp jspx ftl vm twig liquid haml slim eex heex leex robot feature "
+    "capnp fbs smithy tsp cypher sparql rq pks pkb plsql hql kql m4 ac am inc inl ipp tcc mak "
+    "ebuild shader frag vert geom comp metal hack dot mmd puml ld lds pro dts dtsi"
 )
 _CONFIG = (
     "yaml yml toml ini cfg conf cnf properties env tf tfvars hcl nomad plist xml xsd xsl xslt svg "
     "service timer socket target desktop rules reg lock editorconfig gitignore gitattributes "
     "dockerignore npmrc nvmrc babelrc eslintrc prettierrc jsonc json5 pom csproj fsproj sln "
-    "vcxproj props targets ron kdl neon po pot strings resx htaccess sum mod work cabal gemspec"
+    "vcxproj props targets ron kdl neon po pot strings resx htaccess sum mod work cabal gemspec "
+    "avsc avdl raml xcconfig pbxproj entitlements storyboard xib ui qrc bb bbappend spec podspec "
+    "kubeconfig network netdev mount path slice rc"
 )
 _OTHER: dict[str, Kind] = {
     "log": "log", "out": "log", "err": "log", "md": "markdown", "mdx": "markdown",
@@ -46,18 +54,31 @@ _CONFIG_FILES = (
     "angular.json appsettings.json .eslintrc.json .prettierrc.json .babelrc vercel.json "
     "firebase.json pyrightconfig.json renovate.json codeowners passwd group fstab hosts "
     "sudoers crontab services resolv.conf pipfile build workspace robots.txt .env .bashrc "
-    ".profile .zshrc .gitconfig .vimrc sshd_config nsswitch.conf shells protocols"
+    ".profile .zshrc .gitconfig .vimrc sshd_config nsswitch.conf shells protocols caddyfile "
+    "tiltfile earthfile snakefile podfile fastfile appfile dangerfile pkgbuild kconfig kbuild "
+    "build.bazel meson.build meson_options.txt"
 )
 _RULE_FILES = (
     "claude.md agents.md skill.md gemini.md .cursorrules .windsurfrules .clinerules "
     "copilot-instructions.md conventions.md claude.local.md agent.md system.md prompt.md"
 )
+_RULES = re.compile(
+    r"(?:^|/)(?:prompts?|\.(?:cursor|claude|github|windsurf|clinerules|roo)/(?:rules|agents"
+    r"|commands|skills|instructions|prompts))/.*\.(?:md|mdc|txt|prompt)$|\.(?:mdc|instructions\.md)$"
+)
+"""Paths of texts that tell an agent what to do."""
+_SETTINGS = re.compile(r"(?:^|/)(?:etc|\.(?:config|ssh|aws|kube|docker|gnupg|git|cargo|m2))/")
+"""Folders whose files are configuration where their names do not say otherwise."""
 _NAMES: dict[str, Kind] = {
     **dict.fromkeys(_CONFIG_FILES.split(), "config"),
     **dict.fromkeys(_RULE_FILES.split(), "rules"),
     "syslog": "log", "messages": "log", "dmesg": "log", "changelog": "markdown",
     "license": "prose", "copying": "prose", "readme": "markdown", "notice": "prose",
 }  # fmt: skip
+_COPIES = frozenset(
+    {"gz", "bz2", "xz", "bak", "orig", "rej", "sample", "example", "dist", "tmpl", "in"}
+)
+"""Extensions of files that are of the kind that stands before them."""
 _PROGRAMS: dict[str, Kind] = {
     "git diff": "diff", "git show": "diff", "git format-patch": "diff", "git stash": "diff",
     "git log": "listing", "git status": "listing", "git branch": "listing", "git tag": "listing",
@@ -124,20 +145,26 @@ def kind_of_file(name: str) -> Kind | None:
     base = name.strip().strip("\"'").replace("\\", "/").rsplit("/", 1)[-1].lower()
     if base in _NAMES:
         return _NAMES[base]
+    if _RULES.search(name.replace("\\", "/").lower()):
+        return "rules"
     if base.startswith((".env", "dockerfile")):
         return "config"
     stem, dot, extension = base.rpartition(".")
     if not dot:
-        return "log" if name.startswith("/var/log/") else None
+        return "log" if name.startswith("/var/log/") else _of_folder(name)
     if extension.isdigit() and "." in stem:  # app.log.1
         return kind_of_file(stem)
-    if extension in ("gz", "bz2", "xz", "bak", "orig", "rej", "sample", "example", "dist", "tmpl"):
-        return kind_of_file(stem)
+    if extension in _COPIES:
+        return kind_of_file(stem) or _of_folder(name)
     if name.startswith("/var/log/"):
         return "log"
     if extension == "xml" and (base.startswith("test-") or "junit" in base):
         return "test_run"
-    return _EXTENSIONS.get(extension)
+    return _EXTENSIONS.get(extension) or _of_folder(name)
+
+
+def _of_folder(name: str) -> Kind | None:
+    return "config" if _SETTINGS.search(name.replace("\\", "/")) else None
 
 
 def kind_of_program(program: str, words: tuple[str, ...]) -> Kind | None:

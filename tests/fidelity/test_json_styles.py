@@ -53,6 +53,7 @@ def test_cut_list_with_element_a_line_comes_back(text: str, end: int) -> None:
     assert form is not None
     assert form.inverse(form.text) == cut
     assert len(form.text) < 0.7 * len(cut)
+    assert "last 1 brackets" not in form.text
 
 
 def _log(count: int) -> list[str]:

@@ -87,6 +87,18 @@ def test_lists_code_and_links_keep_their_form() -> None:
     )
 
 
+def test_states_of_a_form_without_a_value_are_shown() -> None:
+    page = (
+        "<!DOCTYPE html><html><body><form><select name='zone'><option>Zone 7</option>"
+        "<option selected>Zone 8</option></select><button disabled>Pay</button>"
+        "<button type='submit'>Send</button><textarea disabled>Note</textarea></form></body></html>"
+    )
+
+    assert text_of_page(page).split("\n") == [
+        "Zone 7", "[selected] Zone 8", "[disabled] Pay", "Send", "[disabled] Note",
+    ]  # fmt: skip
+
+
 def test_page_that_cannot_be_read_whole_stays() -> None:
     page = _settings_page().replace("<h2>", "\0<h2>")
 

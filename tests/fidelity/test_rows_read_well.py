@@ -230,3 +230,25 @@ def test_row_of_a_search_with_context_is_one_group() -> None:
         assert len(rows) > 20
         for row in rows:  # lines of one group, and of no other
             assert len(set(re.findall(r"\d\d:\d\d:\d\d", row))) == 1
+
+
+def test_row_of_a_tree_is_one_folder_with_what_is_in_it() -> None:
+    rng = random.Random(8)
+    lines = ["."]
+    for n in range(40):
+        one, other = rng.choice(WORDS), rng.choice(WORDS)
+        lines += [f"├── app{n}", f"│   ├── {one}.py", f"│   └── {other}.md"]
+    made = rows_of_records("\n".join(lines), "listing")
+
+    assert made is not None
+    assert expanded(made.text) == "\n".join(lines)
+    frames = made.text.split("\n")
+    note = next(at for at, line in enumerate(frames) if " blocks are like " in line)
+    assert [line[:12] for line in frames[note + 2 : note + 4]] == ["...│   ├── {", "...│   └── {"]
+    assert sum(line.startswith("...├── app") for line in frames[note + 4 :]) >= 15
+
+
+def test_lines_that_begin_like_rows_are_no_rows() -> None:
+    lines = [f"...web-{n} {n * 7919 % 1000} up since 10:00" for n in range(60)]
+
+    assert rows_of_records("\n".join(lines), "other") is None

@@ -116,7 +116,8 @@ def _brackets(missing: list[tuple[str, int]], style: Style) -> str:
 def _form(text: str, tree: Any, style: Style, tail: str, size: int) -> Form | None:
     """Return the form of ``text`` of which ``tree``, without ``tail``, is the first ``size``."""
     count = len("".join(tail.split()))
-    without = f" without its last {count} brackets" if count else ""
+    brackets = "bracket" if count == 1 else f"{count} brackets"
+    without = f" without its last {brackets}" if count else ""
     note = notes.fewer(style.named())
     cut = f"[... the JSON ends here{without}; what follows it is not omitted ...]"
     made = f"{note}\n{short(tree)}\n{cut}\n{text[size:]}"

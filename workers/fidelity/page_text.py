@@ -22,6 +22,13 @@ _BLOCKS = re.compile(
     r"|label|select|option|button|textarea|fig(?:caption|ure)|details|summary|search|hr|dir|caption"
 )
 _SEEN = ("type", "name", "value", "placeholder", "checked", "disabled", "selected")
+_STATES = ("checked", "disabled", "selected")
+"""Attributes that say something without a value."""
+_CONTROLS = {
+    **dict.fromkeys(("input", "option"), _SEEN),
+    **dict.fromkeys(("button", "select", "textarea"), _STATES),
+}
+"""What is said of the parts of a form."""
 _BLANKS = re.compile(r"\s+")
 _DEEPEST = 6
 """Lists in lists up to which items are indented."""
@@ -76,9 +83,11 @@ class _Page:
             self._link = given.get("href", ""), len(self._line)
         elif tag == "img":
             self._line.append(f"![{given.get('alt', '')}]({_address(given.get('src', ''))})")
-        elif tag in ("input", "option") and any(given.get(name) for name in _SEEN):
-            seen = " ".join(f"{n}={given[n]}".rstrip("=") for n in _SEEN if n in given)
-            self._line.append(f" [{seen}] ")
+        elif tag in _CONTROLS:
+            said = [name for name in _CONTROLS[tag] if name in given]
+            if any(given[name] or name in _STATES for name in said):
+                seen = " ".join(f"{name}={given[name]}".rstrip("=") for name in said)
+                self._line.append(f" [{seen}] ")
 
     def end(self, tag: str) -> None:
         if tag in _HIDDEN:

@@ -12,6 +12,8 @@ PARTING = "--"
 """The line that a search with context prints between its groups."""
 _ALIKE_PARTS = 0.6
 """The share of their literals' words that alike lines of a block have in common, at least."""
+_INDENTATION = " \t\xa0│├└─┃┣┗━╰"
+"""What stands before an entry: blanks, or the branches that ``tree`` draws."""
 
 
 def is_record(lines: Sequence[str], above: str) -> bool:
@@ -23,7 +25,7 @@ def is_record(lines: Sequence[str], above: str) -> bool:
     """
     if PARTING in lines[1:-1]:
         return False
-    depths = [len(line) - len(line.lstrip()) for line in lines if line.strip()]
+    depths = [len(line) - len(line.lstrip(_INDENTATION)) for line in lines if line.strip()]
     if not depths or depths[0] > min(depths):
         return False
     if len(depths) == len(lines) or depths[0] < min(depths[1:], default=0):
