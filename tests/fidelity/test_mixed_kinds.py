@@ -8,7 +8,7 @@ import re
 import pytest
 
 from loadtest.fidelity.facts import put_in
-from workers.fidelity import choose
+from workers.fidelity import Lossy, choose
 from workers.fidelity.mixed_kinds import rows_of_kinds
 from workers.fidelity.named_rows import lines_of_named_rows
 
@@ -149,3 +149,29 @@ def test_damaged_logs_come_back(seed: int) -> None:
     form = rows_of_kinds(text, "log", 0, text.count("\n") + 1)
     assert form is None or form.inverse(form.text) == text
     assert form is None or expanded(form.text) == text
+
+
+def test_test_runs_have_names_only_without_markers() -> None:
+    rng = random.Random(4)
+    lines = [
+        rng.choice(
+            [
+                f"test_total_{n} (tests.shop.ShopTest.test_total_{n}) ... ok",
+                f"Rule {n} takes its rate off the sum and rounds {n % 3 + 1} times in all",
+            ]
+        )
+        for n in range(160)
+    ]
+    text = "\n".join([*lines, "", f"Ran {len(lines)} tests in 0.004s", "", "OK"])
+    without = choose(text, "test_run", None)
+    assert without.text is not None
+    assert "rows by name" in without.text
+    lossy = Lossy("log", lambda _: None, "0" * 24)
+    assert "rows by name" not in str(choose(text, "test_run", lossy).text)
+
+
+def test_stack_traces_stay_whole_among_rows_by_name() -> None:
+    lines = service(6)
+    trace = [f"    at c.a.ledger.Posting.apply{n % 4}(Posting.java:{n})" for n in range(24)]
+    shown = made([*lines[:80], *trace, *lines[80:]])
+    assert [line for line in shown if line in trace] == trace

@@ -109,7 +109,9 @@ def choose(
         found = [c for c in _of_json(body, size, lossy, without) if c.name not in without]
     else:
         found = list(_without_colours(body)) if coloured else []
-        found += _reversible(body, kind, without)
+        # Tests are read by what failed: where passed ones may go, that saves more than names.
+        by_name = kind != "test_run" or lossy is None
+        found += _reversible(body, kind, without, by_name=by_name)
         found = [c for c in found if c.name not in without]
         if lossy is not None and lossy.name not in without:  # no stand-in: it would lose more
             found += _of_engine(body, size, kind, lossy, _best(found, size, kind))
@@ -218,7 +220,10 @@ def _of_json(
         yield _Candidate(some, "farm_rows", True, verdict)
 
 
-def _reversible(body: str, kind: Kind, without: frozenset[str]) -> Iterable[_Candidate]:
+def _reversible(
+    body: str, kind: Kind, without: frozenset[str], *, by_name: bool = True
+) -> Iterable[_Candidate]:
+    """Make the forms that can be undone; ``by_name`` allows rows that begin with a name."""
     if kind not in SHORTENED_EXACTLY:
         return
     text = plain(body)
@@ -243,6 +248,8 @@ def _reversible(body: str, kind: Kind, without: frozenset[str]) -> Iterable[_Can
         forms.append(grouped)
     found = list(_exact(body, text, forms))
     yield from found
+    if not by_name:
+        return
     size, best = cost(body), _best(found, cost(body), kind)
     saved = size - _cost(best) if best is not None else 0
     inside = _inside(once.split("\n")) if saved < _MOST_UNNAMED * size else None

@@ -14,7 +14,7 @@ from shared.content import Kind
 
 from .line_kinds import kinds_of
 from .lines_as_rows import ROWS, are_entries
-from .must_see import is_bad
+from .must_see import in_traces, is_bad
 from .named_rows import head, lines_of_named_rows, names_of, row_of
 from .reversible import Form
 from .row_notes import ROW
@@ -22,8 +22,7 @@ from .row_table import Table
 from .table_of_blocks import table_of
 from .token_alignment import NEGATION, SHORT, cost, costs, fitting
 
-_KINDS = frozenset({"log", "search", "other"})
-"""A build's tests are read by what failed: passed ones may go, which saves more."""
+_KINDS = frozenset({"log", "search", "test_run", "other"})
 _LEAST_ROWS = 4
 _MOST_TABLES, _MOST_VALUES = 16, 12
 """Tables, and values of a row, that a reader can tell apart."""
@@ -59,17 +58,19 @@ def rows_of_kinds(text: str, kind: Kind, first: int, end: int) -> Form | None:
     """Return ``text`` with its lines as rows of a table for each of their kinds.
 
     None where that saves too little. Lines before ``first`` and from ``end`` on stay as they are,
-    and so do lines that tell of a failure.
+    and so do lines that tell of a failure, and stack traces.
     """
     lines = text.split("\n")
     if kind not in _KINDS or end - first > _MOST_LINES or any(x.startswith(ROW) for x in lines):
         return None
     if kind == "search" and not are_entries(lines):
         return None  # its lines are some file's: they are searched for to be changed
+    traces = in_traces(lines)
     places = [
         place
         for place, line in enumerate(lines[first:end], first)
-        if line.strip()
+        if place not in traces
+        and line.strip()
         and len(line) <= _LONGEST
         and not (line.startswith(_NOTE_SIGN) or is_bad(line))
     ]

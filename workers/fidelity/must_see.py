@@ -180,6 +180,15 @@ def whole_entries(lines: Sequence[str], kept: Collection[int]) -> set[int]:
     return with_entries(lines, kept, {place for place in kept if is_bad(lines[place])}, frames)
 
 
+def in_traces(lines: Sequence[str]) -> set[int]:
+    """Return the lines of stack traces: frames, with the source lines below them."""
+    frames = {place for place, line in enumerate(lines) if _FRAME.match(line)}
+    sources = {
+        place + 1 for place in frames if place + 1 < len(lines) and lines[place + 1][:4] == "    "
+    }
+    return frames | sources
+
+
 def _around_frames(lines: Sequence[str], frames: set[int]) -> set[int]:
     """Return what tells a stack trace: lines around its frames, the first and the last frame."""
     kept: set[int] = set()
