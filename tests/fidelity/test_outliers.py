@@ -43,6 +43,24 @@ _LINES: dict[str, tuple[Kind, _Line, Callable[[random.Random], str], list[str]]]
         lambda rng: f"{rng.randrange(1, 6)}0s",
         ["10m0s"],
     ),
+    "name with another number": (
+        "log",
+        lambda rng, n, value: f"probe {n} took {rng.randrange(90)} ms, leader={value}",
+        lambda rng: "node-1",
+        ["node-9"],
+    ),
+    "address that comes once": (
+        "log",
+        lambda rng, n, value: f"sshd[{n}]: Accepted for deploy from {value} port {40_000 + n}",
+        lambda rng: "10.0.0.5",
+        ["203.0.113.9"],
+    ),
+    "older version": (
+        "log",
+        lambda rng, n, value: f"node {n} runs {value} since {rng.randrange(9)} days",
+        lambda rng: "v1.4.2",
+        ["v1.4.1"],
+    ),
     "row of a database": (
         "table",
         lambda rng, n, value: f" {n:>5} | {'sent' if n % 2 else 'paid'} | {value:>9} |",

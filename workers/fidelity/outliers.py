@@ -95,10 +95,11 @@ def _scale(unit: str) -> float:
 
 
 def spelled_otherwise(lines: Sequence[str], kinds: Sequence[str]) -> set[int]:
-    """Return the lines of frequent kinds of which a word is spelled as in few others.
+    """Return the lines of frequent kinds of which a word is one that few others have.
 
-    ``-5C`` among ``+21C`` and ``+8C`` is, and ``2m1s`` among ``12s`` and ``7s``; how many digits a
-    number has is no matter. A line with another number of words than the others is rare, too.
+    ``node-9`` among many of ``node-1`` is, and by its spelling, where how many digits a number has
+    is no matter, ``-5C`` among ``+21C`` and ``+8C``, or ``2m1s`` among ``12s`` and ``7s``. A line
+    with another number of words than the others is rare, too.
     """
     places: dict[str, list[int]] = defaultdict(list)
     for place, kind in enumerate(kinds):
@@ -107,22 +108,38 @@ def spelled_otherwise(lines: Sequence[str], kinds: Sequence[str]) -> set[int]:
     for those in places.values():
         if len(those) < _LEAST_SPELLED:
             continue
-        split = [_spelled(lines[place]) for place in those]
+        split = [_words(lines[place]) for place in those]
         kept.update(those[n] for n in rare_ones([len(words) for words in split]))
         usual = Counter(map(len, split)).most_common(1)[0][0]
         same = [(place, words) for place, words in zip(those, split, strict=True)
                 if len(words) == usual]  # fmt: skip
         for column in zip(*(words for _, words in same), strict=True):
+            kept.update(same[n][0] for n in first_of_rare(column))
+        spelled = [_words(_DIGITS.sub("0", lines[place])) for place, _ in same]
+        for column in zip(*spelled, strict=True):
             kept.update(same[n][0] for n in rare_ones(column))
     return kept
 
 
-def _spelled(line: str) -> list[str]:
-    """Return how the words and the cells of a line are spelled, its empty cells too."""
-    bare = _DIGITS.sub("0", line)
-    if ",," in bare:
-        bare = bare.replace(",,", ",_,").replace(",,", ",_,")
-    return bare.replace(",", " ").split()
+def _words(line: str) -> list[str]:
+    """Return the words and the cells of a line, its empty cells too."""
+    if ",," in line:
+        line = line.replace(",,", ",_,").replace(",,", ",_,")
+    return line.replace(",", " ").split()
+
+
+def first_of_rare(values: Sequence[str]) -> list[int]:
+    """Return where the few values that are not the usual one first are; nothing if none is usual.
+
+    The usual one is looked for at three places only: most columns have none.
+    """
+    some = Counter((values[0], values[len(values) // 2], values[-1]))
+    usual = some.most_common(1)[0][0]
+    most = values.count(usual)
+    if most == len(values) or most < _USUAL * len(values):
+        return []
+    others = {value for value in values if value != usual}
+    return [values.index(value) for value in others] if len(others) <= _RARE else []
 
 
 def rare_ones(values: Iterable[Hashable]) -> list[int]:
