@@ -99,8 +99,8 @@ _FAMILIES = (
         ),
     ),
     _Family(
-        "code", "calls with named values", 0.9, re.compile(r".*[,(){}\[\]]$|\s*#"), 0.1,
-        re.compile(r"[a-z]\w*\($"),
+        "code", "calls and members", 0.9, re.compile(r".*[,(){}\[\]]$|\s*(?:#|//|/\*)"), 0.1,
+        re.compile(r"[a-z]\w*\($|\s*// "),
     ),
     _Family(
         "config", "directives", 0.9, re.compile(r"\s*(?:[A-Z][A-Za-z]+ \S|</?[A-Z]|#|EndSection$)"),

@@ -62,7 +62,7 @@ _STRONG_CODE = re.compile(
 _YAML = re.compile(r"\s*(?:- )*(?:[\w.$/@\"'<-][\w .$/@\"'<>*-]*:(?:\s|$)|- \S|#(?!\d+ )|\{\{-?)")
 _KEY = re.compile(r"[\w.$/-]+:(?=\s|$)")
 _INI = re.compile(
-    r"\s*(?:\[\[?[\w .:\"'/@*-]+\]\]?\s*$|(?:export )?[\w.\-/]+\s*=|#(?!\d+ )|;|\$"
+    r"\s*(?:\[\[?[\w .:\"'/@*-]+\]\]?\s*$|(?:export )?(?:[\w.\-/]|\\ )+\s*=|#(?!\d+ )|;|\$"
     r"|\"?[\w.-]+\"? = )"
 )
 _DOCKER = re.compile(
@@ -114,7 +114,7 @@ _MODE = re.compile(r"[-dlcbps][rwxsStT-]{9}[.+@]? ")
 _COMMIT = re.compile(r"[*|\\/ ]*[0-9a-f]{7,40} \S|commit [0-9a-f]{40}")
 _PATHS = re.compile(r"[\w.@~+\-/\\ ├└│─]*[/.][\w.@~+\-/ ]*$")
 _HTML = re.compile(r"\s*(?:<!doctype html|<html[\s>]|<head[\s>]|<body[\s>])", re.I)
-_XML = re.compile(r"\s*<\?xml|\s*<[\w:.-]+(?:\s+[\w:.-]+=|>)")
+_XML = re.compile(r"\s*<\?xml|\s*</?[\w:.-]+(?:\s+[\w:.@#-]+=|>)")
 _SUITE = re.compile(r"\s*<(?:testsuites?|testcase|testng-results|assemblies)[\s>]")
 _JSON = re.compile(
     r"\s*(?:\{\s*(?:\"|\})|\[\s*(?:\{|\[|\"|-?\d[\d.eE+-]*\s*[,\]]|\]|true|false|null))"

@@ -61,6 +61,18 @@ _LINES: dict[str, tuple[Kind, _Line, Callable[[random.Random], str], list[str]]]
         lambda rng: "v1.4.2",
         ["v1.4.1"],
     ),
+    "part of a word": (
+        "log",
+        lambda rng, n, value: f"[{value}-thread-{rng.randrange(4)}] kept {_hex(rng)}",
+        lambda rng: "pool-1",
+        ["pool-2"],
+    ),
+    "branch of a commit": (
+        "log",
+        lambda rng, n, value: f"deployed {value}@{_hex(rng)} to /srv/{'a/' * rng.randrange(3)}x",
+        lambda rng: "main",
+        ["hotfix"],
+    ),
     "row of a database": (
         "table",
         lambda rng, n, value: f" {n:>5} | {'sent' if n % 2 else 'paid'} | {value:>9} |",
@@ -129,6 +141,15 @@ def test_lines_of_rare_kinds_are_compared() -> None:
     kinds = [line.lstrip(" 0123456789") for line in lines]
 
     assert 60 in extremes(lines, kinds, smallest=False)
+
+
+def test_several_values_that_come_once_are_seen() -> None:
+    lines = [f"{n} login from 10.0.0.5 ok" for n in range(300)]
+    odd = {50: "203.0.113.9", 90: "198.51.100.7", 210: "192.0.2.44"}
+    for place, address in odd.items():
+        lines[place] = f"{place} login from {address} ok"
+
+    assert set(odd) <= spelled_otherwise(lines, ["*"] * 300)
 
 
 def test_spellings_that_are_common_hide_nothing() -> None:

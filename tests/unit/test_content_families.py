@@ -28,11 +28,14 @@ _CODE = {
     "batch": "rem quay\nif not exist %BERTH% goto end{n}\nset N={n}\ncall :quay %N%\n:end{n}\n",
     "tex": "\\section{{Quay {n}}}\nNot \\emph{{here}}.\n"
     "\\begin{{equation}}\nx = {n}\n\\end{{equation}}\n",
+    "json with comments": '{{\n  // the quay\n  "quay{n}": {n},\n  "berths": []\n}}\n',
     "starlark": 'cc_library(\n    name = "quay{n}",\n    srcs = ["quay.cc"],\n)\n',
 }
 _CONFIG = {
     "apache": "<VirtualHost *:{n}>\n    ServerName quay.org\n    Require not ip 10.0.0.{n}\n"
     "</VirtualHost>\n",
+    "properties": "quay.{n}.error\\ page=/no\nquay.{n}.berths=3\n",
+    "vue": '<template v-if="!quay">\n  <div :id="{n}">{{{{ quay }}}}</div>\n</template>\n',
     "ssh": "Host quay{n}\n  HostName 10.1.0.{n}\n  User root\n  StrictHostKeyChecking no\n",
     "haproxy": "backend quay{n}\n    balance roundrobin\n    option httpchk GET /health\n"
     "    server s1 10.3.0.{n}:80 check\n",

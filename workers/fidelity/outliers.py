@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from itertools import islice
 
 _NUMBER = re.compile(
@@ -26,6 +26,10 @@ _LEAST_LINES = 8
 _DIGITS = re.compile(r"\d+")
 _USUAL, _RARE = 0.9, 2
 """The share of lines that spell a value the usual way, and how many others are rare."""
+_MOST_OTHERS = 5
+"""Unusual values of a column up to which they are few."""
+_SIGNS = str.maketrans(dict.fromkeys("=@:/-_[](){}<>,;|#\"'", " "))
+"""What parts the parts of a word, as in ``pool-2-thread-1`` and ``main@1f2e3d``."""
 _LEAST_SPELLED = 20
 """Lines of a kind from which on a spelling may be usual."""
 
@@ -97,9 +101,9 @@ def _scale(unit: str) -> float:
 def spelled_otherwise(lines: Sequence[str], kinds: Sequence[str]) -> set[int]:
     """Return the lines of frequent kinds of which a word is one that few others have.
 
-    ``node-9`` among many of ``node-1`` is, and by its spelling, where how many digits a number has
-    is no matter, ``-5C`` among ``+21C`` and ``+8C``, or ``2m1s`` among ``12s`` and ``7s``. A line
-    with another number of words than the others is rare, too.
+    ``node-9`` among many of ``node-1`` is, or another part of a word. By its spelling, where how
+    many digits a number has is no matter, ``-5C`` among ``+21C`` and ``+8C`` is, or ``2m1s`` among
+    ``12s`` and ``7s``. A line with another number of words than the others is rare, too.
     """
     places: dict[str, list[int]] = defaultdict(list)
     for place, kind in enumerate(kinds):
@@ -108,17 +112,24 @@ def spelled_otherwise(lines: Sequence[str], kinds: Sequence[str]) -> set[int]:
     for those in places.values():
         if len(those) < _LEAST_SPELLED:
             continue
-        split = [_words(lines[place]) for place in those]
+        split = [_words(_DIGITS.sub("0", lines[place])) for place in those]
         kept.update(those[n] for n in rare_ones([len(words) for words in split]))
-        usual = Counter(map(len, split)).most_common(1)[0][0]
-        same = [(place, words) for place, words in zip(those, split, strict=True)
-                if len(words) == usual]  # fmt: skip
-        for column in zip(*(words for _, words in same), strict=True):
-            kept.update(same[n][0] for n in first_of_rare(column))
-        spelled = [_words(_DIGITS.sub("0", lines[place])) for place, _ in same]
-        for column in zip(*spelled, strict=True):
-            kept.update(same[n][0] for n in rare_ones(column))
+        kept |= _in_columns(those, split, rare_ones)
+        parts = [lines[place].translate(_SIGNS).split() for place in those]
+        kept |= _in_columns(those, parts, first_of_rare)
+        if len(set(map(len, parts))) > 1:  # then words are compared of more lines than their parts
+            kept |= _in_columns(those, [_words(lines[p]) for p in those], first_of_rare)
     return kept
+
+
+def _in_columns(
+    places: list[int], rows: list[list[str]], rare: Callable[[Sequence[str]], list[int]]
+) -> set[int]:
+    """Return the places of ``rare`` values of a column of rows, those of the usual length."""
+    usual = Counter(map(len, rows)).most_common(1)[0][0]
+    same = [n for n, row in enumerate(rows) if len(row) == usual]
+    columns = zip(*(rows[n] for n in same), strict=True)
+    return {places[same[n]] for column in columns for n in rare(column)}
 
 
 def _words(line: str) -> list[str]:
@@ -139,7 +150,7 @@ def first_of_rare(values: Sequence[str]) -> list[int]:
     if most == len(values) or most < _USUAL * len(values):
         return []
     others = {value for value in values if value != usual}
-    return [values.index(value) for value in others] if len(others) <= _RARE else []
+    return [values.index(value) for value in others] if len(others) <= _MOST_OTHERS else []
 
 
 def rare_ones(values: Iterable[Hashable]) -> list[int]:
