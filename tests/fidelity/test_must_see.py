@@ -164,6 +164,37 @@ def _shown(command: str, lines: list[str]) -> list[str]:
     return (text or "").split("\n")
 
 
+def test_what_is_no_heading_stays_above_passed_tests() -> None:
+    passed = [f"        PASS [   0.0{n}s] ferry quay::t{n}" for n in range(9)]
+    odd = [
+        "(node:44) [DEP0040] DeprecationWarning: `punycode` is old",
+        "Using the old resolver",
+        "   FLAKY 2/3 [   0.004s] ferry basin::t7",
+    ]  # fmt: skip
+    lines = [*passed, odd[0], "", *passed, odd[1], "", *passed, odd[2], *passed, *passed]
+    seen = must_see(lines, "test_run")
+
+    assert seen is not None
+    assert set(odd) <= {lines[place] for place in seen}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ok 61 - quay is open # SKIP no berth", "ok 62 - quay # TODO not yet",
+        " ✓ src/quay.test.ts (5 tests | 2 skipped) 25ms", " ✓ opens late (retry x2) 9ms",
+    ],
+)  # fmt: skip
+def test_test_that_did_not_simply_pass_stays(line: str) -> None:
+    head = line.split("61")[0].split("62")[0].split("src")[0].split("opens")[0]
+    lines = [f"{head}{n} of the quay" for n in range(90)]
+    lines[40] = line
+    seen = must_see(lines, "test_run")
+
+    assert seen is not None
+    assert 40 in seen
+
+
 def test_heading_goes_and_stays_with_its_tests() -> None:
     passed = [f"      ✓ does {n} (4 ms)" for n in range(5)]
     lines = [

@@ -84,6 +84,14 @@ _PASSED = re.compile(
     r"|test \S+ \.\.\. ok"
     r"|\S+\.py \.+ +\[ *\d+%\]|\[INFO\]|\.+ *(?:\[ *\d+%\])?$|RUNS\b|.*\bPASSED\b)"
 )
+_NOT_ALL = re.compile(
+    r"#\s*(?:skip|todo)\b|\b[1-9]\d* (?:skipped|todo|pending|disabled|ignored|flaky|retri)"
+    r"|\b(?:skipped|ignored|disabled|retries)[:=] ?[1-9]|\((?:skip|retry|flak|pending|todo)",
+    re.I,
+)
+"""What a line says of tests that did not simply pass, among others that did."""
+_TIMED = re.compile(r"\d ?m?s[\])]?(?:\s|$)")
+"""How long something took: a result says it, a heading does not."""
 _TOLD = re.compile(r"\[INFO\] +\S")
 """What a build says among its tests: Maven writes all that did not fail in this way."""
 _HEAD = re.compile(r"\s*(?:#{1,6} |={3,}|-{4,}|[A-Z][A-Z ]{4,}$)")
@@ -212,7 +220,10 @@ def _around_frames(lines: Sequence[str], frames: set[int]) -> set[int]:
 def _of_test_run(lines: Sequence[str]) -> set[int] | None:
     """Return all but passed tests and the middles of stack traces."""
     frames = {p for p, line in enumerate(lines) if _FRAME.match(line)}
-    passed = {p for p, line in enumerate(lines) if _PASSED.match(line) and not is_bad(line)}
+    passed = {
+        p for p, line in enumerate(lines)
+        if _PASSED.match(line) and not (is_bad(line) or _NOT_ALL.search(line))
+    }  # fmt: skip
     blank = {
         p for p, line in enumerate(lines)
         if not line.strip() and (p == 0 or p - 1 in passed or not lines[p - 1].strip())
@@ -236,8 +247,9 @@ def _of_test_run(lines: Sequence[str]) -> set[int] | None:
 def _headings(lines: Sequence[str], passed: set[int], blank: set[int]) -> tuple[set[int], set[int]]:
     """Return the headings of passed tests only, and passed lines that head others.
 
-    A heading's tests are deeper in. Without its tests it would seem to belong to the file above it;
-    without its heading, what a passed file printed would.
+    A heading's tests are deeper in, and begin right below it: a warning has an empty line below it.
+    Without its tests it would seem to belong to the file above it; without its heading, what a
+    passed file printed would.
     """
     only_passed: set[int] = set()
     others: set[int] = set()
@@ -252,7 +264,7 @@ def _headings(lines: Sequence[str], passed: set[int], blank: set[int]) -> tuple[
         while around and around[-1][1] >= indent:
             place, _ = around.pop()
             is_passed = place in passed
-            if place in heads and place not in mixed and not is_passed and not is_bad(lines[place]):
+            if place in heads and not (place in mixed or is_passed or _says_more(lines[place])):
                 only_passed.add(place)
                 is_passed = True
             elif is_passed and place in mixed:
@@ -265,11 +277,16 @@ def _headings(lines: Sequence[str], passed: set[int], blank: set[int]) -> tuple[
             continue
         indent = len(line) - len(line.lstrip())
         close(indent)
-        if around:
-            heads.add(around[-1][0])
+        if around and around[-1][0] == place - 1:
+            heads.add(place - 1)
         around.append((place, indent))
     close(0)
     return only_passed, others
+
+
+def _says_more(line: str) -> bool:
+    """Return whether a line is more than the heading of tests: a failure, a warning, a result."""
+    return is_bad(line) or any(p.search(line) for p in (_WARN, _NOT_ALL, _TIMED))
 
 
 def _of_search(lines: Sequence[str]) -> set[int] | None:
