@@ -170,18 +170,20 @@ def test_line_with_another_number_of_words_is_rare() -> None:
 
 def test_row_of_another_type_stays_in_a_json_list() -> None:
     rng = random.Random(2)
-    rows = [{"id": n, "ms": rng.randrange(300), "note": f"n{n}", "ok": True} for n in range(300)]
+    rows = [{"id": n, "ms": rng.randrange(300), "note": f"n{n}", "ok": True,
+             "at": f"2026-11-{n % 28 + 1}T10:00:00Z"} for n in range(300)]  # fmt: skip
     rows[100]["ms"] = None
     rows[110]["ms"] = 98765
     rows[120]["note"] = ""
     rows[130]["ms"] = -4
     rows[140]["ok"] = None
+    rows[150]["at"] = "1970-01-01T00:00:00Z"
     shown = shortened_rows(parsed(json.dumps(rows)), "0" * 24)
 
     assert shown is not None
     assert len(shown.split("\n")) < 60
     ids = {line.split(",")[0] for line in shown.split("\n")}
-    assert {"100", "110", "120", "130", "140"} <= ids
+    assert {"100", "110", "120", "130", "140", "150"} <= ids
 
 
 _ONCE = (

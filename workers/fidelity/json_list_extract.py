@@ -10,7 +10,7 @@ from typing import Any
 from . import omission_notes as notes
 from .json_form import header, rows_of
 from .must_see import is_bad
-from .outliers import rare_ones
+from .outliers import rare_ones, spelled_otherwise
 
 _LEAST_ROWS = 60
 _FIRST, _LAST = 10, 5
@@ -32,6 +32,7 @@ def shortened_rows(tree: Any, digest: str) -> str | None:
     if len(bad) > len(rows) / 2:
         return None
     kept |= bad | _extreme(keys, rows) | _each_value(few, rows)
+    kept |= spelled_otherwise(lines, [""] * len(lines))
     missing = [place for place in range(len(rows)) if place not in kept]
     if len(missing) < len(rows) / 3:
         return None
