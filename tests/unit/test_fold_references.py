@@ -567,3 +567,13 @@ def test_counts_lines_of_a_harness_head() -> None:
     assert head_lines("Chunk ID: 1\nWall time: 0 s\nOriginal token count: 1\nOutput:\nx\n") == 4
     assert head_lines("Output:\nx") == 0
     assert head_lines("Chunk ID: 1\nx\nOutput:\n") == 0
+
+
+def test_part_of_an_output_is_called_a_part_of_it() -> None:
+    text = "\n".join(f"line {n} of the report on quay {n * 7919}" for n in range(40))
+    index = FoldIndex()
+    index.add(Source("c1", "Bash: report", "output, part 2"), text)
+    folded = index.fold(text, "c2")
+
+    assert folded is not None
+    assert "the entire output, part 2, of CALL c1 as shown above" in folded.text

@@ -80,7 +80,9 @@ def word(run: Run, known: bool, own: str, *, written: bool = False) -> str:
     else:
         here = f"lines {run.first}-{run.first + count - 1} of this output ({lines}) are"
     kind = run.source.kind
-    what = "output" if kind == "output" else f'input "{kind.removeprefix("input:")}"'
+    what = f'input "{kind[6:]}"' if kind.startswith("input:") else kind
+    if kind.startswith("output, part"):
+        what += ","
     if count == run.source_total:
         there = f"the entire {what}"
     elif one:

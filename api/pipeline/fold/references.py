@@ -37,7 +37,8 @@ class Source:
     """A text of the conversation that later texts may refer to.
 
     ``call`` is the tool call's id, ``description`` what it did, ``kind``
-    is ``output`` or ``input:FIELD``. ``call`` and ``kind`` together identify the text.
+    is ``output``, ``output, part 2`` or ``input:FIELD``. ``call`` and ``kind`` together
+    identify the text.
     """
 
     call: str
