@@ -31,7 +31,7 @@ from .compress_block import Done, Engines, compress_block
 from .runtime.delivery import Delivery
 from .runtime.heartbeat import Heartbeat
 from .runtime.limits import Limit
-from .runtime.pace import Pace
+from .runtime.pool_pace import Pace
 from .runtime.queue import Begun, PoolQueue
 from .runtime.watchdog import Watchdog
 

@@ -14,7 +14,7 @@ from shared.settings import Settings
 
 from ..accounting.usage_recording import AnswerBook
 from ..http.request import read_json, sandbox_of, user_of
-from ..provider.protocol import Retrieval, ToolResult
+from ..provider.provider_interface import Retrieval, ToolResult
 from ..runtime.find_original import find_original
 from ..runtime.user_store import Retrieved, UserStore
 

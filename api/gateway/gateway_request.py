@@ -10,7 +10,7 @@ from shared.errors import InvalidField
 from ..pipeline.split_body import OPTION_NAMES
 from ..provider.api_shapes import CHAT, MESSAGES, RESPONSES
 from ..provider.body import Body, Unreadable
-from ..provider.protocol import Provider
+from ..provider.provider_interface import Provider
 
 CONTROLS = OPTION_NAMES | {"config", "gateway"}
 """Request fields for the farm, which are never sent to a provider."""

@@ -20,8 +20,8 @@ from shared.settings import Settings
 
 from ..provider.billed_usage import add_usage
 from ..provider.body import Unreadable
-from ..provider.protocol import MAX_ROUNDS, Retrieval, ToolResult
-from ..provider.protocol import Turn as Said
+from ..provider.provider_interface import MAX_ROUNDS, Retrieval, ToolResult
+from ..provider.provider_interface import Turn as Said
 from ..runtime.turn_store import AnsweredRound, Kept, Turn, TurnStore
 from .gateway_request import SHAPES
 from .request_half import REDRIVE

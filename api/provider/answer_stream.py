@@ -10,7 +10,7 @@ import msgspec
 
 from shared.errors import UNREADABLE_JSON
 
-from .protocol import Turn
+from .provider_interface import Turn
 
 StreamState = Literal["open", "follow_up", "over"]
 

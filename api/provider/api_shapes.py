@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .answer_stream import AnswerStream
 from .chat import Chat
 from .messages import Messages
-from .protocol import Provider
+from .provider_interface import Provider
 from .responses import Responses
 from .stream_chat import ChatStream
 from .stream_messages import MessagesStream

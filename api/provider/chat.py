@@ -11,7 +11,7 @@ from shared.headroom import RETRIEVAL_TOOL, retrieval_hash, retrieval_tool
 
 from .billed_usage import add_usage
 from .body import Body, Unreadable, array_items, array_of, array_with, parse
-from .protocol import (
+from .provider_interface import (
     UNIQUE,
     Exchange,
     Provider,

@@ -11,7 +11,16 @@ from shared.headroom import RETRIEVAL_TOOL, retrieval_hash, retrieval_tool
 
 from .billed_usage import add_usage
 from .body import Body, Unreadable, array_items, array_of, array_with, parse
-from .protocol import UNIQUE, Exchange, Provider, Retrieval, Round, ToolResult, Turn, mark_digest
+from .provider_interface import (
+    UNIQUE,
+    Exchange,
+    Provider,
+    Retrieval,
+    Round,
+    ToolResult,
+    Turn,
+    mark_digest,
+)
 
 _encode = msgspec.json.Encoder().encode
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from .protocol import Exchange, Round, ToolResult, Turn
+from .provider_interface import Exchange, Round, ToolResult, Turn
 
 _exchange = msgspec.json.Decoder(Exchange)
 

@@ -12,7 +12,7 @@ from .answer_stream import AnswerStream, decoded, grown, whole_number
 from .billed_usage import add_usage
 from .body import Unreadable
 from .chat import Chat
-from .protocol import Turn
+from .provider_interface import Turn
 from .sse import data_of, with_data
 
 _encode = msgspec.json.Encoder().encode

@@ -11,7 +11,7 @@ from shared.headroom import RETRIEVAL_TOOL
 from .answer_stream import AnswerStream, decoded, grown, whole_number
 from .body import Unreadable
 from .messages import Messages, usage_of
-from .protocol import Turn
+from .provider_interface import Turn
 from .sse import data_of, with_data
 
 _encode = msgspec.json.Encoder().encode

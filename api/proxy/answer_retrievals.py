@@ -12,7 +12,7 @@ from shared.settings import Settings
 
 from ..accounting.proxy_counters import ProxyCounters
 from ..accounting.usage_recording import AnswerBook
-from ..provider.protocol import Provider, Retrieval, ToolResult, Turn
+from ..provider.provider_interface import Provider, Retrieval, ToolResult, Turn
 from ..provider.retrieval_exchange import exchange_of, pack
 from ..runtime.find_original import find_original
 from ..runtime.retrieval_exchange_store import ExchangeStore

@@ -22,7 +22,7 @@ from ..pipeline.compression_result import CompressionResult
 from ..pipeline.compressor import Compressor
 from ..pipeline.dispatch_jobs import Origin
 from ..provider.body import Body, Unreadable, array_pieces
-from ..provider.protocol import Provider
+from ..provider.provider_interface import Provider
 from ..provider.retrieval_exchange import unpack
 from ..provider.session import first_words, session_of
 from ..runtime.retrieval_exchange_store import ExchangeStore

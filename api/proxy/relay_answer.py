@@ -11,7 +11,7 @@ from ..provider.answer_stream import AnswerStream
 from ..provider.api_shapes import Shape
 from ..provider.billed_usage import add_usage
 from ..provider.body import Unreadable
-from ..provider.protocol import MAX_ROUNDS, ToolResult, Turn
+from ..provider.provider_interface import MAX_ROUNDS, ToolResult, Turn
 from ..provider.sse import Framer
 from ..provider.usage_in_stream import UsageTap
 from .answer_retrievals import Retrievals

@@ -5,10 +5,10 @@ a marker is worth it) and the workers (which engine) reach the same decision.
 """
 
 from .command import Printed, printed_by
-from .envelope import Envelope, unwrap
+from .harness_envelope import Envelope, unwrap
 from .kind import SHORTENED_EXACTLY, Content, classify
 from .kind_by_name import Kind
-from .redrawn import drawn_over, in_states
+from .redrawn_lines import drawn_over, in_states
 
 __all__ = [
     "SHORTENED_EXACTLY",

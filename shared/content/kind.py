@@ -9,10 +9,10 @@ from typing import Literal, NamedTuple
 from shared.jobs import ToolCall
 
 from .command import Printed, printed_by
-from .envelope import Envelope, unwrap
+from .harness_envelope import Envelope, unwrap
 from .kind_by_lines import Shape, shape_of
 from .kind_by_name import Kind, kind_of_file, kind_of_program, kind_of_tool
-from .redrawn import is_redrawn
+from .redrawn_lines import is_redrawn
 
 _LEAST = {
     "log": 4000, "test_run": 3000, "json": 12_000, "html": 2000, "markdown": 8000, "prose": 6000,

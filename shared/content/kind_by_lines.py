@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from .kind_by_family import family_of
 from .kind_by_name import Kind
-from .redrawn import in_states
+from .redrawn_lines import in_states
 
 _HEAD, _MIDDLE, _END = 30, 12, 12
 """Number of lines examined at the start, in the middle and at the end."""

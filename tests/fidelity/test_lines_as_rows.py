@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from loadtest.fidelity.tables import prometheus
 from shared.content import Kind
-from workers.fidelity import blocks, lines_as_rows, row_table, table_of_blocks
+from workers.fidelity import line_blocks as blocks
+from workers.fidelity import lines_as_rows, row_table, table_of_blocks
 from workers.fidelity.git_blame import shortened_blame
 from workers.fidelity.json_cut import shortened_cut
 from workers.fidelity.json_form import parsed, shortened

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.fidelity import blocks, must_see
+from workers.fidelity import line_blocks as blocks
+from workers.fidelity import must_see
 from workers.fidelity import token_alignment as common_tokens
-from workers.fidelity.blocks import CELLS_A_LINE, Blocks
+from workers.fidelity.line_blocks import CELLS_A_LINE, Blocks
 from workers.fidelity.lines_as_rows import rows_of_records
 from workers.fidelity.row_table import Table
 from workers.fidelity.token_alignment import Budget, Kept, Literals, common, matched, tokens

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from workers.fidelity import blocks
+from workers.fidelity import line_blocks as blocks
 from workers.fidelity.json_form import parsed, shortened
 from workers.fidelity.json_rows import rows_of_tables
 from workers.fidelity.lines_as_rows import rows_of_records

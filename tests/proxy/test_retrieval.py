@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from api.provider.protocol import MAX_ROUNDS
+from api.provider.provider_interface import MAX_ROUNDS
 from deploy.ports import free_port
 from shared.python_command import python_module
 

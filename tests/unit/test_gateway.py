@@ -12,7 +12,7 @@ from api.gateway.gateway_request import gateway_request
 from api.gateway.request_half import RequestHalf
 from api.gateway.response_half import ProviderAnswer, ResponseHalf, SecondHalf
 from api.pipeline.compression_result import CompressionResult
-from api.provider.protocol import Retrieval, ToolResult
+from api.provider.provider_interface import Retrieval, ToolResult
 from api.runtime.turn_store import Kept, Turn
 from shared.deadline import Deadline
 from shared.errors import Conflict, Degraded, InvalidField, UnknownTurn

@@ -10,7 +10,7 @@ import pytest
 from api.runtime.worker_view import WorkerView
 from shared import keys
 from shared.settings import Settings
-from workers.runtime.pace import Pace
+from workers.runtime.pool_pace import Pace
 
 
 def test_has_no_rate_before_first_measurement() -> None:

@@ -11,7 +11,7 @@ import pytest
 from api.provider.body import Unreadable, array_items
 from api.provider.chat import Chat
 from api.provider.messages import Messages
-from api.provider.protocol import Exchange, Provider, Round, ToolResult, Turn
+from api.provider.provider_interface import Exchange, Provider, Round, ToolResult, Turn
 from api.provider.responses import Responses
 
 HASH = "a1b2c3d4e5f6"

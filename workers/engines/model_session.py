@@ -14,7 +14,7 @@ import structlog
 from shared.errors import ModelError
 from shared.headroom import MAX_TOKENS, Row
 
-from ..runtime.pace import Pace
+from ..runtime.pool_pace import Pace
 
 _log = structlog.get_logger(__name__)
 CPU = "CPUExecutionProvider"

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from shared.content import Kind
 
-from .blocks import LEAST_ROWS, Blocks, said_in
+from .line_blocks import LEAST_ROWS, Blocks, said_in
 from .must_see import is_bad, standing_out
 from .record_lines import differ
 from .reversible import Form

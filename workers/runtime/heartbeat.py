@@ -20,7 +20,7 @@ from shared.settings import POOLS, PoolName, Settings
 from shared.supervision import Restarts, place_of
 
 from .delivery import Delivery
-from .pace import Pace
+from .pool_pace import Pace
 from .quarantine import Quarantine
 from .queue import PoolQueue
 from .watchdog import Watchdog
