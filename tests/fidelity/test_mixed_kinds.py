@@ -151,23 +151,20 @@ def test_damaged_logs_come_back(seed: int) -> None:
     assert form is None or expanded(form.text) == text
 
 
-def test_test_runs_have_names_only_without_markers() -> None:
+def test_test_runs_have_names_where_nothing_is_left_out() -> None:
     rng = random.Random(4)
-    lines = [
-        rng.choice(
-            [
-                f"test_total_{n} (tests.shop.ShopTest.test_total_{n}) ... ok",
-                f"Rule {n} takes its rate off the sum and rounds {n % 3 + 1} times in all",
-            ]
-        )
-        for n in range(160)
-    ]
-    text = "\n".join([*lines, "", f"Ran {len(lines)} tests in 0.004s", "", "OK"])
-    without = choose(text, "test_run", None)
-    assert without.text is not None
-    assert "rows by name" in without.text
     lossy = Lossy("log", lambda _: None, "0" * 24)
-    assert "rows by name" not in str(choose(text, "test_run", lossy).text)
+    names = [f"test_total_{n} (tests.shop.ShopTest.test_total_{n}) ... ok" for n in range(160)]
+    told = [f"Rule {n} takes its rate off and rounds {n % 3 + 1} times" for n in range(160)]
+    passed = [f"tests/test_{n}.py::test_adds_{n} PASSED [{n}%]" for n in range(160)]
+    ran = ["", "Ran 160 tests in 0.004s", "", "OK"]
+    mixed = "\n".join([*(rng.choice(pair) for pair in zip(names, told, strict=True)), *ran])
+    for given in (None, lossy):
+        assert "rows by name" in str(choose(mixed, "test_run", given).text)
+    crates = [f"test shop::total::adds_{n} ... ok" for n in range(160)]
+    both = "\n".join([*(rng.choice(pair) for pair in zip(crates, passed, strict=True)), *ran])
+    assert "rows by name" in str(choose(both, "test_run", None).text)
+    assert "omitted in all" in str(choose(both, "test_run", lossy).text)
 
 
 def test_stack_traces_stay_whole_among_rows_by_name() -> None:

@@ -109,12 +109,17 @@ def choose(
         found = [c for c in _of_json(body, size, lossy, without) if c.name not in without]
     else:
         found = list(_without_colours(body)) if coloured else []
-        # Tests are read by what failed: where passed ones may go, that saves more than names.
-        by_name = kind != "test_run" or lossy is None
-        found += _reversible(body, kind, without, by_name=by_name)
+        found += _reversible(body, kind, without)
         found = [c for c in found if c.name not in without]
+        tests = kind == "test_run"
+        if not tests:
+            found += _by_name(body, kind, without, found)
         if lossy is not None and lossy.name not in without:  # no stand-in: it would lose more
             found += _of_engine(body, size, kind, lossy, _best(found, size, kind))
+        best = _best(found, size, kind) if tests else None
+        # Tests are read by what failed: where passed ones may go, that saves more than names.
+        if tests and not (best is not None and best.lossy):
+            found += _by_name(body, kind, without, found)
     failed = tuple(
         (c.name, c.verdict.reason, c.verdict.line) for c in found if not c.verdict.passes
     )
@@ -206,6 +211,7 @@ def _of_json(
     exact = list(_exact(body, text, forms))
     if tree is None and not lines and not exact:
         exact = list(_reversible(body, "other", without))
+        exact += _by_name(body, "other", without, exact)
     yield from exact
     if lossy is None:
         return
@@ -220,10 +226,8 @@ def _of_json(
         yield _Candidate(some, "farm_rows", True, verdict)
 
 
-def _reversible(
-    body: str, kind: Kind, without: frozenset[str], *, by_name: bool = True
-) -> Iterable[_Candidate]:
-    """Make the forms that can be undone; ``by_name`` allows rows that begin with a name."""
+def _reversible(body: str, kind: Kind, without: frozenset[str]) -> Iterable[_Candidate]:
+    """Make the forms that can be undone, but for rows that begin with a name."""
     if kind not in SHORTENED_EXACTLY:
         return
     text = plain(body)
@@ -246,10 +250,18 @@ def _reversible(
     grouped = grouped_matches(text) if kind == "search" else None
     if grouped is not None:
         forms.append(grouped)
-    found = list(_exact(body, text, forms))
-    yield from found
-    if not by_name:
+    yield from _exact(body, text, forms)
+
+
+def _by_name(
+    body: str, kind: Kind, without: frozenset[str], found: list[_Candidate]
+) -> Iterable[_Candidate]:
+    """Make rows that begin with a name, where they save enough more than what was ``found``."""
+    if ROWS in without or kind not in SHORTENED_EXACTLY:
         return
+    text = plain(body)
+    repeats = None if "farm_repeats" in without else folded_repeats(text)
+    once = repeats.text if repeats else text
     size, best = cost(body), _best(found, cost(body), kind)
     saved = size - _cost(best) if best is not None else 0
     inside = _inside(once.split("\n")) if saved < _MOST_UNNAMED * size else None
