@@ -61,13 +61,7 @@ class FarmWorker(SimpleWorker):
         self._pace = Pace(_PACE_KEEPS)
         self._limit = Limit(settings.engine_timeout_seconds, self._pulse)
         self._stopping = threading.Event()
-        super().__init__(
-            [self._pool],
-            name=keys.worker_names(self._pool, socket.gethostname())
-            + f"{os.getpid()}-{secrets.token_hex(3)}",
-            connection=self._redis,
-            serializer=JSONSerializer,
-        )
+        self._introduce()
         self._heartbeat = Heartbeat(
             settings,
             self._pool,
@@ -78,6 +72,23 @@ class FarmWorker(SimpleWorker):
             self._register,
             (self.key, self.worker_ttl + _REGISTRY_SECONDS),
         )
+
+    def _introduce(self) -> None:
+        """Make RQ's worker, which asks Redis for its address; wait for Redis if it is away."""
+        name = keys.worker_names(self._pool, socket.gethostname())
+        while True:
+            try:
+                super().__init__(
+                    [self._pool],
+                    name=f"{name}{os.getpid()}-{secrets.token_hex(3)}",
+                    connection=self._redis,
+                    serializer=JSONSerializer,
+                )
+                return
+            except BROKEN as error:
+                _log.warning("redis_failed", pool=self._pool, error=type(error).__name__)
+                renew(self._redis)
+                time.sleep(self._settings.redis_retry_seconds)
 
     def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
         """Work until SIGTERM or SIGINT; the current job is finished first.

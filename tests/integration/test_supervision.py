@@ -99,6 +99,18 @@ def test_process_that_cannot_go_on_is_replaced(own_farm: Callable[..., Farm]) ->
     assert process.alive
 
 
+def test_worker_waits_for_redis_at_start(own_farm: Callable[..., Farm]) -> None:
+    farm = own_farm()
+    worker = farm.start_worker("cpu")
+    until(
+        "the worker has asked",
+        lambda: worker.log.exists() and "redis_failed" in worker.log.read_text(),
+    )
+    farm.start_redis()
+    until("the worker beats", lambda: farm.redis.zcard(keys.workers("cpu")))
+    assert worker.alive
+
+
 def test_worker_beats_after_its_heartbeat_failed(own_farm: Callable[..., Farm]) -> None:
     farm = own_farm()
     first = broken(
