@@ -46,6 +46,10 @@ _CLOSING_SECONDS = 6
 connections, and closing the ledger and the connections to Redis and Postgres."""
 _HANG_SECONDS = 60
 _START_SECONDS = 30.0
+_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
+"""The signals that end a process. They are blocked from its fork until its event loop runs: one
+that came meanwhile would be lost, to its master's handlers or to a loop that does not look yet,
+and the process would go on until its master killed it."""
 
 
 def drain_limit(settings: Settings) -> int:
@@ -111,6 +115,7 @@ class FrontEnd(gasgi.ASGIWorker):
 
     async def _serve(self) -> None:
         """Serve until stopped, as gunicorn does, with listeners that keep up."""
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
         self.lifespan = LifespanManager(self.asgi, self.log, self.state)
         try:
             await self.lifespan.startup()
@@ -197,6 +202,15 @@ class Master(Arbiter):
         if not taken_over:
             for held in self.LISTENERS:
                 stop_listening(held.sock)
+
+    def spawn_worker(self) -> int:
+        """Start a process; return its id."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+        try:
+            pid: int = super().spawn_worker()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return pid
 
     def signal(self, sig: int, frame: FrameType | None) -> None:
         """Record a signal; a second SIGTERM or SIGINT ends all processes at once."""

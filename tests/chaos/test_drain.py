@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import http.client
+import os
 import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,17 @@ from shared.settings import Settings
 
 from ..farm import Answer, Farm, Process, until, user
 from ..texts import conversation, ran, rows
+
+SECOND_WAITS = """
+from pathlib import Path
+from api.server.drain import FrontEnd
+begin = FrontEnd.init_process
+def init_process(self):
+    if self.age == 2:
+        Path({gate!r}).read_text()
+    begin(self)
+FrontEnd.init_process = init_process
+"""
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +104,21 @@ def test_sigterm_drains_requests(running: Farm, api: Process) -> None:
         assert api.wait() == 0
         assert idle.sock is not None
         assert idle.sock.recv(1) == b""  # closed properly
+
+
+def test_process_that_is_still_starting_drains_too(running: Farm, tmp_path: Path) -> None:
+    """Between its fork and its own handlers a process has its master's, which tell it nothing."""
+    gate = tmp_path / "gate"
+    os.mkfifo(gate)
+    api = running.start_api(SECOND_WAITS.format(gate=str(gate)))
+    try:
+        until("the second process is forked", lambda: len(api.children()) == 2)
+        api.signal(signal.SIGTERM)
+        until("the first one drains", lambda: "draining" in str(running.answer("/readyz")))
+        gate.write_text("go on")
+        assert api.wait() == 0
+    finally:
+        api.stop()
 
 
 def test_draining_answers_waiting_requests_by_deadline(running: Farm, api: Process) -> None:

@@ -45,6 +45,7 @@ METHODS: dict[type, dict[str, list[str]]] = {
     },
     LifespanManager: {"startup": [], "shutdown": []},
     Arbiter: {
+        "spawn_worker": [],
         "start": [],
         "signal": ["sig", "frame"],
         "reload": [],
