@@ -196,7 +196,7 @@ def _api(arguments: argparse.Namespace) -> None:
 
 def _worker(arguments: argparse.Namespace) -> None:
     from shared.readiness import tell
-    from workers.compress_block import Engines
+    from workers.block_form import Engines
     from workers.engines import text_engine
     from workers.worker import FarmWorker
 

@@ -40,7 +40,8 @@ from shared.jobs import Block, Job, Options, ToolCall
 from shared.logs import configure as configure_logs
 from shared.settings import load_settings
 from workers.batcher import BatchCount, prepared
-from workers.compress_block import Engines, compress_block
+from workers.block_form import Engines
+from workers.compress_block import compress_block
 from workers.engines import kompress
 from workers.engines.model_session import CPU, CUDA, OUTPUT, PROBE, ModelSession, batches
 from workers.runtime.limits import Limit

@@ -50,14 +50,6 @@ class ToolCall(msgspec.Struct, frozen=True, array_like=True):
     command: str = ""
 
 
-class Detection(msgspec.Struct, frozen=True, array_like=True):
-    """The result of headroom's detector for a text."""
-
-    content_type: str
-    confidence: float
-    metadata: dict[str, Any]
-
-
 class Block(msgspec.Struct, frozen=True):
     """One text to compress. ``key`` names text, surroundings, options and engine version.
 

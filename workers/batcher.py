@@ -18,8 +18,7 @@ import structlog
 
 from shared.jobs import Job
 
-from .block_form import read_free_text
-from .compress_block import Engines
+from .block_form import Engines, read_free_text
 from .runtime.limits import Limit
 
 _log = structlog.get_logger(__name__)

@@ -6,12 +6,13 @@ options, so the same block gives the same bytes in every process.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from shared.content import Content, Envelope, Kind, classify, unwrap
 from shared.headroom import LineEngines, TextEngine, is_excluded
 from shared.jobs import Block, Form, Job, Original, is_tool_output
 from shared.originals_in_redis import digest_of
+from shared.settings import PoolName
 
 from .fidelity import Chosen, Lossy, choose, extract_of_spans
 from .fidelity.page_text import text_of_page
@@ -29,14 +30,13 @@ _CHARS_A_TOKEN = 4
 _MOST_UNFAITHFUL = 200
 
 
-class Engines(Protocol):
-    """The engines of a process; ``text_engine`` is None where its pool reads no free text."""
+class Engines:
+    """A process's engines; ``text_engine`` is None where its pool reads no free text."""
 
-    @property
-    def text_engine(self) -> TextEngine | None: ...
-
-    @property
-    def line_engines(self) -> LineEngines: ...
+    def __init__(self, pool: PoolName, text_engine: TextEngine | None) -> None:
+        self.pool = pool
+        self.text_engine = text_engine
+        self.line_engines = LineEngines()
 
 
 class Made(NamedTuple):

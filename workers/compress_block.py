@@ -9,12 +9,10 @@ from typing import NamedTuple
 import msgspec
 import structlog
 
-from shared.headroom import LineEngines, TextEngine
 from shared.jobs import Block, Form, Job, Options, Original
-from shared.settings import PoolName
 from shared.tracing import trace_id
 
-from .block_form import faithful_form
+from .block_form import Engines, faithful_form
 from .runtime.limits import Limit
 
 _log = structlog.get_logger(__name__)
@@ -28,33 +26,25 @@ class Done(NamedTuple):
     originals: list[Original]
 
 
-class Engines:
-    """This process's engines."""
+def warm_up(engines: Engines) -> tuple[int, float]:
+    """Run each engine once, because its first text takes up to half a second of loading.
 
-    def __init__(self, pool: PoolName, text_engine: TextEngine | None) -> None:
-        self.pool = pool
-        self.text_engine = text_engine
-        self.line_engines = LineEngines()
+    Returns the number of characters of typical texts for this pool, and the seconds that they
+    took after loading.
+    """
+    texts = warm_up_texts()
+    for text in texts:
+        _try(text, engines)
+    usual = texts[:-1] if engines.text_engine is None else texts[-1:]
+    started = time.perf_counter()
+    for text in usual:
+        _try(text, engines)
+    return sum(map(len, usual)), time.perf_counter() - started
 
-    def warm_up(self) -> tuple[int, float]:
-        """Run each engine once, because its first text takes up to half a second of loading.
 
-        Returns the number of characters of typical texts for this pool, and the seconds that they
-        took after loading.
-        """
-        texts = warm_up_texts()
-        for text in texts:
-            self._try(text)
-        usual = texts[:-1] if self.text_engine is None else texts[-1:]
-        started = time.perf_counter()
-        for text in usual:
-            self._try(text)
-        return sum(map(len, usual)), time.perf_counter() - started
-
-    def _try(self, text: str) -> None:
-        block = Block("warm-up", text, "tool_result", "user")
-        job = Job("warm-up", "", Options(), "warm up", "warm-up", [block])
-        faithful_form(job, block, self)
+def _try(text: str, engines: Engines) -> None:
+    block = Block("warm-up", text, "tool_result", "user")
+    faithful_form(Job("warm-up", "", Options(), "warm up", "warm-up", [block]), block, engines)
 
 
 def warm_up_texts() -> list[str]:

@@ -27,7 +27,8 @@ from shared.settings import PoolName, Settings
 from shared.tracing import tracer
 
 from .batcher import BatchCount, can_batch, is_broken, prepared, scoring_tokens, tokens_of
-from .compress_block import Done, Engines, compress_block
+from .block_form import Engines
+from .compress_block import Done, compress_block, warm_up
 from .runtime.delivery import Delivery
 from .runtime.heartbeat import Heartbeat
 from .runtime.limits import Limit
@@ -101,7 +102,7 @@ class FarmWorker(SimpleWorker):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._on_signal)
         tracer.configure(self._settings, f"headroom-farm-worker-{self._pool}")
-        self._pace.note(*self._engines.warm_up())
+        self._pace.note(*warm_up(self._engines))
         keep_what_is_loaded()
         self._pulse.beat()
         self._heartbeat.start()

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 from shared.content import classify
 from shared.headroom import TextCrusherEngine
 from shared.jobs import Block, Job, Options, ToolCall
-from workers.block_form import faithful_form
-from workers.compress_block import Engines
+from workers.block_form import Engines, faithful_form
 
 from .sample import Sample
 

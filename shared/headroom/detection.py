@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from shared.jobs import Detection
+from typing import Any, NamedTuple
 
 from . import environment  # noqa: F401 - before headroom
 from headroom.transforms import content_router as _router
+
+
+class Detection(NamedTuple):
+    """The result of headroom's detector for a text."""
+
+    content_type: str
+    confidence: float
+    metadata: dict[str, Any]
+
 
 _detections: dict[str, Detection] = {}
 _DETECTIONS_KEPT = 64

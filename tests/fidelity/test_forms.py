@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from loadtest.fidelity.tables import commits
 from shared.content import Kind
 from shared.jobs import Block, Job, Options, ToolCall
-from workers.block_form import Made, faithful_form
-from workers.compress_block import Engines
+from workers.block_form import Engines, Made, faithful_form
 from workers.fidelity import Lossy, choose
 from workers.fidelity.json_form import parsed, shortened
 from workers.fidelity.json_lines import shortened_lines

@@ -10,8 +10,7 @@ import pytest
 from loadtest.fidelity.facts import Shown
 from loadtest.fidelity.sample import clock, hexes, name, word
 from shared.jobs import Block, Job, Options, ToolCall
-from workers.block_form import faithful_form
-from workers.compress_block import Engines
+from workers.block_form import Engines, faithful_form
 from workers.fidelity.must_see import must_see
 
 _PICK = random.Random(11)

@@ -7,8 +7,7 @@ import re
 from functools import cache
 
 from shared.jobs import Block, Job, Options, ToolCall
-from workers.block_form import faithful_form
-from workers.compress_block import Engines
+from workers.block_form import Engines, faithful_form
 from workers.fidelity.page_text import text_of_page
 
 

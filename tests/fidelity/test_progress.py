@@ -8,8 +8,7 @@ import pytest
 
 from shared.content import classify, drawn_over, in_states
 from shared.jobs import Block, Form, Job, Options, ToolCall
-from workers.block_form import faithful_form
-from workers.compress_block import Engines
+from workers.block_form import Engines, faithful_form
 from workers.fidelity import choose
 
 

@@ -11,8 +11,8 @@ from loadtest.graphs import build_model
 from shared.headroom.sentences import best_sentences, sentences
 from shared.jobs import Block, Job, Options, ToolCall
 from shared.settings import Settings
-from workers.block_form import Made, faithful_form
-from workers.compress_block import Engines, warm_up_texts
+from workers.block_form import Engines, Made, faithful_form
+from workers.compress_block import warm_up, warm_up_texts
 from workers.engines import TEXT_ENGINES
 
 from ..texts import plain_prose
@@ -77,7 +77,7 @@ def test_warm_up_text_reaches_the_text_engine(engines: Engines) -> None:
     engines.text_engine.kept = lambda text, *rest: (  # type: ignore[method-assign]
         asked.append(len(text)) or kept(text, *rest)
     )
-    engines.warm_up()
+    warm_up(engines)
     assert asked.count(len(warm_up_texts()[-1])) >= 2
 
 

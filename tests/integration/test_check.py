@@ -67,7 +67,7 @@ def test_ignores_worker_of_longer_host_name(
 _HANGS = """
 import threading, time
 from shared.settings import load_settings
-from workers.compress_block import Engines
+from workers.block_form import Engines
 from workers.worker import FarmWorker
 class Hangs(FarmWorker):
     def _take(self, job_id):

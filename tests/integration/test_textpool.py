@@ -108,9 +108,9 @@ def test_drops_and_counts_expired_job(own_farm: Callable[..., Farm], model: Path
 _WORKS_ON = """
 import threading
 from workers.engines.model_session import ModelSession
-from workers.compress_block import Engines
-warm_up, run, warm = Engines.warm_up, ModelSession._run, []
-Engines.warm_up = lambda self: (warm_up(self), warm.append(True))[0]
+from workers import worker
+warm_up, run, warm = worker.warm_up, ModelSession._run, []
+worker.warm_up = lambda engines: (warm_up(engines), warm.append(True))[0]
 ModelSession._run = lambda *given: threading.Event().wait() if warm else run(*given)
 """
 """Makes the model's inference never end."""

@@ -15,8 +15,8 @@ from shared.headroom import LineEngines, TextCrusherEngine
 from shared.jobs import Block, Job, Options
 from shared.settings import Settings
 from workers import block_form
-from workers.block_form import Made, faithful_form
-from workers.compress_block import Engines, warm_up_texts
+from workers.block_form import Engines, Made, faithful_form
+from workers.compress_block import warm_up_texts
 from workers.engines import text_engine
 from workers.fidelity.extract import lines_in
 

@@ -18,8 +18,7 @@ from headroom.transforms.content_router import CompressionCache, ContentRouter
 from shared import headroom as upstream
 from shared.headroom import counting, detection
 from shared.jobs import Block, Job, Options
-from workers.block_form import faithful_form
-from workers.compress_block import Engines
+from workers.block_form import Engines, faithful_form
 
 METHODS = {
     ContentRouter: {

@@ -14,8 +14,7 @@ from shared.jobs import Block, Job, Options, ToolCall
 from shared.policy.rules import Rule, Subject
 from shared.policy.ruling import Policy, Ruling
 from shared.settings import Settings
-from workers.block_form import faithful_form
-from workers.compress_block import Engines
+from workers.block_form import Engines, faithful_form
 
 from ..texts import events, prose, rows
 from .test_plan import OPTIONS, RUN, Talk, _result

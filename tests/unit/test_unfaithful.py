@@ -8,8 +8,7 @@ import pytest
 
 from shared.jobs import Block, Job, Options, ToolCall
 from workers import block_form
-from workers.block_form import faithful_form
-from workers.compress_block import Engines
+from workers.block_form import Engines, faithful_form
 
 from ..texts import page
 

@@ -9,7 +9,7 @@ import pytest
 from shared.jobs import Block, Job, Options
 from shared.settings import Settings
 from workers.batcher import BatchCount
-from workers.compress_block import Engines
+from workers.block_form import Engines
 from workers.runtime.queue import Begun
 from workers.runtime.watchdog import Watchdog
 from workers.worker import FarmWorker

@@ -113,13 +113,13 @@ def choose(
         found = [c for c in found if c.name not in without]
         tests = kind == "test_run"
         if not tests:
-            found += _by_name(body, kind, without, found)
+            found += _by_name(body, size, kind, without, found)
         if lossy is not None and lossy.name not in without:  # no stand-in: it would lose more
             found += _of_engine(body, size, kind, lossy, _best(found, size, kind))
         best = _best(found, size, kind) if tests else None
         # Tests are read by what failed: where passed ones may go, that saves more than names.
         if tests and not (best is not None and best.lossy):
-            found += _by_name(body, kind, without, found)
+            found += _by_name(body, size, kind, without, found)
     failed = tuple(
         (c.name, c.verdict.reason, c.verdict.line) for c in found if not c.verdict.passes
     )
@@ -211,7 +211,7 @@ def _of_json(
     exact = list(_exact(body, text, forms))
     if tree is None and not lines and not exact:
         exact = list(_reversible(body, "other", without))
-        exact += _by_name(body, "other", without, exact)
+        exact += _by_name(body, size, "other", without, exact)
     yield from exact
     if lossy is None:
         return
@@ -254,17 +254,17 @@ def _reversible(body: str, kind: Kind, without: frozenset[str]) -> Iterable[_Can
 
 
 def _by_name(
-    body: str, kind: Kind, without: frozenset[str], found: list[_Candidate]
+    body: str, size: int, kind: Kind, without: frozenset[str], found: list[_Candidate]
 ) -> Iterable[_Candidate]:
     """Make rows that begin with a name, where they save enough more than what was ``found``."""
-    if ROWS in without or kind not in SHORTENED_EXACTLY:
+    best = _best(found, size, kind)
+    saved = size - _cost(best) if best is not None else 0
+    if ROWS in without or kind not in SHORTENED_EXACTLY or saved >= _MOST_UNNAMED * size:
         return
     text = plain(body)
     repeats = None if "farm_repeats" in without else folded_repeats(text)
     once = repeats.text if repeats else text
-    size, best = cost(body), _best(found, cost(body), kind)
-    saved = size - _cost(best) if best is not None else 0
-    inside = _inside(once.split("\n")) if saved < _MOST_UNNAMED * size else None
+    inside = _inside(once.split("\n"))
     named = _both(repeats, rows_of_kinds(once, kind, *inside)) if inside is not None else None
     if named is not None and saved < _ENOUGH_UNNAMED * (size - cost(named.text)):
         yield _checked(body, named)

@@ -239,10 +239,11 @@ class _Made:
         whole = {self._rows[place][0]: place for place in sorted(self._rows, reverse=True)}
         order = sorted(whole, key=lambda number: whole[number])
         names = dict(zip(order, names_of([self.tables[n] for n in order]), strict=True))
+        firsts = set(whole.values())
         out = list(self._lines[:first])
         out += head({names[n]: self.tables[n] for n in order}, len(self._rows) - len(order))
         for place in range(first, len(self._lines)):
-            if place in self._rows and place not in whole.values():
+            if place in self._rows and place not in firsts:
                 number, values = self._rows[place]
                 out.append(row_of(names[number], self.tables[number], values))
             else:

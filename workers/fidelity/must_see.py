@@ -137,7 +137,7 @@ def _is_bad(low: str) -> bool:
 def _of_entries(lines: Sequence[str], kind: Kind, known: Kinds) -> set[int] | None:
     """Logs, listings, tables: ends, errors, traces' heads and causes, each kind of line."""
     kept = _ends(lines, _ENDS.get(kind, 12))
-    frames = {place for place, line in enumerate(lines) if _FRAME.match(line)}
+    frames = _frames(lines)
     bad = {p for p, line in enumerate(lines) if p not in frames and is_bad(line)}
     if len(bad) > _MOST_ERRORS * len(lines):
         return None
@@ -184,13 +184,18 @@ def standing_out(lines: Sequence[str]) -> set[int]:
 
 def whole_entries(lines: Sequence[str], kept: Collection[int]) -> set[int]:
     """Return the ``kept`` lines of a log with those without which they say something else."""
-    frames = {place for place, line in enumerate(lines) if _FRAME.match(line)}
+    frames = _frames(lines)
     return with_entries(lines, kept, {place for place in kept if is_bad(lines[place])}, frames)
+
+
+def _frames(lines: Sequence[str]) -> set[int]:
+    """Return the frames of stack traces."""
+    return {place for place, line in enumerate(lines) if _FRAME.match(line)}
 
 
 def in_traces(lines: Sequence[str]) -> set[int]:
     """Return the lines of stack traces: frames, with the source lines below them."""
-    frames = {place for place, line in enumerate(lines) if _FRAME.match(line)}
+    frames = _frames(lines)
     sources = {
         place + 1 for place in frames if place + 1 < len(lines) and lines[place + 1][:4] == "    "
     }
@@ -219,7 +224,7 @@ def _around_frames(lines: Sequence[str], frames: set[int]) -> set[int]:
 
 def _of_test_run(lines: Sequence[str]) -> set[int] | None:
     """Return all but passed tests and the middles of stack traces."""
-    frames = {p for p, line in enumerate(lines) if _FRAME.match(line)}
+    frames = _frames(lines)
     passed = {
         p for p, line in enumerate(lines)
         if _PASSED.match(line) and not (is_bad(line) or _NOT_ALL.search(line))
