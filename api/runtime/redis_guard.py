@@ -146,7 +146,13 @@ class RedisGuard:
             async with asyncio.timeout(self._settings.redis_timeout):
                 await self.client.set(key, b"", ex=keys.PING_TTL_SECONDS)
         except BROKEN as error:
-            await self._failed(breaker, cause_of(error) or "unreachable")
+            cause = cause_of(error)
+            if breaker.admits:
+                name = type(error).__name__
+                _log.warning("redis_probe_failed", place=self.name, error=name, cause=cause)
+                if cause is None:  # only this one was refused: commands say whether Redis serves
+                    return
+            await self._failed(breaker, cause or breaker.cause or "unreachable")
         except BaseException:  # whatever ended this probe: half open, no other would be sent
             if not breaker.admits:
                 breaker.failed(breaker.cause or "unreachable")

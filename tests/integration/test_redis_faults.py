@@ -70,6 +70,7 @@ class Rig:
             redis_ca_file=directory / "ca.pem",
             redis_cert_file=directory / "cert.pem",
             redis_key_file=directory / "key.pem",
+            redis_connect_timeout=5,  # this process's threads shake hands, and may be busy
         )
         self.requests = 0
 

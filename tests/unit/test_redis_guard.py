@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from redis.exceptions import MaxConnectionsError
 
 from api.runtime.redis_guard import RedisGuard
 from shared.settings import Settings
@@ -40,5 +41,16 @@ def test_breaker_closes_after_an_unexpected_error(error: Exception) -> None:
         while not guard.serves:
             await asyncio.sleep(0)
             await guard.check()
+
+    asyncio.run(asyncio.wait_for(play(), 60))
+
+
+def test_probe_without_a_connection_opens_no_breaker() -> None:
+    async def play() -> None:
+        guard = RedisGuard(Client(MaxConnectionsError("too many"), ConnectionError()), Settings())
+        await guard.check()
+        assert guard.serves
+        await guard.check()
+        assert not guard.serves
 
     asyncio.run(asyncio.wait_for(play(), 60))
