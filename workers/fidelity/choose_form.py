@@ -1,9 +1,10 @@
-"""The best faithful form of a body: every candidate is checked before it counts."""
+"""The best faithful form of a body: a candidate is checked before it is taken."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from functools import cached_property, partial
 from typing import Literal, NamedTuple
 
 from shared.content import SHORTENED_EXACTLY, Kind
@@ -82,11 +83,26 @@ class Lossy(NamedTuple):
     rendered: Literal["", "exact", "ordered", "free"] = ""
 
 
-class _Candidate(NamedTuple):
-    text: str
-    name: str
-    lossy: bool
-    verdict: Verdict
+class _Candidate:
+    """A form by its engine's ``name``; it is measured and checked once, when that is asked for."""
+
+    def __init__(self, text: str, name: str, lossy: bool, judge: Callable[[], Verdict]) -> None:
+        self.text = text
+        self.name = name
+        self.lossy = lossy
+        self._judge = judge
+        self.verdict: Verdict | None = None
+
+    @cached_property
+    def cost(self) -> int:
+        """Return the form's length, as its kind of characters counts."""
+        return cost(self.text)
+
+    def passes(self) -> bool:
+        """Return whether a model may see the form."""
+        if self.verdict is None:
+            self.verdict = self._judge()
+        return self.verdict.passes
 
 
 def choose(
@@ -120,10 +136,12 @@ def choose(
         # Tests are read by what failed: where passed ones may go, that saves more than names.
         if tests and not (best is not None and best.lossy):
             found += _by_name(body, size, kind, without, found)
-    failed = tuple(
-        (c.name, c.verdict.reason, c.verdict.line) for c in found if not c.verdict.passes
-    )
     best = _best(found, size, kind)
+    failed = tuple(
+        (c.name, c.verdict.reason, c.verdict.line)
+        for c in found
+        if c.verdict is not None and not c.verdict.passes
+    )
     if best is None:
         return Chosen(None, failed=failed)
     return Chosen(best.text, best.name, best.lossy, failed)
@@ -131,19 +149,15 @@ def choose(
 
 def _best(found: list[_Candidate], size: int, kind: Kind) -> _Candidate | None:
     """Return the one to take of those that pass their check, for a body whose cost is ``size``."""
-    passed = [c for c in found if c.verdict.passes]
-    exact = min((c for c in passed if not c.lossy), key=_cost, default=None)
-    short = min((c for c in passed if c.lossy), key=_cost, default=None)
+    by_cost = sorted(found, key=lambda c: c.cost)
+    exact = next((c for c in by_cost if not c.lossy and c.passes()), None)
+    short = next((c for c in by_cost if c.lossy and c.passes()), None)
     if exact is not None:
         least = _LEAST_BARE if exact.name == _PLAIN else _LEAST_SAVED
-        exact = exact if size - _cost(exact) >= least * size else None
-    if short is None or not _worth_losing(_cost(short), size, exact, kind):
+        exact = exact if size - exact.cost >= least * size else None
+    if short is None or not _worth_losing(short.cost, size, exact, kind):
         return exact
     return short
-
-
-def _cost(candidate: _Candidate) -> int:
-    return cost(candidate.text)
 
 
 def _worth_losing(left: int, size: int, exact: _Candidate | None, kind: Kind) -> bool:
@@ -155,7 +169,7 @@ def _worth_losing(left: int, size: int, exact: _Candidate | None, kind: Kind) ->
     enough = _ENOUGH
     if exact.name == ROWS:
         enough = _ENOUGH_ROWS_OF_TESTS if kind == "test_run" else _ENOUGH_ROWS
-    return size - _cost(exact) < enough * (size - left)
+    return size - exact.cost < enough * (size - left)
 
 
 def _of_engine(
@@ -166,8 +180,8 @@ def _of_engine(
         result = lossy.engine(body)
         if result is not None:
             free = "" if lossy.rendered == "exact" else lossy.rendered
-            verdict = check(body, result, digest=lossy.digest, rendered=free)
-            yield _Candidate(result, lossy.name, True, verdict)
+            judge = partial(check, body, result, digest=lossy.digest, rendered=free)
+            yield _Candidate(result, lossy.name, True, judge)
         return
     lines = plain(body).split("\n")
     kinds = Kinds(lines)
@@ -189,7 +203,7 @@ def _of_engine(
     made = extract(lines, shown, lossy.digest, kinds=kinds if kind in _COUNTED else None)
     if made is not None:
         name = lossy.name if result is not None else "farm_extract"
-        yield _Candidate(made, name, True, check(body, made, digest=lossy.digest))
+        yield _Candidate(made, name, True, partial(check, body, made, digest=lossy.digest))
 
 
 def _of_json(
@@ -222,8 +236,8 @@ def _of_json(
         return
     some = shortened_rows(tree, lossy.digest)
     if some is not None:
-        verdict = check(body, some, digest=lossy.digest, rendered="free")
-        yield _Candidate(some, "farm_rows", True, verdict)
+        judge = partial(check, body, some, digest=lossy.digest, rendered="free")
+        yield _Candidate(some, "farm_rows", True, judge)
 
 
 def _reversible(body: str, kind: Kind, without: frozenset[str]) -> Iterable[_Candidate]:
@@ -258,7 +272,7 @@ def _by_name(
 ) -> Iterable[_Candidate]:
     """Make rows that begin with a name, where they save enough more than what was ``found``."""
     best = _best(found, size, kind)
-    saved = size - _cost(best) if best is not None else 0
+    saved = size - best.cost if best is not None else 0
     if ROWS in without or kind not in SHORTENED_EXACTLY or saved >= _MOST_UNNAMED * size:
         return
     text = plain(body)
@@ -274,7 +288,7 @@ def _without_colours(body: str) -> Iterable[_Candidate]:
     """Return ``body`` as it is but for colour codes: blanks at lines' ends may mean something."""
     bare = ANSI.sub("", body)
     if bare != body:
-        yield _Candidate(bare, _PLAIN, False, check(body, bare, inverse=plain))
+        yield _Candidate(bare, _PLAIN, False, partial(check, body, bare, inverse=plain))
 
 
 def _inside(lines: list[str]) -> tuple[int, int] | None:
@@ -310,7 +324,8 @@ def _exact(body: str, text: str, forms: list[Form | None]) -> Iterable[_Candidat
 
 
 def _checked(body: str, form: Form) -> _Candidate:
-    return _Candidate(form.text, form.name, False, check(body, form.text, inverse=form.inverse))
+    judge = partial(check, body, form.text, inverse=form.inverse)
+    return _Candidate(form.text, form.name, False, judge)
 
 
 def _with_rows(form: Form | None) -> list[Form | None]:
