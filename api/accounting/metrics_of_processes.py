@@ -10,6 +10,7 @@ processes.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import secrets
@@ -107,7 +108,7 @@ class ProcessBoard:
         with _locked(self._ended) as ended:
             if ended is None:
                 return
-            past = Counter(_decode_counters(os.pread(ended, 1 << 20, 0).split(b"\n")[0] or b"{}"))
+            past = self._of_ended(ended)
             others: dict[str, Figures] = {}
             for path in sorted(self._directory.glob(f"{self._group}.*.json")):
                 if path == self._path:
@@ -122,16 +123,24 @@ class ProcessBoard:
                     path.unlink(missing_ok=True)
             self._others, self._past = others, past
 
+    def _of_ended(self, file: int) -> Counter[str]:
+        """Return the counters of ended processes; those last seen where they cannot be read."""
+        try:
+            return Counter(_decode_counters(_line(file) or b"{}"))
+        except msgspec.DecodeError:  # the disk was full when it was written
+            return Counter(self._past)
+
     def _sweep(self) -> None:
         """Remove old files of other hosts and ports."""
         live = {path.name.rpartition(".json")[0] for path in self._directory.glob("*.json")}
         for path in self._directory.iterdir():
             if path.name.startswith(f"{self._group}."):
                 continue
-            old = time.time() - path.stat().st_mtime > _KEPT_SECONDS
-            group = path.name.removesuffix(".ended")
-            if old and not (path.suffix == ".ended" and any(n.startswith(group) for n in live)):
-                path.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # another process removed it just now
+                old = time.time() - path.stat().st_mtime > _KEPT_SECONDS
+                group = path.name.removesuffix(".ended")
+                if old and not (path.suffix == ".ended" and any(n.startswith(group) for n in live)):
+                    path.unlink()
 
 
 def _combined(every: list[Figures], past: Counter[str]) -> Figures:
@@ -158,10 +167,19 @@ def _combined(every: list[Figures], past: Counter[str]) -> Figures:
 
 
 def _write(file: int, value: Figures | dict[str, int]) -> None:
-    """Replace a file's content by one line; readers read only the first line."""
+    """Replace a file's content by one line; readers read only the first line.
+
+    Raises:
+        OSError: It could not be written whole, as on a full disk.
+    """
     data = _encode(value) + b"\n"
-    os.pwrite(file, data, 0)
+    if os.pwrite(file, data, 0) < len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     os.ftruncate(file, len(data))
+
+
+def _line(file: int) -> bytes:
+    return os.pread(file, 1 << 20, 0).split(b"\n")[0]
 
 
 def _look(path: Path) -> tuple[Figures | None, bool]:
@@ -176,7 +194,7 @@ def _look(path: Path) -> tuple[Figures | None, bool]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             alive = True
-        return _decode(os.pread(file, 1 << 20, 0).split(b"\n")[0]), alive
+        return _decode(_line(file)), alive
     except msgspec.DecodeError:
         return None, alive
     finally:

@@ -20,6 +20,8 @@ _HOURLY, _SLACK = timedelta(hours=48), timedelta(minutes=1)
 _MAX_HOURS = 744
 _LONGEST = timedelta(days=4000)
 """Longest retention that the setting allows."""
+_YEARS = range(1900, 9999)
+"""Years of a range's ends: :data:`_LONGEST` before them and a bucket behind them are times, too."""
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 
 
@@ -111,8 +113,12 @@ class TimeRange:
 def _time(name: str, text: str) -> datetime:
     try:
         if text.replace(".", "", 1).isdigit():
-            return datetime.fromtimestamp(float(text), UTC)
-        found = datetime.fromisoformat(text)
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+            found = datetime.fromtimestamp(float(text), UTC)
+        else:
+            found = datetime.fromisoformat(text)
+            found = (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError, OSError):
         raise InvalidField(f"'{name}' must be an ISO 8601 time or epoch seconds") from None
+    if found.year not in _YEARS:
+        raise InvalidField(f"'{name}' must be in the years {_YEARS[0]} to {_YEARS[-1]}")
+    return found

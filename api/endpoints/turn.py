@@ -118,6 +118,14 @@ def _decoded(raw: bytes) -> _Body:
         raise MalformedBody("the body is not a JSON object that can be read") from None
 
 
+def _object(raw: bytes) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = msgspec.json.decode(raw)
+    except UNREADABLE_JSON:  # raw values are not looked into when the body is read
+        raise MalformedBody("'usage' is not a JSON object that can be read") from None
+    return found
+
+
 def _usage(raw: bytes) -> dict[str, Any] | None:
     """Return the usage that the gateway reports; None if there is none.
 
@@ -127,7 +135,7 @@ def _usage(raw: bytes) -> dict[str, Any] | None:
         return None
     if len(raw) > _USAGE_BYTES or not raw.startswith(b"{"):
         raise InvalidField(f"'usage' must be an object of at most {_USAGE_BYTES} bytes")
-    usage = msgspec.json.decode(raw)
+    usage = _object(raw)
     if isinstance(usage.get("usage"), dict):
         usage = usage["usage"]
     if not usage:

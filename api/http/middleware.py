@@ -134,5 +134,7 @@ def http_error_serializer(
 ) -> None:
     """Give Falcon's own errors (404, 405, ...) the contract's body."""
     resp.content_type = falcon.MEDIA_JSON
-    kind = (error.title or "error").split(" ", 1)[-1].lower().replace(" ", "_")
+    title = error.title or "error"
+    number, _, words = title.partition(" ")  # "404 Not Found", or "Invalid parameter"
+    kind = (words if number.isdigit() else title).lower().replace(" ", "_")
     resp.data = error_body(kind, error.description or error.title or "error")

@@ -164,8 +164,13 @@ def test_filters_by_user_model_and_time(spent: Any) -> None:
     assert user_only["summary"]["api_requests"] == 4
     assert {line["tags"]["user-id"] for line in user_only["recent_requests"]} == {"bob"}
     assert farm.get("/stats?until=2001-01-01").json["summary"]["api_requests"] == 0
-    for bad in ("range=x", "since=yesterday", "since=2&until=1", "user=a&model=b", "since=9e99"):
-        assert farm.get(f"/stats?{bad}").status == 400
+    bad = ["range=x", "since=yesterday", "since=2&until=1", "user=a&model=b", "since=9e99"]
+    bad += ["until=0001-01-02", "since=9999-12-31&until=9999-12-31T23:30:00"]
+    for query in bad:
+        answer = farm.get(f"/stats?{query}")
+        assert (answer.status, answer.json["error"]["type"]) == (400, "invalid_field")
+    answer = farm.get("/stats?daily=perhaps")
+    assert (answer.status, answer.json["error"]["type"]) == (400, "invalid_parameter")
 
 
 @pytest.mark.parametrize("query", ["user=bob", "model=gpt-4o", "user=ada", "model=claude-x"])

@@ -241,6 +241,14 @@ def test_invalid_gateway_field_is_a_clear_error(farm: Farm, block: Any) -> None:
     assert "gateway" in answer.json["error"]["message"]
 
 
+@pytest.mark.parametrize("usage", [b'{"input_tokens":1e999}', b'{"a":"\xff"}'])
+def test_unreadable_usage_is_a_clear_error(farm: Farm, usage: bytes) -> None:
+    body = b'{"turn_id":"x","usage":' + usage + b"}"
+    answer = request(farm.url, "POST", "/v1/compress/response", body, {"x-maas-username": user()})
+    assert (answer.status, answer.json["error"]["type"]) == (400, "malformed_json")
+    assert "usage" in answer.json["error"]["message"]
+
+
 def test_turn_is_kept_while_the_provider_works(farm: Farm) -> None:
     name = user()
     first = _opened(farm, "anthropic", name)
