@@ -73,6 +73,12 @@ class BrokenCoding(RequestError):
     type = "malformed_encoding"
 
 
+class InvalidPath(RequestError):
+    """The path is encoded in a way that has two readings, or leaves its folder."""
+
+    type = "invalid_path"
+
+
 class InvalidUser(RequestError):
     """The user's name is not valid."""
 

@@ -10,6 +10,8 @@ while it cannot be read, every request is refused.
 A request to a provider carries the provider's key in ``Authorization`` or ``x-api-key``. So the
 farm's token may instead be in ``x-headroom-token`` or at the start of the path,
 ``/t/TOKEN/v1/...``; these places take precedence.
+
+A browser's preflight request comes without a token; the farm answers it itself.
 """
 
 from __future__ import annotations
@@ -22,12 +24,13 @@ from hashlib import sha256
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import unquote
 
 import falcon.asgi
 import msgspec
 import structlog
 
-from shared.errors import Forbidden, InvalidUser, Unauthorized
+from shared.errors import Forbidden, InvalidPath, InvalidUser, Unauthorized
 from shared.settings import Settings
 
 _log = structlog.get_logger(__name__)
@@ -132,25 +135,27 @@ class Authenticator:
     async def process_request(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         """Set ``req.context.user``, and whether ``Authorization`` held the farm's token.
 
+        A token in the path is removed from ``req.path`` and ``req.context.raw_path``.
+
         Raises:
+            InvalidPath: the path's start is encoded in a way that hides where a token in it ends.
             Unauthorized: a token is required and there is no valid one.
             Forbidden: the token lacks this endpoint's scope.
             InvalidUser: the user's name is too long or holds control characters.
         """
         req.context.spent_authorization = False
-        if req.method == "OPTIONS" or req.path in _OPEN or req.path.startswith(_OPEN_BELOW):
-            # A browser sends a preflight OPTIONS request, without a token.
+        own = _farm_token(req)
+        if is_preflight(req) or req.path in _OPEN or req.path.startswith(_OPEN_BELOW):
             req.context.user = ANONYMOUS
             return
         named = _named(req)
-        own = _farm_token(req)
         token = own or _token(req.get_header("authorization"))
         if self._tokens is None:
             token = token or req.get_header("x-api-key") or ""
             req.context.user = self._by_header(req, named, token)
             return
         tenant = self._tokens.find(token) if token else None
-        req.context.spent_authorization = not own
+        req.context.spent_authorization = not own or self._is_ours(req.get_header("authorization"))
         if tenant is None:
             raise Unauthorized("a valid bearer token is required")
         scope = _scope(req.path)
@@ -162,6 +167,11 @@ class Authenticator:
             req.context.user = self._separate(named)
         else:
             req.context.user = f"{tenant.name}/{named}" if named else tenant.name
+
+    def _is_ours(self, header: str | None) -> bool:
+        """Return whether an ``Authorization`` holds a token of the farm."""
+        token = _token(header)
+        return bool(token and self._tokens and self._tokens.find(token))
 
     def _separate(self, named: str) -> str:
         """Return a trusted service's user, renamed if it could be mistaken for a tenant's."""
@@ -187,12 +197,26 @@ class Authenticator:
         return any(address in network for network in self._peers)
 
 
+def is_preflight(req: falcon.asgi.Request) -> bool:
+    """Return whether a browser asks whether a page of another origin may send a request."""
+    asks = req.get_header("origin") and req.get_header("access-control-request-method")
+    return req.method == "OPTIONS" and bool(asks)
+
+
 def _farm_token(req: falcon.asgi.Request) -> str:
-    """Return the token in the farm's own header, or in the path, from which it is removed."""
+    """Return the token in the farm's own header, or in the path, from which it is removed.
+
+    Raises:
+        InvalidPath: as :meth:`Authenticator.process_request`.
+    """
     given = req.get_header(FARM_TOKEN) or ""
     if req.path.startswith(TOKEN_PATH):
         in_path, _, rest = req.path.removeprefix(TOKEN_PATH).partition("/")
-        req.path = f"/{rest}"
+        raw = req.context.raw_path
+        raw_token, _, raw_rest = raw.removeprefix(TOKEN_PATH).partition("/")
+        if not raw.startswith(TOKEN_PATH) or unquote(raw_token) != in_path:
+            raise InvalidPath("a path with a token must begin with /t/TOKEN/, not encoded")
+        req.path, req.context.raw_path = f"/{rest}", f"/{raw_rest}"
         given = given or in_path
     return given.strip()
 

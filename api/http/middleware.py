@@ -9,6 +9,7 @@ import secrets
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import falcon
 import falcon.asgi
@@ -32,7 +33,12 @@ class OneSlash:
     """Treats ``//v1/compress`` as ``/v1/compress``: some clients join URLs as strings."""
 
     async def process_request(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
-        """Collapse repeated slashes before routing."""
+        """Collapse repeated slashes before routing.
+
+        ``context.raw_path`` is the path as received, percent-encoded, with the same change.
+        """
+        raw = (req.scope.get("raw_path") or quote(req.path).encode()).decode("latin-1")
+        req.context.raw_path = _SLASHES.sub("/", raw) if "//" in raw else raw
         if "//" in req.path:
             req.path = _SLASHES.sub("/", req.path)
 

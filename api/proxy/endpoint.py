@@ -15,7 +15,7 @@ from shared.settings import Settings
 
 from ..accounting.proxy_counters import ProxyCounters
 from ..accounting.usage_recording import AnswerBook
-from ..http.auth import TOKEN_PATH
+from ..http.auth import is_preflight
 from ..http.content_encoding import decoder_for
 from ..http.request import AnswerCut, Intake, at_end, user_of
 from ..provider.api_shapes import Shape
@@ -26,9 +26,11 @@ from .headers import Headers, to_client, to_upstream
 from .prepare_request import Outgoing, Preparation
 from .relay_answer import Relay
 from .upstream_client import UpstreamAnswer, UpstreamClient
-from .upstream_routes import COUNT_TOKENS, Route, Routes, is_ours
+from .upstream_routes import COUNT_TOKENS, Route, Routes, ambiguous, is_ours
 
 _log = structlog.get_logger(__name__)
+_METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
+"""What the answer to a browser's preflight request allows on the providers' paths."""
 
 
 class Proxy:
@@ -57,10 +59,14 @@ class Proxy:
         """Answer with the provider's answer; ``resp`` is None for a WebSocket handshake."""
         if resp is None:
             return
-        if req.path.startswith("/v1/") and is_ours(req.path):
+        if is_preflight(req):
+            resp.set_header("allow", _METHODS)
+            return
+        raw_path: str = req.context.raw_path
+        if (req.path.startswith("/v1/") and is_ours(req.path)) or ambiguous(req.path, raw_path):
             raise falcon.HTTPNotFound
         route = self._routes.find(
-            req.method, req.path, _raw_path(req), req.query_string, _is_anthropic(req)
+            req.method, req.path, raw_path, req.query_string, _is_anthropic(req)
         )
         if not route.url:
             message = f"this provider is not configured: {route.variable} is not set"
@@ -237,12 +243,3 @@ def _is_anthropic(req: falcon.asgi.Request) -> bool:
 def _spent(req: falcon.asgi.Request) -> tuple[str, ...]:
     """Return the header with the farm's own token, which must not be forwarded."""
     return ("authorization",) if req.context.spent_authorization else ()
-
-
-def _raw_path(req: falcon.asgi.Request) -> str:
-    """Return the path as received, without a token in it."""
-    raw: str = (req.scope.get("raw_path") or b"").decode("latin-1").split("?", 1)[0]
-    raw = "/" + raw.lstrip("/")
-    if raw.startswith(TOKEN_PATH):
-        raw = "/" + raw.removeprefix(TOKEN_PATH).partition("/")[2].lstrip("/")
-    return raw

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from shared.settings import Settings
@@ -15,6 +16,8 @@ _VARIABLES: dict[ProviderName, str] = {
     "anthropic": "ANTHROPIC_TARGET_API_URL",
     "openai": "OPENAI_TARGET_API_URL",
 }
+_SEPARATORS = re.compile(r"[/\\]")
+"""Slashes, and the backslashes that some servers read as such."""
 MODEL_CALLS: dict[str, Shape] = {
     "/v1/messages": MESSAGES,
     "/v1/messages/count_tokens": MESSAGES,
@@ -42,6 +45,17 @@ class Route:
 def is_ours(path: str) -> bool:
     """Return whether a path under ``/v1/`` belongs to the farm."""
     return path.removeprefix("/v1/").split("/", 1)[0] in _OURS
+
+
+def ambiguous(path: str, raw_path: str) -> bool:
+    """Return whether the provider might read a path differently from the farm.
+
+    ``path`` is decoded, ``raw_path`` is as received. Dot segments, also encoded ones, would leave
+    the provider's configured address; an encoded ``/v1/`` is not where the farm expects it.
+    """
+    if any(part in (".", "..") for part in _SEPARATORS.split(path)):
+        return True
+    return not raw_path.startswith("/v1/") if path.startswith("/v1/") else raw_path != path
 
 
 class Routes:

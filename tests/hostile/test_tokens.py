@@ -128,7 +128,7 @@ def test_without_token_only_probes_and_page_open(guarded: Farm, given: dict[str,
     assert ask(guarded, f"/v1/compress?token={TENANTS['one'][0]}", given) in (401, 405)
 
 
-def test_options_needs_no_token(guarded: Farm) -> None:
+def test_preflight_needs_no_token(guarded: Farm) -> None:
     wanted = {"origin": PORTAL, "access-control-request-method": "GET"}
     preflight = request(guarded.url, "OPTIONS", "/stats", None, wanted)
     assert preflight.status == 200

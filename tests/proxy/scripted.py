@@ -153,6 +153,6 @@ def _handler(provider: ScriptedProvider) -> type[BaseHTTPRequestHandler]:
             elif chunked:
                 self.wfile.write(b"0\r\n\r\n")
 
-        do_GET = do_POST = do_DELETE = do_PUT = do_HEAD = _serve
+        do_GET = do_POST = do_DELETE = do_PUT = do_HEAD = do_OPTIONS = _serve
 
     return Handler
