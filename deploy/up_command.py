@@ -22,7 +22,7 @@ from types import FrameType
 from shared import logs
 from shared.errors import SupervisorError
 from shared.python_command import python_module
-from shared.settings import Settings, load_settings
+from shared.settings import Settings, load_settings, overridden
 
 from .embedded import EmbeddedValkey
 from .ports import free_port
@@ -96,7 +96,7 @@ class Farm:
         known = load_settings()
         for name, value in settings:
             if value != getattr(known, name):
-                environment[f"HEADROOM_{name.upper()}"] = str(value)
+                environment = overridden(environment, name, value)
         self.parts.append(
             SupervisedProcess(
                 "api",

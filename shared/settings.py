@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -221,6 +222,21 @@ class Settings(BaseSettings):
         """TTL of an original in seconds: a quarter longer than promised, so that it need not be
         renewed by every answer but only once per quarter."""
         return self.ccr_ttl_seconds * 5 // 4
+
+
+def overridden(environment: Mapping[str, str], field: str, value: object) -> dict[str, str]:
+    """Return a copy of the environment in which a setting has this value.
+
+    All variables of the setting are replaced, because one with two names would otherwise keep the
+    value of the name that takes precedence. They are matched regardless of case, as they are read.
+    """
+    alias = Settings.model_fields[field].validation_alias
+    names = [f"HEADROOM_{field}"]
+    if isinstance(alias, AliasChoices):
+        names = [str(choice) for choice in alias.choices]
+    variables = {name.upper() for name in names}
+    kept = {name: given for name, given in environment.items() if name.upper() not in variables}
+    return kept if value is None else {**kept, names[0].upper(): str(value)}
 
 
 @cache
