@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -169,7 +168,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 def _up(arguments: argparse.Namespace) -> None:
     from .up_command import Farm
 
-    external = arguments.redis_url or os.environ.get("HEADROOM_REDIS_URL")
+    external = arguments.redis_url or "redis_url" in load_settings().model_fields_set
     Farm(_settings(arguments), embedded_redis=not external).run()
 
 

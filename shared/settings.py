@@ -8,7 +8,14 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.networks import IPvAnyNetwork
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -40,11 +47,16 @@ class Settings(BaseSettings):
     """The farm's settings, frozen, read from ``HEADROOM_*`` variables.
 
     Times are seconds and sizes bytes unless the name says otherwise. A wrong value
-    raises ``pydantic.ValidationError`` at start, naming the variable.
+    raises ``pydantic.ValidationError`` at start, naming the variable. An empty value is the same
+    as none: the setting has its default.
     """
 
     model_config = SettingsConfigDict(
-        env_prefix="HEADROOM_", frozen=True, extra="ignore", hide_input_in_errors=True
+        env_prefix="HEADROOM_",
+        env_ignore_empty=True,
+        frozen=True,
+        extra="ignore",
+        hide_input_in_errors=True,
     )
 
     # Addresses and directories.
@@ -162,6 +174,12 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _without_empty(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Also let an empty option be unset, as ``env_ignore_empty`` does for a variable."""
+        return {name: value for name, value in given.items() if value != ""}
+
     @field_validator(
         "trusted_peers", "cors_origins", "frame_ancestors", "dashboard_origins", mode="before"
     )
@@ -171,25 +189,13 @@ class Settings(BaseSettings):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
 
-    @field_validator(
-        "anthropic_target_api_url", "openai_target_api_url", "upstream_proxy", mode="before"
-    )
-    @classmethod
-    def _none_if_empty(cls, value: Any) -> Any:
-        return value or None
-
-    @field_validator("policy_file", mode="before")
-    @classmethod
-    def _unset(cls, value: Any) -> Any:
-        return value or None
-
     @field_validator("redis_url", "state_url")
     @classmethod
     def _check_url(cls, value: str | None, info: ValidationInfo) -> str | None:
         address = Address.parse(value) if value else None
         if address and address.kind == "cluster" and info.field_name == "redis_url":
             raise ValueError("RQ cannot use a Cluster; HEADROOM_STATE_URL may name one")
-        return value or None
+        return value
 
     @property
     def redis_address(self) -> Address:
@@ -224,19 +230,22 @@ class Settings(BaseSettings):
         return self.ccr_ttl_seconds * 5 // 4
 
 
+def variables(field: str) -> list[str]:
+    """Return the environment variables of a setting; the first that is not empty counts."""
+    alias = Settings.model_fields[field].validation_alias
+    names = alias.choices if isinstance(alias, AliasChoices) else [f"HEADROOM_{field}"]
+    return list(dict.fromkeys(str(name).upper() for name in names))
+
+
 def overridden(environment: Mapping[str, str], field: str, value: object) -> dict[str, str]:
     """Return a copy of the environment in which a setting has this value.
 
     All variables of the setting are replaced, because one with two names would otherwise keep the
     value of the name that takes precedence. They are matched regardless of case, as they are read.
     """
-    alias = Settings.model_fields[field].validation_alias
-    names = [f"HEADROOM_{field}"]
-    if isinstance(alias, AliasChoices):
-        names = [str(choice) for choice in alias.choices]
-    variables = {name.upper() for name in names}
-    kept = {name: given for name, given in environment.items() if name.upper() not in variables}
-    return kept if value is None else {**kept, names[0].upper(): str(value)}
+    names = variables(field)
+    kept = {name: given for name, given in environment.items() if name.upper() not in names}
+    return kept if value is None else {**kept, names[0]: str(value)}
 
 
 @cache

@@ -10,7 +10,7 @@ import pytest
 
 from deploy.cli import _settings, parse
 from deploy.up_command import Farm
-from shared.settings import Settings, load_settings
+from shared.settings import Settings, load_settings, variables
 
 
 @pytest.fixture(autouse=True)
@@ -62,3 +62,31 @@ def test_option_of_up_overrides_every_variable(
             part.listener.close()
     for part in farm.parts:
         assert getattr(read(monkeypatch, part.environment), field) == value
+
+
+@pytest.mark.parametrize("field", Settings.model_fields)
+def test_empty_variable_or_option_is_unset(monkeypatch: pytest.MonkeyPatch, field: str) -> None:
+    default = getattr(Settings(), field)
+    for name in variables(field):
+        assert getattr(read(monkeypatch, {name: ""}), field) == default
+    assert getattr(Settings.model_validate({field: ""}), field) == default
+
+
+def test_empty_variable_leaves_the_other_name_in_force(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {"ANTHROPIC_TARGET_API_URL": "", "HEADROOM_ANTHROPIC_TARGET_API_URL": "http://a"}
+    assert read(monkeypatch, names).anthropic_target_api_url == "http://a"
+
+
+@pytest.mark.parametrize(
+    ("value", "embedded"), [(None, True), ("", True), ("redis://other:1/0", False)]
+)
+def test_up_embeds_redis_unless_one_is_set(
+    monkeypatch: pytest.MonkeyPatch, value: str | None, embedded: bool
+) -> None:
+    if value is not None:
+        monkeypatch.setenv("HEADROOM_REDIS_URL", value)
+    started: list[bool] = []
+    monkeypatch.setattr(Farm, "run", lambda farm: started.append(farm.embedded_redis))
+    arguments = parse(["up"])
+    arguments.run(arguments)
+    assert started == [embedded]
