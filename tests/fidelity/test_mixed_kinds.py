@@ -9,7 +9,8 @@ import pytest
 
 from loadtest.fidelity.facts import put_in
 from workers.fidelity import Lossy, choose
-from workers.fidelity.mixed_kinds import rows_of_kinds
+from workers.fidelity.line_kinds import kinds_of
+from workers.fidelity.mixed_kinds import alternate, rows_of_kinds
 from workers.fidelity.named_rows import lines_of_named_rows
 
 from .expand import expanded
@@ -172,3 +173,24 @@ def test_stack_traces_stay_whole_among_rows_by_name() -> None:
     trace = [f"    at c.a.ledger.Posting.apply{n % 4}(Posting.java:{n})" for n in range(24)]
     shown = made([*lines[:80], *trace, *lines[80:]])
     assert [line for line in shown if line in trace] == trace
+
+
+def test_lines_in_any_order_alternate_but_blocks_do_not() -> None:
+    mixed = service(3)
+    assert alternate(kinds_of(mixed))
+    assert not alternate(kinds_of(sorted(mixed, key=lambda line: line.split()[2])))
+    blocks = [line for n in range(40) for line in (f"GET /{n}", f"took {n} ms", f"200, {n} bytes")]
+    assert not alternate(kinds_of(blocks))
+
+
+def test_other_rows_are_not_searched_where_names_save_enough(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def never(text: str, kind: str) -> None:
+        raise AssertionError("searched for rows without names")
+
+    monkeypatch.setattr("workers.fidelity.choose_form._rows_between_ends", never)
+    text = "\n".join(service(4))
+    chosen = choose(text, "log", None)
+    assert "rows by name" in (chosen.text or "")
+    assert choose(text, "log", None, frozenset({"farm_repeats"})).text == chosen.text

@@ -21,7 +21,7 @@ from .json_parts import shortened_parts
 from .json_rows import rows_of_tables
 from .line_kinds import Kinds
 from .lines_as_rows import ROWS, rows_of_records
-from .mixed_kinds import rows_of_kinds
+from .mixed_kinds import alternate, rows_of_kinds
 from .must_see import must_see, whole_entries
 from .padded_columns import rows_of_columns
 from .reversible import Form, folded_prefixes, folded_repeats, grouped_matches
@@ -44,6 +44,8 @@ _ENOUGH_UNNAMED = 0.8
 """Rows with names are taken where other forms save less than this share of what they save."""
 _MOST_UNNAMED = 0.5
 """The share of a text that others must save for none with names to be looked for."""
+_ENOUGH_NAMED = 0.25
+"""The share of a log's text that rows with names must save for no others to be looked for."""
 _SMALLEST = 300
 _MOST_LINES = 100_000
 """Lines that can be judged in time, at about ten microseconds each; output with more stays whole.
@@ -124,14 +126,19 @@ def choose(
     if kind == "json":
         found = [c for c in _of_json(body, size, lossy, without) if c.name not in without]
     else:
+        kinds = Kinds(plain(body).split("\n"))
         found = list(_without_colours(body)) if coloured else []
-        found += _reversible(body, kind, without)
+        mixed = kind == "log" and alternate(kinds.of_lines)
+        named = list(_by_name(body, size, kind, without, found)) if mixed else []
+        # Rows without names save less of lines that alternate; to look for them takes longest.
+        enough = any(c.passes() and size - c.cost >= _ENOUGH_NAMED * size for c in named)
+        found += [*named, *_reversible(body, kind, without, rows=not enough)]
         found = [c for c in found if c.name not in without]
         tests = kind == "test_run"
-        if not tests:
+        if not (tests or mixed):
             found += _by_name(body, size, kind, without, found)
         if lossy is not None and lossy.name not in without:  # no stand-in: it would lose more
-            found += _of_engine(body, size, kind, lossy, _best(found, size, kind))
+            found += _of_engine(body, size, kind, lossy, _best(found, size, kind), kinds)
         best = _best(found, size, kind) if tests else None
         # Tests are read by what failed: where passed ones may go, that saves more than names.
         if tests and not (best is not None and best.lossy):
@@ -173,7 +180,7 @@ def _worth_losing(left: int, size: int, exact: _Candidate | None, kind: Kind) ->
 
 
 def _of_engine(
-    body: str, size: int, kind: Kind, lossy: Lossy, exact: _Candidate | None
+    body: str, size: int, kind: Kind, lossy: Lossy, exact: _Candidate | None, kinds: Kinds
 ) -> Iterable[_Candidate]:
     """Make the lossy form of a body whose cost is ``size``; ``exact`` is the best of the others."""
     if lossy.rendered:
@@ -183,8 +190,7 @@ def _of_engine(
             judge = partial(check, body, result, digest=lossy.digest, rendered=free)
             yield _Candidate(result, lossy.name, True, judge)
         return
-    lines = plain(body).split("\n")
-    kinds = Kinds(lines)
+    lines = kinds.lines
     needed = must_see(lines, kind, kinds)
     if needed is None:
         return
@@ -232,7 +238,7 @@ def _of_json(
     if lines:
         by_rules = lossy._replace(engine=lambda _: None)
         best = _best([c for c in exact if c.name not in without], size, "log")
-        yield from _of_engine(body, size, "log", by_rules, best)
+        yield from _of_engine(body, size, "log", by_rules, best, Kinds(text.split("\n")))
         return
     some = shortened_rows(tree, lossy.digest)
     if some is not None:
@@ -240,8 +246,13 @@ def _of_json(
         yield _Candidate(some, "farm_rows", True, judge)
 
 
-def _reversible(body: str, kind: Kind, without: frozenset[str]) -> Iterable[_Candidate]:
-    """Make the forms that can be undone, but for rows that begin with a name."""
+def _reversible(
+    body: str, kind: Kind, without: frozenset[str], *, rows: bool = True
+) -> Iterable[_Candidate]:
+    """Make the forms that can be undone, without ``rows`` only those that are found at once.
+
+    Rows that begin with a name are not among them.
+    """
     if kind not in SHORTENED_EXACTLY:
         return
     text = plain(body)
@@ -250,12 +261,10 @@ def _reversible(body: str, kind: Kind, without: frozenset[str]) -> Iterable[_Can
         return
     repeats = None if "farm_repeats" in without else folded_repeats(text)
     once = repeats.text if repeats else text
-    forms: list[Form | None] = [
-        repeats,
-        _both(repeats, folded_prefixes(once)),
-        _both(repeats, _rows_between_ends(once, kind)),
-        _both(repeats, _columns_between_ends(once, kind)),
-    ]
+    forms: list[Form | None] = [repeats, _both(repeats, folded_prefixes(once))]
+    if rows:
+        forms.append(_both(repeats, _rows_between_ends(once, kind)))
+        forms.append(_both(repeats, _columns_between_ends(once, kind)))
     runs = _both(repeats, without_runs(once))
     if runs is not None:
         forms += [runs, _both(runs, _rows_between_ends(runs.text, kind))]

@@ -32,12 +32,12 @@ class Kinds:
     """The kinds of a text's lines; they are found when one asks for them, and once."""
 
     def __init__(self, lines: Sequence[str]) -> None:
-        self._lines = lines
+        self.lines = lines
 
     @cached_property
     def of_lines(self) -> list[str]:
         """The kind of each line, as :func:`kinds_of` says."""
-        return kinds_of(self._lines)
+        return kinds_of(self.lines)
 
 
 def kinds_of(lines: Sequence[str]) -> list[str]:

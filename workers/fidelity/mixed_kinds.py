@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from operator import eq
 
 from shared.content import Kind
 
@@ -38,6 +39,9 @@ _MOST_PAIRS = 300
 """The same in all: some 20 ms."""
 _SAME = 0.8
 """The share of two kinds' literals that they must have in common to be one."""
+_HIGHEST, _MOST_AGAIN = 8, 0.5
+"""Lines of a block, and the share of lines that are of the kind of the line so many above them,
+from which on blocks of that height make rows without names."""
 _LONGEST = 600
 _MOST_LINES = 5_000
 _NOTE_SIGN = "[" + ROW
@@ -52,6 +56,12 @@ _CUT = (
 beginning: it belongs to what it is a part of."""
 _PIECE = re.compile(r"[^\s\[\](){}=:,\"'<>|/]++")
 _DIGIT = re.compile(r"\d")
+
+
+def alternate(kinds: Sequence[str]) -> bool:
+    """Return whether lines of one kind seldom follow each other, nor in blocks of a few lines."""
+    most = _MOST_AGAIN * len(kinds)
+    return all(sum(map(eq, kinds, kinds[n:])) < most for n in range(1, _HIGHEST + 1))
 
 
 def rows_of_kinds(text: str, kind: Kind, first: int, end: int) -> Form | None:
