@@ -10,7 +10,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
+import time
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 from yarl import URL
@@ -21,6 +24,9 @@ from .errors import UpstreamFailed
 from .headers import Headers
 
 _KEEPALIVE_SECONDS = 30.0
+_STALE_SECONDS = 0.5
+"""Seconds within which a reused connection that the provider had already closed fails: a round
+trip and some delay. A provider that closes it later may have worked on the request."""
 _END_SECONDS = 0.5
 """Seconds to wait for the end of an answer after its last event."""
 _HEADER_BYTES = 64 * 1024
@@ -74,6 +80,34 @@ class UpstreamAnswer:
         self._response.close()
 
 
+@dataclass(slots=True)
+class _Attempt:
+    """One request on a connection. ``reused`` is when the pool gave it; None for a new one."""
+
+    reused: float | None = None
+
+    def was_not_read(self, error: aiohttp.ClientError) -> bool:
+        """Return whether the connection had been closed before the provider got the request."""
+        if self.reused is None or time.monotonic() - self.reused > _STALE_SECONDS:
+            return False
+        # The error of an answer that has begun holds the answer's head.
+        return not isinstance(error, aiohttp.ServerDisconnectedError) or isinstance(
+            error.message, str
+        )
+
+
+async def _note_reuse(
+    session: aiohttp.ClientSession, context: Any, given: aiohttp.TraceConnectionReuseconnParams
+) -> None:
+    context.trace_request_ctx.reused = time.monotonic()
+
+
+def _reuse_trace() -> aiohttp.TraceConfig:
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_reuseconn.append(_note_reuse)
+    return trace
+
+
 class UpstreamClient:
     """Sends requests to the providers; a part of the process's lifespan."""
 
@@ -100,6 +134,7 @@ class UpstreamClient:
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=_SKIPPED,
             trust_env=False,
+            trace_configs=[_reuse_trace()],
             max_line_size=_HEADER_BYTES,
             max_field_size=_HEADER_BYTES,
         )
@@ -116,21 +151,23 @@ class UpstreamClient:
     ) -> UpstreamAnswer:
         """Send a request and return the answer as soon as its headers have arrived.
 
-        A provider may close an idle connection just as it is reused. So a request that got no
-        answer at all is sent once more, on another connection, if its body is still available.
+        A provider may close an idle connection just as it is reused. So a request on a connection
+        of the pool that fails at once is sent once more, if its body is still available. No other
+        is, because the provider may have worked on it. aiohttp itself repeats idempotent methods.
 
         Raises:
             UpstreamFailed: the connection failed, or no answer arrived in time.
         """
         if self._session is None:
             raise UpstreamFailed(502, "upstream_unreachable", "the proxy is not running")
+        session, attempt = self._session, _Attempt()
         try:
             try:
-                response = await self._request(self._session, method, url, headers, body)
-            except (aiohttp.ServerDisconnectedError, ConnectionResetError):
-                if not isinstance(body, bytes):
+                response = await self._request(session, method, url, headers, body, attempt)
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+                if not isinstance(body, bytes) or not attempt.was_not_read(error):
                     raise
-                response = await self._request(self._session, method, url, headers, body)
+                response = await self._request(session, method, url, headers, body, attempt)
         except aiohttp.ConnectionTimeoutError:
             message = "connecting to the provider timed out"
             raise UpstreamFailed(504, "upstream_timeout", message) from None
@@ -152,6 +189,7 @@ class UpstreamClient:
         url: str,
         headers: Headers,
         body: bytes | AsyncIterator[bytes] | None,
+        attempt: _Attempt,
     ) -> aiohttp.ClientResponse:
         return await session.request(
             method,
@@ -160,4 +198,5 @@ class UpstreamClient:
             data=body,
             allow_redirects=False,
             proxy=self._settings.upstream_proxy,
+            trace_request_ctx=attempt,
         )

@@ -315,6 +315,48 @@ def test_connection_closed_as_it_is_used_again_fails_no_request(own_farm: Any) -
     assert len(served) == 4
 
 
+@pytest.mark.parametrize("before", [0, 1], ids=["new", "reused"])
+@pytest.mark.parametrize("works", ["a while", "and begins to answer"])
+def test_request_that_the_provider_worked_on_is_not_sent_again(
+    own_farm: Any, before: int, works: str
+) -> None:
+    """The provider answers ``before`` requests of a connection, and closes it during the next."""
+    read = []
+
+    def serve(listener: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection, connection.makefile("rb") as reader:
+                for number in range(before + 1):
+                    size = 0
+                    while (line := reader.readline()) not in (b"\r\n", b""):
+                        if line.lower().startswith(b"content-length"):
+                            size = int(line.split(b":")[1])
+                    read.append(reader.read(size))
+                    if number < before:
+                        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+                    elif works == "a while":
+                        threading.Event().wait(1)
+                    else:
+                        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-le")
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, args=(listener,))
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        farm = own_farm(anthropic_target_api_url=url)
+        farm.start_redis()
+        farm.start_api()
+        answers = [post(farm.url, BODY, KEY, "/v1/messages").status for _ in range(before + 1)]
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join()
+    assert answers == [200] * before + [502]
+    assert len([body for body in read if body]) == before + 1
+
+
 def test_cut_answer_is_cut_for_the_client(proxy: Farm, provider: ScriptedProvider) -> None:
     provider.will_say(Said([EVENT, EVENT[:7]], cut=True))
     connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=90)
