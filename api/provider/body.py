@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -129,22 +129,28 @@ class Body:
         """
         return array_items(self.list_of(name))
 
-    def first_item(self, name: str) -> bytes:
-        """Return the first item of a list as received; empty if there is none.
+    def leading_items(self, name: str, most: int) -> Iterator[bytes]:
+        """Yield up to ``most`` leading items of a list as received.
 
-        The other items are not parsed, unless the first one is too complex to scan.
+        The items after the last one taken are not parsed, unless one is too complex to scan.
 
         Raises:
             Unreadable: the field is not a list.
         """
         value = self.list_of(name)
-        start = _skip(value, 1)
-        if value[start : start + 1] == b"]":
-            return b""
-        try:
-            return value[start : _end_of(value, start, b"")]
-        except Unreadable:  # too complex to scan
-            return array_items(value)[0]
+        at = _skip(value, 1)
+        for number in range(most):
+            if value[at : at + 1] == b"]":
+                return
+            try:
+                end = _end_of(value, at, b"")
+            except Unreadable:  # too complex to scan
+                yield from array_items(value)[number:most]
+                return
+            yield value[at:end]
+            at = _skip(value, end)
+            if value[at : at + 1] == b",":
+                at = _skip(value, at + 1)
 
     def replaced(self, fields: Mapping[str, bytes | list[bytes]]) -> bytes:
         """Return the body with these raw values; fields that were absent are appended.

@@ -126,13 +126,13 @@ class Chat(Provider):
         return array_with(request.field("messages"), turn.said, *_results(results))
 
     def _put_back(
-        self, items: list[bytes], exchange: Exchange, request: Body
+        self, items: list[bytes], exchange: Exchange, request: Body, beginning: str
     ) -> list[bytes] | None:
         closed = exchange.rounds[:-1] if exchange.mixed else exchange.rounds
         spoken = "".join([text_of(_read_said(bytes(r.said)).content) for r in closed])
-        for index in exchange.places(len(items)):
+        for index in exchange.places(len(items), exchange.answer):
             raw = items[index]
-            if b"assistant" not in raw:
+            if b"assistant" not in raw or not exchange.is_at(index, exchange.answer, beginning):
                 continue
             rest = self._rest_of(raw, spoken, exchange.answer)
             if rest is None:

@@ -97,18 +97,19 @@ class Messages(Provider):
         return array_with(request.field("messages"), *_messages_of(turn.said, results))
 
     def _put_back(
-        self, items: list[bytes], exchange: Exchange, request: Body
+        self, items: list[bytes], exchange: Exchange, request: Body, beginning: str
     ) -> list[bytes] | None:
         hidden = [_mark(raw) for r in exchange.rounds for raw in _shown(bytes(r.said))]
         if exchange.mixed:
             hidden = hidden[: len(hidden) - len(exchange.answer)]
-        for index in exchange.places(len(items)):
+        for index in exchange.places(len(items), [*hidden, *exchange.answer]):
             raw = items[index]
             if b"assistant" not in raw:
                 continue
-            rest = _rest_of(raw, hidden, exchange.answer)
-            if rest is None:
+            found = _rest_of(raw, hidden, exchange.answer)
+            if found is None or not exchange.is_at(index, found[1], beginning):
                 continue
+            rest = found[0]
             before, after = items[:index], items[index + 1 :]
             closed = exchange.rounds[:-1] if exchange.mixed else exchange.rounds
             said = [m for r in closed for m in _messages_of(bytes(r.said), r.results)]
@@ -182,8 +183,12 @@ def _content_of(raw: bytes) -> tuple[str, list[bytes]]:
     return message.role, array_items(content)
 
 
-def _rest_of(raw: bytes, hidden: list[str], answer: tuple[str, ...]) -> list[bytes] | None:
+def _rest_of(
+    raw: bytes, hidden: list[str], answer: tuple[str, ...]
+) -> tuple[list[bytes], list[str]] | None:
     """Return the blocks of the turn's last answer in a client's message; None: no match.
+
+    The second value are the marks of all blocks.
 
     A client may omit blocks of the earlier rounds (old thinking), but not add any.
     """
@@ -202,7 +207,7 @@ def _rest_of(raw: bytes, hidden: list[str], answer: tuple[str, ...]) -> list[byt
     expected = [mark for mark in answer if mark in kept]
     if kept != expected or (answer and not kept) or (not answer and not first):
         return None
-    return blocks[first:]
+    return blocks[first:], marks
 
 
 def _with_calls(

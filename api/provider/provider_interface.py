@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, ClassVar, Literal
@@ -82,7 +82,8 @@ class Exchange(msgspec.Struct, frozen=True):
     later requests; an answer that has moved is found if it has a unique mark. ``mixed`` says that
     the last round also has calls of the client. ``answer`` are the marks of the turn's last answer
     (:meth:`Provider.marks`). ``id`` is the first answer's id, by which the client refers to the
-    turn; ``last_id`` is the last answer's, by which the provider refers to it.
+    turn; ``last_id`` is the last answer's, by which the provider refers to it. ``beginning``
+    identifies the conversation in its session; version 0.1.0 did not write it.
     """
 
     at: int
@@ -91,16 +92,35 @@ class Exchange(msgspec.Struct, frozen=True):
     answer: tuple[str, ...]
     id: str = ""
     last_id: str = ""
+    beginning: str = ""
 
-    def places(self, count: int) -> list[int]:
-        """Return the indexes at which the answer may be among ``count`` items, nearest first."""
-        if not any(mark.startswith(UNIQUE) for mark in self.answer):
+    def places(self, count: int, marks: Iterable[str]) -> list[int]:
+        """Return the indexes at which the turn may be among ``count`` items, nearest first.
+
+        ``marks`` are those of its visible parts.
+        """
+        if not is_unique(marks):
             return [self.at] if self.at < count else []
         return sorted(range(count), key=lambda index: abs(index - self.at))
+
+    def is_at(self, index: int, matched: Iterable[str], beginning: str) -> bool:
+        """Return whether a match of these marks at ``index`` shows that the turn is there.
+
+        Texts alone do so only at the same index of a conversation with this ``beginning``; it is
+        empty for a conversation whose client does not name its session.
+        """
+        if is_unique(matched):
+            return True
+        return index == self.at and bool(beginning) and self.beginning in ("", beginning)
 
 
 UNIQUE = "id:"
 """Prefix of a mark that no other answer can have."""
+
+
+def is_unique(marks: Iterable[str]) -> bool:
+    """Return whether one of an answer's marks is one that no other answer can have."""
+    return any(mark.startswith(UNIQUE) for mark in marks)
 
 
 def in_place_order(exchanges: Sequence[Exchange]) -> list[Exchange]:
@@ -168,16 +188,17 @@ class Provider(ABC):
             fields["tool_choice"] = self.no_tools
         return request.replaced(fields)
 
-    def put_back(self, body: bytes, exchanges: Sequence[Exchange]) -> bytes:
+    def put_back(self, body: bytes, exchanges: Sequence[Exchange], beginning: str = "") -> bytes:
         """Insert the exchanges into a client's later request at their places.
 
         An exchange is skipped if its answer is missing from the request or was changed.
+        ``beginning`` is as in :meth:`Exchange.is_at`.
         """
         request = Body(body)
         items = request.items(self.array)
         changed = False
         for exchange in in_place_order(exchanges):
-            put = self._put_back(items, exchange, request)
+            put = self._put_back(items, exchange, request, beginning)
             if put is not None:
                 items, changed = put, True
         return request.replaced({self.array: array_of(items)}) if changed else body
@@ -192,7 +213,7 @@ class Provider(ABC):
 
     @abstractmethod
     def _put_back(
-        self, items: list[bytes], exchange: Exchange, request: Body
+        self, items: list[bytes], exchange: Exchange, request: Body, beginning: str
     ) -> list[bytes] | None:
         """Insert the exchange into the request's items; None if its answer is not found."""
 

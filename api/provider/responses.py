@@ -109,7 +109,7 @@ class Responses(Provider):
         more = [*_repeatable(turn.said, request), *_results(results)]
         return array_with(request.field("input"), *more)
 
-    def put_back(self, body: bytes, exchanges: Sequence[Exchange]) -> bytes:
+    def put_back(self, body: bytes, exchanges: Sequence[Exchange], beginning: str = "") -> bytes:
         """Insert the exchanges into a client's later request at their places."""
         request = Body(body)
         if not request.field("input").startswith(b"["):
@@ -124,7 +124,7 @@ class Responses(Provider):
                 if exchange.mixed:
                     items, changed = [*_results(exchange.rounds[-1].results), *items], True
                 continue
-            put = self._put_back(items, exchange, request)
+            put = self._put_back(items, exchange, request, beginning)
             if put is not None:
                 items, changed = put, True
         if changed:
@@ -132,7 +132,7 @@ class Responses(Provider):
         return request.replaced(fields) if fields else body
 
     def _put_back(
-        self, items: list[bytes], exchange: Exchange, request: Body
+        self, items: list[bytes], exchange: Exchange, request: Body, beginning: str
     ) -> list[bytes] | None:
         marks = [_mark_or_nothing(raw) for raw in items]
         hidden = [
@@ -150,6 +150,8 @@ class Responses(Provider):
                 if end < len(marks) and marks[end] == mark:
                     end += 1
             if exchange.answer and end == at:
+                continue
+            if not exchange.is_at(start, marks[start:end], beginning):
                 continue
             closed = exchange.rounds[:-1] if exchange.mixed else exchange.rounds
             said = [
@@ -224,7 +226,7 @@ def _results(results: Iterable[ToolResult]) -> list[bytes]:
 def _starts(marks: list[str], hidden: list[str], exchange: Exchange) -> list[int]:
     """Return the indexes at which the turn's first visible item may be, most likely first."""
     wanted = {*hidden, *exchange.answer}
-    found = exchange.places(len(marks))
+    found = exchange.places(len(marks), wanted)
     return [i for i in found if marks[i] in wanted and not (i and marks[i - 1] in wanted)]
 
 

@@ -32,11 +32,12 @@ def exchange_of(
     turns: Sequence[Turn],
     results: Sequence[tuple[ToolResult, ...]],
     answer: tuple[str, ...],
+    beginning: str = "",
 ) -> Exchange | None:
     """Return the exchange to store for a client's turn; None if nothing was retrieved in it.
 
     ``turns`` are its answers in order, ``results`` the results of each answer's retrieval calls;
-    ``answer`` are the last answer's marks.
+    ``answer`` are the last answer's marks, ``beginning`` identifies the conversation.
     """
     if not turns or not results:
         return None
@@ -51,4 +52,5 @@ def exchange_of(
         answer=answer,
         id=turns[0].id,
         last_id=last.id,
+        beginning=beginning,
     )

@@ -1,9 +1,11 @@
-"""Finds the client's session to which a request belongs."""
+"""Finds the client's session and the conversation to which a request belongs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Any
 
 import msgspec
 
@@ -13,6 +15,75 @@ from .body import Body, Unreadable
 
 HEADERS = ("x-headroom-session-id", "x-claude-code-session-id", "session-id")
 _NAME_CHARS = 256
+_LOOKED_AT = 16
+"""Number of leading messages that are read for a conversation's beginning."""
+
+
+class _Item(msgspec.Struct):
+    role: str = ""
+    content: Any = None
+
+
+_item = msgspec.json.Decoder(_Item)
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """The conversation of a request, whose retrievals its later requests repeat.
+
+    ``session`` is the client's name for the session, empty if it gives none. ``beginning`` is a
+    digest of the user's messages before the model's first answer, empty if they cannot be read.
+    """
+
+    session: str = ""
+    beginning: str = ""
+    first: str = ""
+
+    @property
+    def key(self) -> str:
+        """The name under which the conversation's retrievals are stored."""
+        return self.session or f"begins:{self.beginning}"
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """All names under which they may be stored.
+
+        Version 0.1.0 named a conversation without a session by its first item, so that all
+        conversations with the same system prompt shared one name.
+        """
+        return (self.key,) if self.session else (self.key, f"first:{self.first}")
+
+    @property
+    def named_beginning(self) -> str:
+        """The beginning if the client names the session, else empty.
+
+        A retrieval has a place by the text of an answer alone only in a conversation that has both:
+        many conversations of one user may begin with the same words.
+        """
+        return self.beginning if self.session else ""
+
+
+def conversation_of(header: Callable[[str], str | None], body: Body, array: str) -> Conversation:
+    """Return the conversation of a request; ``array`` is the field with its messages or items.
+
+    System and developer messages do not count, because all conversations of an agent share them,
+    and cache marks do not, because they move from turn to turn.
+    """
+    said: list[Any] = []
+    first: Any = None
+    try:
+        for number, raw in enumerate(body.leading_items(array, _LOOKED_AT)):
+            item = _item.decode(raw)
+            if not number:
+                first = item.content
+            if item.role == "user":
+                said.append(item.content)
+            elif item.role not in ("system", "developer"):
+                break
+    except (Unreadable, *UNREADABLE_JSON):
+        return Conversation(session_of(header, body))
+    beginning = _digest([_without_marks(content) for content in said or [first]])
+    return Conversation(session_of(header, body), beginning, _digest(_texts_of(first)))
 
 
 def session_of(header: Callable[[str], str | None], body: Body) -> str:
@@ -34,20 +105,25 @@ def session_of(header: Callable[[str], str | None], body: Body) -> str:
     return _bounded(_session_in(user)) if isinstance(user, str) else ""
 
 
-def first_words(body: Body, array: str) -> str:
-    """Return what identifies a conversation without a session name: its first item's text.
+def _without_marks(content: Any) -> Any:
+    if not isinstance(content, list):
+        return content
+    return [
+        {name: value for name, value in part.items() if name != "cache_control"}
+        if isinstance(part, dict)
+        else part
+        for part in content
+    ]
 
-    Cache marks are ignored, because they move from turn to turn.
-    """
-    try:
-        item = body.first_item(array)
-        first = msgspec.json.decode(item) if item else None
-    except (Unreadable, *UNREADABLE_JSON):
-        return ""
-    content = first.get("content") if isinstance(first, dict) else None
-    if isinstance(content, list):
-        content = [part.get("text") if isinstance(part, dict) else part for part in content]
-    return "first:" + blake2b(msgspec.json.encode(content), digest_size=16).hexdigest()
+
+def _texts_of(content: Any) -> Any:
+    if not isinstance(content, list):
+        return content
+    return [part.get("text") if isinstance(part, dict) else part for part in content]
+
+
+def _digest(value: Any) -> str:
+    return blake2b(msgspec.json.encode(value), digest_size=16).hexdigest()
 
 
 def _session_in(user: str) -> str:

@@ -14,6 +14,7 @@ from ..accounting.proxy_counters import ProxyCounters
 from ..accounting.usage_recording import AnswerBook
 from ..provider.provider_interface import Provider, Retrieval, ToolResult, Turn
 from ..provider.retrieval_exchange import exchange_of, pack
+from ..provider.session import Conversation
 from ..runtime.find_original import find_original
 from ..runtime.retrieval_exchange_store import ExchangeStore
 from ..runtime.user_store import UserStore
@@ -53,7 +54,7 @@ class Retrievals:
     async def keep(
         self,
         user: str,
-        session: str,
+        conversation: Conversation,
         shape: Provider,
         at: int,
         turns: Sequence[Turn],
@@ -62,9 +63,11 @@ class Retrievals:
         """Store the exchange of a turn for the session's later requests."""
         if not turns or not results:
             return
-        exchange = exchange_of(at, turns, results, shape.marks(turns[-1].said))
+        marks = shape.marks(turns[-1].said)
+        exchange = exchange_of(at, turns, results, marks, conversation.beginning)
         if exchange is not None:
-            await self._exchanges.remember(keys.user_tag(user), session, [pack(exchange)])
+            tag = keys.user_tag(user)
+            await self._exchanges.remember(tag, conversation.key, [pack(exchange)])
 
     async def _result(self, user: str, call: Retrieval, deadline: Deadline) -> ToolResult:
         if not call.hash:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import falcon.asgi
 import structlog
@@ -24,7 +24,7 @@ from ..pipeline.dispatch_jobs import Origin
 from ..provider.body import Body, Unreadable, array_pieces
 from ..provider.provider_interface import Provider
 from ..provider.retrieval_exchange import unpack
-from ..provider.session import first_words, session_of
+from ..provider.session import Conversation, conversation_of
 from ..runtime.retrieval_exchange_store import ExchangeStore
 from .tool_definitions import Tightened, ToolDefinitions
 
@@ -41,15 +41,15 @@ class Outgoing:
     """The request for the provider.
 
     ``result`` is None if the body could not be read. ``serves`` says whether the request offers the
-    farm's retrieval tool, so that the farm answers its calls. ``session`` and ``items`` locate the
-    turn's retrievals in the conversation; ``put_back`` is the number of items of earlier turns
-    that the farm has inserted. ``recording`` writes the request's usage record.
+    farm's retrieval tool, so that the farm answers its calls. ``conversation`` and ``items`` locate
+    the turn's retrievals; ``put_back`` is the number of items of earlier turns that the farm has
+    inserted. ``recording`` writes the request's usage record.
     """
 
     body: bytes
     result: CompressionResult | None = None
     serves: bool = False
-    session: str = ""
+    conversation: Conversation = field(default_factory=Conversation)
     put_back: int = 0
     recording: Recording | None = None
 
@@ -107,11 +107,10 @@ class Preparation:
             tools = self._definitions.of(body)
         except Unreadable:
             return Outgoing(raw)
-        session = session_of(req.get_header, body)
-        conversation = session or first_words(body, shape.array)
+        conversation = conversation_of(req.get_header, body, shape.array)
         tag = keys.user_tag(user_of(req))
         recalled = asyncio.create_task(
-            self._exchanges.recall(tag, conversation, deadline) if serves else _nothing()
+            self._exchanges.recall(tag, conversation.keys, deadline) if serves else _nothing()
         )
         # A task of its own: the usage record is written even if the client disconnects.
         task = asyncio.create_task(
@@ -120,7 +119,7 @@ class Preparation:
                 raw,
                 lease,
                 deadline,
-                session,
+                conversation.session,
                 counted=counted,
                 bypass=bypass,
                 redeems=offers or serves,
@@ -143,13 +142,13 @@ class Preparation:
             if serves:
                 sent_tools = shape.with_ours(sent_tools or body.list_of("tools"))
                 if not (known or agent):
-                    self._exchanges.note_offered(tag, conversation)
+                    self._exchanges.note_offered(tag, conversation.key)
             if sent_tools:
                 fields["tools"] = sent_tools
             sent = body.replaced(fields) if fields else raw
             put_back = 0
             if exchanges := unpack(known):
-                sent = shape.put_back(sent, exchanges)
+                sent = shape.put_back(sent, exchanges, conversation.named_beginning)
                 put_back = len(Body(sent).items(shape.array)) - len(body.items(shape.array))
         except (RequestError, Unreadable):  # the provider reports the mistake to the client
             return Outgoing(raw)

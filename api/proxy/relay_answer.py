@@ -199,7 +199,9 @@ class Relay:
             return
         outgoing, shape = self._outgoing, self._shape.requests
         at = outgoing.items(shape.array)
-        await self._retrievals.keep(self._user, outgoing.session, shape, at, turns, self._results)
+        await self._retrievals.keep(
+            self._user, outgoing.conversation, shape, at, turns, self._results
+        )
 
     async def _chunks(self, answer: UpstreamAnswer) -> AsyncGenerator[bytes]:
         self._open = answer

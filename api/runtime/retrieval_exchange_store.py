@@ -31,16 +31,20 @@ class ExchangeStore:
         self._state = state
         self._writes: set[asyncio.Task[None]] = set()
 
-    async def recall(self, user: str, session: str, deadline: Deadline) -> list[bytes]:
-        """Return the session's exchanges, oldest first, and renew their TTL."""
-        key = keys.exchanges(user, session)
+    async def recall(self, user: str, sessions: Sequence[str], deadline: Deadline) -> list[bytes]:
+        """Return the exchanges under all these names, oldest first, and renew their TTL."""
+        names = [keys.exchanges(user, session) for session in sessions]
+        pipe = self._state.client.pipeline(transaction=False)
+        for name in names:
+            pipe.lrange(name, 0, -1)
         try:
-            found = await self._state.ask(self._state.client.lrange(key, 0, -1), deadline, user)
+            lists = await self._state.ask(pipe.execute(), deadline, user)
         except Degraded:
             return []
-        if found:
-            self._go_on(self._renew(user, key), "exchanges-renewed")
-        return [bytes(one) for one in found]
+        for name, found in zip(names, lists, strict=True):
+            if found:
+                self._go_on(self._renew(user, name), "exchanges-renewed")
+        return [bytes(one) for found in lists for one in found]
 
     async def remember(self, user: str, session: str, exchanges: Sequence[bytes]) -> None:
         """Add exchanges to the session; an empty one records that the tool was offered."""

@@ -389,6 +389,46 @@ def test_two_sessions_do_not_share_an_exchange(proxy: Farm, provider: ScriptedPr
     assert json.dumps(text)[1:-1] not in json.dumps(provider.asked[0].json)
 
 
+def _chat_with_system_prompt(proxy: Farm, name: str, question: str) -> ChatClient:
+    """Return a Chat client that names no session, as most agents."""
+    one = ChatClient(proxy, name)
+    one.hear(events("log"))
+    one.talk[0]["content"] = question
+    one.talk.insert(0, {"role": "system", "content": "You are an agent."})
+    return one
+
+
+@pytest.mark.parametrize("question", ["Look.", "Look elsewhere."], ids=["equal", "other"])
+def test_conversations_of_one_agent_do_not_share_an_exchange(
+    proxy: Farm, provider: ScriptedProvider, question: str
+) -> None:
+    name = user()
+    one = _chat_with_system_prompt(proxy, name, "Look.")
+    other = _chat_with_system_prompt(proxy, name, question)
+    provider.will_say(say(Chat, ("get", "r1"), stream=False), say(Chat, END, stream=False))
+    one.ask(stream=False)
+    assert "log" in json.dumps(provider.asked[1].json["messages"][-1])
+    other.talk += [{"role": "assistant", "content": END[1]}]
+    other.go_on()
+    provider.will_say(say(Chat, END, stream=False))
+    other.ask(stream=False)
+    assert "headroom_retrieve" not in json.dumps(provider.asked[0].json["messages"])
+
+
+def test_exchange_comes_back_after_a_system_prompt(proxy: Farm, provider: ScriptedProvider) -> None:
+    one = _chat_with_system_prompt(proxy, user(), "Look.")
+    provider.will_say(
+        say(Chat, ("get", "r1"), stream=False),
+        say(Chat, END, OWN, stream=False),
+        say(Chat, END, stream=False),
+    )
+    one.ask(stream=False)
+    one.talk[0]["content"] = "You are an agent. It is a minute later."
+    one.go_on("c1")
+    one.ask(stream=False)
+    assert RETRIEVE in json.dumps(provider.asked[2].json["messages"])
+
+
 def test_client_with_headrooms_own_server_answers_itself(
     proxy: Farm, provider: ScriptedProvider
 ) -> None:

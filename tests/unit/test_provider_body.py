@@ -130,8 +130,11 @@ def test_items_of_something_else_are_refused() -> None:
         (b"[" + b"[" + b"[]," * 60_000 + b"1],2]", b"[" + b"[]," * 60_000 + b"1]"),
     ],
 )
-def test_first_item_is_found_as_received(raw: bytes, first: bytes) -> None:
-    assert Body(b'{"messages":%b}' % raw).first_item("messages") == first
+def test_leading_items_are_found_as_received(raw: bytes, first: bytes) -> None:
+    body = Body(b'{"messages":%b}' % raw)
+    assert next(body.leading_items("messages", 1), b"") == first
+    for most in range(5):
+        assert list(body.leading_items("messages", most)) == body.items("messages")[:most]
 
 
 def test_appends_to_lists_however_they_are_written() -> None:

@@ -289,10 +289,37 @@ def test_exchange_without_calls_is_found_in_its_place(api: Any) -> None:
     last = api.provider.read(api.answer("end"))
     exchange = exchange_of(api, [turn], last)
     later = body_of(api, *api.history("end"), {"role": "user", "content": "more"})
-    put = sent(api, api.provider.put_back(later, [exchange]))
+    put = sent(api, api.provider.put_back(later, [exchange], "b"))
     assert len(put) == 5
     moved = body_of(api, {"role": "user", "content": "x"}, *api.history("end"))
-    assert api.provider.put_back(moved, [exchange]) == moved
+    assert api.provider.put_back(moved, [exchange], "b") == moved
+
+
+@every_api
+def test_text_alone_is_no_place_in_another_conversation(api: Any) -> None:
+    turn = api.provider.read(api.answer("get"))
+    last = api.provider.read(api.answer("end"))
+    exchange = msgspec.structs.replace(exchange_of(api, [turn], last), beginning="a")
+    later = body_of(api, *api.history("end"), {"role": "user", "content": "more"})
+    assert len(sent(api, api.provider.put_back(later, [exchange], "a"))) == 5
+    for beginning in ("b", ""):  # another conversation; one without a name
+        assert api.provider.put_back(later, [exchange], beginning) == later
+
+
+@every_api
+def test_unique_part_that_the_client_left_out_proves_no_place(api: Any) -> None:
+    turn = api.provider.read(api.answer("get"))
+    last = api.provider.read(api.answer("think", "end", "own"))
+    exchange = exchange_of(api, [turn], last)
+    later = body_of(api, *api.history("end"), {"role": "user", "content": "more"})
+    assert api.provider.put_back(later, [exchange]) == later
+
+
+def test_signed_thinking_before_a_retrieval_marks_its_place() -> None:
+    turn = Messages().read(Anthropic.answer("think", "get"))
+    exchange = exchange_of(Anthropic, [turn], Messages().read(Anthropic.answer("end")))
+    later = body_of(Anthropic, *Anthropic.history("think", "end"))
+    assert len(sent(Anthropic, Messages().put_back(later, [exchange]))) == 4
 
 
 @every_api
@@ -317,7 +344,7 @@ def test_two_exchanges_find_their_own_places(api: Any) -> None:
     early, late = (exchange_of(api, [turn], last, at) for at in (1, 3))
     later = body_of(api, *api.history("end"), between, *api.history("end"))
     for order in ([early, late], [late, early]):
-        put = sent(api, api.provider.put_back(later, order))
+        put = sent(api, api.provider.put_back(later, order, "b"))
         said = json.dumps(put)
         assert said.count("the\\\\noriginal") + said.count("the\\noriginal") == 2
         assert put[0] == api.request[api.provider.array][0]
@@ -332,7 +359,7 @@ def test_answer_changed_by_client_stays_unchanged(api: Any, parts: tuple[str, ..
     later = body_of(api, *api.history(*parts))
     if api is OpenAIResponses and parts == ("end", "end"):
         return  # two items: the first is the answer
-    assert api.provider.put_back(later, [exchange]) == later
+    assert api.provider.put_back(later, [exchange], "b") == later
 
 
 @every_api
