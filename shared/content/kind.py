@@ -11,8 +11,9 @@ from shared.jobs import ToolCall
 from .command import Printed, printed_by
 from .harness_envelope import Envelope, unwrap
 from .kind_by_lines import Shape, shape_of
-from .kind_by_name import Kind, kind_of_file, kind_of_program, kind_of_tool
+from .kind_by_name import Kind, kind_of_file, kind_of_program, kind_of_tool, snake_case
 from .redrawn_lines import is_redrawn
+from .shown_files import kinds_of_shown_files
 
 _LEAST = {
     "log": 4000, "test_run": 3000, "json": 12_000, "html": 2000, "markdown": 8000, "prose": 6000,
@@ -26,9 +27,8 @@ SHORTENED_EXACTLY: frozenset[Kind] = frozenset(
 """Kinds for which there are forms that lose nothing. Texts of other kinds stay, or lose lines."""
 _COLOUR = "\x1b["
 _GUARDED = ("code", "config", "rules", "error")
-_PATH = re.compile(r'"(?:file_path|path|filename|file|target_file|notebook_path|uri|relative_path)"'
-                   r'\s*:\s*"([^"]+)"')  # fmt: skip
-_PATH_WORD = re.compile(r"(?:^|\s)((?:[\w.@~-]*/)*[\w@-][\w.@-]*\.[A-Za-z]\w{0,9})(?=\s|$)")
+_BETWEEN_WORDS = re.compile(r"[\s\"'`,;\[\]{}()<>]+")
+_LIKE_A_PATH = re.compile(r"[A-Z]|.*[./\\]")
 _READERS = re.compile(r"(?:^|_)(?:read|view|open|cat|get_file|fetch_file|show|edit|editor|load)")
 
 
@@ -66,9 +66,12 @@ def classify(text: str | Envelope, call: ToolCall | None, press: int = 1) -> Con
     A text that has been unwrapped already is given as its envelope. ``press`` divides the minimum
     size from which the text may lose lines.
     """
-    body = (unwrap(text) if isinstance(text, str) else text).body
+    envelope = unwrap(text) if isinstance(text, str) else text
+    body = envelope.body
     evidence: list[str] = []
     said, of_file = _of_call(call, evidence) if call is not None else (None, False)
+    if said is None and not of_file:
+        said, of_file = _of_shown_files(envelope, evidence)
     # Skip inspecting the text if the call is conclusive: inspection is most of the cost here.
     settled = said in _GUARDED or said == "diff"
     kind = said if said is not None and settled else _weigh(said, shape_of(body), evidence)
@@ -106,23 +109,44 @@ def _weigh(said: Kind | None, shape: Shape, evidence: list[str]) -> Kind:
 def _of_call(call: ToolCall, evidence: list[str]) -> tuple[Kind | None, bool]:
     """Return the kind that the call suggests, and whether it prints a file as it is."""
     command = call.command or _command_in(call.args)
-    if command:
+    reads = _READERS.search(snake_case(call.name)) is not None
+    if command and not (reads and _is_one_word(command)):  # `view` is an editor's, no shell's
         printed = printed_by(command)
         kinds = [_of_program(p, evidence) for p in printed]
         return _most_guarded(kinds), any(p.files for p in printed)
-    path = _PATH.search(call.args) or (
-        _PATH_WORD.search(call.args) if _READERS.search(call.name.lower()) else None
-    )
     tool = kind_of_tool(call.name)
     if tool is not None:
         evidence.append(f"answered by the tool {call.name}")
         return tool, False
-    if path is not None and _READERS.search(call.name.lower()):
-        found = kind_of_file(path[1])
-        if found is not None:
-            evidence.append(f"read by {call.name} from {path[1]}")
-            return found, True
-    return None, False
+    if not reads:
+        return None, False
+    found = _of_paths(call.args)
+    if found is not None:
+        evidence.append(f"read by {call.name} from a file of this kind")
+    return found, found is not None
+
+
+def _of_paths(text: str) -> Kind | None:
+    """Return the most restrictive kind of the files whose paths are among the words of ``text``."""
+    words = [word for word in _BETWEEN_WORDS.split(text) if _LIKE_A_PATH.match(word)]
+    return _most_guarded([kind for word in words if (kind := kind_of_file(word)) is not None])
+
+
+def _is_one_word(command: str) -> bool:
+    return len(command.split(None, 1)) == 1
+
+
+def _of_shown_files(envelope: Envelope, evidence: list[str]) -> tuple[Kind | None, bool]:
+    """Return the kind of the files whose names stand above their content, if there are any."""
+    if envelope.quoted:
+        found = _of_paths(envelope.head)
+        named = found is not None
+    else:
+        shown = kinds_of_shown_files(f"{envelope.head}{envelope.body}")
+        found, named = _most_guarded(shown), bool(shown)
+    if found is not None:
+        evidence.append("stands below the name of a file")
+    return found, named
 
 
 def _command_in(args: str) -> str:

@@ -99,6 +99,16 @@ _FAMILIES = (
         ),
     ),
     _Family(
+        "code", "a template", 0.8,
+        re.compile(
+            r"\s*(?:</?[A-Za-z][\w.:-]*(?:[\s>/]|$)|<!--|\{[{%#/:@]|.*(?:[;{}>,(\[]|-->)$|[\w:@.-]+=[\"'{])"
+        ), 0.08,
+        re.compile(
+            r"\s*(?:\{(?:[#/:@]\w|%)|<(?:script|style|template)\b|\{\{"
+            r"|<[\w.]+ .*(?:=\{|[@:]\w+=|v-\w+)|.*\{\{.*\}\})"
+        ),
+    ),
+    _Family(
         "code", "calls and members", 0.9, re.compile(r".*[,(){}\[\]]$|\s*(?:#|//|/\*)"), 0.1,
         re.compile(r"[a-z]\w*\($|\s*// "),
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 from .kind_by_family import family_of
@@ -13,6 +14,8 @@ from .redrawn_lines import in_states
 
 _HEAD, _MIDDLE, _END = 30, 12, 12
 """Number of lines examined at the start, in the middle and at the end."""
+_WINDOWS, _ENOUGH_WINDOWS = 5, 2
+"""Parts of a text that does not look like anything, each of twice as many lines as its middle."""
 _LONGEST = 120
 """Characters of a line that are examined."""
 _COLOUR = re.compile(r"\x1b\[[0-9;:]*[mK]")
@@ -31,6 +34,8 @@ _NUMBERED = re.compile(
     r"\s*\d+(?:\t|→|: |\| )|\^?[0-9a-f]{7,40} .{0,80}\d{4}-\d\d-\d\d .{0,30}\d+\) ?"
 )
 """A prefix of a line: its number, or the columns of ``git blame``."""
+_NUMBER = re.compile(r"\s*(\d+)(?: ?\| ?|:)")
+"""A line's number as other clients write it; matches of a search and tables look like it, too."""
 _LOG = re.compile(
     r"\W{0,3}(?:\d{4}[-/.]\d\d[-/.]\d\d[T ,]+\d\d:\d\d|\d\d[-/.]\d\d[-/.]\d\d(?:\d\d)?[ T]\d\d:\d\d"
     r"|(?:[A-Z][a-z]{2} )?[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d\d:\d\d:\d\d[.,\s]"
@@ -58,6 +63,11 @@ _STRONG_CODE = re.compile(
     r"|function \w*\(|\}$|\};$|\} else|import .* from |package \w+;?$|#!/|.*\) \{$|.*\);$|@\w+"
     r"|fi$|done$|esac$|if \[|use \w+::|defmodule |namespace |end$)"
 )
+_BEGUN = re.compile(
+    r"from [\w.]+ import \w|import [\w.]+$|import .* from [\"']|package [\w.]+;?$|#include [<\"]"
+    r"|use \w+::|export (?:const|function|class|default) |(?:async )?def \w+\(.*:$|<\?php"
+)
+"""What no text but a program has among its first lines."""
 # "#7 0.62 ..." is no comment but a line of a container's build.
 _YAML = re.compile(r"\s*(?:- )*(?:[\w.$/@\"'<-][\w .$/@\"'<>*-]*:(?:\s|$)|- \S|#(?!\d+ )|\{\{-?)")
 _KEY = re.compile(r"[\w.$/-]+:(?=\s|$)")
@@ -120,8 +130,14 @@ _JSON = re.compile(
     r"\s*(?:\{\s*(?:\"|\})|\[\s*(?:\{|\[|\"|-?\d[\d.eE+-]*\s*[,\]]|\]|true|false|null))"
 )
 _MEMBER = re.compile(r'\s*(?:[\[\]{}]+,?\s*$|"(?:[^"\\]|\\.)*"\s*[:,]|[-\d"\[{])')
-_RULES = re.compile(r"<system-reminder>|<system>|You are (?:Claude|an? [\w ]*(?:assistant|agent))")
+_ELEMENT = re.compile(r".*\[ref=\w+\]|\s*(?:- )?uid=[\w-]+ ")
+"""An element of a page as browsers' tools show it, with the name by which it is clicked."""
+_RULES = re.compile(
+    r"<system-reminder>|<system>|You are (?:Claude|(?:[\w,-]+ ){1,9}(?:assistant|agent)\b)"
+    r"|---\nname: .*\ndescription: "
+)
 _SENTENCE = re.compile(r"(?:[A-Za-z][\w'’-]*[,;:]? ){5}")
+_SENTENCE_IN = re.compile(rf".*?{_SENTENCE.pattern}")
 
 
 def shape_of(text: str) -> Shape:
@@ -139,7 +155,44 @@ def shape_of(text: str) -> Shape:
             return Shape("json", True, "is one line of JSON, followed by messages")
         if end in "]}" or sum(map(bool, map(_MEMBER.match, lines))) > 0.8 * len(lines):
             return Shape("json", True, "is JSON")
-    return _by_lines(lines)
+    if _mostly_json(text):
+        return Shape("json", True, "is mostly one line of JSON")
+    shape = _by_lines(lines)
+    if shape.kind in ("other", "markdown", "prose") and any(map(_BEGUN.match, lines[:5])):
+        return Shape("code", True, "begins like a program")
+    return _of_windows(text) or shape if shape.kind == "other" else shape
+
+
+def _mostly_json(text: str) -> bool:
+    """Return whether most of ``text`` is one line of JSON, as between marks of foreign data."""
+    half = len(text) // 2
+    start, end = text.rfind("\n", 0, half) + 1, text.find("\n", half)
+    line = text[start : end if end >= 0 else len(text)].rstrip()
+    return len(line) > max(half, _LONGEST) and bool(_JSON.match(line)) and line[-1] in "]}"
+
+
+def _of_windows(text: str) -> Shape | None:
+    """Return that ``text`` is code or configuration where two of its parts are by themselves.
+
+    A long list of imports or of values hides what else is there.
+    """
+    lines = [line[:_LONGEST] for line in text.split("\n") if line.strip()]
+    if len(lines) < 2 * _WINDOWS * _MIDDLE:
+        return None
+    step = len(lines) // _WINDOWS
+    windows = [lines[start : start + 2 * _MIDDLE] for start in range(0, step * _WINDOWS, step)]
+    found = [shape for window in windows if (shape := _of_window(window)) is not None]
+    return found[0] if len(found) >= _ENOUGH_WINDOWS else None
+
+
+def _of_window(lines: list[str]) -> Shape | None:
+    share = _share_of(lines)
+    shape = _as_code(lines, share)
+    if shape is not None and shape.sure:
+        return shape
+    if share(_CODE) >= 0.5 and share(_SENTENCE_IN) < 0.3:
+        return Shape("code", True, f"{share(_CODE):.0%} of the lines of a part look like code")
+    return None
 
 
 def _sample(text: str) -> list[str]:
@@ -151,19 +204,25 @@ def _sample(text: str) -> list[str]:
     if coloured:
         lines = [_COLOUR.sub("", line) for line in lines]
     shown = [line[:_LONGEST] for line in lines if line.strip()]
-    numbered = [m.end() for line in shown if (m := _NUMBERED.match(line))]
-    if shown and len(numbered) > 0.9 * len(shown):
-        stripped = [_NUMBERED.sub("", line, count=1) for line in shown]
-        return [line for line in stripped if line.strip()]
+    for number in (_NUMBERED, _NUMBER):
+        numbered = [m for line in shown if (m := number.match(line))]
+        if len(numbered) > 0.9 * len(shown) and (number is _NUMBERED or _count_on(numbered)):
+            stripped = [number.sub("", line, count=1) for line in shown]
+            return [line for line in stripped if line.strip()]
     return shown
+
+
+def _count_on(numbered: list[re.Match[str]]) -> bool:
+    """Return whether the numbers of nearly all lines are by one larger than the line's before."""
+    numbers = [int(m[1]) for m in numbered]
+    following = sum(1 for before, after in pairwise(numbers) if after - before in (1, 2))
+    return following > 0.8 * (len(numbers) - 1)
 
 
 def _by_lines(lines: list[str]) -> Shape:
     """Classify by shares of lines; kinds that may not lose anything are tried first."""
     count = len(lines)
-
-    def share(pattern: re.Pattern[str]) -> float:
-        return sum(1 for line in lines if pattern.match(line)) / count
+    share = _share_of(lines)
 
     def told(kind: Kind, sure: bool, part: float, what: str) -> Shape:
         return Shape(kind, sure, f"{part:.0%} of its lines look like {what}")
@@ -171,6 +230,8 @@ def _by_lines(lines: list[str]) -> Shape:
     hunks = sum(1 for line in lines if _HUNK.match(line))
     if hunks >= 2 or (hunks and lines[0].startswith(("diff ", "--- ", "@@ "))):
         return Shape("diff", True, "has the headers of a diff")
+    if share(_ELEMENT) >= 0.2:
+        return Shape("config", True, "is a page's tree of elements")
     logged, searched = share(_LOG), share(_SEARCH)
     if logged >= 0.5:
         return told("log", True, logged, "log entries")
@@ -191,6 +252,10 @@ def _by_lines(lines: list[str]) -> Shape:
     if traced >= 0.3:
         return told("error", False, traced, "a stack trace or compiler errors")
     return _as_text(lines, share, logged)
+
+
+def _share_of(lines: list[str]) -> _Share:
+    return lambda pattern: sum(1 for line in lines if pattern.match(line)) / len(lines)
 
 
 def _as_code(lines: list[str], share: _Share) -> Shape | None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 Kind = Literal[
     "blame", "code", "config", "diff", "log", "test_run", "search", "listing", "table", "json",
-    "html", "markdown", "prose", "error", "rules", "other",
+    "html", "markdown", "prose", "report", "error", "rules", "other",
 ]  # fmt: skip
 
 _CODE = (
@@ -79,6 +79,7 @@ _COPIES = frozenset(
     {"gz", "bz2", "xz", "bak", "orig", "rej", "sample", "example", "dist", "tmpl", "in"}
 )
 """Extensions of files that are of the kind that stands before them."""
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _PROGRAMS: dict[str, Kind] = {
     "git diff": "diff", "git show": "diff", "git format-patch": "diff", "git stash": "diff",
     "git log": "listing", "git status": "listing", "git branch": "listing", "git tag": "listing",
@@ -133,10 +134,18 @@ _PROGRAMS: dict[str, Kind] = {
 }  # fmt: skip
 _TOOLS: dict[str, Kind] = {
     "grep": "search", "search": "search", "search_files": "search", "grep_search": "search",
-    "codebase_search": "search", "ripgrep": "search", "glob": "listing", "ls": "listing",
-    "list_dir": "listing", "list_files": "listing", "list_directory": "listing",
-    "find_file": "listing", "skill": "rules", "load_skill": "rules", "fetch_rules": "rules",
+    "codebase_search": "search", "ripgrep": "search", "search_file_content": "search",
+    "search_for_pattern": "search", "search_code": "search",
+    "glob": "listing", "ls": "listing", "list_dir": "listing", "list_files": "listing",
+    "list_directory": "listing", "find_file": "listing", "file_search": "listing",
+    "skill": "rules", "load_skill": "rules", "use_skill": "rules", "activate_skill": "rules",
+    "fetch_rules": "rules", "get_prompt": "rules", "run_slash_command": "rules",
     "run_tests": "test_run", "read_lints": "error", "get_diagnostics": "error",
+    "diagnostics": "error", "get_errors": "error", "get_problems": "error",
+    "get_file_problems": "error", "lsp_diagnostics": "error",
+    "task": "report", "agent": "report", "new_task": "report", "dispatch_agent": "report",
+    "run_subagent": "report", "spawn_agent": "report", "wait_agent": "report",
+    "delegate": "report", "subagent": "report",
 }  # fmt: skip
 
 
@@ -206,10 +215,14 @@ def _by_flags(program: str, words: tuple[str, ...], kind: Kind) -> Kind:
     return kind
 
 
+def snake_case(name: str) -> str:
+    """Return a tool's name as ``read_file``, whatever its client calls it (``readFile``)."""
+    return _HUMP.sub("_", name).replace("-", "_").lower()
+
+
 def kind_of_tool(name: str) -> Kind | None:
     """Return the kind of the tool's outputs; None if its name does not tell."""
-    plain = name.rsplit("__", 1)[-1].lower()
+    plain = snake_case(name.rsplit("__", 1)[-1])
     if plain in _TOOLS:
         return _TOOLS[plain]
-    words = set(plain.replace("-", "_").split("_"))
-    return "log" if words & {"log", "logs", "journal"} else None
+    return "log" if not {"log", "logs", "journal"}.isdisjoint(plain.split("_")) else None
