@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Deploys a working farm into an empty namespace, on Kubernetes or OpenShift. Run it again to
-# change or repair a farm; correct objects stay unchanged. docs/deploy.md has examples.
+# change or repair a farm, with all its options: correct objects stay unchanged, and what the
+# options leave out is deleted. docs/deploy.md has examples.
 set -euo pipefail
 
 usage() {
@@ -152,6 +153,9 @@ else
     workloads+=(deployment/headroom-worker-text)
 fi
 
+# shellcheck source=deploy/left_out.sh
+. "$here/left_out.sh"
+
 # ── manifests ───────────────────────────────────────────────────────────────────────
 
 # Print the kustomization for the given options.
@@ -234,6 +238,7 @@ secrets() {
 }
 
 if [ -n "$dry_run" ]; then
+    say "deletes, if they exist: ${before[*]} ${after[*]}"
     printf 'apiVersion: v1\nkind: Namespace\nmetadata:\n  name: %s\n' "$namespace"
     for client in "${clients[@]}"; do
         printf -- '---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: %s\n  labels: {headroom-farm/client: "true"}\n' "$client"
@@ -295,7 +300,16 @@ random >"$work/password"
 random >"$work/token"
 printf 'redis://headroom-redis:6379/0' >"$work/url"
 
-changed=''
+changed='' restarted=("${workloads[@]}")
+
+# Return whether a Secret exists and has all keys that it needs.
+complete() {
+    local secret key
+    while read -r secret key _; do
+        [ "$secret" != "$1" ] || [ -n "$(in_namespace get secret "$1" --output="jsonpath={.data.$key}" 2>/dev/null)" ] || return 1
+    done < <(secrets)
+}
+
 for name in $(secrets | cut -d' ' -f1 | sort -u); do
     given=()
     random_only=yes
@@ -304,12 +318,15 @@ for name in $(secrets | cut -d' ' -f1 | sort -u); do
         given+=("--from-file=$key=$file")
         [[ $file == "$work"/* ]] || random_only=''
     done < <(secrets)
-    # An existing password is kept, because the running Redis uses it.
-    if [ -n "$random_only" ] && in_namespace get secret "$name" >/dev/null 2>&1; then continue; fi
+    # An existing password is kept, because the running Redis uses it. The Secret of an external
+    # Redis has none: it is replaced.
+    if [ -n "$random_only" ] && complete "$name"; then continue; fi
     in_namespace create secret generic "$name" "${given[@]}" --dry-run=client --output=yaml >"$work/secret.yaml"
     said=$(in_namespace apply --filename="$work/secret.yaml")
     say "$said"
-    [[ $said != *configured* ]] || changed=yes
+    [[ $said == *configured* ]] || continue
+    changed=yes
+    [[ $name != headroom-redis || -n $redis_url ]] || restarted+=(statefulset/headroom-redis)
 done
 
 # ── images ──────────────────────────────────────────────────────────────────────────
@@ -330,14 +347,13 @@ fi
 # ── apply and wait ──────────────────────────────────────────────────────────────────
 
 render
-# A Job cannot be changed, so the one that fetches the model is created again.
-! has model || in_namespace delete job headroom-model --ignore-not-found
+remove "${before[@]}"
 said=$(in_namespace apply --filename="$work/objects.yaml") || fail "not applied: see above"
 printf '%s\n' "$said"
 [[ $said != *'configmap/headroom-settings configured'* ]] || changed=yes
 if [ -n "$changed" ]; then
     say "settings or secrets changed: restarting the parts one by one"
-    in_namespace rollout restart "${workloads[@]}"
+    in_namespace rollout restart "${restarted[@]}"
 fi
 [ -n "$redis_url" ] || workloads=(statefulset/headroom-redis "${workloads[@]}")
 for workload in "${workloads[@]}"; do
@@ -346,11 +362,7 @@ for workload in "${workloads[@]}"; do
         fail "$workload is not ready after $timeout s: docs/runbook.md, 'A rollout does not finish'"
     fi
 done
-
-# In earlier versions the front end was a Deployment, with its journal on the node.
-in_namespace delete deployment headroom-api --ignore-not-found
-# A farm that is no longer a proxy must not reach a provider.
-[ "$mode" = proxy ] || in_namespace delete networkpolicy headroom-proxy --ignore-not-found
+remove "${after[@]}"
 
 # ── smoke test ──────────────────────────────────────────────────────────────────────
 

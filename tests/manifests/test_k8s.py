@@ -18,7 +18,7 @@ from api.server.drain import drain_limit
 from deploy.cli import parse
 from shared.settings import Settings
 
-from ..documented import setting_names
+from ..documented import page, setting_names
 from .kustomize import Object, identity, in_python, render
 
 ROOT = Path(__file__).parents[2]
@@ -191,6 +191,40 @@ def test_settings_exist_and_secrets_are_hidden(
             assert variable["name"] in known | {"HF_TOKEN"}  # the hub library's own
             hidden = "secretKeyRef" in variable.get("valueFrom", {})
             assert hidden == bool(secret.search(variable["name"]))
+
+
+def _secrets(value: Any) -> Iterator[str]:
+    """Yield the Secrets without which an object, or a part of one, does not work."""
+    if isinstance(value, list):
+        for item in value:
+            yield from _secrets(item)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            if name == "secret":
+                yield item["secretName"]
+            elif name in ("secretKeyRef", "credentials") and not item.get("optional"):
+                yield item["name"]
+            elif name == "secretTargetRef":
+                yield from (one["name"] for one in item)
+            else:
+                yield from _secrets(item)
+
+
+def test_documents_secrets_and_operators_of_each_overlay(rendered: dict[str, list[Object]]) -> None:
+    operators = {
+        "Route": "OpenShift's Routes",
+        "ServiceMonitor": "the Prometheus operator",
+        "ScaledObject": "KEDA",
+    }
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \|(.*?)\|$", page("docs/deploy.md"), re.MULTILINE)
+    needs = {name: (secrets, operator) for name, secrets, operator in rows}
+    assert {folder.name for folder in (K8S / "overlays").iterdir()} <= set(needs)
+    for name in (folder.name for folder in (K8S / "overlays").iterdir()):
+        secrets, operator = needs[name]
+        assert set(re.findall(r"`(headroom-\w+)`", secrets)) == set(_secrets(rendered[name])), name
+        kinds = {item["kind"] for item in rendered[name]}
+        for kind, said in operators.items():
+            assert (kind in kinds) == (said in operator), name
 
 
 def _settings(objects: list[Object]) -> Settings:
