@@ -49,6 +49,7 @@ def turn_request(shape: str, seed: str, **more: Any) -> dict[str, Any]:
         }
     return {
         "model": "gpt-5",
+        "store": False,
         "input": [
             {"type": "message", "role": "user", "content": "go"},
             {"type": "function_call", "call_id": "a", **function},

@@ -92,17 +92,19 @@ def trace_of(req: falcon.asgi.Request) -> str:
 
 
 class _Arrival:
-    """Receives a body's events, and records whether its end has arrived."""
+    """Receives a body's events, and records whether its end has arrived, or the client has left."""
 
     def __init__(
         self, receive: Callable[[], Awaitable[AsgiEvent]], first: AsgiEvent | None
     ) -> None:
         self._receive = receive
         self.whole = first is not None and _ends(first)
+        self.left = False
 
     async def __call__(self) -> AsgiEvent:
         event = await self._receive()
         self.whole = self.whole or _ends(event)
+        self.left = self.left or event["type"] == "http.disconnect"
         return event
 
 
@@ -114,7 +116,8 @@ class Request(falcon.asgi.Request):
     """A request that distinguishes a complete body from one that was cut off.
 
     Falcon's stream ends in the same way for both, and a chunked body has no length to compare:
-    ``context.arrival.whole`` says whether the server saw its last chunk.
+    ``context.arrival.whole`` says whether the server saw its last chunk, ``left`` whether the
+    client disconnected (while the body was read: before its end).
     """
 
     def __init__(

@@ -91,7 +91,12 @@ class Proxy:
             headers.append(("content-length", str(req.content_length)))
         if req.content_length or req.get_header("transfer-encoding"):
             body = _arriving(req)
-        answer = await self._client.send(req.method, route.url, headers, body)
+        try:
+            answer = await self._client.send(req.method, route.url, headers, body)
+        except UpstreamFailed:
+            if req.context.arrival.left:  # not the provider's fault
+                raise AnswerCut from None
+            raise
         at_end(req, answer.close)
         presence = Presence(req) if req.context.arrival.whole or body is None else None
         _answer(resp, answer, [], _passed(answer, presence))
@@ -199,8 +204,16 @@ async def _passed(answer: UpstreamAnswer, presence: Presence | None) -> AsyncIte
 
 
 async def _arriving(req: falcon.asgi.Request) -> AsyncIterator[bytes]:
+    """Yield the body's chunks.
+
+    Raises:
+        AnswerCut: it is incomplete. The provider's connection is then closed: if the request ended
+            in the usual way, the provider would take what came for the whole.
+    """
     async for chunk in req.stream:
         yield chunk
+    if req.context.arrival.left:
+        raise AnswerCut
 
 
 def _answer(

@@ -1,11 +1,11 @@
 """A client's connection, with limits that gunicorn's own lacks.
 
 Gunicorn's asyncio protocol waits indefinitely for the first request's head, for a slow body, and
-for a client that does not read its answer. Here a head, and then its body, must each arrive within
-``HEADROOM_READ_TIMEOUT_SECONDS`` (else 408), and an answer must make progress within the same time
-or the connection is dropped. A process serves ``HEADROOM_MAX_CONNECTIONS`` at once and closes any
-further one without an answer. Requests that gunicorn itself refuses (a head that is not HTTP) get
-the contract's error body and headers.
+for a client that does not read its answer. Here a head must arrive within
+``HEADROOM_READ_TIMEOUT_SECONDS`` (else 408); a body and an answer must each make progress within
+the same time, or the connection is closed. A process serves ``HEADROOM_MAX_CONNECTIONS`` at once
+and closes any further one without an answer. Requests that gunicorn itself refuses (a head that is
+not HTTP) get the contract's error body and headers.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from ..http.security_headers import ANSWER_HEADERS
 
 _STEP_BYTES = 32 * 1024
 """Bytes of its answer that a slow client must read within the timeout."""
+_BODY_STEP_BYTES = 256 * 1024
+"""Bytes of a body that must arrive within each timeout if its end does not: 9 KB/s by default."""
 
 
 class BoundedConnection(ASGIProtocol):
@@ -33,6 +35,9 @@ class BoundedConnection(ASGIProtocol):
     _read_timer: asyncio.TimerHandle | None = None
     _begun = False
     _arrived = 0.0
+    _came = 0
+    _held = False
+    _stalled = 0.0
     _answering = False
     _write_timer: asyncio.TimerHandle | None = None
 
@@ -46,6 +51,7 @@ class BoundedConnection(ASGIProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Process received data; unexpected input is answered with 400."""
+        self._came += len(data)
         try:
             super().data_received(data)
         except Exception:  # for example a length of 5000 digits
@@ -78,6 +84,10 @@ class BoundedConnection(ASGIProtocol):
         self._answering = True
         super()._send_response_start(*arguments, **more)
 
+    def _pause_reading(self) -> None:
+        self._held = True
+        super()._pause_reading()
+
     def pause_writing(self) -> None:
         """The client reads slower than the answer is written; watch that it makes progress."""
         super().pause_writing()
@@ -102,16 +112,37 @@ class BoundedConnection(ASGIProtocol):
     def _start_read_timer(self) -> None:
         self._stop_read_timer()
         self._begun = self._answering = False
+        self._stalled = 0.0
+        self._await_progress()
+
+    def _await_progress(self) -> None:
+        self._came, self._held = 0, self._reading_paused
         self._read_timer = self.worker.loop.call_later(self._patience, self._read_late)
+
+    def _body_flows(self) -> bool:
+        """Return whether enough of a body came, or the farm itself held it back.
+
+        The farm reads no faster than a provider to which it forwards the body.
+        """
+        if self._body_receiver is None or not (self._held or self._came >= _BODY_STEP_BYTES):
+            return False
+        self._stalled = 0.0 if self._came else self._stalled + self._patience
+        idle: float = self.worker.app.settings.upstream_idle_seconds
+        return self._stalled < idle
 
     def _read_late(self) -> None:
         """End a request that does not arrive; a connection without any data gets no answer."""
         self._read_timer = None
         if self._closed:
             return
+        if self._body_flows():
+            self._await_progress()
+            return
         receiver = self._body_receiver
         if not self._answering and (self._begun or receiver is not None):
-            self._send_error_response(408, f"the request did not arrive in {self._patience:g} s")
+            self._send_error_response(
+                408, f"too little of the request arrived in {self._patience:g} s"
+            )
         self._close_transport()
         if receiver is not None:
             receiver.signal_disconnect()

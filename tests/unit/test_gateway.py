@@ -123,6 +123,14 @@ def test_large_request_is_not_kept() -> None:
     assert not large.redeems
 
 
+@pytest.mark.parametrize(("more", "redrives"), [({}, True), ({"store": True}, False)])
+def test_stored_response_gets_no_retrieval(more: dict[str, Any], redrives: bool) -> None:
+    raw = json.dumps(turn_request("openai_responses", "x", **more)).encode()
+    found = gateway_request(raw, MOST)
+    assert found is not None
+    assert found.redrives is redrives
+
+
 def test_farm_fields_never_reach_the_provider() -> None:
     request = turn_request("openai", "x", config={"mode": "ccr"}, token_budget=9, session_id="s")
     request |= {"protect_recent": 1, "mode": "ccr", "target_ratio": 0.5, "model_limit": 9}

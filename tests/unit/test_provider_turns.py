@@ -388,8 +388,18 @@ def test_offers_no_tool_that_cannot_be_served() -> None:
     assert not Chat().can_offer(body_of(OpenAIChat, n=2))
     assert not Chat().can_offer(body_of(OpenAIChat, functions=[]))
     assert Chat().can_offer(body_of(OpenAIChat, n=1))
-    assert not Responses().can_offer(b'{"input":"text"}')
-    assert not Responses().can_offer(b'{"input":[],"background":true}')
+    assert not Responses().can_offer(b'{"input":"text","store":false}')
+    assert not Responses().can_offer(b'{"input":[],"background":true,"store":false}')
+
+
+@pytest.mark.parametrize("name", ["previous_response_id", "conversation", "prompt"])
+def test_offers_no_tool_where_the_provider_stores_the_answer(name: str) -> None:
+    assert not Responses().can_offer(body_of(OpenAIResponses, **{name: "x"}))
+    assert not Responses().can_offer(body_of(OpenAIResponses, **{name: {"id": "x"}}))
+    assert Responses().can_offer(body_of(OpenAIResponses, **{name: None}))
+    for store in (True, None):
+        assert not Responses().can_offer(body_of(OpenAIResponses, store=store))
+    assert not Responses().can_offer(b'{"input":[]}')
 
 
 @every_api
@@ -433,13 +443,6 @@ def test_unstored_reasoning_without_content_is_not_repeated() -> None:
     for store, repeated in ((False, [call]), (True, [reasoning, call])):
         followed = Responses().follow_up(body_of(OpenAIResponses, store=store), turn, [TEXT])
         assert sent(OpenAIResponses, followed)[1:-1] == repeated
-
-
-def test_conversation_gets_only_the_results() -> None:
-    turn = Responses().read(OpenAIResponses.answer("get"))
-    body = body_of(OpenAIResponses, conversation="conv_1")
-    followed = sent(OpenAIResponses, Responses().follow_up(body, turn, [TEXT]))
-    assert [item["type"] for item in followed] == ["function_call_output"]
 
 
 def test_mixed_results_follow_a_response_by_its_id() -> None:
