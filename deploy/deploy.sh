@@ -20,6 +20,7 @@ usage: deploy/deploy.sh (--images PREFIX | --build) [options]
   --client NAMESPACE         may call the farm: gateway, Prometheus, KEDA; repeatable
   --redis-url-file FILE      use your own Redis, its URL in FILE, instead of deploying one
   --state-url-file FILE      users' state on another Redis or a Cluster, its URL in FILE
+  --policy-file FILE         which conversations are compressed, and how (docs/policy.md)
   --tokens-file FILE         require bearer tokens of callers (README.md, Security)
   --metrics-token-file FILE  the token of Prometheus and KEDA; scope books
   --smoke-token-file FILE    the token of the smoke test; scope compress
@@ -56,7 +57,7 @@ TEXT
 # ── options ─────────────────────────────────────────────────────────────────────────
 
 namespace=headroom-farm images='' tag=latest build='' mode=compress maas_url='' model=none hub_token='' redis_url='' state_url=''
-tokens='' metrics_token='' smoke_token='' pricing_dsn='' timeout=600 smoke=yes dry_run=''
+policy='' tokens='' metrics_token='' smoke_token='' pricing_dsn='' timeout=600 smoke=yes dry_run=''
 with=' ' clients=() settings=()
 
 while [ $# -gt 0 ]; do
@@ -80,6 +81,7 @@ while [ $# -gt 0 ]; do
         --client) clients+=("$2") ;;
         --redis-url-file) redis_url=$2 ;;
         --state-url-file) state_url=$2 ;;
+        --policy-file) policy=$2 ;;
         --tokens-file) tokens=$2 ;;
         --metrics-token-file) metrics_token=$2 ;;
         --smoke-token-file) smoke_token=$2 ;;
@@ -103,7 +105,7 @@ done
 [ -z "$hub_token" ] || [ "$model" = pulled ] || has model ||
     wrong "--hub-token-file goes with --model pulled or --with model"
 [[ $timeout =~ ^[1-9][0-9]*$ ]] || wrong "--timeout is a number of seconds"
-for file in "$hub_token" "$redis_url" "$state_url" "$tokens" "$metrics_token" "$smoke_token" "$pricing_dsn"; do
+for file in "$hub_token" "$redis_url" "$state_url" "$policy" "$tokens" "$metrics_token" "$smoke_token" "$pricing_dsn"; do
     [ -z "$file" ] || [ -s "$file" ] || wrong "no such file, or an empty one: $file"
 done
 # The settings of a proxy to one provider, which may have both APIs, and its port.
@@ -163,7 +165,7 @@ kustomization() {
     local k8s part reference component
     k8s=$(realpath --relative-to="$work/overlay" "$here/k8s")
     printf 'apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n'
-    printf 'namespace: %s\nresources: [%s/base]\n' "$namespace" "$k8s"
+    printf 'namespace: %s\nresources: [%s/base%s]\n' "$namespace" "$k8s" "${policy:+, policy.yaml}"
     printf 'labels:\n  - pairs: {app.kubernetes.io/part-of: headroom-farm}\n'
     # The order matters: a component may change objects of an earlier one.
     printf 'components:'
@@ -175,9 +177,10 @@ kustomization() {
     [ -z "$redis_url" ] || printf '\n  - %s/components/external-redis' "$k8s"
     [ -z "$state_url" ] || printf '\n  - %s/components/external-state' "$k8s"
     [ -z "$traced" ] || printf '\n  - %s/components/tracing' "$k8s"
+    [ -z "$policy" ] || printf '\n  - %s/components/policy' "$k8s"
     [ -z "$tokens" ] || printf '\n  - %s/components/tokens' "$k8s"
     [ -z "$maas_url" ] || printf '\n  - %s/components/proxy' "$k8s"
-    [ -n "$redis_url$state_url$traced$tokens$maas_url${with// /}" ] || printf ' []'
+    [ -n "$redis_url$state_url$traced$policy$tokens$maas_url${with// /}" ] || printf ' []'
     printf '\nimages:\n'
     for part in "${parts[@]}"; do
         if [ -n "$images" ]; then
@@ -200,6 +203,10 @@ render() {
     local setting
     mkdir -p "$work/overlay"
     kustomization >"$work/overlay/kustomization.yaml"
+    if [ -n "$policy" ]; then
+        printf 'apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: headroom-policy\ndata:\n  policy.toml: |2\n'
+        sed 's/^/    /' "$policy"
+    fi >"$work/overlay/policy.yaml"
     if [ ${#settings[@]} -gt 0 ]; then
         printf 'apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: headroom-settings\ndata:\n'
         for setting in "${settings[@]}"; do

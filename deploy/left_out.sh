@@ -35,6 +35,7 @@ else
 fi
 [ -n "$state_url" ] || { before+=(secret/headroom-state); after+=(networkpolicy/headroom-external-state); }
 [ -n "$pricing_dsn" ] || before+=(secret/headroom-pricing)
+[ -n "$policy" ] || after+=(configmap/headroom-policy)
 [ -n "$tokens" ] || after+=(secret/headroom-tokens)
 [ -n "$hub_token" ] || after+=(secret/headroom-hub)
 [ -n "$traced" ] || after+=(networkpolicy/headroom-tracing)

@@ -39,6 +39,16 @@ def local_commands() -> list[list[str]]:
     return commands
 
 
+def interpolated(text: str, variables: dict[str, str]) -> str:
+    """Replace ``${NAME:-word}`` and ``${NAME:+word}`` as Compose does."""
+
+    def value(match: re.Match[str]) -> str:
+        given = variables.get(match[1], "")
+        return (match[3] if given else "") if match[2] == "+" else given or match[3]
+
+    return re.sub(r"\$\{(\w+):([-+])([^}]*)\}", value, text)
+
+
 class Composed:
     """Runs what ``docker compose up`` would run: same commands, same variables, same files.
 
@@ -98,7 +108,9 @@ class Composed:
     def _environment(self, name: str) -> dict[str, str]:
         image = (ROOT / "deploy/docker/Dockerfile").read_text().partition(" AS base")[2]
         given = dict(re.findall(r"(HEADROOM_\w+)=(\S+)", image.partition("FROM")[0]))
-        given |= {k: v for k, v in self._services[name].get("environment", {}).items() if v}
+        for variable, text in self._services[name].get("environment", {}).items():
+            if text:  # else it is taken from the shell, which has none
+                given[variable] = interpolated(text, {})
         assert given["HEADROOM_HOST"] == "0.0.0.0"
         assert given["HEADROOM_PORT"] == "8788"
         given |= {"HEADROOM_HOST": "127.0.0.1", "HEADROOM_PORT": str(self._port)}

@@ -22,7 +22,7 @@ from shared.settings import Settings
 
 from ..documented import setting_names
 from ..farm import until
-from .composed import Composed, local_commands
+from .composed import Composed, interpolated, local_commands
 
 ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "deploy" / "grafana"
@@ -99,11 +99,24 @@ def test_profiles_match_the_documents(compose: dict[str, Any]) -> None:
 def test_mounted_files_and_volumes_exist(compose: dict[str, Any]) -> None:
     for name, service in compose["services"].items():
         for volume in service.get("volumes", []):
-            source = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", volume).split(":")[0]
+            source = interpolated(volume, {}).split(":")[0]
             if source.startswith("./"):
                 assert (ROOT / source).exists(), f"{name} mounts {source}"
             else:
                 assert source in compose["volumes"], f"{name} uses {source}"
+
+
+@pytest.mark.parametrize("name", ["policy", "tokens"])
+def test_mounts_policy_and_tokens_if_given(compose: dict[str, Any], name: str) -> None:
+    variable, setting = f"HEADROOM_{name.upper()}", f"HEADROOM_{name.upper()}_FILE"
+    service = compose["services"]["api"]
+    assert interpolated(service["environment"][setting], {}) == ""
+    file = interpolated(service["environment"][setting], {variable: "./own"})
+    mounts = [interpolated(volume, {variable: "./own"}) for volume in service["volumes"]]
+    assert f"./own:{Path(file).parent}:ro" in mounts
+    rendered = (ROOT / f"deploy/k8s/components/{name}/api.yaml").read_text()
+    assert f"value: {file}" in rendered  # the same path as on Kubernetes
+    assert f"{variable}=" in (ROOT / "docs/deploy.md").read_text()
 
 
 def test_docker_accepts_compose_file() -> None:

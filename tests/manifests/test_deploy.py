@@ -155,6 +155,22 @@ def test_deploys_images_built_on_openshift(tmp_path: Path) -> None:
     assert "deployment/headroom-worker-gpu" in cluster.asked("models check /model")[0]
 
 
+def test_deploys_policy_file_as_it_is(cluster: Cluster, tmp_path: Path) -> None:
+    text = "  # it's indented\n[[rule]]\n\nname = 'ops: \"$HOME\"'\n  mode = 'off'"
+    done = cluster.run(*IMAGES, "--policy-file", _file(tmp_path, "policy", text))
+    assert done.returncode == 0, done.stderr
+    applied = objects_in(cluster.sent("objects.yaml")["applied"])
+    (key,) = data = applied["ConfigMap", "headroom-policy"]["data"]
+    assert data[key].rstrip("\n") == text
+    pod = applied["StatefulSet", "headroom-api"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    (file,) = [v["value"] for v in container["env"] if v["name"] == "HEADROOM_POLICY_FILE"]
+    (mount,) = [m for m in container["volumeMounts"] if m["name"] == "policy"]
+    assert "subPath" not in mount
+    assert file == f"{mount['mountPath']}/{key}"
+    assert f"policy check {file}" in (ROOT / "docs/runbook.md").read_text()
+
+
 @pytest.mark.parametrize(
     ("url", "port"),
     [
@@ -311,6 +327,7 @@ USES: dict[str, tuple[list[str], list[str]]] = {
     "--client": (IMAGES, ["--client", "gateway"]),
     "--state-url-file": (IMAGES, ["--state-url-file", "{file}"]),
     "--redis-url-file": (IMAGES, ["--redis-url-file", "{file}"]),
+    "--policy-file": (IMAGES, ["--policy-file", "{file}"]),
     "--tokens-file": ([*IMAGES, "--skip-smoke"], ["--tokens-file", "{file}"]),
     "--metrics-token-file": (
         [*IMAGES, *TOKENS, "--skip-smoke"],

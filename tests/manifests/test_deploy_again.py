@@ -20,6 +20,7 @@ CHOICES = [
     "--with openshift --with monitoring --with priority",
     "--with model --hub-token-file {file}",
     "--redis-url-file {file} --state-url-file {file}",
+    "--policy-file {file}",
     "--tokens-file {file} --pricing-dsn-file {file}",
     "--set HEADROOM_OTEL_ENDPOINT=http://collector:4318",
     "--mode proxy --maas-url https://maas.example",

@@ -26,7 +26,7 @@ K8S = ROOT / "deploy" / "k8s"
 SCHEMAS = Path(__file__).parent / "schemas"
 KUBERNETES = ("1.29", "1.35")
 # All components together, in the order of deploy.sh, with either way to run the text pool.
-_REST = "monitoring priority model tracing external-redis external-state tokens proxy build"
+_REST = "monitoring priority model tracing external-redis external-state policy tokens proxy build"
 MIXES = {
     "all-gpu": f"openshift gpu keda keda-gpu {_REST}",
     "all-text": f"openshift keda keda-text {_REST}",
