@@ -164,6 +164,10 @@ class Provider(ABC):
         Body.of(body).list_of("tools")
         return True
 
+    def continues_stored(self, body: Body) -> bool:
+        """Return whether the request continues an answer that the provider has stored."""
+        return False
+
     def offer(self, body: bytes) -> bytes:
         """Return the request with the retrieval tool appended to its tools, byte for byte the same
         each time."""

@@ -24,6 +24,8 @@ from .provider_interface import (
 )
 
 _encode = msgspec.json.Encoder().encode
+_STORED = ("previous_response_id", "conversation", "prompt")
+"""Fields that refer to content which the provider has stored."""
 _SERVED_BY_PROVIDER = frozenset(
     {
         "web_search_call",
@@ -68,11 +70,25 @@ class Responses(Provider):
     def can_offer(self, body: bytes | Body) -> bool:
         """Return whether the farm may offer its tool.
 
-        It may not if the request runs in the background, or if its input is a string.
+        It may only if the request has the whole conversation as a list, and the provider stores
+        nothing of it. A stored answer with a retrieval call can be continued by its id, without
+        the farm or after the exchange has expired, and the provider refuses it then for good.
         """
         request = Body.of(body)
         request.list_of("tools")
-        return request.field("background") != b"true" and request.field("input").startswith(b"[")
+        return (
+            request.field("input").startswith(b"[")
+            and request.field("store") == b"false"
+            and request.field("background") != b"true"
+            and all(request.field(name) in (b"", b"null") for name in _STORED)
+        )
+
+    def continues_stored(self, body: Body) -> bool:
+        """Return whether the request continues a stored answer.
+
+        Version 0.1.0 retrieved within such answers.
+        """
+        return body.field("previous_response_id") not in (b"", b"null")
 
     def read(self, answer: bytes) -> Turn:
         """Parse an answer."""
@@ -104,8 +120,6 @@ class Responses(Provider):
         return tuple(_mark(raw) for raw in _shown(said))
 
     def _continued(self, request: Body, turn: Turn, results: Sequence[ToolResult]) -> bytes:
-        if "conversation" in request:  # the provider has stored its own items
-            return array_of(_results(results))
         more = [*_repeatable(turn.said, request), *_results(results)]
         return array_with(request.field("input"), *more)
 

@@ -104,13 +104,14 @@ class Preparation:
             body = Body(raw, self._compressor.sessions.read_before(user_of(req), raw))
             offers = shape.offers(body)
             serves = not (offers or bypass) and shape.can_offer(body)
+            recalls = serves or (not bypass and shape.continues_stored(body))
             tools = self._definitions.of(body)
         except Unreadable:
             return Outgoing(raw)
         conversation = conversation_of(req.get_header, body, shape.array)
         tag = keys.user_tag(user_of(req))
         recalled = asyncio.create_task(
-            self._exchanges.recall(tag, conversation.keys, deadline) if serves else _nothing()
+            self._exchanges.recall(tag, conversation.keys, deadline) if recalls else _nothing()
         )
         # A task of its own: the usage record is written even if the client disconnects.
         task = asyncio.create_task(
