@@ -42,6 +42,7 @@ class _Item(msgspec.Struct):
     type: str = "message"
     id: str | None = None
     call_id: str | None = None
+    execution: str | None = None
     name: str = ""
     arguments: Any = ""
     content: Any = None
@@ -98,7 +99,7 @@ class Responses(Provider):
         return Turn(
             said=bytes(found.output),
             retrievals=tuple(_retrieval(item) for item in ours),
-            own_calls=sum(_is_own_call(item) for item in items),
+            own_calls=_own_calls(items),
             ended=found.status == "completed",
             usage=found.usage,
             id=found.id,
@@ -189,12 +190,21 @@ def _is_ours(item: _Item) -> bool:
     return item.type == "function_call" and item.name == RETRIEVAL_TOOL
 
 
+def _own_calls(items: list[_Item]) -> int:
+    """Return the number of calls that the client has to answer, as it does unknown kinds.
+
+    A call whose output is in the answer too was served by the provider.
+    """
+    served = {item.call_id for item in items if item.type.endswith("_output") and item.call_id}
+    return sum(_is_own_call(item) and item.call_id not in served for item in items)
+
+
 def _is_own_call(item: _Item) -> bool:
-    """Return whether the client has to answer the item, as it does unknown kinds of calls."""
     if item.type == "mcp_approval_request":
         return True
-    call = item.type.endswith("_call") and item.type not in _SERVED_BY_PROVIDER
-    return call and not _is_ours(item)
+    if item.type in _SERVED_BY_PROVIDER:
+        return item.execution == "client"
+    return item.type.endswith("_call") and not _is_ours(item)
 
 
 def _retrieval(item: _Item) -> Retrieval:

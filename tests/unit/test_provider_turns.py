@@ -445,6 +445,29 @@ def test_unstored_reasoning_without_content_is_not_repeated() -> None:
         assert sent(OpenAIResponses, followed)[1:-1] == repeated
 
 
+@pytest.mark.parametrize(
+    ("items", "own"),
+    [
+        ([{"type": "tool_search_call", "execution": "client", "call_id": "s"}], 1),
+        ([{"type": "tool_search_call", "execution": "server", "call_id": None}], 0),
+        ([{"type": "tool_search_call"}], 0),
+        ([{"type": "shell_call", "call_id": "s"}], 1),
+        (
+            [{"type": "shell_call", "call_id": "s"}, {"type": "shell_call_output", "call_id": "s"}],
+            0,
+        ),
+        ([{"type": "web_search_call"}, {"type": "mcp_approval_request"}], 1),
+    ],
+)
+def test_calls_that_the_client_answers_are_told_from_the_providers(
+    items: list[Any], own: int
+) -> None:
+    call = OpenAIResponses.item("get")
+    turn = Responses().read(json.dumps({"output": [*items, call]}).encode())
+    assert turn.own_calls == own
+    assert turn.next_step == ("mixed" if own else "follow_up")
+
+
 def test_mixed_results_follow_a_response_by_its_id() -> None:
     last = Responses().read(OpenAIResponses.answer("get", "own"))
     exchange = exchange_of(OpenAIResponses, [], last)
