@@ -27,6 +27,7 @@ class AnswerStream(ABC):
     def __init__(self) -> None:
         self.state: StreamState = "open"
         self.turns: list[Turn] = []
+        self._places: dict[int, int | None] = {}
         self._last = False
         self._begin()
 
@@ -38,6 +39,11 @@ class AnswerStream(ABC):
         self.state = "open"
         self._last = last
         self._begin()
+
+    @property
+    def hides(self) -> bool:
+        """Whether anything so far was hidden from the client, so that later events change too."""
+        return bool(self.turns) or None in self._places.values()
 
     def end(self) -> None:  # noqa: B027 - most APIs end a stream with an event
         """Handle the end of the provider's stream; without a last event the answer is cut off."""
@@ -60,14 +66,37 @@ def decoded(data: bytes) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+class Pieces:
+    """A string of an event that is continued by later ones; :func:`encode` joins it."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, *parts: str) -> None:
+        self.parts = list(parts)
+
+
+def _joined(value: object) -> str:
+    if isinstance(value, Pieces):
+        return "".join(value.parts)
+    raise NotImplementedError  # as msgspec wants it
+
+
+encode = msgspec.json.Encoder(enc_hook=_joined).encode
+
+
 def grown(of: dict[str, Any], delta: dict[str, Any], leave: Sequence[str] = ()) -> None:
-    """Add a delta to an object: strings are appended, other values replace the old ones."""
+    """Add a delta to an object: strings are appended, other values replace the old ones.
+
+    A string that has grown is kept as :class:`Pieces`: joining it each time would be quadratic.
+    """
     for name, value in delta.items():
         if name in leave:
             continue
         before = of.get(name)
-        if isinstance(value, str) and isinstance(before, str):
-            of[name] = before + value
+        if isinstance(value, str) and isinstance(before, Pieces):
+            before.parts.append(value)
+        elif isinstance(value, str) and isinstance(before, str):
+            of[name] = Pieces(before, value)
         elif value is not None or name not in of:
             of[name] = value
 

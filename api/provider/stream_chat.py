@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from shared.headroom import RETRIEVAL_TOOL
 
-from .answer_stream import AnswerStream, decoded, grown, whole_number
+from .answer_stream import AnswerStream, decoded, encode, grown, whole_number
 from .billed_usage import add_usage
 from .body import Unreadable
 from .chat import Chat
 from .provider_interface import Turn
 from .sse import data_of, with_data
 
-_encode = msgspec.json.Encoder().encode
 _chat = Chat()
 _OF_THE_FIRST = ("id", "created", "system_fingerprint")
 """Fields that all chunks of one answer share."""
@@ -31,7 +28,7 @@ class ChatStream(AnswerStream):
     def _begin(self) -> None:
         self._message: dict[str, Any] = {}
         self._calls: dict[int, dict[str, Any]] = {}
-        self._places: dict[int, int | None] = {}
+        self._places = {}
         self._usage: dict[str, Any] | None = None
         self._turn: Turn | None = None
         self._goes_on = False
@@ -140,7 +137,7 @@ class ChatStream(AnswerStream):
         choice = {"message": message, "finish_reason": reason}
         answer = {"id": str(self._head.get("id", "")), "choices": [choice]}
         try:
-            self._turn = _chat.read(_encode(answer))
+            self._turn = _chat.read(encode(answer))
         except (Unreadable, TypeError, UnicodeEncodeError):
             return
         self._goes_on = self._turn.next_step == "follow_up" and not self._last

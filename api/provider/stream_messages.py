@@ -8,13 +8,12 @@ import msgspec
 
 from shared.headroom import RETRIEVAL_TOOL
 
-from .answer_stream import AnswerStream, decoded, grown, whole_number
+from .answer_stream import AnswerStream, decoded, encode, grown, whole_number
 from .body import Unreadable
 from .messages import Messages, usage_of
 from .provider_interface import Turn
 from .sse import data_of, with_data
 
-_encode = msgspec.json.Encoder().encode
 _messages = Messages()
 
 
@@ -26,7 +25,7 @@ class MessagesStream(AnswerStream):
         self._shown = 0
 
     def _begin(self) -> None:
-        self._places: dict[int, int | None] = {}
+        self._places = {}
         self._blocks: dict[int, dict[str, Any]] = {}
         self._inputs: dict[int, list[str]] = {}
         self._usage: dict[str, Any] = {}
@@ -94,8 +93,7 @@ class MessagesStream(AnswerStream):
         place = self._places.get(index, index)
         if place is None:
             return b""
-        hides = bool(self.turns) or None in self._places.values()
-        if place == index or not hides:
+        if place == index or not self.hides:
             return event
         return with_data(event, {**data, "index": place})
 
@@ -128,6 +126,6 @@ class MessagesStream(AnswerStream):
             blocks.append(block)
         answer = {"id": self._id, "content": blocks, "stop_reason": stop_reason}
         try:
-            return _messages.read(_encode({**answer, "usage": self._usage}))
+            return _messages.read(encode({**answer, "usage": self._usage}))
         except (Unreadable, TypeError, UnicodeEncodeError):
             return None

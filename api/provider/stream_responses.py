@@ -28,7 +28,7 @@ class ResponsesStream(AnswerStream):
         self._number = -1
 
     def _begin(self) -> None:
-        self._places: dict[int, int | None] = {}
+        self._places = {}
         self._done: dict[int, Any] = {}
 
     def feed(self, event: bytes) -> bytes:
@@ -49,7 +49,7 @@ class ResponsesStream(AnswerStream):
             place = self._place(index, kind, data.get("item"))
             if place is None:
                 return b""
-            if self._hides and place != index:
+            if self.hides and place != index:
                 changed = {**data, "output_index": place}
         return self._numbered(event, data, changed)
 
@@ -68,15 +68,10 @@ class ResponsesStream(AnswerStream):
         """Return the event with the sequence number after the last one sent to the client."""
         given = data.get("sequence_number")
         if isinstance(given, int):
-            self._number = self._number + 1 if self._hides else given
+            self._number = self._number + 1 if self.hides else given
             if self._number != given:
                 changed = {**changed, "sequence_number": self._number}
         return event if changed is data else with_data(event, changed)
-
-    @property
-    def _hides(self) -> bool:
-        """Whether any event so far was hidden from the client."""
-        return bool(self.turns) or None in self._places.values()
 
     def _end(self, event: bytes, data: dict[str, Any]) -> bytes:
         self.state = "over"

@@ -12,6 +12,10 @@ _MOST_BYTES = 16 * 1024 * 1024
 """Maximum size of an event, or of an answer that is not streamed; usage in larger ones is not
 read."""
 _MARK = b'"usage"'
+_SEAM_BYTES = 2
+"""One byte less than the longest of :data:`_BLANK`."""
+_BLANK = (b"\n\n", b"\n\r\n")
+"""A line's end and an empty line."""
 
 
 class _Inner(msgspec.Struct):
@@ -37,7 +41,9 @@ class UsageTap:
 
     def __init__(self, *, stream: bool) -> None:
         self._stream = stream
-        self._rest = b""
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._seam = b""
         self._gave_up = False
         self.usage: dict[str, Any] = {}
 
@@ -45,27 +51,34 @@ class UsageTap:
         """Read a chunk of the answer."""
         if self._gave_up:
             return
-        rest = self._rest + chunk
-        if self._stream:
-            end = max(rest.rfind(b"\n\n"), rest.rfind(b"\r\n\r\n"))
-            if end >= 0:
-                if _MARK in rest[:end]:
-                    self._read_events(rest[:end])
-                rest = rest[end:]
-        self._rest = rest
-        if len(rest) > _MOST_BYTES:
-            self._gave_up, self._rest = True, b""
+        if self._stream and (end := _events_end(self._seam + chunk)):
+            end -= len(self._seam)
+            self._read_events(b"".join([*self._pieces, chunk[:end]]))
+            self._forget()
+            chunk = chunk[end:]
+        self._pieces.append(chunk)
+        self._size += len(chunk)
+        self._seam = (self._seam + chunk)[-_SEAM_BYTES:]
+        if self._size > _MOST_BYTES:  # of a stream, only this event is not read
+            self._gave_up = not self._stream
+            self._forget()
 
     def close(self) -> dict[str, Any]:
         """Return the usage after the last chunk, empty if none was reported."""
+        rest = b"".join(self._pieces)
+        self._forget()
         if self._stream:
-            self._read_events(self._rest)
-        elif _MARK in self._rest:
-            self._read(self._rest)
-        self._rest = b""
+            self._read_events(rest)
+        elif _MARK in rest:
+            self._read(rest)
         return self.usage
 
+    def _forget(self) -> None:
+        self._pieces, self._size, self._seam = [], 0, b""
+
     def _read_events(self, events: bytes) -> None:
+        if _MARK not in events:
+            return
         for line in events.splitlines():
             if line.startswith(b"data:") and _MARK in line:
                 self._read(line[5:])
@@ -80,3 +93,8 @@ class UsageTap:
         for usage in (inner, found.usage, of_response):
             if isinstance(usage, dict):
                 self.usage |= {name: value for name, value in usage.items() if value is not None}
+
+
+def _events_end(data: bytes) -> int:
+    """Return where the last complete event ends, 0 if none does."""
+    return max([at + len(blank) for blank in _BLANK if (at := data.rfind(blank)) >= 0], default=0)

@@ -21,6 +21,8 @@ from .prepare_request import Outgoing
 from .upstream_client import UpstreamAnswer
 
 _ANSWER_BYTES = 64 * 1024 * 1024
+"""Maximum size of an answer that is read for retrieval calls. A longer stream is forwarded as it
+comes from there on."""
 Send = Callable[[bytes], Coroutine[Any, Any, UpstreamAnswer]]
 
 
@@ -157,17 +159,26 @@ class Relay:
             yield error_event(self._provider, "retrieval_failed", "the answer cannot be continued")
 
     async def _events(self, view: AnswerStream, answer: UpstreamAnswer) -> AsyncIterator[bytes]:
-        framer = Framer()
+        framer, size, watched = Framer(), 0, True
         async with aclosing(self._chunks(answer)) as chunks:
             async for chunk in chunks:
+                size += len(chunk)
+                if watched and size > _ANSWER_BYTES:
+                    _check_unchanged(view)
+                    watched = False
+                    yield framer.rest
+                if not watched:
+                    yield chunk
+                    continue
                 shown = b"".join([view.feed(event) for event in framer.feed(chunk)])
                 if shown:
                     yield shown
                 if view.state == "follow_up":
                     return
-        view.end()
-        if framer.rest:
-            yield framer.rest
+        if watched:
+            view.end()
+            if framer.rest:
+                yield framer.rest
 
     async def _refused(self, answer: UpstreamAnswer) -> bytes:
         """Return the provider's error answer to a follow-up request as an event."""
@@ -216,3 +227,13 @@ class Relay:
         if not self._presence.gone:
             self._failed(error.kind)
         return AnswerCut()
+
+
+def _check_unchanged(view: AnswerStream) -> None:
+    """Check that the rest of a stream can be forwarded as it comes.
+
+    Raises:
+        UpstreamFailed: earlier events were hidden.
+    """
+    if view.hides:
+        raise UpstreamFailed(502, "upstream_too_large", "the provider's answer is too large")

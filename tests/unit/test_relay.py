@@ -1,0 +1,172 @@
+"""A client's answer from a provider's answers: what is read, and what is only forwarded."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
+
+import pytest
+
+from api.http.request import AnswerCut
+from api.provider.answer_stream import encode, grown
+from api.provider.api_shapes import MESSAGES
+from api.provider.sse import Framer
+from api.provider.usage_in_stream import UsageTap
+from api.proxy import relay_answer
+from api.proxy.errors import UpstreamFailed
+from api.proxy.prepare_request import Outgoing
+from api.proxy.relay_answer import Relay
+
+from ..proxy.saying import Anthropic
+
+TEXT, GET = ("text", "Let me look."), ("get", "r1", "a1b2c3d4e5f6")
+
+
+class Answered:
+    """A provider's answer, in the chunks that arrive."""
+
+    status = 200
+    is_stream = True
+
+    def __init__(self, chunks: Sequence[bytes], fails: bool = False) -> None:
+        self._chunks = chunks
+        self._fails = fails
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        for chunk in self._chunks:
+            yield chunk
+        if self._fails:
+            raise UpstreamFailed(502, "upstream_cut", "the provider has gone")
+
+    def header(self, name: str) -> str:
+        return ""
+
+    async def finish(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Present:
+    """A client that stays."""
+
+    gone = False
+
+    def when_gone(self, call: Callable[[], None]) -> None: ...
+
+    async def unless_gone(self, work: Any) -> Any:
+        return await work
+
+
+class Found:
+    """Retrievals that find nothing and keep nothing."""
+
+    async def answer(self, user: str, turn: Any) -> tuple[()]:
+        return ()
+
+    async def keep(self, *given: Any) -> None: ...
+
+
+def relayed(first: Answered, *later: Answered) -> tuple[bytes, list[str], dict[str, Any]]:
+    """Return what the client of a stream got, the failures that were counted, and the usage."""
+    failures: list[str] = []
+    answers = iter(later)
+
+    async def send(body: bytes) -> Any:
+        following = next(answers, None)
+        if following is None:
+            raise UpstreamFailed(502, "upstream_unreachable", "the provider cannot be reached")
+        return following
+
+    asked: Any = Outgoing(b'{"messages":[{"role":"user","content":"go"}]}', serves=True)
+    present, found = Present(), Found()
+    relay = Relay(present, asked, found, "u", "anthropic", MESSAGES, send, failures.append)  # type: ignore[arg-type]
+
+    async def read() -> bytes:
+        out = b""
+        try:
+            async for chunk in relay.stream(first):  # type: ignore[arg-type]
+                out += chunk
+        except AnswerCut:
+            out += b"CUT"
+        return out
+
+    return asyncio.run(read()), failures, relay.usage()
+
+
+def test_long_stream_is_forwarded_without_being_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = Anthropic.events(TEXT, GET)
+    monkeypatch.setattr(relay_answer, "_ANSWER_BYTES", len(b"".join(events[:3])))
+    raw = b"".join(events)
+    chunks = [raw[at : at + 37] for at in range(0, len(raw), 37)]
+    out, failures, usage = relayed(Answered(chunks))
+    assert out == raw
+    assert not failures
+    assert usage["output_tokens"]
+
+
+def test_long_stream_with_a_hidden_call_ends_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = Anthropic.events(GET, TEXT)
+    monkeypatch.setattr(relay_answer, "_ANSWER_BYTES", len(b"".join(events)) - 1)
+    out, failures, _ = relayed(Answered(events))
+    assert failures == ["upstream_too_large"]
+    assert b"headroom_retrieve" not in out
+
+
+def spent(work: Callable[[], None]) -> float:
+    """Return the processor time of ``work``."""
+    times = []
+    for _ in range(3):
+        begun = time.process_time()
+        work()
+        times.append(time.process_time() - begun)
+    return min(times)
+
+
+@pytest.mark.parametrize("reader", [Framer, lambda: UsageTap(stream=True)], ids=["framer", "tap"])
+def test_time_to_read_an_event_is_linear(reader: Callable[[], Any]) -> None:
+    size, chunk = 12 << 20, b"x" * 16384
+
+    def read(events: int) -> None:
+        into = reader()
+        for _ in range(events):
+            into.feed(b"data: ")
+            for _ in range(size // events // len(chunk)):
+                into.feed(chunk)
+            into.feed(b"\n\n")
+
+    assert spent(lambda: read(1)) < 6 * spent(lambda: read(24))
+
+
+def test_time_to_collect_deltas_is_linear() -> None:
+    def collect(texts: int) -> None:
+        for _ in range(texts):
+            block: dict[str, Any] = {"type": "text", "text": ""}
+            for _ in range(160_000 // texts):
+                grown(block, {"type": "text_delta", "text": "some words "}, leave=("type",))
+            assert len(encode(block)) > 11 * (160_000 // texts)
+
+    assert spent(lambda: collect(1)) < 6 * spent(lambda: collect(40))
+
+
+def test_usage_after_an_event_that_is_too_large_is_read() -> None:
+    tap = UsageTap(stream=True)
+    for _ in range(17):
+        tap.feed(b"x" * (1 << 20))
+    tap.feed(b'\n\ndata: {"usage": {"output_tokens": 7}}\n')
+    tap.feed(b"\n")
+    assert tap.close() == {"output_tokens": 7}
+
+
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 1000])
+def test_usage_is_read_however_the_stream_is_cut(newline: bytes, size: int) -> None:
+    raw = (
+        b'event: a\ndata: {"usage": {"a": 1}}\n\n: c\n\ndata: {"message": {"usage": {"b": 2}}}\n\n'
+    )
+    raw = (raw + b"data: [DONE]").replace(b"\n", newline)
+    tap = UsageTap(stream=True)
+    for at in range(0, len(raw), size):
+        tap.feed(raw[at : at + size])
+    assert tap.close() == {"a": 1, "b": 2}
