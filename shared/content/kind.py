@@ -25,6 +25,9 @@ SHORTENED_EXACTLY: frozenset[Kind] = frozenset(
     {"blame", "log", "test_run", "search", "listing", "table", "json", "error", "other"}
 )
 """Kinds for which there are forms that lose nothing. Texts of other kinds stay, or lose lines."""
+_FAILURE = 16_000
+"""Characters below which output of a program that writes a log is a failure, if it looks like one:
+a log with many stack traces has more."""
 _COLOUR = "\x1b["
 _GUARDED = ("code", "config", "rules", "error")
 _BETWEEN_WORDS = re.compile(r"[\s\"'`,;\[\]{}()<>]+")
@@ -74,7 +77,13 @@ def classify(text: str | Envelope, call: ToolCall | None, press: int = 1) -> Con
         said, of_file = _of_shown_files(envelope, evidence)
     # Skip inspecting the text if the call is conclusive: inspection is most of the cost here.
     settled = said in _GUARDED or said == "diff"
-    kind = said if said is not None and settled else _weigh(said, shape_of(body), evidence)
+    if said is not None and settled:
+        kind = said
+    else:
+        shape = shape_of(body)
+        kind = _weigh(said, shape, evidence)
+        if kind == "log" and shape.kind == "error" and len(body) < _FAILURE and not of_file:
+            kind = "error"
     least = _LEAST.get(kind)
     redrawn = least is not None and kind != "json" and is_redrawn(body)
     # What no rule knows may be a source or a configuration of its own kind, if a file holds it.

@@ -39,6 +39,9 @@ def expanded(text: str) -> str:
             continue
         frame_text, sign = frames[found[1]]
         left = int(found[2])
+        if "{" not in frame_text:
+            out += [frame_text] * left
+            continue
         while left:
             row = next(lines)
             if row.startswith("..."):

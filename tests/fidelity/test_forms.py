@@ -192,7 +192,7 @@ def test_errors_and_causes_of_a_log_stay_in_sight() -> None:
 
 
 def test_every_failed_test_and_the_totals_stay_in_sight() -> None:
-    text = run_of_tests(1)
+    text = run_of_tests(6)
     made = _form(text, COMMANDS["test_run"])
     assert made.form.text is not None
     assert made.form.shown

@@ -78,7 +78,7 @@ def test_extract_of_passed_run_shows_no_begun_tests() -> None:
 
 
 def test_passed_tests_stay_in_sight_where_rows_save_half() -> None:
-    text = "\n".join(_run(seed, failing=0) for seed in range(6))
+    text = "\n".join(_run(seed, failing=0) for seed in range(20))
 
     def made(share: float) -> bool:
         lossy = Lossy("log", lambda body: body[: int(share * len(body))], "a" * 24)

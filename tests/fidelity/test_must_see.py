@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from functools import cache
 
 import pytest
@@ -11,7 +12,9 @@ from loadtest.fidelity.facts import Shown
 from loadtest.fidelity.sample import clock, hexes, name, word
 from shared.jobs import Block, Job, Options, ToolCall
 from workers.block_form import Engines, faithful_form
+from workers.fidelity.choose_form import Lossy, choose
 from workers.fidelity.must_see import must_see
+from workers.fidelity.stack_traces import with_frames
 
 _PICK = random.Random(11)
 _USUAL: dict[str, list[str]] = {
@@ -213,3 +216,60 @@ def test_heading_goes_and_stays_with_its_tests() -> None:
     assert shown[8:12] == [
         "      ✕ adds (83 ms)", " PASS  src/loud.test.ts", "  console.log", "    slow start",
     ]  # fmt: skip
+
+
+def _search_with_context(entry: str) -> list[str]:
+    lines = []
+    for n in range(0, 900, 9):
+        lines += [f"{n}-{entry.format(n)}", f"{n + 1}:{entry.format(n)} found", f"{n + 2}-x", "--"]
+    return lines
+
+
+def test_lines_around_matches_in_a_file_stay() -> None:
+    assert must_see(_search_with_context("    depot.call({})"), "search") is None
+
+
+def test_lines_around_matches_in_a_log_may_go() -> None:
+    seen = must_see(_search_with_context("2026-05-04 10:00:{} depot called"), "search")
+
+    assert seen is not None
+    assert len(seen) < 300
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "... [425441 characters truncated] ...",
+        "<elided_chars>",
+        "5613 characters elided",
+        "…3120 tokens truncated…",
+    ],
+)
+def test_what_a_harness_cut_out_stays_in_sight(line: str) -> None:
+    lines = [f"src/part_{n % 40}.py:{n}:call({n})" for n in range(600)]
+    lines[311] = line
+    seen = must_see(lines, "search")
+
+    assert seen is not None
+    assert 311 in seen
+
+
+def test_source_line_of_a_frame_stays_with_it() -> None:
+    lines = ["Traceback (most recent call last):"]
+    for n in range(20):
+        lines += [f'  File "/lib/part_{n}.py", line {n}, in run', f"    step({n})", "    ^^^^^^^"]
+    place = lines.index("    step(7)")
+
+    assert with_frames(lines, {0, place}) == {0, place, place - 1}
+    assert with_frames(lines, {place + 1}) == {place + 1, place, place - 1}
+
+
+def test_passed_tests_that_are_omitted_are_counted() -> None:
+    text = "\n".join(
+        [f"tests/test_depot.py::test_{word(_PICK)}_{n} PASSED" for n in range(200)]
+        + ["=== 200 passed in 3.2 s ==="]
+    )
+    made = choose(text, "test_run", Lossy("log", lambda _: None, "a" * 24)).text
+
+    assert made is not None
+    assert re.search(r"\d+ of the omitted lines are like: .*PASSED", made)

@@ -12,6 +12,7 @@ from workers.fidelity import line_blocks as blocks
 from workers.fidelity.json_form import parsed, shortened
 from workers.fidelity.json_rows import rows_of_tables
 from workers.fidelity.lines_as_rows import rows_of_records
+from workers.fidelity.record_lines import is_record
 
 from .expand import expanded
 
@@ -252,3 +253,94 @@ def test_lines_that_begin_like_rows_are_no_rows() -> None:
     lines = [f"...web-{n} {n * 7919 % 1000} up since 10:00" for n in range(60)]
 
     assert rows_of_records("\n".join(lines), "other") is None
+
+
+def test_lines_that_begin_with_many_dots_are_no_rows() -> None:
+    lines = [f"{'.' * 72} [ {n:>2}%]" for n in range(4, 99, 4)]
+
+    assert rows_of_records("\n".join(lines), "other") is None
+
+
+@pytest.mark.parametrize("marks", ["", "    ^^^^^^^^^^^^"])
+def test_stack_trace_stays(marks: str) -> None:
+    rng = random.Random(17)
+    frames = [
+        [f'  File "/lib/{rng.choice(WORDS)}.py", line {n}, in step', f"    run({n}, now)", marks]
+        for n in range(40)
+    ]
+    lines = ["Traceback (most recent call last):", *(x for one in frames for x in one if x)]
+
+    assert rows_of_records("\n".join([*lines, "ValueError: no depot"]), "error") is None
+
+
+def test_lines_that_say_where_they_were_printed_may_be_rows() -> None:
+    rng = random.Random(18)
+    text = "\n".join(
+        f"  console.log\n    [INFO] {rng.choice(WORDS)} opened\n\n      at log (src/log.ts:9:1)\n"
+        for _ in range(20)
+    )
+    made = rows_of_records(text, "test_run")
+
+    assert made is not None
+    assert expanded(made.text) == text
+
+
+def test_lines_of_a_table_are_no_block() -> None:
+    lines = [
+        "drwxr-xr-x   1 root root  4096 Apr 10 08:40 ..",
+        "-rw-r--r--   1 root root   189 Sep 10  2025 .coveragerc",
+        "-rw-r--r--  12 root root   381 Sep 10  2025 README.rst",
+    ]
+
+    assert not is_record(lines, "total 900")
+    assert is_record(["2: eth0: mtu 1500 state up", "    inet 10.0.4.7 scope global eth0"], "")
+
+
+def test_equal_blocks_are_said_once_without_rows() -> None:
+    block = [
+        "  console.log",
+        "    Starting the depot with all its crates",
+        "",
+        "    at log:116",
+        "",
+    ]
+    text = "\n".join(["begin", *block * 4, "end"])
+    made = rows_of_records(text, "test_run")
+
+    assert made is not None
+    assert made.inverse(made.text) == text
+    assert expanded(made.text) == text
+    assert "4 blocks are like the next 5 lines, all of them are equal" in made.text
+    assert sum(line.startswith("...") for line in made.text.split("\n")) == 5
+
+
+def test_few_rows_of_many_values_are_no_table() -> None:
+    rng = random.Random(20)
+    flag = ["True", "False"]
+
+    def text(count: int) -> str:
+        return "\n".join(
+            f"Test {n}: Database {rng.choice(['with', 'without'])} DDL rollback support, "
+            f"{rng.choice(['atomic', 'non-atomic'])} migration\n"
+            f"  migration.atomic = {rng.choice(flag)}\n"
+            f"  connection.features.can_rollback_ddl = {rng.choice(flag)}\n"
+            f"  output_transaction = {rng.choice(flag)} AND {rng.choice(flag)}\n"
+            f"  connection.features.expected = {rng.choice(WORDS)} for BEGIN/COMMIT\n"
+            "  Result: PASS\n"
+            for n in range(count)
+        )
+
+    assert rows_of_records(text(3), "other") is None
+    assert rows_of_records(text(30), "other") is not None
+
+
+def test_block_that_stands_alone_is_no_row() -> None:
+    rng = random.Random(21)
+    lines = []
+    for n in range(12):
+        lines += [f"  ● {rng.choice(WORDS)} › {rng.choice(WORDS)} {n}", ""]
+        lines += [f"    TypeError: {rng.choice(WORDS)} is not a {rng.choice(WORDS)}", ""]
+        lines += [f"      {n}{i} |     {rng.choice(WORDS)}({rng.choice(WORDS)});" for i in range(5)]
+        lines += ["", f"      at Object.<anonymous> (tests/commands/depot.test.ts:{n}03:{n})", ""]
+
+    assert rows_of_records("\n".join(lines), "test_run") is None

@@ -208,3 +208,39 @@ def test_json_envelope_gives_its_string() -> None:
     assert found.body == LOG
     assert found.around(LOG) == text
     assert json.loads(found.around('one "line"\n'))["output"] == 'one "line"\n'
+
+
+def test_tail_begins_a_line_whatever_the_body_becomes() -> None:
+    envelope = unwrap(f"<returncode>0</returncode>\n<output>\n{LOG}\n</output>")
+
+    assert envelope.around("less\n[2 lines omitted in all.]").endswith("all.]\n</output>")
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "[File: /src/Depot.java (812 lines total)]\n(60 more lines above)\n",
+        "Here's the result of running `cat -n` on /src/depot.java:\n",
+    ],
+)
+def test_knows_file_that_a_harness_shows(head: str) -> None:
+    lines = "".join(f"{n}:the depot holds {n} crates\n" for n in range(61, 90))
+    content = classify(head + lines, ToolCall(name="bash", args="{}", command="goto 61"))
+
+    assert content.kind == "code"
+
+
+def _failed_program(traces: int) -> str:
+    frames = "".join(
+        f'  File "/lib/pip/part_{n}.py", line {n}, in step_{n}\n    self.part_{n}(step)\n'
+        for n in range(30)
+    )
+    trace = f"Traceback (most recent call last):\n{frames}TimeoutError: The read timed out\n"
+    return "ERROR: Exception:\n" + trace * traces
+
+
+@pytest.mark.parametrize(("traces", "kind"), [(2, "error"), (12, "log")])
+def test_program_that_failed_prints_no_log(traces: int, kind: str) -> None:
+    call = ToolCall(name="bash", args="{}", command="pip install harbour")
+
+    assert classify(_failed_program(traces), call).kind == kind

@@ -25,6 +25,7 @@ from .mixed_kinds import alternate, rows_of_kinds
 from .must_see import must_see, whole_entries
 from .padded_columns import rows_of_columns
 from .reversible import Form, folded_prefixes, folded_repeats, grouped_matches
+from .stack_traces import with_frames
 from .token_alignment import cost
 from .verify_form import ANSI, Verdict, check, plain
 
@@ -53,7 +54,7 @@ Two megabytes of a log have a fifth of that."""
 _ENDS = 2
 """First and last lines that are never a row's values; of blocks, the whole first one."""
 _BEGUN = re.compile(r"=== (?:RUN|PAUSE|CONT|NAME) ")
-_COUNTED = frozenset({"log", "table", "listing", "other"})
+_COUNTED = frozenset({"log", "table", "listing", "other", "test_run"})
 
 Engine = Callable[[str], str | None]
 """Runs an engine on a body; None where it leaves it as it is."""
@@ -203,7 +204,7 @@ def _of_engine(
         chosen = {place for place in chosen if not _BEGUN.match(lines[place])}
     if kind in ("markdown", "prose", "code") and not chosen:
         return  # neither the engine nor the rules chose lines
-    shown = chosen | needed
+    shown = with_frames(lines, chosen | needed)
     if kind == "log":
         shown = whole_entries(lines, shown)
     made = extract(lines, shown, lossy.digest, kinds=kinds if kind in _COUNTED else None)

@@ -8,7 +8,6 @@ gives the lines again, character for character.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from functools import partial
@@ -23,6 +22,8 @@ from .record_lines import differ
 from .reversible import Form
 from .row_notes import ROW, Written, lines_of_rows
 from .row_table import MOST_AT_ONCE, Table
+from .search_lines import are_entries
+from .stack_traces import traced
 from .table_of_blocks import table_of
 from .token_alignment import Kept, Literals, cost, costs, matched, whole
 
@@ -46,6 +47,10 @@ _BREAK = 20
 """What a whole line between rows costs a reader, in characters."""
 _MOST_BREAKS = 0.5
 """Whole lines between rows, or groups of them, for each row: rows that stand alone say little."""
+_LEAST_OF_LINES = 0.3
+"""What higher blocks must be of the lines among which they stand."""
+_MOST_FOR_A_ROW = 2
+"""Values of a row for each row of a table: few rows of many values are a puzzle."""
 _AHEAD = 2
 """Lines below that a run may begin at instead, and by which a table goes on."""
 _BETTER = 1.05
@@ -57,18 +62,6 @@ _HOPELESS = -0.4
 _TABLES_TRIED = 4
 _MOST_VALUES = 12
 """Values of a row that a reader can tell apart; of a block's lines with one value, its words."""
-_ENTRIES = 0.15
-"""The share of matches that are entries of a log, from which on it was a log that was searched."""
-_ENTRY = re.compile(
-    r"(?:\S*?[:-])?(?:\d+[:-])?\W{0,2}(?:\d{4}-\d\d-\d\d[T ]\d\d:|[A-Z][a-z]{2} [ \d]\d \d"
-    r"|\d\d:\d\d:\d|(?:\d{1,3}\.){3}\d{1,3} \S+ \S+ \[\d)"
-    r"|(?:\S*?[:-])?\d+[:-]\W{0,2}(?:\d{4}-\d\d-\d\d|\d\d:\d\d)"
-)
-"""What an entry begins with, behind a file's name and a line's number, if any."""
-_OBJECT = re.compile(
-    r"(?:[^\s:{]*+:|[^\s:{]*-)?\d+[:-]\{.{0,200}?\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*\}\Z"
-)
-"""A whole object on one line that has a date and a time."""
 
 
 class _Run(NamedTuple):
@@ -87,8 +80,8 @@ def rows_of_records(text: str, kind: Kind, above: str = "", first: int = 0) -> F
     begins among them, so that the next one does not begin in its middle.
 
     A line that tells of a failure stays as it is among others that do not; where all of a block's
-    tell of one, their words stay together. The work is bounded: what is behind the place where it
-    ends stays as it is.
+    tell of one, their words stay together. Stack traces stay. The work is bounded: what is behind
+    the place where it ends stays as it is.
     """
     lines = text.split("\n")
     if kind == "search" and not are_entries(lines):
@@ -102,12 +95,6 @@ def rows_of_records(text: str, kind: Kind, above: str = "", first: int = 0) -> F
     written.add_lines(lines[at:])
     made = written.text()
     return Form(made, lines_of_rows, ROWS) if cost(made) < cost(text) else None
-
-
-def are_entries(lines: list[str]) -> bool:
-    """Return whether a log was searched: its matches, not the lines around them, are entries."""
-    entries = sum(1 for line in lines if _ENTRY.match(line) or _OBJECT.match(line))
-    return entries > _ENTRIES * len(lines)
 
 
 def _runs(lines: list[str], kind: Kind, above: str, first: int) -> Iterator[_Run]:
@@ -143,6 +130,7 @@ class _Search:
         self._bad = standing_out(lines) if kind == "table" else set()
         """Lines that tell of a failure, of the ``_judged`` first ones."""
         self._judged = 0
+        self._traced = traced(lines)
         self._current: Table | None = None
         """The table of the newest rows: more of them need no note."""
         self._tables: dict[Table, frozenset[int]] = {}
@@ -205,7 +193,7 @@ class _Search:
     def _best(self, at: int) -> _Tried | None:
         """Return the blocks from line ``at`` on whose rows save most; None where none pays."""
         best: _Tried | None = None
-        for height in self._blocks.heights(at):
+        for height in self._blocks.heights(at) if at not in self._traced else ():
             begun = (height, self._blocks.kinds[at])
             if at < self._poor_until.get(height, 0) or self._in_vain[begun] >= _TRIES:
                 continue
@@ -229,6 +217,7 @@ class _Search:
         """Return what blocks with these literals save, in a row or with others between them."""
         height, cost_of = len(parts), self._blocks.costs
         places, end = self._blocks.places(at, parts, _FARTHEST)
+        places = [p for p in places if self._traced.isdisjoint(range(p, p + height))]
         breaks = sum(1 for place, below in pairwise([*places, end]) if below > place + height)
         size = len(places) * height
         size += sum(cost_of[place + n] for place in places for n in range(height))
@@ -237,11 +226,17 @@ class _Search:
         said, gaps = said_in(framed), sum(map(len, framed)) - height
         row = said + height - max(gaps, 1) - len(ROW)
         saved = len(good) * row - breaks * _BREAK - said - 3 * gaps - _NOTE
-        if len(good) < LEAST_ROWS or (height == 1 and breaks > _MOST_BREAKS * len(good)):
+        if len(good) < LEAST_ROWS or self._scattered(good, height, breaks):
             saved = 0
         elif height == 1 and saved > _HOPELESS * size:
             saved = self._measured(good, framed) - breaks * _BREAK - said - _NOTE
         return _Tried(framed, good, size, saved)
+
+    def _scattered(self, places: list[int], height: int, breaks: int) -> bool:
+        """Return whether rows of these blocks would stand alone among other lines."""
+        if height == 1:
+            return breaks > _MOST_BREAKS * len(places)
+        return len(places) * height < _LEAST_OF_LINES * (places[-1] + height - places[0])
 
     def _measured(self, places: list[int], parts: list[Literals]) -> int:
         """Return what rows save of the lines at these places, by some of them.
@@ -297,7 +292,8 @@ class _Search:
         if made is None:
             return None
         table, rows = made
-        if table.values + self._words_more(tried) > _MOST_VALUES:
+        most = min(_MOST_VALUES, _MOST_FOR_A_ROW * len(rows))
+        if table.values + self._words_more(tried) > most:
             return None
         bad = [n for n in range(height) if any(self._is_bad(p + n) for p in tried.places)]
         self._tables[table] = frozenset(bad)
@@ -335,6 +331,8 @@ class _Search:
                 begin = end = place
                 own = [n for n in range(table.height) if n not in self._tables[table]]
             if place != end or any(self._is_bad(place + n) for n in own):
+                break
+            if not self._traced.isdisjoint(range(place, place + table.height)):
                 break
             found.append(ROW + row)
             end += table.height

@@ -14,12 +14,13 @@ from operator import eq
 from shared.content import Kind
 
 from .line_kinds import kinds_of
-from .lines_as_rows import ROWS, are_entries
+from .lines_as_rows import ROWS
 from .must_see import in_traces, is_bad
 from .named_rows import head, lines_of_named_rows, names_of, row_of
 from .reversible import Form
 from .row_notes import ROW
 from .row_table import Table
+from .search_lines import are_entries
 from .table_of_blocks import table_of
 from .token_alignment import NEGATION, SHORT, cost, costs, fitting
 

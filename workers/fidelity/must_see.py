@@ -11,6 +11,7 @@ from shared.content import Kind
 from .line_kinds import Kinds, kinds_of
 from .log_entries import with_entries
 from .outliers import extremes, spelled_otherwise
+from .search_lines import shows_code_around
 
 _ENDS = {"log": 6, "test_run": 8, "search": 6, "listing": 20, "table": 20}
 _MOST_ERRORS = 0.5
@@ -94,6 +95,13 @@ _TIMED = re.compile(r"\d ?m?s[\])]?(?:\s|$)")
 """How long something took: a result says it, a heading does not."""
 _TOLD = re.compile(r"\[INFO\] +\S")
 """What a build says among its tests: Maven writes all that did not fail in this way."""
+_CUT = re.compile(
+    r"\b\d[\d,]* (?:more )?(?:char(?:acter)?s?|lines?|tokens?|bytes|rows?)\b.{0,20}"
+    r"\b(?:truncated|elided|omitted|cut|removed|hidden|not shown)\b"
+    r"|</?elided_chars>|\boutput (?:was |is )?truncated\b",
+    re.I,
+)
+"""What a harness or a program writes where it has left something out itself."""
 _HEAD = re.compile(r"\s*(?:#{1,6} |={3,}|-{4,}|[A-Z][A-Z ]{4,}$)")
 _HIT = re.compile(r".+?(?::\d+)?:")
 
@@ -103,6 +111,13 @@ def must_see(lines: Sequence[str], kind: Kind, kinds: Kinds | None = None) -> se
 
     ``kinds`` are those of the lines, for a caller that asks for them too.
     """
+    found = _by_kind(lines, kind, kinds)
+    if found is None:
+        return None
+    return found | {place for place, line in enumerate(lines) if _CUT.search(line)}
+
+
+def _by_kind(lines: Sequence[str], kind: Kind, kinds: Kinds | None) -> set[int] | None:
     if kind == "diff":
         return _of_diff(lines)
     if kind in ("markdown", "prose"):
@@ -297,8 +312,10 @@ def _says_more(line: str) -> bool:
 def _of_search(lines: Sequence[str]) -> set[int] | None:
     """Return the matches without the lines around them; of a file with many, the first and last.
 
-    And those that stand out of all matches.
+    And those that stand out of all matches. Where the lines around them were asked for, all stay.
     """
+    if shows_code_around(lines):
+        return None
     hits: dict[str, list[int]] = defaultdict(list)
     found_texts: dict[int, str] = {}
     kept = _ends(lines, _ENDS["search"])

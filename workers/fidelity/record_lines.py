@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from operator import eq
@@ -12,6 +13,8 @@ PARTING = "--"
 """The line that a search with context prints between its groups."""
 _ALIKE_PARTS = 0.6
 """The share of their literals' words that alike lines of a block have in common, at least."""
+_LEAST_COLUMNS = 5
+"""Words of a line from which on it may be one of a table."""
 _INDENTATION = " \t\xa0│├└─┃┣┗━╰"
 """What stands before an entry: blanks, or the branches that ``tree`` draws."""
 
@@ -21,9 +24,11 @@ def is_record(lines: Sequence[str], above: str) -> bool:
 
     None of them stands further out than the first. Where blank lines part them, they are whole
     paragraphs, unless the first line stands further out than all others. What parts the groups of
-    a search is inside of no unit.
+    a search is inside of no unit. Lines of a table are a unit each.
     """
     if PARTING in lines[1:-1]:
+        return False
+    if len(lines) > 1 and _most_with_columns(lines) > len(lines) / 2:
         return False
     depths = [len(line) - len(line.lstrip(_INDENTATION)) for line in lines if line.strip()]
     if not depths or depths[0] > min(depths):
@@ -31,6 +36,13 @@ def is_record(lines: Sequence[str], above: str) -> bool:
     if len(depths) == len(lines) or depths[0] < min(depths[1:], default=0):
         return True
     return not above.strip() and not lines[-1].strip()
+
+
+def _most_with_columns(lines: Sequence[str]) -> int:
+    """Return how many lines have the same columns of words and numbers, and enough of them."""
+    rows = [tuple([word.isdecimal() for word in line.split()]) for line in lines]
+    count = Counter(row for row in rows if len(row) >= _LEAST_COLUMNS and any(row))
+    return max(count.values(), default=0)
 
 
 def comes_again(names: Sequence[str], at: int, height: int) -> bool:

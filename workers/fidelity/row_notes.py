@@ -17,7 +17,8 @@ ROW = "..."
 _HEAD = re.compile(
     r"\[\.\.\. rows (\d+): (\d+) (?:line is like the next one|lines are like the next one"
     r"|blocks? (?:is|are) like the next (\d+) lines)"
-    r', each row is its values for \{\}(?:, parted by "(.)")?, nothing is left out.* \.\.\.\]'
+    r'(?:, each row is its values for \{\}(?:, parted by "(.)")?|, all of them are equal)'
+    r", nothing is left out.* \.\.\.\]"
 )
 _MORE = re.compile(r"\[\.\.\. rows (\d+) again: (\d+), nothing is left out \.\.\.\]")
 _JSON_TABLE = re.compile(r"\[\d+\]\{")
@@ -29,6 +30,8 @@ _MOST_BETWEEN = 20
 def head(number: int, table: Table, count: int, *, mixed: bool = False) -> list[str]:
     """Return what stands above the first ``count`` rows of the table of this ``number``.
 
+    Blocks that are all equal have no rows.
+
     ``mixed`` says that whole lines stand between them.
     """
     height = table.height
@@ -36,8 +39,9 @@ def head(number: int, table: Table, count: int, *, mixed: bool = False) -> list[
     what += " is" if count == 1 else "s are"
     like = f"{what} like the next {'one' if height == 1 else f'{height} lines'}"
     parted = f', parted by "{table.separator}"' if table.values > 1 else ""
+    rows = f"each row is its values for {{}}{parted}" if table.values else "all of them are equal"
     legend = legend_of(table.places) + (_MIXED if mixed else "")
-    note = f"{count} {like}, each row is its values for {{}}{parted}, nothing is left out{legend}"
+    note = f"{count} {like}, {rows}, nothing is left out{legend}"
     return [f"[... rows {number}: {note} ...]", *(ROW + line for line in table.shown())]
 
 
@@ -104,10 +108,13 @@ class Written:
         if part is None or not part.open or part.table != number:
             part = _Part(number, first)
             self._parts.append(part)
+        part.rows += len(rows)
+        if not table.values:
+            part.open = False
+            return
         part.mixed = part.mixed or part.between > 0
         part.between = 0
         part.lines += rows
-        part.rows += len(rows)
 
     def text(self) -> str:
         """Return the text."""
@@ -154,6 +161,9 @@ def lines_of_rows(text: str) -> str:
             table, left = tables[int(again[1]) - 1], int(again[2])
         else:
             out.append(line)
+        if left and table is not None and not table.values:
+            out += table.block("") * left
+            left = 0
     if left:
         raise ValueError("rows are missing")
     return "\n".join(out)
