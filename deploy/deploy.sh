@@ -169,7 +169,7 @@ kustomization() {
     printf 'labels:\n  - pairs: {app.kubernetes.io/part-of: headroom-farm}\n'
     # The order matters: a component may change objects of an earlier one.
     printf 'components:'
-    for component in openshift gpu keda monitoring priority model; do
+    for component in gpu keda monitoring priority model openshift; do
         has "$component" || continue
         printf '\n  - %s/components/%s' "$k8s" "$component"
         [ "$component" != keda ] || printf '\n  - %s/components/keda-%s' "$k8s" "$(has gpu && echo gpu || echo text)"

@@ -26,10 +26,13 @@ K8S = ROOT / "deploy" / "k8s"
 SCHEMAS = Path(__file__).parent / "schemas"
 KUBERNETES = ("1.29", "1.35")
 # All components together, in the order of deploy.sh, with either way to run the text pool.
-_REST = "monitoring priority model tracing external-redis external-state policy tokens proxy build"
+_REST = (
+    "monitoring priority model openshift tracing external-redis external-state policy tokens "
+    "proxy build"
+)
 MIXES = {
-    "all-gpu": f"openshift gpu keda keda-gpu {_REST}",
-    "all-text": f"openshift keda keda-text {_REST}",
+    "all-gpu": f"gpu keda keda-gpu {_REST}",
+    "all-text": f"keda keda-text {_REST}",
 }
 _PLAIN = re.compile(r"^(v1|[a-z]+/v\d|[a-z.]+\.k8s\.io/v\d)$")
 
@@ -38,7 +41,7 @@ _PLAIN = re.compile(r"^(v1|[a-z]+/v\d|[a-z.]+\.k8s\.io/v\d)$")
 def rendered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Object]]:
     """Return the objects of base, every overlay and every mix."""
     folders = {"base": K8S / "base", **{f.name: f for f in (K8S / "overlays").iterdir()}}
-    for name, components in MIXES.items():
+    for name, components in {**MIXES, "model": "model"}.items():
         folders[name] = _mix(tmp_path_factory.mktemp(name), components.split())
     return {name: render(folder) for name, folder in folders.items()}
 
@@ -262,6 +265,31 @@ def test_leaves_user_ids_to_openshift(rendered: dict[str, list[Object]]) -> None
         assert "runAsUser" not in text
         assert "fsGroup" not in text
     assert "runAsUser" in json.dumps(rendered["base"])  # for valkey, whose image starts as root
+
+
+def test_pods_may_write_to_their_volumes(rendered: dict[str, list[Object]]) -> None:
+    """A new volume belongs to root; a pod of another user writes to it through its group."""
+    writers = set()
+    for name, objects in rendered.items():
+        if any(item["kind"] == "Route" for item in objects):
+            continue  # OpenShift chooses user and group
+        claims = {
+            item["metadata"]["name"]: {
+                claim["metadata"]["name"] for claim in item["spec"].get("volumeClaimTemplates", [])
+            }
+            for item in objects
+            if item["kind"] in ("Deployment", "StatefulSet", "Job")
+        }
+        for workload, pod in _pods(objects):
+            spec = pod["spec"]
+            persistent = claims[workload] | {
+                volume["name"] for volume in spec["volumes"] if "persistentVolumeClaim" in volume
+            }
+            mounts = [m for c in spec["containers"] for m in c["volumeMounts"]]
+            if any(m["name"] in persistent and not m.get("readOnly") for m in mounts):
+                writers.add(workload)
+                assert spec["securityContext"].get("fsGroup"), f"{name}: {workload}"
+    assert writers == {"headroom-redis", "headroom-api", "headroom-model"}
 
 
 def test_grace_period_exceeds_deadline(rendered: dict[str, list[Object]]) -> None:
