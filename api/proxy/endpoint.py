@@ -54,11 +54,14 @@ class Proxy:
         self._book = book
 
     async def serve(
-        self, req: falcon.asgi.Request, resp: falcon.asgi.Response | None, **_: Any
+        self, req: falcon.asgi.Request, resp: falcon.asgi.Response | None, ws: Any = None, **_: Any
     ) -> None:
-        """Answer with the provider's answer; ``resp`` is None for a WebSocket handshake."""
+        """Answer with the provider's answer.
+
+        The farm's server does not open WebSockets; another one's have no ``resp``, but a ``ws``.
+        """
         if resp is None:
-            return
+            raise falcon.HTTPNotFound
         if is_preflight(req):
             resp.set_header("allow", _METHODS)
             return
@@ -71,6 +74,12 @@ class Proxy:
         if not route.url:
             message = f"this provider is not configured: {route.variable} is not set"
             _fail(resp, route.provider, falcon.HTTP_404, "not_configured", message)
+            return
+        if req.method == "GET" and (req.get_header("upgrade") or "").lower() == "websocket":
+            # Clients that prefer WebSockets, such as Codex, go on without on this status.
+            message = "the farm does not forward WebSocket connections"
+            resp.set_header("upgrade", "HTTP/1.1")
+            _fail(resp, route.provider, falcon.HTTP_426, "websocket_unsupported", message)
             return
         try:
             if route.shape is None or not _readable(req):

@@ -33,9 +33,13 @@ def error_event(provider: ProviderName, kind: str, message: str) -> bytes:
 
 def _error(provider: ProviderName, kind: str, message: str) -> dict[str, Any]:
     if provider == "anthropic":
-        named = {"upstream_timeout": "timeout_error", "not_configured": "not_found_error"}
+        named = {
+            "upstream_timeout": "timeout_error",
+            "not_configured": "not_found_error",
+            "websocket_unsupported": "invalid_request_error",
+        }
         error = {"type": named.get(kind, "api_error"), "message": message}
         return {"type": "error", "error": error}
-    named = {"not_configured": "invalid_request_error"}
+    named = dict.fromkeys(("not_configured", "websocket_unsupported"), "invalid_request_error")
     error = {"message": message, "type": named.get(kind, "server_error")}
     return {"error": {**error, "param": None, "code": kind}}

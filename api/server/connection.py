@@ -70,6 +70,10 @@ class BoundedConnection(ASGIProtocol):
         self._arrived = time.monotonic()
         return super()._on_headers_complete()
 
+    def _is_websocket_upgrade(self, request: Any) -> bool:
+        """Serve a WebSocket handshake as the GET that it is: nothing here speaks the protocol."""
+        return False
+
     def _build_http_scope(self, *arguments: Any) -> dict[str, Any]:
         """Add when the request's head arrived: a busy loop handles it later."""
         scope: dict[str, Any] = super()._build_http_scope(*arguments)

@@ -23,7 +23,8 @@ def guarded(provider: ScriptedProvider, tmp_path_factory: pytest.TempPathFactory
     directory = tmp_path_factory.mktemp("guarded")
     tokens = directory / "tokens.json"
     tokens.write_text(json.dumps([{"tenant": "team", "token": TOKEN, "scopes": ["compress"]}]))
-    settings: dict[str, Any] = {"anthropic_target_api_url": provider.url}
+    urls = ("anthropic_target_api_url", "openai_target_api_url")
+    settings: dict[str, Any] = dict.fromkeys(urls, provider.url)
     with Farm(directory, **settings, tokens_file=tokens, cors_origins=PAGE) as farm:
         farm.start_redis()
         farm.start_api()
@@ -61,6 +62,28 @@ def test_farm_token_sent_twice_stays_in_the_farm(guarded: Farm, provider: Script
     both = {**OURS, "authorization": f"Bearer {TOKEN}"}
     assert post(guarded.url, BODY, both, "/v1/messages").status == 200
     assert TOKEN not in json.dumps(provider.asked[0].headers)
+
+
+HANDSHAKE = {
+    "connection": "Upgrade",
+    "upgrade": "websocket",
+    "sec-websocket-version": "13",
+    "sec-websocket-key": "MDEyMzQ1Njc4OWFiY2RlZg==",
+}
+
+
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/realtime?model=m", "/v1/messages"])
+def test_websocket_handshake_is_refused_after_authentication(
+    guarded: Farm, provider: ScriptedProvider, path: str
+) -> None:
+    provider.will_say(whole({"leaked": True}))
+    assert request(guarded.url, "GET", path, headers={**KEY, **HANDSHAKE}).status == 401
+    refused = request(guarded.url, "GET", path, headers={**OURS, **HANDSHAKE})
+    assert refused.status == 426
+    assert refused.json["error"]["type"] == "invalid_request_error"
+    assert request(guarded.url, "GET", "/livez", headers=HANDSHAKE).status == 200
+    assert not provider.asked
+    assert "Unhandled" not in guarded.logs()
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ METHODS: dict[type, dict[str, list[str]]] = {
         "_build_http_scope": ["request", "sockname", "peername"],
         "_close_transport": [],
         "_feed_callback_parser": ["data"],
+        "_is_websocket_upgrade": ["request"],
         "_keepalive_timeout": [],
         "_on_headers_complete": [],
         "_on_message_complete": [],
