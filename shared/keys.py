@@ -25,6 +25,10 @@ TURNS_MAX = 1000
 """Turns kept per user; the oldest are dropped first."""
 EXCHANGES = 32
 """Exchanges kept per session; the oldest are dropped first."""
+OFFERED = b""
+"""Stands among a session's exchanges if its requests are offered the retrieval tool."""
+AGENT = b"agent"
+"""Stands there if only those with many tools of their own are."""
 LEFT_MAX = 10_000
 """Most messages remembered per user that have a text left verbatim because of a fault."""
 TOMBSTONE_TTL_SECONDS = 7 * 86_400
@@ -118,7 +122,7 @@ def reads(tag: str, digest: str) -> str:
 def exchanges(tag: str, session: str) -> str:
     """List, the retrievals made within the turns of one session of the proxy.
 
-    An empty item records that the session was offered the retrieval tool.
+    :data:`OFFERED` and :data:`AGENT` in it record that the session was offered the retrieval tool.
     """
     name = blake2b(session.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
     return f"{PREFIX}:{{u:{tag}}}:exchanges:{name}"

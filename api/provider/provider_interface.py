@@ -164,6 +164,12 @@ class Provider(ABC):
         Body.of(body).list_of("tools")
         return True
 
+    def leaves_choice(self, body: Body) -> bool:
+        """Return whether the model may choose any tool or none: ``tool_choice`` is auto."""
+        choice = body.get("tool_choice")
+        kind = choice.get("type") if isinstance(choice, dict) else choice
+        return kind in (None, "auto")
+
     def continues_stored(self, body: Body) -> bool:
         """Return whether the request continues an answer that the provider has stored."""
         return False
@@ -183,14 +189,23 @@ class Provider(ABC):
     ) -> bytes:
         """Return the request that continues ``turn`` with the results of its retrievals.
 
-        ``body`` is the request that was answered. ``last``: the model may call no more tools.
+        ``body`` is the request that was answered. ``last``: the model may retrieve no more.
         """
         request = Body(body)
         request.items(self.array)
         fields = {self.array: self._continued(request, turn, results)}
         if last:
-            fields["tool_choice"] = self.no_tools
+            fields |= self._no_more(request)
         return request.replaced(fields)
+
+    def _no_more(self, request: Body) -> dict[str, bytes]:
+        """Return the fields with which the model cannot retrieve.
+
+        A client that demands a call must get one of its own tools.
+        """
+        tools = [] if self.leaves_choice(request) else request.items("tools")
+        others = [tool for tool in tools if self._name_of(_object(tool)) != RETRIEVAL_TOOL]
+        return {"tools": array_of(others)} if others else {"tool_choice": self.no_tools}
 
     def put_back(self, body: bytes, exchanges: Sequence[Exchange], beginning: str = "") -> bytes:
         """Insert the exchanges into a client's later request at their places.
@@ -238,6 +253,11 @@ class Provider(ABC):
     @abstractmethod
     def marks(self, said: bytes) -> tuple[str, ...]:
         """Return what identifies each visible part of an answer's content, in order."""
+
+
+def _object(raw: bytes) -> dict[str, Any]:
+    found = msgspec.json.decode(raw)
+    return found if isinstance(found, dict) else {}
 
 
 def text_of(content: Any) -> str:

@@ -26,14 +26,10 @@ from ..provider.provider_interface import Provider
 from ..provider.retrieval_exchange import unpack
 from ..provider.session import Conversation, conversation_of
 from ..runtime.retrieval_exchange_store import ExchangeStore
+from .offer_tool import Offer
 from .tool_definitions import Tightened, ToolDefinitions
 
 _log = structlog.get_logger(__name__)
-_AGENT_BYTES = 2048
-"""Requests with at least this many bytes of tool definitions are offered the farm's tool, which has
-a quarter of that size, from the first request on. Tools are at the start of the provider's cached
-prefix: if the tool were added with the first marker, everything before the marker would have to be
-written to the cache again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,42 +109,38 @@ class Preparation:
         recalled = asyncio.create_task(
             self._exchanges.recall(tag, conversation.keys, deadline) if recalls else _nothing()
         )
-        # A task of its own: the usage record is written even if the client disconnects.
-        task = asyncio.create_task(
-            self._compress(
-                req,
-                raw,
-                lease,
-                deadline,
-                conversation.session,
-                counted=counted,
-                bypass=bypass,
-                redeems=offers or serves,
-                tools=tools,
-            ),
-            name="prepare",
-        )
-        lease.held_by(task)
         try:
+            if serves and not shape.leaves_choice(body):
+                serves = Offer(body, await recalled).stands
+            # A task of its own: the usage record is written even if the client disconnects.
+            task = asyncio.create_task(
+                self._compress(
+                    req,
+                    raw,
+                    lease,
+                    deadline,
+                    conversation.session,
+                    counted=counted,
+                    bypass=bypass,
+                    redeems=offers or serves,
+                    tools=tools,
+                ),
+                name="prepare",
+            )
+            lease.held_by(task)
             result, recording = await asyncio.shield(task)
             known = await recalled
             if result.array != shape.array:
                 return Outgoing(raw)
-            fields: dict[str, bytes | list[bytes]] = {}
-            if result.changed:
-                fields[shape.array] = array_pieces(result.pieces)
-            sent_tools = tools.raw if tools is not None and result.mode else b""
-            agent = len(body.field("tools")) >= _AGENT_BYTES and result.mode == "ccr"
-            serves = serves and bool(result.hashes or known or agent)
-            if serves:
-                sent_tools = shape.with_ours(sent_tools or body.list_of("tools"))
-                if not (known or agent):
-                    self._exchanges.note_offered(tag, conversation.key)
-            if sent_tools:
-                fields["tools"] = sent_tools
-            sent = body.replaced(fields) if fields else raw
+            offer = Offer(body, known)
+            agent = offer.is_agent and result.mode == "ccr"
+            serves = serves and bool(result.hashes or offer.was_made or agent)
+            note = offer.note(agent=agent) if serves else None
+            if note is not None:
+                self._exchanges.note_offered(tag, conversation.key, note)
+            sent = _sent(shape, body, result, tools, offered=serves)
             put_back = 0
-            if exchanges := unpack(known):
+            if exchanges := unpack(known or ()):
                 sent = shape.put_back(sent, exchanges, conversation.named_beginning)
                 put_back = len(Body(sent).items(shape.array)) - len(body.items(shape.array))
         except (RequestError, Unreadable):  # the provider reports the mistake to the client
@@ -188,6 +180,26 @@ class Preparation:
             return result, None
         request = AnsweredRequest(request_id, user, time.perf_counter() - started)
         return result, self._book.record_soon(request, result)
+
+
+def _sent(
+    shape: Provider,
+    body: Body,
+    result: CompressionResult,
+    tools: Tightened | None,
+    *,
+    offered: bool,
+) -> bytes:
+    """Return the body with its compressed messages and its tools; unchanged if both are."""
+    fields: dict[str, bytes | list[bytes]] = {}
+    if result.changed:
+        fields[shape.array] = array_pieces(result.pieces)
+    sent_tools = tools.raw if tools is not None and result.mode else b""
+    if offered:
+        sent_tools = shape.with_ours(sent_tools or body.list_of("tools"))
+    if sent_tools:
+        fields["tools"] = sent_tools
+    return body.replaced(fields) if fields else body.raw
 
 
 async def _nothing() -> list[bytes]:

@@ -31,8 +31,13 @@ class ExchangeStore:
         self._state = state
         self._writes: set[asyncio.Task[None]] = set()
 
-    async def recall(self, user: str, sessions: Sequence[str], deadline: Deadline) -> list[bytes]:
-        """Return the exchanges under all these names, oldest first, and renew their TTL."""
+    async def recall(
+        self, user: str, sessions: Sequence[str], deadline: Deadline
+    ) -> list[bytes] | None:
+        """Return the exchanges and notes under all these names, oldest first; renew their TTL.
+
+        None: Redis is unavailable.
+        """
         names = [keys.exchanges(user, session) for session in sessions]
         pipe = self._state.client.pipeline(transaction=False)
         for name in names:
@@ -40,14 +45,14 @@ class ExchangeStore:
         try:
             lists = await self._state.ask(pipe.execute(), deadline, user)
         except Degraded:
-            return []
+            return None
         for name, found in zip(names, lists, strict=True):
             if found:
                 self._go_on(self._renew(user, name), "exchanges-renewed")
         return [bytes(one) for found in lists for one in found]
 
     async def remember(self, user: str, session: str, exchanges: Sequence[bytes]) -> None:
-        """Add exchanges to the session; an empty one records that the tool was offered."""
+        """Add exchanges to the session, or a note that the tool was offered."""
         kept = [one for one in exchanges if len(one) <= MOST_BYTES]
         if not kept:
             return
@@ -62,9 +67,9 @@ class ExchangeStore:
         except Degraded as error:
             _log.warning("exchange_not_kept", reason=error.reason)
 
-    def note_offered(self, user: str, session: str) -> None:
+    def note_offered(self, user: str, session: str, note: bytes) -> None:
         """Record in the background that the session was offered the tool."""
-        self._go_on(self.remember(user, session, [b""]), "offered")
+        self._go_on(self.remember(user, session, [note]), "offered")
 
     async def _renew(self, user: str, key: str) -> None:
         deadline = Deadline.after(self._settings.redis_timeout)
