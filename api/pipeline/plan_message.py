@@ -34,6 +34,8 @@ _LOSING_NOTHING = frozenset(
     }
 )
 """Verdicts of headroom on texts that may lose no line."""
+_SHOWING_FAILURES = ("log", "test_run")
+"""Kinds of which lines may go even if the tool failed: what failed stays in sight."""
 _EXCLUDED = "router:excluded:tool"
 _MIN_BLOCK_CHARS = 500
 """Headroom's minimum size of a content block, in characters."""
@@ -117,6 +119,7 @@ class _Draft:
             content = classify(text, call, self._context.options.press)
             options = self._context.options
             lossy = content.may_lose(options.marker_mode, code_aware=options.code_aware)
+            lossy = lossy and (content.kind in _SHOWING_FAILURES or not _failed(part))
             may = _allowed(part, planned, content, lossy=lossy)
             if may == "stay" and options.fold_reads and _excluded(planned):
                 may = "fold"
@@ -176,6 +179,13 @@ class _Draft:
             text.encode("utf-8", "surrogatepass"),
         )
         return blake2b(_pack.encode(named), digest_size=16).hexdigest()
+
+
+def _failed(part: dict[str, Any]) -> bool:
+    """Return whether the client says of the part's result that the tool failed."""
+    content = part.get("content")
+    block = content[0] if isinstance(content, list) else part
+    return isinstance(block, dict) and block.get("is_error") is True
 
 
 def _ruled(may: Allowed, ruling: ToolRuling) -> Allowed:

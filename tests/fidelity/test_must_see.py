@@ -102,6 +102,15 @@ def test_ids_of_digits_hide_no_extremes() -> None:
     assert len(kept) < 60
 
 
+@pytest.mark.parametrize("status", ["404", "503"])
+def test_request_that_a_browser_saw_fail_stays(status: str) -> None:
+    lines = [f"[GET] https://example.org/chunk{n}.js => [200]" for n in range(400)]
+    lines[200::50] = [line.replace("200]", f"{status}]") for line in lines[200::50]]
+    kept = must_see(lines, "other")
+    assert kept is not None
+    assert set(range(200, 400, 50)) <= kept
+
+
 @pytest.mark.parametrize("command", _USUAL)
 def test_rare_lines_stay_in_sight_of_a_shorter_form(command: str) -> None:
     usual, rare = _USUAL[command], _RARE[command]

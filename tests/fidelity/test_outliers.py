@@ -186,6 +186,37 @@ def test_row_of_another_type_stays_in_a_json_list() -> None:
     assert {"100", "110", "120", "130", "140", "150"} <= ids
 
 
+_WORDS = "quay berth ship west open late lost told asked never again night early tide crew".split()  # noqa: SIM905
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        lambda pick, n: " ".join(pick.choices(_WORDS, k=pick.randrange(3, 12))),
+        lambda pick, n: (
+            f"### Steps to reproduce\n\n1. Open the page of the quay and log in\n"
+            f"2. Look at the ships of today and of the day before\n3. berth.total({n}) is not set\n"
+        ),
+    ],
+    ids=["messages", "issues of one template"],
+)
+def test_what_people_wrote_stays_in_a_json_list(
+    text: Callable[[random.Random, int], str],
+) -> None:
+    pick = random.Random(2)
+    rows = [{"id": n, "user": f"u{n % 9}", "text": text(pick, n)} for n in range(300)]
+
+    assert shortened_rows(parsed(json.dumps(rows)), "0" * 24) is None
+
+
+def test_messages_of_a_program_may_go_from_a_json_list() -> None:
+    rows = [{"id": n, "line": f"level=info msg=order {n} was sent to {n}"} for n in range(300)]
+    shown = shortened_rows(parsed(json.dumps(rows)), "0" * 24)
+
+    assert shown is not None
+    assert len(shown.split("\n")) < 60
+
+
 _ONCE = (
     "leader lost",
     "retries exhausted",

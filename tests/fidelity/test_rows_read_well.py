@@ -344,3 +344,23 @@ def test_block_that_stands_alone_is_no_row() -> None:
         lines += ["", f"      at Object.<anonymous> (tests/commands/depot.test.ts:{n}03:{n})", ""]
 
     assert rows_of_records("\n".join(lines), "test_run") is None
+
+
+def test_source_in_a_json_table_is_not_taken_apart() -> None:
+    rows = [
+        {
+            "path": f"src/harbour/quay{n}.py",
+            "link": f"https://example.org/quay/blob/main/{n}",
+            "code": f"def quay{n}(ship):\n    return ship.berth + {n}\n",
+        }
+        for n in range(60)
+    ]
+    form = shortened(text := json.dumps(rows), parsed(text))
+    assert form is not None
+    made = rows_of_tables(form.text)
+
+    assert made is not None
+    assert all(
+        f"def quay{n}(ship):\\n    return ship.berth + {n}\\n" in made.text for n in range(60)
+    )
+    assert form.inverse(made.inverse(made.text)) == text

@@ -233,3 +233,16 @@ def test_only_what_may_change_goes_to_workers(
     talk = Talk(_call("Bash", {"command": command}), _result(text))
     found = talk.candidates(1, replace(OPTIONS, **changes))
     assert [one.may for one in found] == [may]
+
+
+def test_output_of_a_failed_tool_loses_nothing_unless_it_shows_what_failed() -> None:
+    listing = "\n".join(f"unit {n} is  {n * 7 % 90}  berths long" for n in range(900))
+    asked = {"role": "user", "content": "What is wrong?"}
+    call = _call("mcp__quay__inspect", {"berth": 7})
+    for text, failed, may in (
+        (listing, False, "engine"),
+        (listing, True, "reversible"),
+        (events(), True, "engine"),
+    ):
+        found = Talk(asked, call, _result(text, is_error=failed)).candidates(2)
+        assert [c.may for c in found] == [may], (text[:20], failed)

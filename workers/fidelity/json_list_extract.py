@@ -9,12 +9,17 @@ from typing import Any
 
 from . import omission_notes as notes
 from .json_form import header, rows_of
+from .line_kinds import kinds_of
 from .must_see import is_bad
 from .outliers import rare_ones, spelled_otherwise
 
 _LEAST_ROWS = 60
 _FIRST, _LAST = 10, 5
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
+_TEXT = re.compile(r"(?:[^\W\d]{2,}\W+){2}[^\W\d]{2,}")
+"""Words that follow each other, whatever stands between them."""
+_FEW_LINES = 2
+"""Line breaks of a text from which it is compared as it is: issues may begin with one template."""
 _FEW = 12
 """Different values of a column up to which each is shown, and counted where it is missing."""
 
@@ -31,7 +36,7 @@ def shortened_rows(tree: Any, digest: str) -> str | None:
     bad = {place for place, line in enumerate(lines) if is_bad(line)}
     if len(bad) > len(rows) / 2:
         return None
-    kept |= bad | _extreme(keys, rows) | _each_value(few, rows)
+    kept |= bad | _extreme(keys, rows) | _each_value(few, rows) | _with_own_text(keys, rows)
     kept |= spelled_otherwise(lines, [""] * len(lines))
     missing = [place for place in range(len(rows)) if place not in kept]
     if len(missing) < len(rows) / 3:
@@ -62,6 +67,34 @@ def _each_value(few: list[int], rows: list[list[str]]) -> set[int]:
         for found in places.values():
             kept.update(found if len(found) <= 3 else found[:2])
     return kept
+
+
+def _with_own_text(keys: Sequence[str], rows: list[list[str]]) -> set[int]:
+    """Return the rows with a text that no other row has, apart from numbers and names.
+
+    What people wrote, sources and diffs are such texts; messages of programs come again and again.
+    """
+    kept: set[int] = set()
+    for column in range(len(keys)):
+        texts = {p: row[column] for p, row in enumerate(rows) if _TEXT.search(row[column])}
+        kinds = kinds_of(list(texts.values()))
+        kinds = [
+            text if text.count("\\n") >= _FEW_LINES else kind
+            for text, kind in zip(texts.values(), kinds, strict=True)
+        ]
+        often = Counter(kinds)
+        kept.update(
+            place
+            for place, kind in zip(texts, kinds, strict=True)
+            if often[kind] == 1 or _is_any(kind)
+        )
+    return kept
+
+
+def _is_any(kind: str) -> bool:
+    """Return whether most words of this kind of texts vary: it says nothing of what they say."""
+    words = kind.split()
+    return sum("*" in word for word in words) > len(words) / 2
 
 
 def _extreme(keys: Sequence[str], rows: list[list[str]]) -> set[int]:

@@ -145,7 +145,7 @@ def _column(values: list[str], before: list[_Column], *, quoted: bool) -> _Colum
     if all(value == first for value in values):
         return _Column(first, None, "", [])
     head = tail = ""
-    if quoted:
+    if quoted and not any("\\n" in value for value in values):  # a source or a patch stays whole
         head = first[: _head(values, _common(values))]
         values = [value[len(head) :] for value in values]
         mirrored = [value[::-1] for value in values]

@@ -57,11 +57,12 @@ the beginning of a word: that is twice as fast as where some may begin anywhere.
 _BAD_WITHIN = re.compile(
     r"errors?\b|exception\b|[✗✘×❯]|crashloop|backoff|evicted|unhealthy|notready|out of memory"
     r"|(?:\" |http/[\d.]+\"? )5\d\d\b"  # as access logs say it
+    r"|=> \[[45]\d\d\]"  # as browsers' tools say it
     r"|(?<=\s)0/[1-9]\d? +(?!completed|\d)"
 )
 _OF_BAD_WITHIN = (
     "error", "exception", "✗", "✘", "×", "❯", "crashloop", "backoff", "evicted", "unhealthy",
-    "notready", "out of memory", '" 5', "http/", "0/",
+    "notready", "out of memory", '" 5', "http/", "0/", "=> [",
 )  # fmt: skip
 """Each match of :data:`_BAD_WITHIN` has one of these."""
 _HARMLESS = re.compile(
