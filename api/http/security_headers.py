@@ -2,7 +2,8 @@
 
 There is one policy for API answers (load nothing, no framing) and one for HTML pages (only this
 origin's files, no inline script or style, framing by the origins that the operator lists). The
-answer's content type decides which one applies.
+answer's content type decides which one applies; a provider's answer (:func:`set_proxied`) is never
+a page of this origin.
 """
 
 from __future__ import annotations
@@ -28,6 +29,14 @@ _READABLE = ("x-request-id", "retry-after")
 """Response headers that a script of a listed origin may read."""
 
 
+_PROXIED = "proxied"
+
+
+def set_proxied(resp: falcon.asgi.Response) -> None:
+    """Mark an answer as a provider's."""
+    setattr(resp.context, _PROXIED, True)
+
+
 class SecurityHeaders:
     """Middleware: sets these headers on every answer, errors included."""
 
@@ -49,13 +58,14 @@ class SecurityHeaders:
         resource: object,
         req_succeeded: bool,
     ) -> None:
-        """Set the headers; JSON belongs to one user, so no cache may store it."""
+        """Set the headers; JSON and providers' answers belong to one user: no cache stores them."""
         kind = resp.content_type or falcon.MEDIA_JSON
-        if kind.startswith("text/html"):
+        proxied = getattr(resp.context, _PROXIED, False)
+        if kind.startswith("text/html") and not proxied:
             resp.set_headers(self._page)
             return
         resp.set_headers(ANSWER_HEADERS)
-        if kind.startswith(falcon.MEDIA_JSON):
+        if kind.startswith(falcon.MEDIA_JSON) or proxied:
             resp.set_header("cache-control", "no-store")
 
 

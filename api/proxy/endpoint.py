@@ -18,6 +18,7 @@ from ..accounting.usage_recording import AnswerBook
 from ..http.auth import is_preflight
 from ..http.content_encoding import decoder_for
 from ..http.request import AnswerCut, Intake, at_end, user_of
+from ..http.security_headers import set_proxied
 from ..provider.api_shapes import Shape
 from .answer_retrievals import Retrievals
 from .client_presence import Presence
@@ -234,6 +235,7 @@ def _answer(
     changed: bool = False,
 ) -> None:
     resp.status = str(answer.status)
+    set_proxied(resp)
     for name, value in [*to_client(answer.headers, changed=changed), *more]:
         resp.append_header(name, value)
     if stream is not None:

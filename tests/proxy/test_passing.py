@@ -153,15 +153,61 @@ def test_forwards_keys_but_not_the_farms_headers(proxy: Farm, provider: Scripted
 
 def test_answer_headers_come_back(proxy: Farm, provider: ScriptedProvider) -> None:
     limits = {"anthropic_ratelimit_requests_remaining": "7", "retry_after": "3"}
-    more = {"set_cookie": "a=b", "x_note": "caf\u00e9", **limits}
+    more = {"x_note": "caf\u00e9", "etag": "v1", **limits}
     provider.will_say(whole({"ok": True}, x_request_id="req_1", **more))
     answer = post(proxy.url, BODY, KEY, "/v1/messages")
     assert answer.headers["anthropic-ratelimit-requests-remaining"] == "7"
     assert answer.headers["retry-after"] == "3"
-    assert answer.headers["set-cookie"] == "a=b"
+    assert answer.headers["etag"] == "v1"
     assert answer.headers["x-note"] == "caf\u00e9"
     assert answer.headers["x-headroom-upstream-request-id"] == "req_1"
     assert answer.headers["x-request-id"] != "req_1"
+
+
+def test_cookies_stay_with_their_host(proxy: Farm, provider: ScriptedProvider) -> None:
+    provider.will_say(whole({}, set_cookie="a=b"), whole({}, set_cookie="a=b"))
+    for answer in (
+        post(proxy.url, BODY, {**KEY, "cookie": "login=secret"}, "/v1/messages"),
+        request(proxy.url, "GET", "/v1/models", headers={**KEY, "cookie": "login=secret"}),
+    ):
+        assert answer.status == 200
+        assert "set-cookie" not in answer.headers
+    assert all("cookie" not in asked.headers for asked in provider.asked)
+    assert len(provider.asked) == 2
+
+
+@pytest.mark.parametrize("kind", ["application/json", "text/html", "text/plain"])
+def test_provider_says_nothing_about_the_farms_host(
+    proxy: Farm, provider: ScriptedProvider, kind: str
+) -> None:
+    """What a browser or a cache is told about an answer is what the farm tells of its own."""
+    said = {
+        "alt-svc": 'h3=":443"',
+        "strict-transport-security": "max-age=31536000",
+        "access-control-allow-origin": "*",
+        "access-control-allow-credentials": "true",
+        "x-headroom-tokens-saved": "1000000",
+        "x-headroom-other": "x",
+        "clear-site-data": "*",
+        "content-security-policy-report-only": "default-src *",
+        "permissions-policy": "camera=*",
+    }
+    replaced = {
+        "cache-control": "max-age=60",
+        "x-frame-options": "ALLOWALL",
+        "content-security-policy": "default-src *",
+        "cross-origin-resource-policy": "cross-origin",
+    }
+    length = {"content-length": "2", "content-type": kind}
+    provider.will_say(Said([b"{}"], kind=kind, headers={**length, **said, **replaced}))
+    headers = {**KEY, "origin": "https://page.example"}
+    answer = request(proxy.url, "GET", "/v1/models", headers=headers)
+    assert not said.keys() & answer.headers.keys()
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-frame-options"] == "DENY"
+    policy = answer.headers["content-security-policy"]
+    assert policy == "default-src 'none'; frame-ancestors 'none'"
+    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500, 529])
