@@ -1,7 +1,8 @@
 """``/metrics``: Prometheus text from the ledger and the pools' counters in Redis.
 
-The counters cover the whole farm, so every front end reports the same values and a restart loses
-nothing. If several front ends are scraped, aggregate with ``max``, not ``sum``.
+These counters cover the whole farm, so every front end reports the same values and a restart loses
+nothing. If several front ends are scraped, aggregate with ``max``, not ``sum``. The metrics of
+``Metrics._process`` are a front end's own; docs/books.md says how to aggregate each.
 """
 
 from __future__ import annotations
@@ -173,7 +174,7 @@ class Metrics:
             redis_up=self._up,
             bypass=self._switch.bypass is not None,
             backlog=self._ledger.backlog,
-            prices_age=self._prices.age,
+            prices_age=self._prices.stale_seconds,
             prices_ignored=self._prices.ignored,
             breakers=breakers,
             counters=counters,
@@ -219,7 +220,9 @@ class Metrics:
         yield from (*_breakers(found), self._task_failures(found), *proxy_families(found))
         if found.prices_age is not None:
             yield GaugeMetricFamily(
-                "headroom_prices_age_seconds", "Time since prices were read", found.prices_age
+                "headroom_prices_age_seconds",
+                "Time since prices were read, or since the start if they never were",
+                found.prices_age,
             )
             yield GaugeMetricFamily(
                 "headroom_prices_ignored_rows",

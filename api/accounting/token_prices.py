@@ -92,7 +92,8 @@ class Prices:
         self._rows: dict[str, Price] = {}
         self._map = PriceMap()
         self._known: dict[str, Price] = {}
-        self._read_at: float | None = None
+        self._read_at: float | None = None  # epoch seconds, for people
+        self._since = time.monotonic()
         self._column: str | None = None
         self._error: str | None = None
         self.ignored = 0
@@ -143,7 +144,13 @@ class Prices:
     @property
     def age(self) -> float | None:
         """Seconds since the prices were read; None if they never were."""
-        return None if self._read_at is None else max(0.0, time.time() - self._read_at)
+        return None if self._read_at is None else time.monotonic() - self._since
+
+    @property
+    def stale_seconds(self) -> float | None:
+        """As :attr:`age`, but since this process started until they are first read; None if no
+        database is configured."""
+        return None if self._conninfo is None else time.monotonic() - self._since
 
     def snapshot(self) -> dict[str, Any]:
         """Return the body of ``GET /pricing``."""
@@ -234,7 +241,7 @@ class Prices:
         if self._error is not None or self._read_at is None:
             _log.info("prices_read", models=len(good), schema=self._column)
         self._rows, self._known = good, {}
-        self._read_at, self._error = time.time(), None
+        self._read_at, self._since, self._error = time.time(), time.monotonic(), None
 
     def _failed(self, error: str) -> None:
         if self._error != error:  # once per change, without the server's text

@@ -35,7 +35,7 @@ class _Ledger:
 
 
 class _Prices:
-    age = 1.0
+    stale_seconds = 1.0
     ignored = 0
 
 
@@ -64,20 +64,34 @@ def _proxied() -> ProxyCounters:
     return counters
 
 
-def exposed() -> dict[str, set[str]]:
-    """Return the labels of every sample that the farm exposes, by name."""
+def metrics(prices: Any = None) -> Metrics:
+    """Return a front end's metrics, with one of everything."""
     parts: Any = (
         _Reader(),
         _Ledger(),
-        _Prices(),
+        prices or _Prices(),
         _Pools(),
         [_Place()],
         _Switch(),
         PolicySource(Settings()),
         _proxied(),
     )
-    metrics = Metrics(Settings(), *parts)
-    text = asyncio.run(metrics.text()).decode()
+    return Metrics(Settings(), *parts)
+
+
+def exposed_by_front_end() -> set[str]:
+    """Return the names of a front end's own metrics."""
+
+    async def names() -> set[str]:
+        suffixes = {"counter": "_total", "histogram": "_bucket"}
+        return {f.name + suffixes.get(f.type, "") for f in metrics()._process()}
+
+    return asyncio.run(names())
+
+
+def exposed(prices: Any = None) -> dict[str, set[str]]:
+    """Return the labels of every sample that the farm exposes, by name."""
+    text = asyncio.run(metrics(prices).text()).decode()
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(text):
         for sample in family.samples:
