@@ -45,8 +45,12 @@ class AnswerStream(ABC):
         """Whether anything so far was hidden from the client, so that later events change too."""
         return bool(self.turns) or None in self._places.values()
 
-    def end(self) -> None:  # noqa: B027 - most APIs end a stream with an event
-        """Handle the end of the provider's stream; without a last event the answer is cut off."""
+    def end(self) -> bytes:
+        """Handle the end of the provider's stream; without a last event the answer is cut off.
+
+        Returns what was held back.
+        """
+        return b""
 
     @abstractmethod
     def feed(self, event: bytes) -> bytes:

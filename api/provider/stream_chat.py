@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from shared.headroom import RETRIEVAL_TOOL
@@ -33,11 +34,12 @@ class ChatStream(AnswerStream):
         self._turn: Turn | None = None
         self._goes_on = False
 
-    def end(self) -> None:
+    def end(self) -> bytes:
         """Handle the end of the provider's stream; not all servers send ``[DONE]``."""
         if self.state == "open" and self._turn is not None:
             self.state = "follow_up" if self._goes_on else "over"
             self._end(self._turn)
+        return b""
 
     def feed(self, event: bytes) -> bytes:
         """Return the bytes to send to the client for an event of the provider."""
@@ -118,8 +120,10 @@ class ChatStream(AnswerStream):
         index, function = whole_number(call.get("index")), call.get("function")
         function = function if isinstance(function, dict) else {}
         whole = self._calls.setdefault(index, {"function": {}})
-        grown(whole, call, leave=("index", "function"))
-        grown(whole["function"], function)
+        _fill(whole, call, leave=("index", "function"))
+        _fill(whole["function"], function, leave=("arguments",))
+        if "arguments" in function:
+            grown(whole["function"], {"arguments": function["arguments"]})
         if index not in self._places:
             shown = sum(place is not None for place in self._places.values())
             ours = function.get("name") == RETRIEVAL_TOOL
@@ -146,3 +150,8 @@ class ChatStream(AnswerStream):
         self.turns.append(
             Turn(turn.said, turn.retrievals, turn.own_calls, turn.ended, self._usage, turn.id)
         )
+
+
+def _fill(of: dict[str, Any], piece: dict[str, Any], leave: Sequence[str]) -> None:
+    """Set what a piece of a call says of it: servers may repeat its id, type and name."""
+    of |= {name: value for name, value in piece.items() if value and name not in leave}

@@ -29,6 +29,8 @@ class MessagesStream(AnswerStream):
         self._blocks: dict[int, dict[str, Any]] = {}
         self._inputs: dict[int, list[str]] = {}
         self._usage: dict[str, Any] = {}
+        self._delta: dict[str, Any] = {}
+        self._held: list[tuple[bytes, dict[str, Any]]] = []
         self._id = ""
         self._goes_on = False
 
@@ -45,13 +47,18 @@ class MessagesStream(AnswerStream):
         if kind in ("content_block_delta", "content_block_stop"):
             return self._go_on(event, data)
         if kind == "message_delta":
-            return self._close(event, data)
-        if kind == "message_stop":
-            self.state = "follow_up" if self._goes_on else "over"
-            return b"" if self._goes_on else event
+            return self._change(event, data)
+        if kind == "message_stop" and self.state == "open":
+            ending = self._close()
+            return b"" if self._goes_on else ending + event
         if kind == "error":
             self.state = "over"
         return event
+
+    def end(self) -> bytes:
+        """Return the held events of a stream without a last event, if it has a stop reason."""
+        complete = self.state == "open" and self._delta.get("stop_reason") is not None
+        return self._close() if complete else b""
 
     def _start(self, event: bytes, data: dict[str, Any]) -> bytes:
         message = data.get("message")
@@ -97,35 +104,69 @@ class MessagesStream(AnswerStream):
             return event
         return with_data(event, {**data, "index": place})
 
-    def _close(self, event: bytes, data: dict[str, Any]) -> bytes:
+    def _change(self, event: bytes, data: dict[str, Any]) -> bytes:
+        """Read a change of the message, of which there may be several, and hold it if need be.
+
+        Whether the message is continued, and with which usage it ends, is known at its end.
+        """
         delta, usage = data.get("delta"), data.get("usage")
-        delta = delta if isinstance(delta, dict) else {}
-        if isinstance(usage, dict):
-            self._usage |= {name: value for name, value in usage.items() if value is not None}
-        turn = self._turn(delta.get("stop_reason"))
-        if turn is None:
+        for of, more in ((self._delta, delta), (self._usage, usage)):
+            if isinstance(more, dict):
+                of |= {name: value for name, value in more.items() if value is not None}
+        if not self.hides:
             return event
+        self._held.append((event, data))
+        return b""
+
+    def _close(self) -> bytes:
+        """End the round; return the held changes of the message as the client gets them."""
+        turn = self._turn()
         before = [*self.turns]
         self.turns.append(turn)
         self._goes_on = turn.next_step == "follow_up" and not self._last
-        if self._goes_on:
+        self.state = "follow_up" if self._goes_on else "over"
+        if self._goes_on or not self._held:
             return b""
-        unserved = turn.next_step == "follow_up"
-        if not before and not unserved:
-            return event
+        hidden = self._hides_its_calls()
+        if not before and not hidden:
+            return b"".join([event for event, _ in self._held])
+        event, data = self._held[-1]
         changed = {**data, "usage": usage_of([*before, turn]) if before else turn.usage}
-        if unserved:
-            changed["delta"] = {**delta, "stop_reason": "end_turn"}
+        if hidden or len(self._held) > 1:
+            first = self._held[0][1].get("delta")
+            delta = {**(first if isinstance(first, dict) else {}), **self._delta}
+            changed["delta"] = {**delta, "stop_reason": "end_turn"} if hidden else delta
         return with_data(event, changed)
 
-    def _turn(self, stop_reason: object) -> Turn | None:
-        blocks = []
-        for index, block in self._blocks.items():
-            if index in self._inputs:
-                block["input"] = msgspec.Raw("".join(self._inputs[index]).encode() or b"{}")
-            blocks.append(block)
-        answer = {"id": self._id, "content": blocks, "stop_reason": stop_reason}
+    def _hides_its_calls(self) -> bool:
+        """Whether the message ends with calls, and the client sees none of them."""
+        calls = [i for i, block in self._blocks.items() if block.get("type") == "tool_use"]
+        seen = any(self._places[index] is not None for index in calls)
+        return bool(calls) and not seen and self._delta.get("stop_reason") in ("tool_use", None)
+
+    def _turn(self) -> Turn:
         try:
+            blocks = [
+                {**block, "input": _input("".join(self._inputs[index]))}
+                if index in self._inputs
+                else block
+                for index, block in self._blocks.items()
+            ]
+            stop = self._delta.get("stop_reason")
+            answer = {"id": self._id, "content": blocks, "stop_reason": stop}
             return _messages.read(encode({**answer, "usage": self._usage}))
         except (Unreadable, TypeError, UnicodeEncodeError):
-            return None
+            return Turn(b"[]", (), 0, False, self._usage, self._id)
+
+
+def _input(text: str) -> dict[str, str] | msgspec.Raw:
+    """Return a call's input as the next request repeats it, an object.
+
+    With fine-grained streaming the model's own text comes through, even if it is not valid; the API
+    wants that wrapped:
+    https://docs.anthropic.com/en/docs/agents-and-tools/tool-use/fine-grained-tool-streaming.
+    """
+    if not text:
+        return {}
+    found = decoded(text.encode())
+    return {"INVALID_JSON": text} if found is None else msgspec.Raw(text.encode())

@@ -55,6 +55,7 @@ class Relay:
         self._results: list[tuple[ToolResult, ...]] = []
         self._taps: list[UsageTap] = []
         self._open: UpstreamAnswer | None = None
+        self._settled = False
 
     @property
     def rounds(self) -> int:
@@ -132,15 +133,12 @@ class Relay:
         """
         body = self._outgoing.body
         view = self._shape.stream()
-        kept = False
         try:
             while True:
                 async for events in self._events(view, answer):
-                    if view.state == "over" and not kept:
-                        kept = True  # before the client can send the next request
-                        await self._mixed(view.turns)
-                        await self._keep(view.turns)
+                    await self._settle(view)  # before the client can send the next request
                     yield events
+                await self._settle(view)
                 if view.state != "follow_up":
                     return
                 await answer.finish()
@@ -149,7 +147,7 @@ class Relay:
                 if answer.status != 200:
                     yield await self._refused(answer)
                     return
-                view.next_round(last=len(view.turns) == MAX_ROUNDS)
+                view.next_round(last=len(view.turns) >= MAX_ROUNDS)
         except UpstreamFailed as error:
             if not self.rounds or self._presence.gone:
                 raise self._cut(error) from None
@@ -176,9 +174,9 @@ class Relay:
                 if view.state == "follow_up":
                     return
         if watched:
-            view.end()
-            if framer.rest:
-                yield framer.rest
+            rest = view.end() + framer.rest
+            if rest:
+                yield rest
 
     async def _refused(self, answer: UpstreamAnswer) -> bytes:
         """Return the provider's error answer to a follow-up request as an event."""
@@ -194,11 +192,18 @@ class Relay:
     async def _next(self, body: bytes, turn: Turn, number: int) -> bytes:
         """Return the follow-up request to a turn's answer, empty if none is needed."""
         await self._mixed([turn])
-        if turn.next_step != "follow_up" or number == MAX_ROUNDS:
+        if turn.next_step != "follow_up" or number >= MAX_ROUNDS:
             return b""
         self._results.append(await self._retrievals.answer(self._user, turn))
         last = number == MAX_ROUNDS - 1
         return self._shape.requests.follow_up(body, turn, self._results[-1], last=last)
+
+    async def _settle(self, view: AnswerStream) -> None:
+        """Store the retrievals of a stream that is over, once."""
+        if view.state == "over" and not self._settled:
+            self._settled = True
+            await self._mixed(view.turns)
+            await self._keep(view.turns)
 
     async def _mixed(self, turns: list[Turn]) -> None:
         """Get the retrieval results that go into the client's next request."""

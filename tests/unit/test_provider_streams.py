@@ -184,6 +184,143 @@ def test_chat_without_done_is_continued() -> None:
     assert view.state == "follow_up"
 
 
+def with_repeats(events: list[bytes], names: tuple[str, ...]) -> list[bytes]:
+    """Repeat these fields of a call in each of its pieces, as some servers do."""
+    seen: dict[int, dict[str, Any]] = {}
+    repeated = []
+    for event in events:
+        data = json.loads(data_of(event)) if b"tool_calls" in event else {}
+        for call in [c for o in data.get("choices", []) for c in o["delta"].get("tool_calls", [])]:
+            first = seen.setdefault(call["index"], json.loads(json.dumps(call)))
+            call |= {name: first[name] for name in ("id", "type") if name in names}
+            if "name" in names:
+                call["function"]["name"] = first["function"]["name"]
+        repeated.append(with_data(event, data) if data.get("choices") else event)
+    return repeated
+
+
+@pytest.mark.parametrize("names", [("type",), ("id",), ("name",), ("id", "type", "name")])
+def test_chat_calls_may_repeat_their_fields(names: tuple[str, ...]) -> None:
+    view = ChatStream()
+    out = b"".join([view.feed(e) for e in with_repeats(Chat.events(OWN, GET, TEXT), names)])
+    assert b"headroom_retrieve" not in out
+    turn = view.turns[0]
+    assert turn.next_step == "mixed"
+    assert (turn.retrievals[0].id, turn.retrievals[0].hash) == ("r1", GET[2])
+    assert json.loads(turn.said)["tool_calls"] == Chat.message(OWN, GET)["tool_calls"]
+
+
+def with_two_changes(events: list[bytes]) -> list[bytes]:
+    """Split the change of a message into one with usage and one with the stop reason."""
+    found = []
+    for event in events:
+        data = json.loads(data_of(event))
+        if data["type"] == "message_delta":
+            nothing = {**data, "delta": {"stop_reason": None, "stop_sequence": None}}
+            found.append(with_data(event, nothing))
+        found.append(event)
+    return found
+
+
+@pytest.mark.parametrize("parts", [(TEXT,), (OWN,), (THINK, TEXT, OWN)])
+def test_several_changes_of_a_message_pass_unchanged(parts: Any) -> None:
+    view, events = MessagesStream(), with_two_changes(Anthropic.events(*parts))
+    assert [view.feed(event) for event in events] == events
+    assert len(view.turns) == 1
+    assert (view.turns[0].usage or {})["input_tokens"] == 100
+
+
+@pytest.mark.parametrize("parts", [(TEXT, GET, OWN), (GET, OWN)])
+def test_several_changes_beside_a_retrieval_are_kept(parts: Any) -> None:
+    view, events = MessagesStream(), with_two_changes(Anthropic.events(*parts))
+    out = b"".join([view.feed(event) for event in events])
+    assert [e["type"] for e in seen(out)].count("message_delta") == 2
+    assert [turn.next_step for turn in view.turns] == ["mixed"]
+
+
+def test_several_changes_of_a_message_are_one_round() -> None:
+    view = MessagesStream()
+    out = b"".join([view.feed(event) for event in with_two_changes(Anthropic.events(TEXT, GET))])
+    assert view.state == "follow_up"
+    assert len(view.turns) == 1
+    view.next_round(last=False)
+    out += b"".join([view.feed(event) for event in with_two_changes(Anthropic.events(END))])
+    assert view.state == "over"
+    assert told(Anthropic, out) == told(Anthropic, b"".join(Anthropic.events(TEXT, END)))
+    assert seen(out)[-2]["usage"]["input_tokens"] == 200
+    assert [one["input_tokens"] for one in seen(out)[-2]["usage"]["iterations"]] == [100, 100]
+
+
+def test_message_without_a_last_event_is_continued() -> None:
+    view = MessagesStream()
+    for event in Anthropic.events(TEXT, GET)[:-1]:
+        view.feed(event)
+    assert view.end() == b""
+    assert view.state == "follow_up"
+    view.next_round(last=False)
+    begun = b"".join([view.feed(event) for event in Anthropic.events(END)[:-1]])
+    assert b"message_delta" not in begun
+    assert seen(view.end())[0]["delta"]["stop_reason"] == "end_turn"
+    assert view.state == "over"
+
+
+def test_cut_message_is_not_continued() -> None:
+    view = MessagesStream()
+    for event in Anthropic.events(TEXT, GET)[:-2]:
+        view.feed(event)
+    assert view.end() == b""
+    assert view.state == "open"
+
+
+def with_input(identity: str, text: str, *parts: Any) -> list[bytes]:
+    """Stream this text as a call's input, as fine-grained streaming does."""
+    found = []
+    at = [part[1] for part in parts].index(identity)
+    for event in Anthropic.events(*parts):
+        data = json.loads(data_of(event))
+        if data.get("index") == at and data["type"] == "content_block_delta":
+            if not data["delta"]["partial_json"]:
+                continue
+            event, text = (
+                with_data(event, {**data, "delta": {**data["delta"], "partial_json": text}}),
+                "",
+            )
+        found.append(event)
+    return found
+
+
+INVALID = ['{"hash": "a1b2', '"a1b2c3d4e5f6"', "[1]", "{'hash': 1}"]
+
+
+@pytest.mark.parametrize("text", INVALID)
+def test_retrieval_with_invalid_input_is_served_as_failed(text: str) -> None:
+    view = MessagesStream()
+    for event in with_input("r1", text, GET, GET2):
+        assert b"headroom_retrieve" not in view.feed(event)
+    assert view.state == "follow_up"
+    turn = view.turns[0]
+    assert [(one.id, one.hash) for one in turn.retrievals] == [("r1", ""), ("r2", GET2[2])]
+    assert json.loads(turn.said)[0]["input"] == {"INVALID_JSON": text}
+    assert json.loads(turn.said)[1]["input"] == {"hash": GET2[2]}
+
+
+@pytest.mark.parametrize("text", INVALID)
+def test_clients_invalid_input_does_not_lose_the_retrieval(text: str) -> None:
+    view, events = MessagesStream(), with_input("c1", text, OWN, GET)
+    out = b"".join([view.feed(event) for event in events])
+    assert view.turns[0].next_step == "mixed"
+    pieces = [e["delta"] for e in seen(out) if e["type"] == "content_block_delta"]
+    assert "".join([piece["partial_json"] for piece in pieces]) == text
+
+
+def test_unreadable_message_does_not_end_with_calls_that_it_does_not_have() -> None:
+    view, out = MessagesStream(), b""
+    for event in Anthropic.events(TEXT, GET):
+        out += view.feed(event.replace(b'"id": "r1"', b'"id": 7'))
+    assert view.state == "over"
+    assert seen(out)[-2]["delta"]["stop_reason"] == "end_turn"
+
+
 def test_responses_items_may_stand_in_earlier_events_only() -> None:
     events = Responses.events(THINK, GET)
     completed = json.loads(data_of(events[-1]))
