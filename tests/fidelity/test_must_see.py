@@ -227,6 +227,17 @@ def test_heading_goes_and_stays_with_its_tests() -> None:
     ]  # fmt: skip
 
 
+def test_omitted_paths_are_counted_by_folder() -> None:
+    folders = [f"./src/{name(_PICK)}" for _ in range(9)]
+    lines = [f"{folders[n % 9]}/deep/{word(_PICK)}{n}.ts" for n in range(900)]
+    lossy = Lossy("log", lambda _: None, "a" * 24)
+    made = choose("\n".join(lines), "listing", lossy).text
+
+    assert made is not None
+    for folder in folders:
+        assert re.search(rf"\d+ of the omitted lines are like: {folder}/deep/\* \.\.\.", made)
+
+
 def _search_with_context(entry: str) -> list[str]:
     lines = []
     for n in range(0, 900, 9):

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 
 from . import omission_notes as notes
+from .folders import by_folder
 from .line_kinds import Kinds, commonest, described
 from .verify_form import plain
 
@@ -20,14 +21,16 @@ def extract(
 ) -> str | None:
     """Return the kept ones of ``lines``, notes and the marker; None where nothing is missing.
 
-    With ``kinds`` the missing lines are counted by their kind, too.
+    With ``kinds`` the missing lines are counted by their kind, too, and paths by their folder.
     """
     shown = _with_small_gaps(lines, set(kept))
     missing = [place for place in range(len(lines)) if place not in shown]
     if not missing:
         return None
     out = notes.shown_of(lines, shown)
-    if kinds is not None:
+    folders = by_folder([lines[place] for place in missing]) if kinds is not None else []
+    out += [notes.like(count, name, all_of=len(missing)) for name, count in folders if count > 2]
+    if kinds is not None and not folders:
         for kind, those in commonest(lines, kinds.of_lines, missing, _MOST_KINDS):
             told = described(kind, those) if len(those) > 2 else ""
             if told.strip("* "):
