@@ -16,12 +16,13 @@ from shared import clock, keys
 from shared.errors import Unhealthy
 from shared.redis_connection import BROKEN, connect
 from shared.settings import POOLS, Settings
+from shared.sockets import authority
 
 from .up_command import LOCAL
 
 _TIMEOUT_SECONDS = 3.0
 _POLL_SECONDS = 0.5
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - compared, not bound
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared, not bound
 
 
 def check_api(settings: Settings) -> str:
@@ -30,7 +31,8 @@ def check_api(settings: Settings) -> str:
     Raises:
         Unhealthy: It does not answer.
     """
-    url = f"http://{_ANYWHERE.get(settings.host, settings.host)}:{settings.port}"
+    host = _ANYWHERE.get(settings.host, settings.host)
+    url = f"http://{authority(host, settings.port)}"
     if _get(f"{url}/livez").get("alive") is not True:
         raise Unhealthy(f"{url}/livez was not answered by a headroom-farm")
     return f"{url} lives"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import subprocess
@@ -13,12 +14,14 @@ from types import FrameType
 
 from shared.errors import FarmError
 from shared.python_command import python_module
+from shared.settings import load_settings
 
 from .demo import demo
 from .process import die_with_parent
-from .up_command import LOCAL
+from .up_command import LOCAL, stop_seconds
 
-_STOP_SECONDS = 15
+_SPARE_SECONDS = 5.0
+"""Seconds beyond those that the farm's parts may take to stop, and to end it when they are over."""
 
 
 def run(port: int, *, once: bool) -> int:
@@ -52,11 +55,30 @@ def run(port: int, *, once: bool) -> int:
         print(f"headroom-farm: {error}", file=sys.stderr)
         return 1
     finally:
-        farm.terminate()
-        farm.wait(_STOP_SECONDS)
-        if scratch:
-            scratch.cleanup()
+        try:
+            _stop(farm)
+        finally:
+            if farm.stdout:
+                farm.stdout.close()
+            if scratch:
+                scratch.cleanup()
     return 0
+
+
+def _stop(farm: subprocess.Popen[str]) -> None:
+    """Stop the farm; at once if it takes too long, or if a signal comes meanwhile."""
+    farm.terminate()
+    try:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            farm.wait(stop_seconds(load_settings()) + _SPARE_SECONDS)
+    finally:
+        if farm.poll() is None:
+            farm.terminate()  # the second one kills its parts
+            try:
+                farm.wait(_SPARE_SECONDS)
+            except subprocess.TimeoutExpired:
+                farm.kill()
+                farm.wait()
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -23,6 +23,7 @@ from shared import logs
 from shared.errors import SupervisorError
 from shared.python_command import python_module
 from shared.settings import Settings, load_settings, overridden
+from shared.sockets import authority
 
 from .embedded import EmbeddedValkey
 from .ports import free_port
@@ -114,7 +115,7 @@ class Farm:
                 )
 
     def _supervise(self) -> None:
-        url = f"http://{self.settings.host}:{self.settings.port}"
+        url = f"http://{authority(self.settings.host, self.settings.port)}"
         announced = False
         give_up = time.monotonic() + READY_SECONDS
         while not self.stopping:
@@ -136,8 +137,7 @@ class Farm:
 
     @property
     def _grace(self) -> float:
-        """Seconds that a part may take to stop."""
-        return self.settings.drain_seconds + self.settings.request_seconds + _STOP_SECONDS
+        return stop_seconds(self.settings)
 
     def _stop(self) -> None:
         """Stop front ends and workers, then Redis; kill parts that do not stop in time."""
@@ -149,6 +149,11 @@ class Farm:
                 part.ask_to_end()
             for part in group:
                 part.end(give_up)
+
+
+def stop_seconds(settings: Settings) -> float:
+    """Return the seconds that a part may take to stop; after them, all have ended."""
+    return settings.drain_seconds + settings.request_seconds + _STOP_SECONDS
 
 
 def _bound(host: str, port: int) -> socket.socket:

@@ -189,6 +189,12 @@ class Settings(BaseSettings):
             return [part.strip() for part in value.split(",") if part.strip()]
         return value
 
+    @field_validator("host")
+    @classmethod
+    def _without_brackets(cls, value: str) -> str:
+        """Accept an IPv6 address as in a URL."""
+        return value.removeprefix("[").removesuffix("]")
+
     @field_validator("redis_url", "state_url")
     @classmethod
     def _check_url(cls, value: str | None, info: ValidationInfo) -> str | None:

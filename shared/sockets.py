@@ -20,3 +20,8 @@ def stop_listening(sock: socket.socket) -> None:
     """
     with suppress(OSError):  # not listening, or not supported by this system
         sock.shutdown(socket.SHUT_RDWR)
+
+
+def authority(host: str, port: int) -> str:
+    """Return ``host:port`` as in a URL: an IPv6 address is in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

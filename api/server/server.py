@@ -8,6 +8,7 @@ from gunicorn.app.base import BaseApplication
 
 from shared import logs
 from shared.settings import Settings
+from shared.sockets import authority
 from shared.tracing import tracer
 
 from ..app import App, create_app
@@ -28,9 +29,8 @@ class Server(BaseApplication):
         self.settings = settings
         self.drain = Drain()
         self.ready_pipes = [] if ready_fd is None else [ready_fd]
-        self._bind = (
-            f"{settings.host}:{settings.port}" if listen_fd is None else f"fd://{listen_fd}"
-        )
+        own = authority(settings.host, settings.port)
+        self._bind = own if listen_fd is None else f"fd://{listen_fd}"
         super().__init__()
 
     def load_config(self) -> None:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from api.server.server import Server
+from deploy import check
 from deploy.cli import _settings, parse
 from deploy.up_command import Farm
+from shared.errors import Unhealthy
 from shared.settings import Settings, load_settings, variables
+from shared.sockets import authority
 
 
 @pytest.fixture(autouse=True)
@@ -90,3 +95,24 @@ def test_up_embeds_redis_unless_one_is_set(
     arguments = parse(["up"])
     arguments.run(arguments)
     assert started == [embedded]
+
+
+@pytest.mark.parametrize(
+    ("host", "bound", "checked"),
+    [
+        ("::", "[::]:8788", "[::1]"),
+        ("[::1]", "[::1]:8788", "[::1]"),
+        ("0.0.0.0", "0.0.0.0:8788", "127.0.0.1"),
+        ("farm.example", "farm.example:8788", "farm.example"),
+    ],
+)
+def test_binds_and_checks_ipv6_addresses(
+    monkeypatch: pytest.MonkeyPatch, host: str, bound: str, checked: str
+) -> None:
+    settings = Settings(host=host)
+    (address,) = Server(settings).cfg.address
+    assert address == (settings.host, 8788)
+    assert authority(settings.host, 8788) == bound
+    monkeypatch.setattr(check, "_get", lambda url: {"alive": url})
+    with pytest.raises(Unhealthy, match=re.escape(f"http://{checked}:8788/livez")):
+        check.check_api(settings)
