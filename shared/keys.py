@@ -53,13 +53,17 @@ def user_tag(user: str) -> str:
     return blake2b(user.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
+def person_of(user: str) -> str:
+    """Return a user's name; for a playground's, which ends with it, that of who opened it."""
+    return user.rpartition("\t")[2]
+
+
 def tenant_of(user: str) -> str:
     """Return the tenant of a user's name: the part before ``/``, or the whole name without one.
 
-    All user names that a tenant's own requests supply have that form (:mod:`api.http.auth`). A
-    playground's name ends with the name of the user who opened it.
+    All user names that a tenant's own requests supply have that form (:mod:`api.http.auth`).
     """
-    name = user.rpartition("\t")[2]
+    name = person_of(user)
     return name.partition("/")[0] or name
 
 

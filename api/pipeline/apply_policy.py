@@ -44,12 +44,19 @@ class PolicyRules:
         self.earlier = earlier
 
     def apply(
-        self, user: str, session: str, taken: Split, options: RequestOptions
+        self,
+        user: str,
+        session: str,
+        taken: Split,
+        options: RequestOptions,
+        *,
+        traced: bool = False,
     ) -> tuple[RequestOptions, Filed | None]:
         """Return a request's options under the policy and its policy record; None without a policy.
 
         Engines that are paused for a tool are not used for it, with or without a policy.
         ``session`` is the client's session name from outside the body, empty if it gives none.
+        A request that is traced belongs to no group of a comparison: it shows what ``on`` sends.
         """
         policy = self.source.policy
         pauses = self._feedback.paused(user)
@@ -57,7 +64,8 @@ class PolicyRules:
             return replace(options, tools=paused("", pauses)), None
         ruling = policy.ruling(Subject.of(user, options.model))
         named = session_digest(user, options.session_id or session or taken.envelope.session, taken)
-        filed = Filed(ruling.rule, ruling.arm(named), named)
+        arm = ruling.arm(named)
+        filed = Filed(ruling.rule, "on" if traced and arm != "off" else arm, named)
         ruled = options.under(ruling, taken.envelope, filed)
         return replace(ruled, tools=paused(ruled.tools, pauses)), filed
 

@@ -110,11 +110,10 @@ class Compressor:
         if redeems is not None:
             taken.envelope.redeems = redeems
         options = RequestOptions.read(taken.envelope, self._settings)
-        if trace is not None:  # a trace shows what the farm would do without the policy
-            return await self._answered(user, taken, options, deadline, origin, trace)
-        options, filed = self._policy.apply(user, session, taken, options)
+        traced = trace is not None
+        options, filed = self._policy.apply(user, session, taken, options, traced=traced)
         if filed is None or filed.arm == "on":
-            answer = await self._answered(user, taken, options, deadline, origin)
+            answer = await self._answered(user, taken, options, deadline, origin, trace)
             answer.filed = answer.filed or filed
             return answer
         answer = left_by_policy(taken, options, _guessed(taken), filed.arm)

@@ -27,12 +27,13 @@ class Quotas:
     async def over(self, user: str, quota: Quota, tokens: int, deadline: Deadline) -> Over:
         """Count a request of ``user`` with ``tokens`` new tokens; return whose quota refuses it.
 
-        A refused request is not counted. While Redis is unavailable, nothing is counted or
-        refused: without Redis no new text reaches an engine anyway.
+        A playground counts for the user who opened it. A refused request is not counted. While
+        Redis is unavailable, nothing is counted or refused: without Redis no new text reaches an
+        engine anyway.
         """
-        tenant = keys.user_tag(keys.tenant_of(user))
+        tenant, person = (keys.user_tag(of(user)) for of in (keys.tenant_of, keys.person_of))
         limits = [*_amounts(quota.tenant), *_amounts(quota.user)]
-        names = [keys.tenant_quota(tenant), keys.user_quota(tenant, keys.user_tag(user))]
+        names = [keys.tenant_quota(tenant), keys.user_quota(tenant, person)]
         try:
             asked = self._admit(keys=names, args=[tokens, *limits])
             said: int = await self._state.ask(asked, deadline, tenant)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -109,3 +110,59 @@ def test_heavy_cached_text_has_no_counts(farm: Farm) -> None:
     (block,) = [b for m in second["trace"]["messages"] for b in m["blocks"]]
     assert block["tokens_before"] is None
     assert block["outcome"] == "compressed"
+
+
+POLICY = """
+[[rule]]
+name = "stopped"
+user = "off-*"
+mode = "off"
+
+[[rule]]
+name = "compared"
+user = "audit-*"
+mode = "audit"
+
+[[rule]]
+name = "few"
+user = "few-*"
+quota.user.requests = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def ruled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    """A farm with a policy."""
+    directory = tmp_path_factory.mktemp("ruled")
+    path = directory / "policy.toml"
+    path.write_text(POLICY)
+    farm = Farm(directory, policy_file=path)
+    try:
+        yield farm.start()
+    finally:
+        farm.stop()
+
+
+def test_policy_that_is_off_stops_the_playground(ruled: Farm) -> None:
+    body = conversation(ran(events("off")))
+    found = play(ruled, body, name=f"off-{user()}").json
+    assert found["messages"] == body["messages"]
+    assert found["transforms_applied"] == ["farm:policy:off"]
+    assert found["trace"]["reason_for_nothing"] == "policy_off"
+
+
+def test_playground_shows_what_an_audited_session_would_get(ruled: Farm) -> None:
+    name = f"audit-{user()}"
+    body = conversation(ran(events("audited")))
+    assert play(ruled, body, name=name).json["tokens_saved"] > 0
+    assert ruled.post(body, name).json["messages"] == body["messages"]
+
+
+def test_playground_counts_towards_its_users_quota(ruled: Farm) -> None:
+    name = f"few-{user()}"
+    pages = ["page-1", "page-2", "page-3"]
+    bodies = [conversation(ran(events(f"{name}-{page}"))) for page in pages]
+    found = [play(ruled, body, page, name).json for page, body in zip(pages, bodies, strict=True)]
+    assert [answer["degraded"] for answer in found] == [[], [], ["quota"]]
+    assert found[2]["messages"] == bodies[2]["messages"]
+    assert ruled.post(bodies[0], name).json["degraded"] == ["quota"]
