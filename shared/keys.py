@@ -23,8 +23,10 @@ SENT_MAX = 4096
 """Most requests remembered for a conversation; a provider's cache expires before that many."""
 TURNS_MAX = 1000
 """Turns kept per user; the oldest are dropped first."""
-EXCHANGES = 32
-"""Exchanges kept per session; the oldest are dropped first."""
+EXCHANGES = 1024
+EXCHANGE_BYTES = 8 * 1024 * 1024
+"""Most exchanges kept per session, and their bytes. Beyond them the oldest half is dropped, which
+belongs to conversations that their clients have long summed up."""
 OFFERED = b""
 """Stands among a session's exchanges if its requests are offered the retrieval tool."""
 AGENT = b"agent"

@@ -43,7 +43,10 @@ class ProxyCounters:
         self._counts[f"proxy:failures:{provider}:{kind}"] += 1
 
     def retrieved(self, outcome: str) -> None:
-        """Count a retrieval within a turn: ``served`` or ``failed``."""
+        """Count a retrieval within a turn: ``served`` or ``failed``.
+
+        It is also counted as ``not_kept`` if the session's later requests go without it.
+        """
         self._counts[f"proxy:retrievals:{outcome}"] += 1
 
 

@@ -8,6 +8,10 @@ import msgspec
 
 from .provider_interface import Exchange, Round, ToolResult, Turn
 
+_NOT_SHOWN = (
+    "This original is too large to stay in the conversation. To read it, call headroom_retrieve "
+    "again, without other calls."
+)
 _exchange = msgspec.json.Decoder(Exchange)
 
 
@@ -25,6 +29,15 @@ def unpack(packed: Sequence[bytes]) -> list[Exchange]:
         except (msgspec.DecodeError, UnicodeDecodeError):
             continue
     return found
+
+
+def without_originals(exchange: Exchange) -> Exchange:
+    """Return the exchange with results that say that their originals are too large to be kept."""
+    rounds = [
+        Round(one.said, tuple(ToolResult(r.id, _NOT_SHOWN, failed=True) for r in one.results))
+        for one in exchange.rounds
+    ]
+    return msgspec.structs.replace(exchange, rounds=tuple(rounds))
 
 
 def exchange_of(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+import structlog
+
 from shared import keys
 from shared.deadline import Deadline
 from shared.errors import NotRetrievable, Unavailable
@@ -13,12 +15,13 @@ from shared.settings import Settings
 from ..accounting.proxy_counters import ProxyCounters
 from ..accounting.usage_recording import AnswerBook
 from ..provider.provider_interface import Provider, Retrieval, ToolResult, Turn
-from ..provider.retrieval_exchange import exchange_of, pack
+from ..provider.retrieval_exchange import exchange_of, pack, without_originals
 from ..provider.session import Conversation
 from ..runtime.find_original import find_original
-from ..runtime.retrieval_exchange_store import ExchangeStore
+from ..runtime.retrieval_exchange_store import MOST_BYTES, ExchangeStore
 from ..runtime.user_store import UserStore
 
+_log = structlog.get_logger(__name__)
 _NO_HASH = (
     "This call names no hash. Call headroom_retrieve with the hash of a marker, for example "
     '{"hash": "1e47cda5ca78d9727954608c"}.'
@@ -60,14 +63,29 @@ class Retrievals:
         turns: Sequence[Turn],
         results: Sequence[tuple[ToolResult, ...]],
     ) -> None:
-        """Store the exchange of a turn for the session's later requests."""
+        """Store the exchange of a turn for the session's later requests.
+
+        If it is too large, it is stored without the originals: the model is told, above all one
+        that called a tool of the client too, to which the result would come with that tool's.
+        """
         if not turns or not results:
             return
         marks = shape.marks(turns[-1].said)
         exchange = exchange_of(at, turns, results, marks, conversation.beginning)
-        if exchange is not None:
-            tag = keys.user_tag(user)
-            await self._exchanges.remember(tag, conversation.key, [pack(exchange)])
+        if exchange is None:
+            return
+        packed = pack(exchange)
+        whole = len(packed) <= MOST_BYTES
+        if not whole:
+            _log.warning("exchange_too_large", bytes=len(packed))
+            packed = pack(without_originals(exchange))
+        tag = keys.user_tag(user)
+        stored = len(packed) <= MOST_BYTES and await self._exchanges.remember(
+            tag, conversation.key, packed
+        )
+        if not (whole and stored):
+            for _ in [result for found in results for result in found]:
+                self._counters.retrieved("not_kept")
 
     async def _result(self, user: str, call: Retrieval, deadline: Deadline) -> ToolResult:
         if not call.hash:

@@ -37,7 +37,8 @@ class Offer:
     @property
     def was_made(self) -> bool:
         """Whether the tool was offered to the session, whatever tools its requests have."""
-        return any(one != AGENT for one in self.known or ())
+        known = self.known or ()
+        return OFFERED in known or (bool(known) and AGENT not in known)
 
     @property
     def stands(self) -> bool:

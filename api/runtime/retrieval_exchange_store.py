@@ -11,13 +11,14 @@ import structlog
 from shared import keys
 from shared.deadline import Deadline
 from shared.errors import Degraded
+from shared.scripts import script
 from shared.settings import Settings
 
 from .redis_guard import RedisGuard
 
 _log = structlog.get_logger(__name__)
 MOST_BYTES = 1024 * 1024
-"""Maximum size of an exchange; a larger one is not kept, and later requests are sent without it."""
+"""Maximum size of an exchange."""
 
 
 class ExchangeStore:
@@ -29,7 +30,8 @@ class ExchangeStore:
     def __init__(self, settings: Settings, state: RedisGuard) -> None:
         self._settings = settings
         self._state = state
-        self._writes: set[asyncio.Task[None]] = set()
+        self._add = state.client.register_script(script("keep_exchange"))
+        self._writes: set[asyncio.Task[object]] = set()
 
     async def recall(
         self, user: str, sessions: Sequence[str], deadline: Deadline
@@ -51,25 +53,26 @@ class ExchangeStore:
                 self._go_on(self._renew(user, name), "exchanges-renewed")
         return [bytes(one) for found in lists for one in found]
 
-    async def remember(self, user: str, session: str, exchanges: Sequence[bytes]) -> None:
-        """Add exchanges to the session, or a note that the tool was offered."""
-        kept = [one for one in exchanges if len(one) <= MOST_BYTES]
-        if not kept:
-            return
-        key = keys.exchanges(user, session)
-        pipe = self._state.client.pipeline(transaction=False)
-        pipe.rpush(key, *kept)
-        pipe.ltrim(key, -keys.EXCHANGES, -1)
-        pipe.expire(key, self._settings.session_ttl)
+    async def remember(self, user: str, session: str, packed: bytes) -> bool:
+        """Add an exchange to the session, or a note that the tool was offered.
+
+        Returns whether it is stored.
+        """
+        limits = [keys.EXCHANGES, keys.EXCHANGE_BYTES, self._settings.session_ttl]
+        command = self._add(keys=[keys.exchanges(user, session)], args=[packed, *limits])
         try:
             deadline = Deadline.after(self._settings.redis_timeout)
-            await self._state.ask(pipe.execute(), deadline, user)
+            dropped = await self._state.ask(command, deadline, user)
         except Degraded as error:
             _log.warning("exchange_not_kept", reason=error.reason)
+            return False
+        if dropped:
+            _log.info("exchanges_dropped", number=dropped)
+        return True
 
     def note_offered(self, user: str, session: str, note: bytes) -> None:
         """Record in the background that the session was offered the tool."""
-        self._go_on(self.remember(user, session, [note]), "offered")
+        self._go_on(self.remember(user, session, note), "offered")
 
     async def _renew(self, user: str, key: str) -> None:
         deadline = Deadline.after(self._settings.redis_timeout)
@@ -77,7 +80,7 @@ class ExchangeStore:
             command = self._state.client.expire(key, self._settings.session_ttl)
             await self._state.ask(command, deadline, user)
 
-    def _go_on(self, work: Coroutine[None, None, None], name: str) -> None:
+    def _go_on(self, work: Coroutine[None, None, object], name: str) -> None:
         task = asyncio.create_task(work, name=name)
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)

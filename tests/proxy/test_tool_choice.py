@@ -148,14 +148,18 @@ def test_demanded_call_is_one_of_the_clients_tools(
     assert names_of(rounds[-1]) == ["Bash"]
 
 
+@pytest.mark.parametrize("retrieves", [False, True])
 def test_agents_small_requests_are_not_offered_the_tool(
-    proxy: Farm, provider: ScriptedProvider
+    proxy: Farm, provider: ScriptedProvider, retrieves: bool
 ) -> None:
     """Claude Code asks for a title in the session, without tools."""
     one = Session(proxy, AnthropicClient, agent=True)
-    provider.will_say(*[say(Anthropic, END, stream=False)] * 2)
+    provider.will_say(
+        *[say(Anthropic, ("get", "r1"), stream=False)] * retrieves,
+        *[say(Anthropic, END, stream=False)] * 2,
+    )
     one.ask()
     one._client.talk = [{"role": "user", "content": "A title, please."}]
     one.tools = []
     one.ask()
-    assert provider.asked[1].json["tools"] == []
+    assert provider.asked[-1].json["tools"] == []
