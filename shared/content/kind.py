@@ -88,7 +88,10 @@ def classify(text: str | Envelope, call: ToolCall | None, press: int = 1) -> Con
     redrawn = least is not None and kind != "json" and is_redrawn(body)
     # What no rule knows may be a source or a configuration of its own kind, if a file holds it.
     unknown = of_file and kind == "other"
-    lossy = redrawn or (least is not None and len(body) * press >= least and not unknown)
+    # A field of JSON holds what somebody wrote: an issue, a page of a wiki.
+    written = bool(envelope.quoted) and kind in ("prose", "markdown")
+    whole = least is None or unknown or written
+    lossy = redrawn or (not whole and len(body) * press >= (least or 0))
     free = lossy and not redrawn and kind in ("prose", "markdown")
     coloured = not of_file and _COLOUR in body
     return Content(kind, lossy, "gpu" if free else "cpu", tuple(evidence), coloured, redrawn)

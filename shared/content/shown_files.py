@@ -21,9 +21,16 @@ _ABOVE = tuple(
         rf"(?:-{{3,}} +({_PATH}) +-{{3,}}|(?:={{2,}}>?|#{{1,4}}) +`?({_PATH})`?(?: +<?={{2,}})?)"
         r"[ :]*$",
         rf"(?=.*/)({_PATH}):$",
-        rf"Here(?:'s|’s| is) (?:the|a) .{{1,60}}? (?:on|of) `?({_PATH})`?(?: starting|:)",
     )
 )
+_SHOWN = tuple(
+    re.compile(line)
+    for line in (
+        rf"(?m)Here(?:'s|’s| is) (?:the|a) .{{1,60}}? (?:on|of) `?({_PATH})`?(?: starting|:)",
+        r"(?m)^\[File: (.+?) \(\d+ lines total\)\]$",
+    )
+)
+"""What stands above a file's content wherever in the text: below what an editor says of an edit."""
 _FIRST_LINES = 4
 _FIRST_CHARS = 1000
 _MOST_FILES = 60
@@ -31,6 +38,10 @@ _MOST_FILES = 60
 
 def kinds_of_shown_files(text: str) -> list[Kind | None]:
     """Return the kinds of the files named in ``text``, in order; none where it begins with none."""
+    for above in _SHOWN:
+        shown = [kind_of_file(match[1]) for match in islice(above.finditer(text), _MOST_FILES)]
+        if shown:
+            return shown
     first = "\n".join(text[:_FIRST_CHARS].lstrip().split("\n")[:_FIRST_LINES])
     for above in _ABOVE:
         if above.search(first):

@@ -63,6 +63,10 @@ def test_paths_in_lists_are_among_the_arguments() -> None:
         "/w/src/quay.svelte:\n",
         "Here's the result of running `cat -n` on /w/quay.svelte:\n",
         "[File: /w/quay.svelte (1500 lines total)]\n",
+        "Your edit has an error.\n\nERRORS:\n- E999\n\nThis is how it would have looked\n-----\n"
+        "[File: /w/quay.svelte (1997 lines total)]\n(1468 more lines above)\n",
+        "The file /w/quay.svelte has been edited. Here's the result of running `cat -n` on a "
+        "snippet of /w/quay.svelte:\n",
     ],
 )
 def test_name_above_its_content_tells_kind(head: str) -> None:
@@ -224,3 +228,11 @@ def test_body_is_written_as_go_writes_it() -> None:
 def test_path_beside_its_content_in_json_tells_kind() -> None:
     text = json.dumps({"name": "quay.svelte", "path": "src/quay.svelte", "content": OUTPUT})
     assert classify(text, ToolCall("custom")).kind == "code"
+
+
+@pytest.mark.parametrize("field", ["body", "content", "description"])
+def test_what_somebody_wrote_in_a_field_of_json_stays(field: str) -> None:
+    words = "The quay is not open to ships that come from the west.\n" * 300
+    assert classify(words, ToolCall("custom")).lossy
+    issue = {"number": 7, "title": "No ships", field: words, "state": "open"}
+    assert not classify(json.dumps(issue), ToolCall("mcp__github__issue_read")).lossy
