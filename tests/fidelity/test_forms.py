@@ -108,6 +108,18 @@ def test_statements_say_their_beginning_once() -> None:
     assert len(made) < 0.6 * len(text)
 
 
+def test_beginning_ends_neither_in_a_name_nor_at_a_place_in_a_file() -> None:
+    places = [f"src/depot/rollback.ts({n},23): error TS{n * 7919}: no such part" for n in range(40)]
+    names = [f"decisions-of-the-depot-{n:04}.md" for n in range(40)]
+    found = [f"src/depot.ts-{n}-    call({n * 7919})" for n in range(40)]
+    begun = [
+        re.search(r'begins with "(.*?)"', made.text) if made is not None else None
+        for made in (folded_prefixes("\n".join(one)) for one in (places, names, found))
+    ]
+
+    assert [one and one[1] for one in begun] == ["src/depot/", None, "src/depot.ts-"]
+
+
 @given(st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=6) | st.dictionaries(st.text(max_size=5), inner,

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from . import omission_notes as notes
 
-_CUT = re.compile(r"[:/(\\-]")
+_CUT = re.compile(r"[:/\\]|(?<!\.\w)(?<!\.\w\w)(?<!\.\w{3})(?<!\.\w{4})\(|(?:\.\w{1,5}|\b\d+)-")
+"""Where a beginning ends: not in a name, nor between a file and the place in it, ``a.ts(12,7)``."""
 _LEAST_PREFIX, _LEAST_RUN, _LEAST_SAVED = 10, 3, 40
 _LONGEST_PREFIX = 200
 _MOST_CUTS = 16
