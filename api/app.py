@@ -149,7 +149,8 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     app.add_route("/v1/usage", UsageResource(ledger, prices, reader))
     app.add_route("/health", HealthResource())
     app.add_route("/livez", LiveResource())
-    ready = ReadyResource(places, pools, prices, switch, policies, started, drain or Drain())
+    drain = drain or Drain()
+    ready = ReadyResource(places, pools, prices, switch, policies, started, drain)
     app.add_route("/readyz", ready)
     stats = StatsResource(reports)
     app.add_route("/stats", stats)
@@ -167,6 +168,7 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     preparation = Preparation(settings, compressor, exchanges, book)
     retrievals = Retrievals(settings, users, exchanges, book, proxied)
     proxy = Proxy(settings, client, preparation, retrievals, book, proxied)
+    drain.leave_clients = proxy.leave_clients
     app.add_sink(proxy.serve, r"/v1/")
     app.add_sink(proxy.serve, r"/(responses|chat/completions)$")
     dashboard = DashboardResource(settings)

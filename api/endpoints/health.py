@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import falcon
 import falcon.asgi
@@ -23,9 +23,14 @@ SERVICE = "headroom-farm"
 
 
 class Drain:
-    """Whether this process is draining (see api/server/drain.py)."""
+    """Whether this process is draining (see api/server/drain.py).
 
-    asked = False
+    ``leave_clients`` is called when it cannot wait for open streams any longer.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.leave_clients: Callable[[], None] = lambda: None
 
 
 class HealthResource:

@@ -22,7 +22,7 @@ from ..http.security_headers import set_proxied
 from ..provider.api_shapes import Shape
 from .answer_retrievals import Retrievals
 from .client_presence import Presence
-from .errors import ProviderName, UpstreamFailed, error_body
+from .errors import DRAINING, ProviderName, UpstreamFailed, error_body
 from .headers import Headers, to_client, to_upstream
 from .prepare_request import Outgoing, Preparation
 from .relay_answer import Relay
@@ -53,6 +53,12 @@ class Proxy:
         self._preparation = preparation
         self._retrievals = retrievals
         self._book = book
+        self._waiting: set[Presence] = set()
+
+    def leave_clients(self) -> None:
+        """End all open model calls: the front end ends and cannot wait for their answers."""
+        for presence in list(self._waiting):
+            presence.leave()
 
     async def serve(
         self, req: falcon.asgi.Request, resp: falcon.asgi.Response | None, ws: Any = None, **_: Any
@@ -88,7 +94,8 @@ class Proxy:
             else:
                 await self._call_model(req, resp, route, route.shape)
         except UpstreamFailed as error:
-            self._failed(route.provider, error.kind)
+            if error.kind != DRAINING:
+                self._failed(route.provider, error.kind)
             _fail(resp, route.provider, str(error.status), error.kind, str(error))
 
     async def _pass_on(
@@ -117,6 +124,8 @@ class Proxy:
         started = time.perf_counter()
         raw, lease = await self._intake.body(req)
         presence = Presence(req)
+        self._waiting.add(presence)
+        at_end(req, lambda: self._waiting.discard(presence))
         counts = route.path == COUNT_TOKENS
         outgoing = await presence.unless_gone(
             self._preparation.prepare(req, shape.requests, raw, lease, counted=not counts)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
 
 from ..http.request import AnswerCut
-from ..provider.answer_stream import AnswerStream
-from ..provider.api_shapes import Shape
+from ..provider.answer_stream import AnswerStream, decoded
+from ..provider.api_shapes import RESPONSES, Shape
 from ..provider.billed_usage import add_usage
 from ..provider.body import Unreadable
 from ..provider.provider_interface import MAX_ROUNDS, ToolResult, Turn
@@ -16,13 +17,16 @@ from ..provider.sse import Framer
 from ..provider.usage_in_stream import UsageTap
 from .answer_retrievals import Retrievals
 from .client_presence import Presence
-from .errors import ProviderName, UpstreamFailed, error_event
+from .errors import ProviderName, UpstreamFailed, as_event, draining, error_event
 from .prepare_request import Outgoing
 from .upstream_client import UpstreamAnswer
 
 _ANSWER_BYTES = 64 * 1024 * 1024
 """Maximum size of an answer that is read for retrieval calls. A longer stream is forwarded as it
 comes from there on."""
+_BLANK = (b"\n\n", b"\r\n\r\n", b"\r\r")
+_BLANK_BYTES = 4
+_NUMBER = re.compile(rb'"sequence_number": ?([0-9]{1,9})')
 Send = Callable[[bytes], Coroutine[Any, Any, UpstreamAnswer]]
 
 
@@ -56,11 +60,7 @@ class Relay:
         self._taps: list[UsageTap] = []
         self._open: UpstreamAnswer | None = None
         self._settled = False
-
-    @property
-    def rounds(self) -> int:
-        """The number of follow-up requests made."""
-        return max(0, len(self._taps) - 1)
+        self._sent = b""
 
     def usage(self) -> dict[str, Any]:
         """Return the usage that the provider reported for all rounds; call it at the end."""
@@ -81,9 +81,13 @@ class Relay:
         """
         try:
             async for chunk in self._chunks(answer):
+                self._note_sent(chunk)
                 yield chunk
         except UpstreamFailed as error:
-            raise self._cut(error) from None
+            framed = answer.header("content-length") or answer.header("content-encoding")
+            if not self._presence.left or framed or not answer.is_stream:
+                raise self._cut(error) from None
+            yield self._last_event(draining())
 
     # ── with retrievals: a whole answer ─────────────────────────────────────────────
 
@@ -133,14 +137,17 @@ class Relay:
         """
         body = self._outgoing.body
         view = self._shape.stream()
+        follows = False
         try:
             while True:
                 async for events in self._events(view, answer):
                     await self._settle(view)  # before the client can send the next request
+                    self._note_sent(events)
                     yield events
                 await self._settle(view)
                 if view.state != "follow_up":
                     return
+                follows = True
                 await answer.finish()
                 body = await self._next(body, view.turns[-1], len(view.turns) - 1)
                 answer = await self._presence.unless_gone(self._send(body))
@@ -149,12 +156,17 @@ class Relay:
                     return
                 view.next_round(last=len(view.turns) >= MAX_ROUNDS)
         except UpstreamFailed as error:
-            if not self.rounds or self._presence.gone:
+            if self._presence.left:
+                if view.state != "over":
+                    yield self._last_event(draining())
+                return
+            if not follows or self._presence.gone:
                 raise self._cut(error) from None
             self._failed(error.kind)
-            yield error_event(self._provider, error.kind, str(error))
+            yield self._last_event(error)
         except Unreadable:
-            yield error_event(self._provider, "retrieval_failed", "the answer cannot be continued")
+            message = "the answer cannot be continued"
+            yield error_event(self._provider, "retrieval_failed", message, self._number)
 
     async def _events(self, view: AnswerStream, answer: UpstreamAnswer) -> AsyncIterator[bytes]:
         framer, size, watched = Framer(), 0, True
@@ -181,11 +193,35 @@ class Relay:
     async def _refused(self, answer: UpstreamAnswer) -> bytes:
         """Return the provider's error answer to a follow-up request as an event."""
         raw = await self._presence.unless_gone(self._read(answer))
-        line = b"".join(raw.splitlines())
-        if line.startswith(b"{"):
-            return b"event: error\ndata: " + line + b"\n\n"
+        said = decoded(raw)
+        if said is not None:
+            return as_event(said, self._number)
         message = f"the provider answered {answer.status}"
-        return error_event(self._provider, "upstream_refused", message)
+        return error_event(self._provider, "upstream_refused", message, self._number)
+
+    # ── the end of a stream ─────────────────────────────────────────────────────────
+
+    def _note_sent(self, chunk: bytes) -> None:
+        """Remember the end of what the client has got of a stream."""
+        self._sent = chunk if len(chunk) >= _BLANK_BYTES else self._sent[-_BLANK_BYTES:] + chunk
+
+    @property
+    def _number(self) -> int | None:
+        """The number of a next event, if the API numbers its events."""
+        if self._shape is not RESPONSES:
+            return None
+        numbers = _NUMBER.findall(self._sent)
+        return int(numbers[-1]) + 1 if numbers else 0
+
+    def _last_event(self, error: UpstreamFailed) -> bytes:
+        """Return an error as the last event of a stream.
+
+        Raises:
+            AnswerCut: the client has got a part of another event.
+        """
+        if self._sent and not self._sent.endswith(_BLANK):
+            raise AnswerCut
+        return error_event(self._provider, error.kind, str(error), self._number)
 
     # ── for whole answers and streams ───────────────────────────────────────────────
 
@@ -229,7 +265,7 @@ class Relay:
             yield chunk
 
     def _cut(self, error: UpstreamFailed) -> AnswerCut:
-        if not self._presence.gone:
+        if not (self._presence.gone or self._presence.left):
             self._failed(error.kind)
         return AnswerCut()
 

@@ -8,7 +8,8 @@ first SIGTERM (or SIGINT):
    ``HEADROOM_DRAIN_SECONDS`` new connections are still served, for load balancers to notice.
 2. The listening socket is released. Requests continue until their deadlines; a connection that has
    been idle for :data:`IDLE_POLLS` polls, one second, is closed.
-3. The application's parts stop, and the process ends.
+3. Streams that are still open end with an error of their API, where they are between two events.
+4. The application's parts stop, and the process ends.
 
 A second SIGTERM ends it at once. SIGHUP starts new processes behind the same listening socket, and
 the old ones drain when the new ones serve.
@@ -44,6 +45,8 @@ clock, because a process that was not scheduled for a second has read nothing.""
 _CLOSING_SECONDS = 6
 """Seconds a process may take beyond its last request's deadline: gunicorn's tick of a second, idle
 connections, and closing the ledger and the connections to Redis and Postgres."""
+_LAST_WORDS_SECONDS = 1
+"""Seconds to send the errors that end open streams; a part of :data:`_CLOSING_SECONDS`."""
 _HANG_SECONDS = 60
 _START_SECONDS = 30.0
 _ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
@@ -174,6 +177,9 @@ class FrontEnd(gasgi.ASGIWorker):
             return not self.connections
 
         await self._until(gone, settings.request_seconds + 1)
+        if self.connections:
+            self.app.drain.leave_clients()
+            await self._until(gone, _LAST_WORDS_SECONDS)
 
     async def _until(self, over: Any, seconds: float) -> None:
         end = time.monotonic() + seconds

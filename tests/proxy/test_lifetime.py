@@ -19,8 +19,8 @@ from loadtest.stand_in import own_process
 
 from ..farm import Farm, post, until, user
 from ..texts import events
-from .saying import Anthropic
-from .scripted import Said, ScriptedProvider, whole
+from .saying import APIS, Anthropic, Chat, Responses
+from .scripted import EVENTS, Said, ScriptedProvider, whole
 from .test_passing import BODY, EVENT, KEY, KEY_JSON, turns
 
 _STREAMS = 200
@@ -48,7 +48,8 @@ def front_end(own_farm: Any, provider: ScriptedProvider) -> Any:
     """Start a farm of Redis and a front end; return the farm and the front end's process."""
 
     def start(**settings: Any) -> Any:
-        farm = own_farm(anthropic_target_api_url=provider.url, **settings)
+        urls = ("anthropic_target_api_url", "openai_target_api_url")
+        farm = own_farm(**dict.fromkeys(urls, provider.url), **settings)
         farm.start_redis()
         return farm, farm.start_api()
 
@@ -70,14 +71,78 @@ def test_stream_is_finished_by_a_draining_front_end(
     assert process.wait() == 0
 
 
-def test_stream_longer_than_drain_is_cut(front_end: Any, provider: ScriptedProvider) -> None:
+@pytest.mark.parametrize("api", APIS, ids=lambda api: api.__name__)
+@pytest.mark.parametrize("watched", [False, True], ids=["forwarded", "watched"])
+def test_stream_longer_than_drain_ends_with_an_error(
+    front_end: Any, provider: ScriptedProvider, api: Any, watched: bool
+) -> None:
+    farm, process = front_end(deadline_ms=100, stream_drain_seconds=0)
+    begun = b"".join(api.events(("text", "Let me look."))[:3])
+    go_on = threading.Event()
+    provider.will_say(Said([begun, go_on.wait, begun]))
+    request: dict[str, Any] = {"model": "m", "stream": True}
+    request[api.array] = [{"role": "user", "content": "Hello"}]
+    if watched:  # an agent's tools: the farm's own is offered
+        tool = {"name": "Bash", "description": "x" * 3000}
+        request["tools"] = [
+            {**tool, "input_schema": {"type": "object"}}
+            if api is Anthropic
+            else {"type": "function", **({"function": tool} if api is Chat else tool)}
+        ]
+        request |= {"store": False} if api is Responses else {}
+    connection = http.client.HTTPConnection("127.0.0.1", farm.port, timeout=180)
+    connection.request("POST", api.path, json.dumps(request), KEY_JSON)
+    answer = connection.getresponse()
+    assert answer.read(len(begun)) == begun
+    assert (b"headroom_retrieve" in provider.asked[0].body) == watched
+    process.signal(signal.SIGTERM)
+    name, data = answer.read().removesuffix(b"\n\n").split(b"\n")
+    assert name == b"event: error"
+    error = json.loads(data.removeprefix(b"data: "))
+    assert "shutting down" in error["error"]["message"]
+    if api is Responses:
+        assert error["type"] == "error"
+        assert error["sequence_number"] == 3
+    go_on.set()
+    connection.close()
+    assert process.wait() == 0
+    assert "upstream_failed" not in farm.logs()
+
+
+@pytest.mark.parametrize("kind", ["half an event", "not a stream"])
+def test_answer_longer_than_drain_is_cut(
+    front_end: Any, provider: ScriptedProvider, kind: str
+) -> None:
     farm, process = front_end(deadline_ms=100, stream_drain_seconds=0)
     go_on = threading.Event()
-    provider.will_say(Said([EVENT, go_on.wait, EVENT]))
+    half = kind == "half an event"
+    type_ = EVENTS if half else "application/json"
+    provider.will_say(Said([EVENT, EVENT[:9] if half else EVENT, go_on.wait, EVENT], kind=type_))
     connection, answer = opened(farm)
     process.signal(signal.SIGTERM)
     with pytest.raises((http.client.IncompleteRead, ConnectionError)):
         answer.read()
+    go_on.set()
+    connection.close()
+    assert process.wait() == 0
+
+
+def test_call_longer_than_drain_is_503(front_end: Any, provider: ScriptedProvider) -> None:
+    farm, process = front_end(deadline_ms=100, stream_drain_seconds=0)
+    go_on = threading.Event()
+
+    def late(asked: Any) -> Said:
+        go_on.wait()
+        return whole({})
+
+    provider.will_say(late)
+    connection = http.client.HTTPConnection("127.0.0.1", farm.port, timeout=180)
+    connection.request("POST", "/v1/messages", json.dumps(BODY), KEY_JSON)
+    until("the provider was asked", lambda: provider.asked)
+    process.signal(signal.SIGTERM)
+    answer = connection.getresponse()
+    assert answer.status == 503
+    assert json.loads(answer.read())["error"]["type"] == "overloaded_error"
     go_on.set()
     connection.close()
     assert process.wait() == 0

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 
 from api.http.request import AnswerCut
 from api.provider.answer_stream import encode, grown
-from api.provider.api_shapes import MESSAGES
+from api.provider.api_shapes import CHAT, MESSAGES, RESPONSES
 from api.provider.sse import Framer
 from api.provider.usage_in_stream import UsageTap
 from api.proxy import relay_answer
@@ -19,8 +21,9 @@ from api.proxy.errors import UpstreamFailed
 from api.proxy.prepare_request import Outgoing
 from api.proxy.relay_answer import Relay
 
-from ..proxy.saying import Anthropic
+from ..proxy.saying import APIS, Anthropic, Chat, Responses
 
+every_api = pytest.mark.parametrize("api", APIS, ids=lambda api: api.__name__)
 TEXT, GET = ("text", "Let me look."), ("get", "r1", "a1b2c3d4e5f6")
 
 
@@ -51,7 +54,7 @@ class Answered:
 class Present:
     """A client that stays."""
 
-    gone = False
+    gone = left = False
 
     def when_gone(self, call: Callable[[], None]) -> None: ...
 
@@ -68,8 +71,12 @@ class Found:
     async def keep(self, *given: Any) -> None: ...
 
 
-def relayed(first: Answered, *later: Answered) -> tuple[bytes, list[str], dict[str, Any]]:
+def relayed(
+    first: Answered, *later: Answered, api: Any = Anthropic
+) -> tuple[bytes, list[str], dict[str, Any]]:
     """Return what the client of a stream got, the failures that were counted, and the usage."""
+    shape = {Anthropic: MESSAGES, Chat: CHAT, Responses: RESPONSES}[api]
+    provider = "anthropic" if api is Anthropic else "openai"
     failures: list[str] = []
     answers = iter(later)
 
@@ -79,9 +86,18 @@ def relayed(first: Answered, *later: Answered) -> tuple[bytes, list[str], dict[s
             raise UpstreamFailed(502, "upstream_unreachable", "the provider cannot be reached")
         return following
 
-    asked: Any = Outgoing(b'{"messages":[{"role":"user","content":"go"}]}', serves=True)
+    body = b'{"%b":[{"role":"user","content":"go"}]}' % api.array.encode()
     present, found = Present(), Found()
-    relay = Relay(present, asked, found, "u", "anthropic", MESSAGES, send, failures.append)  # type: ignore[arg-type]
+    relay = Relay(
+        present,  # type: ignore[arg-type]
+        Outgoing(body, serves=True),
+        found,  # type: ignore[arg-type]
+        "u",
+        provider,  # type: ignore[arg-type]
+        shape,
+        send,
+        failures.append,
+    )
 
     async def read() -> bytes:
         out = b""
@@ -112,6 +128,43 @@ def test_long_stream_with_a_hidden_call_ends_with_an_error(monkeypatch: pytest.M
     out, failures, _ = relayed(Answered(events))
     assert failures == ["upstream_too_large"]
     assert b"headroom_retrieve" not in out
+
+
+def last_event(out: bytes) -> tuple[bytes, Any]:
+    """Return the name and the data of the last event of a stream."""
+    name, data = out.removesuffix(b"\n\n").rpartition(b"\n\n")[2].split(b"\n")
+    return name.removeprefix(b"event: "), json.loads(data.removeprefix(b"data: "))
+
+
+@every_api
+@pytest.mark.parametrize("gone", ["unreachable", "cut", "refused"])
+def test_failed_follow_up_ends_the_stream_with_an_error(api: Any, gone: str) -> None:
+    refused = Answered([b'{"type":"error","error":{"message":"busy","code":"c"}}'])
+    refused.status = 529
+    later = {"unreachable": [], "cut": [Answered([], fails=True)], "refused": [refused]}[gone]
+    out, failures, _ = relayed(Answered(api.events(TEXT, GET)), *later, api=api)
+    assert failures == {"unreachable": ["upstream_unreachable"], "cut": ["upstream_cut"]}.get(
+        gone, []
+    )
+    name, error = last_event(out)
+    assert name == b"error"
+    assert error["error"]["message"]
+    if api is not Chat:
+        assert error["type"] == "error"
+    if api is Responses:
+        assert error["message"] == error["error"]["message"]
+        assert error["code"] == error["error"]["code"]
+        numbers = [int(n) for n in re.findall(rb'"sequence_number": ?([0-9]+)', out)]
+        assert numbers == list(range(len(numbers)))
+        assert error["sequence_number"] == numbers[-1] > 1
+
+
+@every_api
+def test_failure_of_the_first_answer_cuts_the_stream(api: Any) -> None:
+    events = api.events(TEXT)[:2]
+    out, failures, _ = relayed(Answered(events, fails=True), api=api)
+    assert out == b"".join(events) + b"CUT"
+    assert failures == ["upstream_cut"]
 
 
 def spent(work: Callable[[], None]) -> float:
