@@ -39,6 +39,8 @@ TOMBSTONES = 10_000
 """Hashes remembered per user; the oldest are dropped first."""
 
 SESSIONS = f"{PREFIX}:sessions"
+QUEUES = "rq:queues"
+"""Set: the queues that RQ's own tools show."""
 BYPASS = f"{PREFIX}:bypass"
 """String, the emergency switch; absent while it is off."""
 PING_TTL_SECONDS = 60

@@ -6,9 +6,12 @@ import json
 import re
 from typing import Any
 
+import pytest
 import yaml
 
+from api.server.drain import drain_limit
 from shared.headroom import retrieval_tool
+from shared.settings import Settings
 
 from ..documented import ROOT, examples, page
 from ..farm import Answer, Farm, post, request, user
@@ -114,6 +117,18 @@ def _opened(value: Any) -> Any:
     if isinstance(value, str) and value.startswith("{"):
         return _opened(json.loads(value))
     return value
+
+
+@pytest.mark.parametrize("streams", [4, 300])
+def test_documented_time_to_stop_is_the_servers(streams: int) -> None:
+    (spare,) = re.findall(r"the deadline \+ (\d+) s", page("docs/reliability.md"))
+    settings = Settings(
+        deadline_ms=8000,
+        stream_drain_seconds=streams,
+        drain_seconds=2,
+        anthropic_target_api_url="https://provider",  # type: ignore[call-arg, unused-ignore]
+    )
+    assert drain_limit(settings) == 2 + max(8, streams) + int(spare)
 
 
 def test_every_documented_example_is_tested() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
+from api.http.auth import TOKEN_PATH
 from deploy.cli import _parser, parse
 from shared.settings import Settings
 
@@ -215,6 +216,7 @@ def test_documented_tests_exist(name: str) -> None:
 def test_documented_pages_are_served(name: str) -> None:
     routes = re.findall(r'add_route\("([^"]+)"', (ROOT / "api/app.py").read_text())
     routes += re.findall(r'"(/v1/[a-z_/]+)": ', (ROOT / "api/proxy/upstream_routes.py").read_text())
+    routes.append(f"{TOKEN_PATH}TOKEN/")
     patterns = [re.sub(r"\\{.*\\}", ".+", re.escape(route)) for route in routes]
     mounted = {"/tmp", *re.findall(r":(/\w+)", str(COMPOSE["services"]))}
     for text in prose(name):
@@ -272,6 +274,30 @@ def test_documented_modules_and_targets_take_their_options(name: str) -> None:
                 beside = folder / f"{name}.py"
                 text += beside.read_text() if beside.exists() else ""
             assert all(f'"{option}"' in text for option in options(rest)), (module, rest)
+
+
+def test_load_tests_are_all_documented() -> None:
+    folder = ROOT / "loadtest"
+    own = {f"`{path.name}`" for path in folder.glob("*.py") if path.stem != "__init__"}
+    own |= {f"`{path.parent.name}/`" for path in folder.glob("*/__init__.py")}
+    table = page("loadtest/README.md").partition("## Modules")[2]
+    assert own == set(re.findall(r"`\w+(?:\.py|/)`", table))
+
+
+def test_redis_keys_are_made_in_one_place_and_documented() -> None:
+    """A name in capitals in the table stands for what the code fills in."""
+    made = re.findall(r'f?"(?:\{PREFIX\}|(?=rq:)):?([^"]+)"', (ROOT / "shared/keys.py").read_text())
+    filled = [re.sub(r"(?<!\{)\{\w+(?:\.hex\(\))?\}", "*", key) for key in made]
+    patterns = {key.replace("{{", "<").replace("}}", ">") for key in filled}
+    table = page("docs/architecture.md").partition("## State in Redis")[2].partition("\n## ")[0]
+    shown = set(re.findall(r"`(?:farm:|(?=rq:))([^`]+)`", table))
+    named = {re.sub(r"[A-Z_]+|\.\.\.", "*", k.replace("{", "<").replace("}", ">")) for k in shown}
+    assert {f"{key}*" if key == "rq:job:" else key for key in patterns} == named
+    first = {re.split(r"[:*]", key)[0] for key in patterns} - {"rq"}
+    elsewhere = rf"""f?["'](?:rq:|farm:(?:{"|".join(map(re.escape, first))})\b)"""
+    for module in ("api", "workers", "deploy", "shared"):
+        for path in (ROOT / module).rglob("*.py"):
+            assert path.name == "keys.py" or not re.search(elsewhere, path.read_text()), path
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)

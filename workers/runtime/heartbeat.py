@@ -164,7 +164,7 @@ class Heartbeat:
                 round(self._pace.a_second),
                 ex=keys.WORKER_TTL_SECONDS,
             )
-        pipe.sadd("rq:queues", keys.queue(self._pool))
+        pipe.sadd(keys.QUEUES, keys.queue(self._pool))
         failures = self._failures
         if failures:
             pipe.hincrby(keys.metrics(self._pool), "task_failures:heartbeat", failures)
