@@ -170,9 +170,13 @@ class Provider(ABC):
         kind = choice.get("type") if isinstance(choice, dict) else choice
         return kind in (None, "auto")
 
-    def continues_stored(self, body: Body) -> bool:
-        """Return whether the request continues an answer that the provider has stored."""
+    def stores(self, body: Body) -> bool:
+        """Return whether the provider stores the answer, so that its id may continue it."""
         return False
+
+    def continued_id(self, body: Body) -> str:
+        """Return the id of the stored answer that the request continues, empty if it does not."""
+        return ""
 
     def offer(self, body: bytes) -> bytes:
         """Return the request with the retrieval tool appended to its tools, byte for byte the same

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -26,6 +27,8 @@ from .provider_interface import (
 _encode = msgspec.json.Encoder().encode
 _STORED = ("previous_response_id", "conversation", "prompt")
 """Fields that refer to content which the provider has stored."""
+_CALL = re.compile(rb'"type"\s*:\s*"[a-z_]+_call"')
+"""The type of a call's item: within a string the quotes would be escaped."""
 _SERVED_BY_PROVIDER = frozenset(
     {
         "web_search_call",
@@ -71,25 +74,28 @@ class Responses(Provider):
     def can_offer(self, body: bytes | Body) -> bool:
         """Return whether the farm may offer its tool.
 
-        It may only if the request has the whole conversation as a list, and the provider stores
-        nothing of it. A stored answer with a retrieval call can be continued by its id, without
-        the farm or after the exchange has expired, and the provider refuses it then for good.
+        It may only if the request has the whole conversation as a list. A stored answer with a
+        retrieval call could be continued by its id, without the farm or after the exchange has
+        expired, and the provider would refuse it then for good: so either the provider stores
+        nothing, or the client repeats the model's calls itself, as one does that needs no ids.
         """
         request = Body.of(body)
         request.list_of("tools")
         return (
             request.field("input").startswith(b"[")
-            and request.field("store") == b"false"
             and request.field("background") != b"true"
             and all(request.field(name) in (b"", b"null") for name in _STORED)
+            and (not self.stores(request) or _CALL.search(request.field("input")) is not None)
         )
 
-    def continues_stored(self, body: Body) -> bool:
-        """Return whether the request continues a stored answer.
+    def stores(self, body: Body) -> bool:
+        """Return whether the provider stores the answer, so that its id may continue it."""
+        return body.field("store") != b"false"
 
-        Version 0.1.0 retrieved within such answers.
-        """
-        return body.field("previous_response_id") not in (b"", b"null")
+    def continued_id(self, body: Body) -> str:
+        """Return the id of the stored answer that the request continues, empty if it does not."""
+        found = body.get("previous_response_id")
+        return found if isinstance(found, str) else ""
 
     def read(self, answer: bytes) -> Turn:
         """Parse an answer."""

@@ -33,11 +33,13 @@ class Conversation:
 
     ``session`` is the client's name for the session, empty if it gives none. ``beginning`` is a
     digest of the user's messages before the model's first answer, empty if they cannot be read.
+    ``continued`` is the id of the stored answer that the request continues, empty if it does not.
     """
 
     session: str = ""
     beginning: str = ""
     first: str = ""
+    continued: str = ""
 
     @property
     def key(self) -> str:
@@ -51,7 +53,12 @@ class Conversation:
         Version 0.1.0 named a conversation without a session by its first item, so that all
         conversations with the same system prompt shared one name.
         """
-        return (self.key,) if self.session else (self.key, f"first:{self.first}")
+        names = [self.key]
+        if not self.session:
+            names.append(f"first:{self.first}")
+        if self.continued:
+            names.append(name_of_answer(self.continued))
+        return tuple(names)
 
     @property
     def named_beginning(self) -> str:
@@ -63,7 +70,14 @@ class Conversation:
         return self.beginning if self.session else ""
 
 
-def conversation_of(header: Callable[[str], str | None], body: Body, array: str) -> Conversation:
+def name_of_answer(identity: str) -> str:
+    """Return the name under which the retrievals within a stored answer are stored, too."""
+    return f"answer:{_bounded(identity)}"
+
+
+def conversation_of(
+    header: Callable[[str], str | None], body: Body, array: str, continued: str = ""
+) -> Conversation:
     """Return the conversation of a request; ``array`` is the field with its messages or items.
 
     System and developer messages do not count, because all conversations of an agent share them,
@@ -81,9 +95,9 @@ def conversation_of(header: Callable[[str], str | None], body: Body, array: str)
             elif item.role not in ("system", "developer"):
                 break
     except (Unreadable, *UNREADABLE_JSON):
-        return Conversation(session_of(header, body))
+        return Conversation(session_of(header, body), continued=continued)
     beginning = _digest([_without_marks(content) for content in said or [first]])
-    return Conversation(session_of(header, body), beginning, _digest(_texts_of(first)))
+    return Conversation(session_of(header, body), beginning, _digest(_texts_of(first)), continued)
 
 
 def session_of(header: Callable[[str], str | None], body: Body) -> str:

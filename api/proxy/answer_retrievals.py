@@ -16,7 +16,7 @@ from ..accounting.proxy_counters import ProxyCounters
 from ..accounting.usage_recording import AnswerBook
 from ..provider.provider_interface import Provider, Retrieval, ToolResult, Turn
 from ..provider.retrieval_exchange import exchange_of, pack, without_originals
-from ..provider.session import Conversation
+from ..provider.session import Conversation, name_of_answer
 from ..runtime.find_original import find_original
 from ..runtime.retrieval_exchange_store import MOST_BYTES, ExchangeStore
 from ..runtime.user_store import UserStore
@@ -62,9 +62,12 @@ class Retrievals:
         at: int,
         turns: Sequence[Turn],
         results: Sequence[tuple[ToolResult, ...]],
+        *,
+        by_id: bool,
     ) -> None:
         """Store the exchange of a turn for the session's later requests.
 
+        ``by_id``: one of them may continue the answer by its id, whatever else names the session.
         If it is too large, it is stored without the originals: the model is told, above all one
         that called a tool of the client too, to which the result would come with that tool's.
         """
@@ -80,9 +83,12 @@ class Retrievals:
             _log.warning("exchange_too_large", bytes=len(packed))
             packed = pack(without_originals(exchange))
         tag = keys.user_tag(user)
-        stored = len(packed) <= MOST_BYTES and await self._exchanges.remember(
-            tag, conversation.key, packed
-        )
+        names = [conversation.key]
+        if by_id and exchange.id:
+            names.append(name_of_answer(exchange.id))
+        stored = len(packed) <= MOST_BYTES
+        for name in names if stored else ():
+            stored = await self._exchanges.remember(tag, name, packed) and stored
         if not (whole and stored):
             for _ in [result for found in results for result in found]:
                 self._counters.retrieved("not_kept")

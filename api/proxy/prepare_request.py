@@ -100,11 +100,12 @@ class Preparation:
             body = Body(raw, self._compressor.sessions.read_before(user_of(req), raw))
             offers = shape.offers(body)
             serves = not (offers or bypass) and shape.can_offer(body)
-            recalls = serves or (not bypass and shape.continues_stored(body))
+            continued = shape.continued_id(body)
+            recalls = serves or bool(continued and not bypass)
             tools = self._definitions.of(body)
         except Unreadable:
             return Outgoing(raw)
-        conversation = conversation_of(req.get_header, body, shape.array)
+        conversation = conversation_of(req.get_header, body, shape.array, continued)
         tag = keys.user_tag(user_of(req))
         recalled = asyncio.create_task(
             self._exchanges.recall(tag, conversation.keys, deadline) if recalls else _nothing()

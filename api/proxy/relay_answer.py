@@ -11,7 +11,7 @@ from ..http.request import AnswerCut
 from ..provider.answer_stream import AnswerStream, decoded
 from ..provider.api_shapes import RESPONSES, Shape
 from ..provider.billed_usage import add_usage
-from ..provider.body import Unreadable
+from ..provider.body import Body, Unreadable
 from ..provider.provider_interface import MAX_ROUNDS, ToolResult, Turn
 from ..provider.sse import Framer
 from ..provider.usage_in_stream import UsageTap
@@ -252,7 +252,13 @@ class Relay:
         outgoing, shape = self._outgoing, self._shape.requests
         at = outgoing.items(shape.array)
         await self._retrievals.keep(
-            self._user, outgoing.conversation, shape, at, turns, self._results
+            self._user,
+            outgoing.conversation,
+            shape,
+            at,
+            turns,
+            self._results,
+            by_id=shape.stores(Body(outgoing.body)),
         )
 
     async def _chunks(self, answer: UpstreamAnswer) -> AsyncGenerator[bytes]:

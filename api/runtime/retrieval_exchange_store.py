@@ -36,9 +36,9 @@ class ExchangeStore:
     async def recall(
         self, user: str, sessions: Sequence[str], deadline: Deadline
     ) -> list[bytes] | None:
-        """Return the exchanges and notes under all these names, oldest first; renew their TTL.
+        """Return the exchanges and notes under all these names, each once; renew their TTL.
 
-        None: Redis is unavailable.
+        Those of a name are in order, oldest first. None: Redis is unavailable.
         """
         names = [keys.exchanges(user, session) for session in sessions]
         pipe = self._state.client.pipeline(transaction=False)
@@ -51,7 +51,7 @@ class ExchangeStore:
         for name, found in zip(names, lists, strict=True):
             if found:
                 self._go_on(self._renew(user, name), "exchanges-renewed")
-        return [bytes(one) for found in lists for one in found]
+        return list(dict.fromkeys(bytes(one) for found in lists for one in found))
 
     async def remember(self, user: str, session: str, packed: bytes) -> bool:
         """Add an exchange to the session, or a note that the tool was offered.

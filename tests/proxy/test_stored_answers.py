@@ -1,4 +1,4 @@
-"""Responses that the provider stores: no retrieval within them, so that any client can go on."""
+"""Responses that the provider stores: every client can go on, by the answer's id too."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..farm import Farm, post, user
 from ..texts import events
 from .saying import RETRIEVE, Responses
 from .scripted import ScriptedProvider
-from .sdk_clients import END, HASH, ResponsesClient, names_of, say
+from .sdk_clients import END, HASH, OWN, ResponsesClient, names_of, say
 
 _TOOL = {"type": "function", "name": "Bash", "parameters": {}, "description": "Run it. " * 400}
 
@@ -36,9 +36,7 @@ class _Nowhere:
 @pytest.mark.parametrize(
     "stored",
     [
-        {},
-        {"store": True},
-        {"store": None},
+        {"previous_response_id": "resp_1"},
         {"store": False, "previous_response_id": "resp_1"},
         {"store": False, "conversation": "conv_1"},
         {"store": False, "conversation": {"id": "conv_1"}},
@@ -46,7 +44,7 @@ class _Nowhere:
     ],
     ids=json.dumps,
 )
-def test_stored_answer_gets_no_tool_and_no_marker(
+def test_stored_content_gets_no_tool_and_no_marker(
     proxy: Farm, provider: ScriptedProvider, stored: dict[str, Any]
 ) -> None:
     body, headers = _request(user(), events(secrets.token_hex(4)), **stored)
@@ -54,6 +52,42 @@ def test_stored_answer_gets_no_tool_and_no_marker(
     assert post(proxy.url, body, headers, "/v1/responses").status == 200
     assert names_of(provider.asked[0]) == ["Bash"]
     assert not HASH.search(provider.asked[0].body.decode())
+
+
+@pytest.mark.parametrize("store", [{}, {"store": True}], ids=json.dumps)
+def test_mixed_turn_is_continued_by_its_id(
+    proxy: Farm, provider: ScriptedProvider, store: dict[str, Any]
+) -> None:
+    body, headers = _request(user(), text := events(secrets.token_hex(4)), **store)
+    provider.will_say(
+        say(Responses, ("get", "r1"), stream=False),
+        say(Responses, ("get", "r2"), OWN, stream=False),
+    )
+    answer = post(proxy.url, body, headers, "/v1/responses").json
+    assert names_of(provider.asked[0]) == ["Bash", RETRIEVE]
+    assert [item["call_id"] for item in answer["output"]] == [OWN[1]]
+
+    output = {"type": "function_call_output", "call_id": OWN[1], "output": "ok"}
+    later = {"model": "gpt-x", "input": [output], "previous_response_id": answer["id"]}
+    provider.will_say(say(Responses, END, stream=False))
+    assert post(proxy.url, later, headers, "/v1/responses").status == 200
+    sent = provider.asked[-1].json
+    assert sent["previous_response_id"] != answer["id"]
+    assert [item["call_id"] for item in sent["input"]] == ["r2", OWN[1]]
+    assert sent["input"][0]["output"] == text
+
+
+def test_named_session_is_continued_once_by_id(proxy: Farm, provider: ScriptedProvider) -> None:
+    """The exchange is kept under the session's name and under the answer's id."""
+    more = {"prompt_cache_key": secrets.token_hex(4)}
+    body, headers = _request(user(), events(secrets.token_hex(4)), **more)
+    provider.will_say(say(Responses, ("get", "r1"), OWN, stream=False))
+    answer = post(proxy.url, body, headers, "/v1/responses").json
+    output = {"type": "function_call_output", "call_id": OWN[1], "output": "ok"}
+    later = {"model": "gpt-x", "input": [output], "previous_response_id": answer["id"], **more}
+    provider.will_say(say(Responses, END, stream=False))
+    post(proxy.url, later, headers, "/v1/responses")
+    assert [item["call_id"] for item in provider.asked[-1].json["input"]] == ["r1", OWN[1]]
 
 
 def test_null_fields_are_absent_fields(proxy: Farm, provider: ScriptedProvider) -> None:

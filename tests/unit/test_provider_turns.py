@@ -393,13 +393,20 @@ def test_offers_no_tool_that_cannot_be_served() -> None:
 
 
 @pytest.mark.parametrize("name", ["previous_response_id", "conversation", "prompt"])
-def test_offers_no_tool_where_the_provider_stores_the_answer(name: str) -> None:
+def test_offers_no_tool_where_content_is_stored(name: str) -> None:
     assert not Responses().can_offer(body_of(OpenAIResponses, **{name: "x"}))
     assert not Responses().can_offer(body_of(OpenAIResponses, **{name: {"id": "x"}}))
     assert Responses().can_offer(body_of(OpenAIResponses, **{name: None}))
-    for store in (True, None):
-        assert not Responses().can_offer(body_of(OpenAIResponses, store=store))
-    assert not Responses().can_offer(b'{"input":[]}')
+
+
+def test_stored_answers_need_a_client_that_repeats_calls() -> None:
+    call = {"type": "function_call", "call_id": "c1", "name": "Bash", "arguments": "{}"}
+    output = {"type": "function_call_output", "call_id": "c1", "output": '"type":"x_call"'}
+    for store in ({}, {"store": True}, {"store": None}):
+        for items, offered in ([call, output], True), ([output], False), ([], False):
+            body = json.dumps({"input": items, **store}).encode()
+            assert Responses().can_offer(body) is offered
+    assert Responses().can_offer(json.dumps({"input": [output], "store": False}).encode())
 
 
 @every_api
