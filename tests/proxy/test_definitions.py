@@ -46,7 +46,7 @@ def test_definitions_lose_only_meaningless_parts(
         b' "input_schema": {' + schema + b'"type": "object", "properties": {}}}'
     )
     tools = b" [ " + b" ,".join(tool % number for number in range(100)) + b"\n]"
-    raw = b'{"%b": [{"role": "user", "content": "Hi"}],"tools":%b, "model": "claude-x"}'
+    raw = b'{"%b": [{"role": "user", "content": "Hi"}],"tools":%b, "store":false, "model":"x"}'
     raw %= (shape.requests.array.encode(), tools)
     answer = post(proxy.url, raw, KEY, path)
     left = raw.replace(schema, b"").replace(rb"  \n\n\n\n", rb"\n\n")
