@@ -58,9 +58,9 @@ class FarmWorker(SimpleWorker):
         self._queue = PoolQueue(self._redis, self._pool, settings)
         state = connect_state(settings) if settings.state_url else self._redis
         self._delivery = Delivery(state, self._redis, self._queue, settings)
-        self._pulse = Watchdog(settings.redis_timeout + settings.redis_connect_timeout)
+        self._watchdog = Watchdog(settings.redis_timeout + settings.redis_connect_timeout)
         self._pace = Pace(_PACE_KEEPS)
-        self._limit = Limit(settings.engine_timeout_seconds, self._pulse)
+        self._limit = Limit(settings.engine_timeout_seconds, self._watchdog)
         self._stopping = threading.Event()
         self._introduce()
         self._heartbeat = Heartbeat(
@@ -68,7 +68,7 @@ class FarmWorker(SimpleWorker):
             self._pool,
             self.name,
             status,
-            self._pulse,
+            self._watchdog,
             self._pace,
             self._register,
             (self.key, self.worker_ttl + _REGISTRY_SECONDS),
@@ -104,12 +104,12 @@ class FarmWorker(SimpleWorker):
         tracer.configure(self._settings, f"headroom-farm-worker-{self._pool}")
         self._pace.note(*warm_up(self._engines))
         keep_what_is_loaded()
-        self._pulse.beat()
+        self._watchdog.beat()
         self._heartbeat.start()
         _log.info("worker_ready", pool=self._pool, worker=self.name, engines=ENGINE_VERSION)
         on_ready()
         while not (self._stopping.is_set() or is_broken(self._engines)):
-            self._pulse.beat(_WAIT_SECONDS)
+            self._watchdog.beat(_WAIT_SECONDS)
             try:
                 job_id = self._queue.pop(_WAIT_SECONDS)
                 if job_id is not None:
@@ -117,7 +117,7 @@ class FarmWorker(SimpleWorker):
             except BROKEN as error:
                 _log.warning("redis_failed", pool=self._pool, error=type(error).__name__)
                 renew(self._redis)
-                self._pulse.beat(self._settings.redis_retry_seconds)
+                self._watchdog.beat(self._settings.redis_retry_seconds)
                 self._stopping.wait(self._settings.redis_retry_seconds)
             finally:
                 self._heartbeat.hold({})
@@ -154,7 +154,7 @@ class FarmWorker(SimpleWorker):
             self._pace.note(sum(one.size for one, _ in jobs), time.perf_counter() - started)
 
     def _begin(self, job_id: str, count: BatchCount) -> Begun:
-        self._pulse.beat()
+        self._watchdog.beat()
         one = self._queue.begin(job_id)
         count.wait_ms += one.waited * 1000
         return one
@@ -177,7 +177,7 @@ class FarmWorker(SimpleWorker):
         Jobs whose caller has gone must not take up the model's time. Requests that joined such a
         claim later keep their original text, as after a failure.
         """
-        self._pulse.beat()
+        self._watchdog.beat()
         if not can_batch(self._engines) or not 0 <= job.wait_ms < one.waited * 1000:
             return True
         for block in job.blocks:
@@ -188,7 +188,7 @@ class FarmWorker(SimpleWorker):
 
     def _do(self, one: Begun, job: Job, count: BatchCount, share_ms: float) -> None:
         """Process a job's blocks; if it was started before, record which block is in progress."""
-        self._pulse.beat()
+        self._watchdog.beat()
         known = self._delivery.known(job) if one.starts else {}
         with tracer.span("job", job.trace, pool=self._pool, blocks=len(job.blocks)):
             for place, block in enumerate(job.blocks, 1):

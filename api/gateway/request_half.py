@@ -13,7 +13,7 @@ from shared.deadline import Deadline
 from shared.errors import Degraded
 
 from ..pipeline.compression_result import CompressionResult
-from ..runtime.turn_store import Turn, TurnStore
+from ..runtime.turn_store import TurnState, TurnStore
 from .gateway_request import CONTROLS, GatewayRequest, provider_of_model
 
 REDRIVE = "redrive"
@@ -60,7 +60,7 @@ class RequestHalf:
         if request.capabilities.can_relay_response and not _is_left(result):
             obligations = (*obligations, RELAY_USAGE)
         if obligations:
-            turn = Turn(request.shape, result.model, obligations, result.messages)
+            turn = TurnState(request.shape, result.model, obligations, result.messages)
             kept = body if armed else b""
             try:
                 await self._store.open(keys.user_tag(user), turn_id, turn, kept, deadline)

@@ -22,7 +22,7 @@ from ..provider.billed_usage import add_usage
 from ..provider.body import Unreadable
 from ..provider.provider_interface import MAX_ROUNDS, Retrieval, ToolResult
 from ..provider.provider_interface import Turn as Said
-from ..runtime.turn_store import AnsweredRound, Kept, Turn, TurnStore
+from ..runtime.turn_store import AnsweredRound, Kept, TurnState, TurnStore
 from .gateway_request import SHAPES
 from .request_half import REDRIVE
 
@@ -115,7 +115,7 @@ class ResponseHalf:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    turn: Turn
+    turn: TurnState
     body: bytes
     fields: dict[str, Any]
 
@@ -194,7 +194,7 @@ async def _results(body: bytes, calls: Sequence[Retrieval], retrieve: Retrieve) 
     return results
 
 
-def _read(turn: Turn, answer: ProviderAnswer) -> Said | None:
+def _read(turn: TurnState, answer: ProviderAnswer) -> Said | None:
     """Return the model's message; None if the answer is an error or cannot be read."""
     if answer.status not in _OK:
         return None
@@ -213,7 +213,7 @@ def _redrive(turn_id: str, kept: Kept) -> dict[str, Any]:
     }
 
 
-def _done(turn_id: str, turn: Turn, answer: ProviderAnswer) -> dict[str, Any]:
+def _done(turn_id: str, turn: TurnState, answer: ProviderAnswer) -> dict[str, Any]:
     usages = [one.usage for one in turn.rounds if one.usage is not None]
     return {
         "action": "done",
@@ -226,7 +226,7 @@ def _done(turn_id: str, turn: Turn, answer: ProviderAnswer) -> dict[str, Any]:
     }
 
 
-def _merged(turn: Turn, answer: ProviderAnswer) -> msgspec.Raw | None:
+def _merged(turn: TurnState, answer: ProviderAnswer) -> msgspec.Raw | None:
     """Return the answer for the client; None if that is the provider's answer, unchanged."""
     said = _read(turn, answer) if REDRIVE in turn.obligations else None
     if said is None:
@@ -260,7 +260,7 @@ def _sum(usages: list[dict[str, Any]]) -> dict[str, int]:
     return found
 
 
-def _billed(turn_id: str, turn: Turn) -> Billed | None:
+def _billed(turn_id: str, turn: TurnState) -> Billed | None:
     last = turn.rounds[-1]
     if last.usage is None:
         return None

@@ -178,7 +178,7 @@ class Intake:
 
     def __init__(self, settings: Settings) -> None:
         self._limit = settings.max_body_bytes
-        self._room = settings.bodies_bytes
+        self._free_bytes = settings.bodies_bytes
 
     async def body(self, req: falcon.asgi.Request) -> tuple[bytes, BodyLease]:
         """Return the decoded body, and its lease, which the request holds until it is over.
@@ -191,15 +191,15 @@ class Intake:
         taken = 0
 
         def give_back() -> None:
-            self._room += taken
+            self._free_bytes += taken
 
         def take(size: int) -> None:
             nonlocal taken
             if size <= max(taken, SMALL_BODY_BYTES):
                 return
-            if size - taken > self._room:
+            if size - taken > self._free_bytes:
                 raise Unavailable("too many large request bodies at the moment")
-            self._room -= size - taken
+            self._free_bytes -= size - taken
             taken = size
 
         lease = BodyLease(give_back)

@@ -168,7 +168,6 @@ def _is_name(value: Any) -> bool:
 _COUNT = _Rule(_whole, f"a whole number from 0 to {_MOST_TOKENS}")
 _TOKENS = _Rule(lambda value: _whole(value, 1), f"a whole number from 1 to {_MOST_TOKENS}")
 _SWITCH = _Rule(lambda value: isinstance(value, bool), "true or false")
-_ONE_MODE = f"one of {', '.join(MODES)}"
 _RULES = {
     "protect_recent": _COUNT,
     "min_tokens_to_compress": _COUNT,

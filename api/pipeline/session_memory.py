@@ -220,10 +220,5 @@ class Sessions:
         if not users:
             del self._tenants[tenant], self._tenant_costs[tenant]
 
-    @property
-    def total_bytes(self) -> int:
-        """Bytes of all sessions that count towards the memory limit."""
-        return self._total
-
     def __len__(self) -> int:
         return len(self._sessions)

@@ -15,7 +15,7 @@ from shared.settings import Settings
 
 from .redis_guard import RedisGuard
 
-_ASIDE_BYTES = 128 * 1024
+_INLINE_BYTES = 128 * 1024
 """Larger bodies are compressed in a thread, because 100 KB takes about 1 ms."""
 
 
@@ -27,7 +27,7 @@ class AnsweredRound(msgspec.Struct, frozen=True, array_like=True):
     usage: dict[str, object] | None = None
 
 
-class Turn(msgspec.Struct, frozen=True, array_like=True):
+class TurnState(msgspec.Struct, frozen=True, array_like=True):
     """A turn's state that the response half needs; ``shape`` names the provider's format.
 
     ``rounds`` are the answers so far, ``finished`` means that the last one ended the turn, and
@@ -46,12 +46,12 @@ class Kept(NamedTuple):
     """A turn as stored in Redis. ``body`` is the next request to the provider; empty if none."""
 
     version: int
-    turn: Turn
+    turn: TurnState
     body: bytes
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Turn).decode
+_decode = msgspec.msgpack.Decoder(TurnState).decode
 
 
 class TurnStore:
@@ -63,7 +63,7 @@ class TurnStore:
         self._advance = state.client.register_script(script("advance_turn"))
 
     async def open(
-        self, user: str, turn_id: str, turn: Turn, body: bytes, deadline: Deadline
+        self, user: str, turn_id: str, turn: TurnState, body: bytes, deadline: Deadline
     ) -> None:
         """Store a new turn of ``user`` (a tag); the oldest beyond the limit are dropped."""
         redis = self._state.client
@@ -96,7 +96,7 @@ class TurnStore:
         return Kept(int(version), turn, await _unpacked(body) if body else b"")
 
     async def advance(
-        self, user: str, turn_id: str, kept: Kept, turn: Turn, body: bytes, deadline: Deadline
+        self, user: str, turn_id: str, kept: Kept, turn: TurnState, body: bytes, deadline: Deadline
     ) -> bool:
         """Replace ``kept`` by ``turn``; return False if another answer has replaced it first."""
         packed = await _packed(body) if body else b"-"
@@ -108,12 +108,12 @@ class TurnStore:
 
 
 async def _packed(body: bytes) -> bytes:
-    if len(body) <= _ASIDE_BYTES:
+    if len(body) <= _INLINE_BYTES:
         return zlib.compress(body, 1)
     return await asyncio.to_thread(zlib.compress, body, 1)
 
 
 async def _unpacked(packed: bytes) -> bytes:
-    if len(packed) <= _ASIDE_BYTES:
+    if len(packed) <= _INLINE_BYTES:
         return zlib.decompress(packed)
     return await asyncio.to_thread(zlib.decompress, packed)

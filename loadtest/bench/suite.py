@@ -26,7 +26,6 @@ Play = Callable[[Target, str, int], Figures]
 """Plays one scenario once: target, prefix of users' names, first seed -> figures by name."""
 
 BY_TURN = "turn by turn"
-TURN60 = "turn 60 again"
 GROWING = "8 users, growing"
 LIGHT = "8 users, growing, grep diff json"
 NOTHING_NEW = "8 users, nothing new"

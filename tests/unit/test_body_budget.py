@@ -100,7 +100,7 @@ class Served:
 
     @property
     def left(self) -> int:
-        return self._intake._room
+        return self._intake._free_bytes
 
 
 Scenario = Callable[[Served, Client, "asyncio.Task[None]"], Any]

@@ -13,7 +13,7 @@ from api.gateway.request_half import RequestHalf
 from api.gateway.response_half import ProviderAnswer, ResponseHalf, SecondHalf
 from api.pipeline.compression_result import CompressionResult
 from api.provider.provider_interface import Retrieval, ToolResult
-from api.runtime.turn_store import Kept, Turn
+from api.runtime.turn_store import Kept, TurnState
 from shared.deadline import Deadline
 from shared.errors import Conflict, Degraded, InvalidField, UnknownTurn
 from shared.settings import Settings
@@ -33,7 +33,7 @@ class Store:
         self.kept: Kept | None = None
 
     async def open(
-        self, user: str, turn_id: str, turn: Turn, body: bytes, deadline: Deadline
+        self, user: str, turn_id: str, turn: TurnState, body: bytes, deadline: Deadline
     ) -> None:
         if self.away:
             raise Degraded("redis")
@@ -45,7 +45,7 @@ class Store:
         return self.kept
 
     async def advance(
-        self, user: str, turn_id: str, kept: Kept, turn: Turn, body: bytes, deadline: Deadline
+        self, user: str, turn_id: str, kept: Kept, turn: TurnState, body: bytes, deadline: Deadline
     ) -> bool:
         if self.rival is not None:
             self.kept, self.rival = self.rival, None

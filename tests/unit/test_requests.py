@@ -44,8 +44,8 @@ def asked(*pieces: bytes, **more: Any) -> Any:
     return Asked(*pieces, **more)
 
 
-def room(intake: Intake) -> int:
-    return intake._room
+def free_bytes(intake: Intake) -> int:
+    return intake._free_bytes
 
 
 def end(req: Any) -> None:
@@ -60,17 +60,17 @@ def test_only_large_bodies_count_towards_the_budget() -> None:
     async def work() -> None:
         first = asked(large, length=len(large))
         assert (await intake.body(first))[0] == large
-        assert room(intake) == MEGABYTE
+        assert free_bytes(intake) == MEGABYTE
         for kind in (asked(large, length=len(large)), asked(large)):
             with pytest.raises(Unavailable):
                 await intake.body(kind)
             end(kind)
         small = asked(large[:SMALL_BODY_BYTES])
         assert len((await intake.body(small))[0]) == SMALL_BODY_BYTES
-        assert room(intake) == MEGABYTE
+        assert free_bytes(intake) == MEGABYTE
         for req in (first, small):
             end(req)
-        assert room(intake) == 3 * MEGABYTE
+        assert free_bytes(intake) == 3 * MEGABYTE
 
     asyncio.run(work())
 
@@ -95,7 +95,7 @@ def test_releases_body_budget_on_any_error(given: Any, error: type[Exception]) -
         end(given)
 
     asyncio.run(work())
-    assert room(intake) == 8 * MEGABYTE
+    assert free_bytes(intake) == 8 * MEGABYTE
 
 
 def test_stops_decompression_bomb_at_the_limit() -> None:

@@ -21,32 +21,32 @@ def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_loop_silent_beyond_its_allowance_has_stopped(now: list[float]) -> None:
-    pulse = Watchdog(MARGIN / 10)
+    watchdog = Watchdog(MARGIN / 10)
     for allowed in (0.0, 12.0):
-        pulse.beat(allowed)
+        watchdog.beat(allowed)
         now[0] += allowed + MARGIN - 0.1
-        assert not pulse.stopped
+        assert not watchdog.stopped
         now[0] += 0.2
-        assert pulse.stopped
-    pulse.beat()
-    assert not pulse.stopped
+        assert watchdog.stopped
+    watchdog.beat()
+    assert not watchdog.stopped
 
 
 def test_engine_may_use_its_full_time_limit(now: list[float]) -> None:
-    pulse = Watchdog(MARGIN / 10)
-    limit = Limit(20, pulse)
+    watchdog = Watchdog(MARGIN / 10)
+    limit = Limit(20, watchdog)
     with limit.watched(3):
         now[0] += 3 * 20 + MARGIN
-        assert not pulse.stopped
+        assert not watchdog.stopped
         now[0] += 3.0
-        assert pulse.stopped
-    assert not pulse.stopped
+        assert watchdog.stopped
+    assert not watchdog.stopped
     now[0] += MARGIN + 0.1
-    assert pulse.stopped
+    assert watchdog.stopped
 
 
 def test_limited_call_counts_as_beat(now: list[float]) -> None:
-    pulse = Watchdog(MARGIN / 10)
+    watchdog = Watchdog(MARGIN / 10)
     now[0] += MARGIN + 1
-    assert pulse.stopped
-    assert Limit(20, pulse)(lambda: pulse.stopped) is False
+    assert watchdog.stopped
+    assert Limit(20, watchdog)(lambda: watchdog.stopped) is False

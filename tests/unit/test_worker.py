@@ -56,7 +56,7 @@ def taken(queue: Standing, first: Job, scoring_tokens: int = 16_384, **settings:
     worker._engines = Engines("gpu", Scoring(scoring_tokens))  # type: ignore[arg-type]
     worker._queue = queue  # type: ignore[assignment]
     worker._settings = Settings(**settings)  # type: ignore[arg-type]
-    worker._pulse = Watchdog(1.0)
+    worker._watchdog = Watchdog(1.0)
     begun = [Begun("first", first, 0, 1500, 0.0, 10)]
     worker._begin_more(begun, BatchCount())
     return len(begun) - 1

@@ -48,7 +48,7 @@ class Heartbeat:
         pool: PoolName,
         name: str,
         status: EngineStatus | None,
-        pulse: Watchdog,
+        watchdog: Watchdog,
         pace: Pace,
         register: Callable[[], None],
         prolong: tuple[str, int],
@@ -57,7 +57,7 @@ class Heartbeat:
         self._pool = pool
         self._name = name
         self._status = status
-        self._pulse = pulse
+        self._watchdog = watchdog
         self._pace = pace
         self._register = register
         self._prolong = prolong
@@ -132,7 +132,7 @@ class Heartbeat:
         self._stopped.wait(seconds)
 
     def _loop_is_alive(self) -> bool:
-        if not self._pulse.stopped:
+        if not self._watchdog.stopped:
             self._hung = 0
             return True
         self._hung += 1

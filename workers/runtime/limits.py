@@ -29,13 +29,13 @@ class Limit:
 
     A signal aborts Python code. Native code that does not return to Python cannot be aborted that
     way, and may hold the interpreter's lock. Then a thread that does not need the lock ends the
-    process, the job's lease expires, and another worker starts the job again. ``pulse`` is told
+    process, the job's lease expires, and another worker starts the job again. ``watchdog`` is told
     each call's time limit.
     """
 
-    def __init__(self, seconds: int, pulse: Watchdog | None = None) -> None:
+    def __init__(self, seconds: int, watchdog: Watchdog | None = None) -> None:
         self._seconds = seconds
-        self._pulse = pulse or Watchdog(0.0)
+        self._watchdog = watchdog or Watchdog(0.0)
 
     def __call__(self, call: Callable[[], T]) -> T:
         """Return the result of ``call``.
@@ -53,10 +53,10 @@ class Limit:
     def watched(self, calls: int) -> Iterator[None]:
         """End the process if the context takes longer than ``calls`` calls are allowed to."""
         most = calls * self._seconds + _GRACE_SECONDS
-        self._pulse.beat(most)
+        self._watchdog.beat(most)
         faulthandler.dump_traceback_later(most, exit=True)
         try:
             yield
         finally:
             faulthandler.cancel_dump_traceback_later()
-            self._pulse.beat()
+            self._watchdog.beat()
