@@ -123,8 +123,10 @@ def test_large_request_is_not_kept() -> None:
     assert not large.redeems
 
 
-@pytest.mark.parametrize(("more", "redrives"), [({}, True), ({"store": True}, False)])
-def test_stored_response_gets_no_retrieval(more: dict[str, Any], redrives: bool) -> None:
+@pytest.mark.parametrize(
+    ("more", "redrives"), [({}, True), ({"store": True}, True), ({"conversation": "c"}, False)]
+)
+def test_stored_conversation_gets_no_retrieval(more: dict[str, Any], redrives: bool) -> None:
     raw = json.dumps(turn_request("openai_responses", "x", **more)).encode()
     found = gateway_request(raw, MOST)
     assert found is not None

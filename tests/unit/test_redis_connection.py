@@ -29,6 +29,7 @@ _OF_NO_USER |= {
     "job",
     "ping",
     "user_tag",
+    "person_of",
     "tenant_of",
 }
 
