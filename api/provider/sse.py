@@ -61,6 +61,11 @@ class Framer:
         self._pieces, self._size, self._seam = [], 0, b""
 
 
+def begins_json(body: bytes) -> bool:
+    """Return whether a body begins like a JSON value, as no stream of events does."""
+    return body.lstrip()[:1] in (b"{", b"[")
+
+
 def data_of(event: bytes) -> bytes:
     """Return an event's data, empty if it has none."""
     if event.startswith(b"data:") and event.count(b"\n") == 2 and event.endswith(b"\n\n"):

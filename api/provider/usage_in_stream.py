@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
-from shared.errors import UNREADABLE_JSON
+from shared.errors import UNREADABLE_JSON, BrokenCoding
+
+from .sse import begins_json
 
 _MOST_BYTES = 16 * 1024 * 1024
 """Maximum size of an event, or of an answer that is not streamed; usage in larger ones is not
@@ -36,7 +39,8 @@ _reported = msgspec.json.Decoder(_Reported)
 class UsageTap:
     """Collects the usage of one answer, without changing or delaying its bytes.
 
-    Anthropic reports parts of it in the first and the last event, so the parts are merged.
+    Anthropic reports parts of it in the first and the last event, so the parts are merged. A body
+    that does not begin like JSON is read as a stream, whatever its type.
     """
 
     def __init__(self, *, stream: bool) -> None:
@@ -44,13 +48,15 @@ class UsageTap:
         self._pieces: list[bytes] = []
         self._size = 0
         self._seam = b""
-        self._gave_up = False
+        self.gave_up = False
         self.usage: dict[str, Any] = {}
 
     def feed(self, chunk: bytes) -> None:
         """Read a chunk of the answer."""
-        if self._gave_up:
+        if self.gave_up:
             return
+        if not (self._stream or self._size):
+            self._stream = bool(chunk.strip()) and not begins_json(chunk)
         if self._stream and (end := _events_end(self._seam + chunk)):
             end -= len(self._seam)
             self._read_events(b"".join([*self._pieces, chunk[:end]]))
@@ -60,8 +66,16 @@ class UsageTap:
         self._size += len(chunk)
         self._seam = (self._seam + chunk)[-_SEAM_BYTES:]
         if self._size > _MOST_BYTES:  # of a stream, only this event is not read
-            self._gave_up = not self._stream
+            self.gave_up = not self._stream
             self._forget()
+
+    def feed_encoded(self, pieces: Iterator[bytes]) -> None:
+        """Read a chunk of an answer that is forwarded encoded, in the pieces of its decoder."""
+        try:
+            for piece in pieces:
+                self.feed(piece)
+        except BrokenCoding:
+            self.gave_up = True
 
     def close(self) -> dict[str, Any]:
         """Return the usage after the last chunk, empty if none was reported."""

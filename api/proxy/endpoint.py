@@ -164,7 +164,11 @@ class Proxy:
             at_end(req, lambda: self._note_usage(req, outgoing, relay))
         if not outgoing.serves or answer.status != 200 or counts:
             _answer(resp, answer, outgoing.headers, relay.pass_on(answer))
-        elif answer.is_stream:
+            return
+        answer.decode()
+        if not answer.is_stream and outgoing.streams:
+            await presence.unless_gone(answer.find_stream())
+        if answer.is_stream:
             _answer(resp, answer, outgoing.headers, relay.stream(answer), changed=True)
         else:
             answer, body = await relay.whole(answer)

@@ -54,6 +54,11 @@ class Outgoing:
         return len(Body(self.body).items(array)) - self.put_back
 
     @property
+    def streams(self) -> bool:
+        """Whether the client asks for a streamed answer."""
+        return b'"stream"' in self.body and Body(self.body).get("stream") is True
+
+    @property
     def headers(self) -> list[tuple[str, str]]:
         """The headers that report the compression in the client's answer."""
         if self.result is None:

@@ -84,7 +84,7 @@ class Relay:
                 self._note_sent(chunk)
                 yield chunk
         except UpstreamFailed as error:
-            framed = answer.header("content-length") or answer.header("content-encoding")
+            framed = answer.header("content-length") or answer.coded
             if not self._presence.left or framed or not answer.is_stream:
                 raise self._cut(error) from None
             yield self._last_event(draining())
@@ -116,6 +116,7 @@ class Relay:
             except Unreadable:
                 return answer, raw
             answer = await self._presence.unless_gone(self._send(body))
+            answer.decode()
 
     async def _read(self, answer: UpstreamAnswer) -> bytes:
         pieces, size = [], 0
@@ -151,6 +152,7 @@ class Relay:
                 await answer.finish()
                 body = await self._next(body, view.turns[-1], len(view.turns) - 1)
                 answer = await self._presence.unless_gone(self._send(body))
+                answer.decode()
                 if answer.status != 200:
                     yield await self._refused(answer)
                     return
@@ -266,8 +268,12 @@ class Relay:
         self._presence.when_gone(answer.close)
         tap = UsageTap(stream=answer.is_stream)
         self._taps.append(tap)
+        decoder = answer.decoder() if answer.coded else None
         async for chunk in answer.chunks():
-            tap.feed(chunk)
+            if decoder is None:
+                tap.feed(chunk)
+            elif not tap.gave_up:
+                tap.feed_encoded(decoder.feed(chunk))
             yield chunk
 
     def _cut(self, error: UpstreamFailed) -> AnswerCut:

@@ -11,15 +11,18 @@ import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
 from yarl import URL
 
+from shared.errors import BrokenCoding, UnsupportedCoding
 from shared.settings import Settings
 
+from ..http.content_encoding import Decoder, decoder_for
+from ..provider.sse import begins_json
 from .errors import UpstreamFailed
 from .headers import Headers
 
@@ -34,23 +37,76 @@ _SKIPPED = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
 """Headers that aiohttp would add if the client did not send them."""
 
 
+@contextlib.contextmanager
+def _failures() -> Iterator[None]:
+    """Turn errors of reading a body into :class:`UpstreamFailed`."""
+    try:
+        yield
+    except TimeoutError:
+        message = "the provider sent no more data within the idle timeout"
+        raise UpstreamFailed(504, "upstream_timeout", message) from None
+    except (aiohttp.ClientError, OSError):
+        message = "the provider's answer is incomplete: the connection was lost"
+        raise UpstreamFailed(502, "upstream_cut", message) from None
+    except BrokenCoding:
+        message = "the provider's answer is not in its content encoding"
+        raise UpstreamFailed(502, "upstream_garbled", message) from None
+
+
 class UpstreamAnswer:
-    """A provider's answer whose body has not been read yet."""
+    """A provider's answer whose body has not been read yet.
+
+    ``is_stream`` says whether the body is server-sent events.
+    """
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
         self._response = response
+        self._decoder: Decoder | None = None
+        self._begun = b""
         self.status = response.status
         raw = response.raw_headers
         self.headers: Headers = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in raw]
+        kind = self.header("content-type").strip().lower()
+        self.is_stream = kind.startswith("text/event-stream")
 
     def header(self, name: str) -> str:
         """Return a header's value, empty if it is absent."""
         return self._response.headers.get(name, "")
 
+    def decoder(self) -> Decoder | None:
+        """Return a decoder of the body's content encoding; None if it has none, or an unknown one.
+
+        The farm asks for none, but not every server or gateway before it complies.
+        """
+        coding = self.header("content-encoding").strip().lower()
+        try:
+            return decoder_for(coding) if coding not in ("", "identity") else None
+        except UnsupportedCoding:
+            return None
+
     @property
-    def is_stream(self) -> bool:
-        """Whether the body is server-sent events."""
-        return self.header("content-type").startswith("text/event-stream")
+    def coded(self) -> bool:
+        """Whether the chunks are in a content encoding."""
+        return self._decoder is None and bool(self.header("content-encoding"))
+
+    def decode(self) -> None:
+        """Decode the body, if it has a known content encoding."""
+        self._decoder = self.decoder()
+        if self._decoder is not None:
+            gone = ("content-encoding", "content-length")
+            self.headers = [(n, v) for n, v in self.headers if n.lower() not in gone]
+
+    async def find_stream(self) -> None:
+        """Set ``is_stream`` by the body's first bytes, as its type does not say it.
+
+        Raises:
+            UpstreamFailed: as :meth:`chunks`.
+        """
+        with _failures():
+            while not self._begun.strip() and (chunk := await self._response.content.readany()):
+                pieces = [chunk] if self._decoder is None else self._decoder.feed(chunk)
+                self._begun += b"".join(pieces)
+        self.is_stream = bool(self._begun.strip()) and not begins_json(self._begun)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body's chunks as they arrive.
@@ -58,15 +114,18 @@ class UpstreamAnswer:
         Raises:
             UpstreamFailed: the body is incomplete, or no data arrived within the idle timeout.
         """
-        try:
+        if self._begun:
+            yield self._begun
+        decoder = self._decoder
+        with _failures():
             async for chunk in self._response.content.iter_any():
-                yield chunk
-        except TimeoutError:
-            message = "the provider sent no more data within the idle timeout"
-            raise UpstreamFailed(504, "upstream_timeout", message) from None
-        except (aiohttp.ClientError, OSError):
-            message = "the provider's answer is incomplete: the connection was lost"
-            raise UpstreamFailed(502, "upstream_cut", message) from None
+                if decoder is None:
+                    yield chunk
+                    continue
+                for piece in decoder.feed(chunk):
+                    yield piece
+            if decoder is not None:
+                decoder.finish()
 
     async def finish(self) -> None:
         """Return the connection to the pool if the answer ends within a short time."""

@@ -43,6 +43,21 @@ def open_streams(farm: Farm) -> int:
     return int(found[1])
 
 
+def asking(api: Any, *, stream: bool, agent: bool) -> dict[str, Any]:
+    """Return a request; an ``agent`` has so many tools that the farm's own is offered, too."""
+    request: dict[str, Any] = {"model": "m", api.array: [{"role": "user", "content": "Hello"}]}
+    request["stream"] = stream
+    if agent:
+        tool = {"name": "Bash", "description": "x" * 3000}
+        request["tools"] = [
+            {**tool, "input_schema": {"type": "object"}}
+            if api is Anthropic
+            else {"type": "function", **({"function": tool} if api is Chat else tool)}
+        ]
+        request |= {"store": False} if api is Responses else {}
+    return request
+
+
 @pytest.fixture
 def front_end(own_farm: Any, provider: ScriptedProvider) -> Any:
     """Start a farm of Redis and a front end; return the farm and the front end's process."""
@@ -80,16 +95,7 @@ def test_stream_longer_than_drain_ends_with_an_error(
     begun = b"".join(api.events(("text", "Let me look."))[:3])
     go_on = threading.Event()
     provider.will_say(Said([begun, go_on.wait, begun]))
-    request: dict[str, Any] = {"model": "m", "stream": True}
-    request[api.array] = [{"role": "user", "content": "Hello"}]
-    if watched:  # an agent's tools: the farm's own is offered
-        tool = {"name": "Bash", "description": "x" * 3000}
-        request["tools"] = [
-            {**tool, "input_schema": {"type": "object"}}
-            if api is Anthropic
-            else {"type": "function", **({"function": tool} if api is Chat else tool)}
-        ]
-        request |= {"store": False} if api is Responses else {}
+    request = asking(api, stream=True, agent=watched)
     connection = http.client.HTTPConnection("127.0.0.1", farm.port, timeout=180)
     connection.request("POST", api.path, json.dumps(request), KEY_JSON)
     answer = connection.getresponse()

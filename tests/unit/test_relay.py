@@ -32,6 +32,7 @@ class Answered:
 
     status = 200
     is_stream = True
+    coded = False
 
     def __init__(self, chunks: Sequence[bytes], fails: bool = False) -> None:
         self._chunks = chunks
@@ -45,6 +46,8 @@ class Answered:
 
     def header(self, name: str) -> str:
         return ""
+
+    def decode(self) -> None: ...
 
     async def finish(self) -> None: ...
 
