@@ -45,7 +45,7 @@ from .http.middleware import (
     error_response,
     http_error_serializer,
 )
-from .http.request import AnswerCut, Application, Request
+from .http.request import AnswerCut, Application, Intake, Request
 from .http.security_headers import SecurityHeaders, cross_origin
 from .pipeline.apply_policy import PolicyRules
 from .pipeline.compressor import Compressor
@@ -136,7 +136,10 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     app.set_error_serializer(http_error_serializer)
     turns = TurnStore(settings, state)
     opened = RequestHalf(turns)
-    app.add_route("/v1/compress", CompressResource(settings, compressor, opened, ledger, book))
+    intake = Intake(settings)
+    app.add_route(
+        "/v1/compress", CompressResource(settings, intake, compressor, opened, ledger, book)
+    )
     app.add_route("/v1/playground", PlaygroundResource(settings, compressor))
     originals = Originals(settings, users, book)
     retrieve = RetrieveResource(originals)
@@ -144,7 +147,7 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     app.add_route("/v1/retrieve/tool_call", ToolCallResource(originals))
     app.add_route("/v1/retrieve/{digest}", retrieve, suffix="hash")
     taken_on = ResponseHalf(settings, turns)
-    answered = TurnResource(settings, taken_on, originals, book)
+    answered = TurnResource(settings, intake, taken_on, originals, book)
     app.add_route("/v1/compress/response", answered)
     app.add_route("/v1/usage", UsageResource(ledger, prices, reader))
     app.add_route("/health", HealthResource())
@@ -167,7 +170,7 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     exchanges = ExchangeStore(settings, state)
     preparation = Preparation(settings, compressor, exchanges, book)
     retrievals = Retrievals(settings, users, exchanges, book, proxied)
-    proxy = Proxy(settings, client, preparation, retrievals, book, proxied)
+    proxy = Proxy(settings, intake, client, preparation, retrievals, book, proxied)
     drain.leave_clients = proxy.leave_clients
     app.add_sink(proxy.serve, r"/v1/")
     app.add_sink(proxy.serve, r"/(responses|chat/completions)$")

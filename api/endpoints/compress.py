@@ -37,13 +37,14 @@ class CompressResource:
     def __init__(
         self,
         settings: Settings,
+        intake: Intake,
         compressor: Compressor,
         turns: RequestHalf,
         ledger: Ledger,
         book: AnswerBook,
     ) -> None:
         self._settings = settings
-        self._intake = Intake(settings)
+        self._intake = intake
         self._compressor = compressor
         self._turns = turns
         self._ledger = ledger

@@ -46,12 +46,13 @@ class TurnResource:
     def __init__(
         self,
         settings: Settings,
+        intake: Intake,
         turns: ResponseHalf,
         originals: Originals,
         book: AnswerBook,
     ) -> None:
         self._settings = settings
-        self._intake = Intake(settings)
+        self._intake = intake
         self._turns = turns
         self._originals = originals
         self._book = book

@@ -173,7 +173,7 @@ class Intake:
     ``HEADROOM_BODIES_BYTES`` limits the memory of the large bodies that this process holds, from
     their first byte until the answer has been sent and no task uses them. An answer is counted
     with the size of its body. A large body beyond the limit is refused at once; small ones never
-    are, so large bodies cannot block them.
+    are, so large bodies cannot block them. A process has one, for all its endpoints.
     """
 
     def __init__(self, settings: Settings) -> None:

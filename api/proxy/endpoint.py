@@ -40,6 +40,7 @@ class Proxy:
     def __init__(
         self,
         settings: Settings,
+        intake: Intake,
         client: UpstreamClient,
         preparation: Preparation,
         retrievals: Retrievals,
@@ -48,7 +49,7 @@ class Proxy:
     ) -> None:
         self._counters = counters
         self._routes = Routes(settings)
-        self._intake = Intake(settings)
+        self._intake = intake
         self._client = client
         self._preparation = preparation
         self._retrievals = retrievals

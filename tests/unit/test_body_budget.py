@@ -24,6 +24,9 @@ BUDGET = 8 * MEGABYTE
 BODY = b'{"model":"m","messages":[{"role":"user","content":"' + b"x" * 2 * MEGABYTE + b'"}]}'
 
 
+LARGE = ("/v1/compress", "/v1/messages")
+
+
 class Client:
     """One ASGI request whose answer is read when ``reads`` is set."""
 
@@ -32,6 +35,7 @@ class Client:
         self.reads = asyncio.Event()
         self.started = asyncio.Event()
         self._given = False
+        self.status = 0
 
     @property
     def scope(self) -> dict[str, Any]:
@@ -53,6 +57,7 @@ class Client:
         return {"type": "http.request", "body": BODY, "more_body": False}
 
     async def send(self, event: dict[str, Any]) -> None:
+        self.status = event.get("status", self.status)
         self.started.set()
         await self.reads.wait()
 
@@ -162,3 +167,30 @@ def test_body_counts_until_work_behind_ends(monkeypatch: pytest.MonkeyPatch, pat
         assert served.left < BUDGET
 
     play(monkeypatch, path, scenario)
+
+
+@pytest.mark.parametrize("first", LARGE)
+def test_endpoints_share_one_budget(monkeypatch: pytest.MonkeyPatch, first: str) -> None:
+    """Two bodies fill the budget; whichever endpoint took them, no other takes a third."""
+    monkeypatch.setattr(f"{__name__}.BUDGET", 5 * MEGABYTE)
+
+    async def run() -> None:
+        served = Served(monkeypatch)
+        clients, calls = [Client(first), Client(first)], []
+        for client in clients:
+            call = served.app(client.scope, client.receive, client.send)
+            calls.append(asyncio.create_task(call))
+            await served.begun.wait()
+            served.begun.clear()
+        for path in (*LARGE, "/v1/compress/response"):
+            client = Client(path)
+            client.reads.set()
+            await served.app(client.scope, client.receive, client.send)
+            assert client.status == 503, path
+        served.answers.set()
+        served.finishes.set()
+        for client in clients:
+            client.reads.set()
+        await asyncio.gather(*calls)
+
+    asyncio.run(asyncio.wait_for(run(), 60))
