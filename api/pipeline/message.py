@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
@@ -106,19 +105,6 @@ class Seen(NamedTuple):
     facts: Message
     chain: bytes
     marks: bytes
-
-
-_MARK_VALUE = rb'"cache_control"\s*:\s*(?:\{[^{}]*\}|null)'
-_MARK = re.compile(rb",\s*" + _MARK_VALUE + rb"|" + _MARK_VALUE + rb"\s*,?")
-"""A cache mark in raw JSON. It cannot match inside a string, where quotes are escaped."""
-
-
-def without_marks(raw: bytes) -> tuple[bytes, bytes]:
-    """Return a raw message without its cache marks, and the bytes that identify the marks."""
-    if b'"cache_control"' not in raw:
-        return raw, b""
-    found = [b"%d:%b" % (m.start(), m.group()) for m in _MARK.finditer(raw)]
-    return _MARK.sub(b"", raw), b"|".join(found)
 
 
 def started(session_id: str) -> bytes:

@@ -8,6 +8,7 @@ from shared.deadline import Deadline
 from shared.errors import Degraded
 from shared.headroom import Counter
 
+from ..provider.cache_marks import without_marks
 from ..runtime.admission import Admission
 from ..runtime.token_counters import TokenCounters
 from .message import (
@@ -20,7 +21,6 @@ from .message import (
     read,
     started,
     unread,
-    without_marks,
 )
 from .offload import HEAVY_BODY_BYTES, Offload, TooHeavy
 from .request_context import RequestContext

@@ -20,7 +20,8 @@ from typing import IO, Any
 from shared.errors import RequestError
 from shared.headroom import Counter
 
-from .message import Message, count, digest, read, without_marks
+from ..provider.cache_marks import without_marks
+from .message import Message, count, digest, read
 from .offload import LENGTH, LIMIT_SECONDS, MEMORY_BYTES, OffloadedPlan, OffloadTask
 from .plan_message import ConversationPlanner
 from .planning_context import MessageContext

@@ -17,7 +17,7 @@ import msgspec
 
 from shared.policy.control_group import Arm
 
-from .message import without_marks
+from ..provider.cache_marks import without_marks
 from .split_body import Split
 
 _pack = msgspec.msgpack.Encoder().encode

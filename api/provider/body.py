@@ -16,6 +16,9 @@ _MOST_TOKENS = 50_000
 """Maximum number of brackets and strings scanned in unknown fields (about 10 ms)."""
 _SPACE = re.compile(rb"[ \t\r\n]*")
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+_QUOTES = 1000
+_SLASHES = 16
+"""Quotes in a string, and backslashes before one, up to which the string is searched."""
 _SCALAR = re.compile(rb"[^,}\]\s]+")
 _ITEM = b"0"
 """Stands for the items of a list that need not be read."""
@@ -245,16 +248,36 @@ def _end_of(raw: bytes, start: int, expected: bytes) -> int:
         return start + len(expected)
     first = raw[start : start + 1]
     if first == b'"':
-        found = _STRING.match(raw, start)
-        if found is None:
+        end = _end_of_string(raw, start)
+        if not end:
             raise Unreadable("the body cannot be read")
-        return found.end()
+        return end
     if first not in (b"{", b"["):
         found = _SCALAR.match(raw, start)
         if found is None:
             raise Unreadable("the body cannot be read")
         return found.end()
     return _end_of_nested(raw, start)
+
+
+def _end_of_string(raw: bytes, start: int) -> int:
+    """Return the end of the string at ``start``, 0 if it has none.
+
+    ``find`` is thirty times as fast as the pattern, except in strings with very many quotes.
+    """
+    at = start
+    for _ in range(_QUOTES):
+        at = raw.find(b'"', at + 1)
+        if at < 0:
+            return 0
+        before = raw[max(start + 1, at - _SLASHES) : at]
+        slashes = len(before) - len(before.rstrip(b"\\"))
+        if slashes == _SLASHES:
+            break
+        if slashes % 2 == 0:
+            return at + 1
+    found = _STRING.match(raw, start)
+    return found.end() if found else 0
 
 
 def _end_of_nested(raw: bytes, start: int) -> int:
@@ -265,10 +288,9 @@ def _end_of_nested(raw: bytes, start: int) -> int:
             break
         at, what = found.end(), found.group()
         if what == b'"':
-            string = _STRING.match(raw, at - 1)
-            if string is None:
+            at = _end_of_string(raw, at - 1)
+            if not at:
                 break
-            at = string.end()
         else:
             depth += 1 if what in b"{[" else -1
             if not depth:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any
 
 import msgspec
 
 from shared.errors import UNREADABLE_JSON
 
 from .body import Body, Unreadable
+from .cache_marks import without_marks
 
 HEADERS = ("x-headroom-session-id", "x-claude-code-session-id", "session-id")
 _NAME_CHARS = 256
@@ -21,7 +21,7 @@ _LOOKED_AT = 16
 
 class _Item(msgspec.Struct):
     role: str = ""
-    content: Any = None
+    content: msgspec.Raw = msgspec.Raw(b"")
 
 
 _item = msgspec.json.Decoder(_Item)
@@ -83,21 +83,22 @@ def conversation_of(
     System and developer messages do not count, because all conversations of an agent share them,
     and cache marks do not, because they move from turn to turn.
     """
-    said: list[Any] = []
-    first: Any = None
+    session = session_of(header, body)
+    said: list[bytes] = []
+    first = b""
     try:
-        for number, raw in enumerate(body.leading_items(array, _LOOKED_AT)):
+        for raw in body.leading_items(array, _LOOKED_AT):
             item = _item.decode(raw)
-            if not number:
-                first = item.content
+            first = first or bytes(item.content)
             if item.role == "user":
-                said.append(item.content)
+                said.append(without_marks(bytes(item.content))[0])
             elif item.role not in ("system", "developer"):
                 break
     except (Unreadable, *UNREADABLE_JSON):
-        return Conversation(session_of(header, body), continued=continued)
-    beginning = _digest([_without_marks(content) for content in said or [first]])
-    return Conversation(session_of(header, body), beginning, _digest(_texts_of(first)), continued)
+        return Conversation(session, continued=continued)
+    beginning = _digest(b"".join(said or [without_marks(first)[0]]))
+    of_first = "" if session else _digest(_texts_of(first))
+    return Conversation(session, beginning, of_first, continued)
 
 
 def session_of(header: Callable[[str], str | None], body: Body) -> str:
@@ -119,25 +120,15 @@ def session_of(header: Callable[[str], str | None], body: Body) -> str:
     return _bounded(_session_in(user)) if isinstance(user, str) else ""
 
 
-def _without_marks(content: Any) -> Any:
-    if not isinstance(content, list):
-        return content
-    return [
-        {name: value for name, value in part.items() if name != "cache_control"}
-        if isinstance(part, dict)
-        else part
-        for part in content
-    ]
+def _texts_of(content: bytes) -> bytes:
+    found = msgspec.json.decode(content or b"null")
+    if isinstance(found, list):
+        found = [part.get("text") if isinstance(part, dict) else part for part in found]
+    return msgspec.json.encode(found)
 
 
-def _texts_of(content: Any) -> Any:
-    if not isinstance(content, list):
-        return content
-    return [part.get("text") if isinstance(part, dict) else part for part in content]
-
-
-def _digest(value: Any) -> str:
-    return blake2b(msgspec.json.encode(value), digest_size=16).hexdigest()
+def _digest(raw: bytes) -> str:
+    return blake2b(raw, digest_size=16).hexdigest()
 
 
 def _session_in(user: str) -> str:

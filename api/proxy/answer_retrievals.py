@@ -14,7 +14,7 @@ from shared.settings import Settings
 
 from ..accounting.proxy_counters import ProxyCounters
 from ..accounting.usage_recording import AnswerBook
-from ..provider.provider_interface import Provider, Retrieval, ToolResult, Turn
+from ..provider.provider_interface import Provider, Retrieval, ToolResult, Turn, is_unique
 from ..provider.retrieval_exchange import exchange_of, pack, without_originals
 from ..provider.session import Conversation, name_of_answer
 from ..runtime.find_original import find_original
@@ -75,7 +75,9 @@ class Retrievals:
             return
         marks = shape.marks(turns[-1].said)
         exchange = exchange_of(at, turns, results, marks, conversation.beginning)
-        if exchange is None:
+        visible = [mark for turn in turns for mark in shape.marks(turn.said)]
+        placed = by_id or conversation.named_beginning or is_unique(visible)
+        if exchange is None or not placed:  # no later request could show where it belongs
             return
         packed = pack(exchange)
         whole = len(packed) <= MOST_BYTES

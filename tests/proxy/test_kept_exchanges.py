@@ -71,6 +71,21 @@ def test_model_is_told_of_an_original_that_is_too_large_to_keep(
     assert not_kept() == before + 3
 
 
+def test_turn_that_nothing_marks_is_not_kept(proxy: Farm, provider: ScriptedProvider) -> None:
+    """The client names no session, so a text is no place: many answers are 'Done.'"""
+    one = AnthropicClient(proxy, name := user())
+    one.hear(events(secrets.token_hex(4)))
+    said = (("get", "r1"), END, ("get", "r2"), OWN)
+    provider.will_say(*[say(Anthropic, part, stream=False) for part in said])
+    notes = keys.exchanges(keys.user_tag(name), "")[:-24] + "*"
+    lengths = []
+    for _ in range(2):
+        one.ask(stream=False)
+        lengths.append([proxy.redis.llen(key) for key in proxy.redis.keys(notes)])
+        one.go_on()
+    assert lengths == [[1], [2]]  # a note that the tool was offered, then an exchange
+
+
 def test_too_many_exchanges_lose_their_oldest_half_at_once(proxy: Farm) -> None:
     add = proxy.redis.register_script(script("keep_exchange"))
     name = keys.exchanges(keys.user_tag(user()), "s")

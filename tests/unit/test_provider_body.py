@@ -137,6 +137,19 @@ def test_leading_items_are_found_as_received(raw: bytes, first: bytes) -> None:
         assert list(body.leading_items("messages", most)) == body.items("messages")[:most]
 
 
+@given(st.text(st.sampled_from('\\"ab'), max_size=60))
+def test_strings_end_where_json_ends_them(text: str) -> None:
+    written = json.dumps(text).encode()
+    body = Body(b'{"messages":[%b,"\\\\",%b]}' % (written, written))
+    assert list(body.leading_items("messages", 9)) == [written, b'"\\\\"', written]
+
+
+@pytest.mark.parametrize("text", ['"' * 3000, "\\" * 99, '\\"' * 2000, "a" * 99_999 + '"'])
+def test_ends_of_odd_strings_are_found(text: str) -> None:
+    written = json.dumps(text).encode()
+    assert list(Body(b'{"input":[%b,1]}' % written).leading_items("input", 2)) == [written, b"1"]
+
+
 def test_appends_to_lists_however_they_are_written() -> None:
     assert array_with(b"[]", b"1") == b"[1]"
     assert array_with(b"[ \n]", b"1", b"2") == b"[ \n1,2]"

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from api.pipeline.conversation import Change, Sent
-from api.pipeline.message import Place, count, digest, read, without_marks
+from api.pipeline.message import Place, count, digest, read
 from api.pipeline.render import join, render
+from api.provider.cache_marks import without_marks
 from shared.errors import Degraded
 from shared.headroom import counter_for
 
