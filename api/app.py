@@ -137,9 +137,8 @@ def create_app(settings: Settings | None = None, drain: Drain | None = None) -> 
     turns = TurnStore(settings, state)
     opened = RequestHalf(turns)
     intake = Intake(settings)
-    app.add_route(
-        "/v1/compress", CompressResource(settings, intake, compressor, opened, ledger, book)
-    )
+    compressing = CompressResource(settings, intake, compressor, opened, ledger, book)
+    app.add_route("/v1/compress", compressing)
     app.add_route("/v1/playground", PlaygroundResource(settings, compressor))
     originals = Originals(settings, users, book)
     retrieve = RetrieveResource(originals)
