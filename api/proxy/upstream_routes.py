@@ -10,7 +10,7 @@ from shared.settings import Settings
 from ..provider.api_shapes import CHAT, MESSAGES, RESPONSES, Shape
 from .errors import ProviderName
 
-_OURS = ("compress", "playground", "retrieve", "usage", "policy")
+_OURS = ("compress", "playground", "retrieve", "usage")
 """First parts of the paths under ``/v1/`` that are the farm's own."""
 _VARIABLES: dict[ProviderName, str] = {
     "anthropic": "ANTHROPIC_TARGET_API_URL",

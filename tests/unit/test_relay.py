@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
 
 from api.http.request import AnswerCut
-from api.provider.answer_stream import encode, grown
+from api.provider.answer_stream import Pieces, encode, grown
 from api.provider.api_shapes import CHAT, MESSAGES, RESPONSES
-from api.provider.sse import Framer
 from api.provider.usage_in_stream import UsageTap
 from api.proxy import relay_answer
 from api.proxy.errors import UpstreamFailed
@@ -170,40 +168,12 @@ def test_failure_of_the_first_answer_cuts_the_stream(api: Any) -> None:
     assert failures == ["upstream_cut"]
 
 
-def spent(work: Callable[[], None]) -> float:
-    """Return the processor time of ``work``."""
-    times = []
-    for _ in range(3):
-        begun = time.process_time()
-        work()
-        times.append(time.process_time() - begun)
-    return min(times)
-
-
-@pytest.mark.parametrize("reader", [Framer, lambda: UsageTap(stream=True)], ids=["framer", "tap"])
-def test_time_to_read_an_event_is_linear(reader: Callable[[], Any]) -> None:
-    size, chunk = 12 << 20, b"x" * 16384
-
-    def read(events: int) -> None:
-        into = reader()
-        for _ in range(events):
-            into.feed(b"data: ")
-            for _ in range(size // events // len(chunk)):
-                into.feed(chunk)
-            into.feed(b"\n\n")
-
-    assert spent(lambda: read(1)) < 6 * spent(lambda: read(24))
-
-
-def test_time_to_collect_deltas_is_linear() -> None:
-    def collect(texts: int) -> None:
-        for _ in range(texts):
-            block: dict[str, Any] = {"type": "text", "text": ""}
-            for _ in range(160_000 // texts):
-                grown(block, {"type": "text_delta", "text": "some words "}, leave=("type",))
-            assert len(encode(block)) > 11 * (160_000 // texts)
-
-    assert spent(lambda: collect(1)) < 6 * spent(lambda: collect(40))
+def test_text_of_deltas_is_joined_only_when_it_is_written() -> None:
+    block: dict[str, Any] = {"type": "text", "text": "", "name": "x"}
+    for text in ("some ", "words", "!"):
+        grown(block, {"type": "text_delta", "text": text, "name": None}, leave=("type",))
+    assert isinstance(block["text"], Pieces)  # joined each time, it would be quadratic
+    assert encode(block) == b'{"type":"text","text":"some words!","name":"x"}'
 
 
 def test_usage_after_an_event_that_is_too_large_is_read() -> None:
