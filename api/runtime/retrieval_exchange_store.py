@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 
 import structlog
 
@@ -31,7 +30,7 @@ class ExchangeStore:
         self._settings = settings
         self._state = state
         self._add = state.client.register_script(script("keep_exchange"))
-        self._writes: set[asyncio.Task[object]] = set()
+        self._writes: set[asyncio.Task[bool]] = set()
 
     async def recall(
         self, user: str, sessions: Sequence[str], deadline: Deadline
@@ -44,13 +43,11 @@ class ExchangeStore:
         pipe = self._state.client.pipeline(transaction=False)
         for name in names:
             pipe.lrange(name, 0, -1)
+            pipe.expire(name, self._settings.session_ttl)
         try:
-            lists = await self._state.ask(pipe.execute(), deadline, user)
+            lists = (await self._state.ask(pipe.execute(), deadline, user))[::2]
         except Degraded:
             return None
-        for name, found in zip(names, lists, strict=True):
-            if found:
-                self._go_on(self._renew(user, name), "exchanges-renewed")
         return list(dict.fromkeys(bytes(one) for found in lists for one in found))
 
     async def remember(self, user: str, session: str, packed: bytes) -> bool:
@@ -72,15 +69,6 @@ class ExchangeStore:
 
     def note_offered(self, user: str, session: str, note: bytes) -> None:
         """Record in the background that the session was offered the tool."""
-        self._go_on(self.remember(user, session, note), "offered")
-
-    async def _renew(self, user: str, key: str) -> None:
-        deadline = Deadline.after(self._settings.redis_timeout)
-        with contextlib.suppress(Degraded):
-            command = self._state.client.expire(key, self._settings.session_ttl)
-            await self._state.ask(command, deadline, user)
-
-    def _go_on(self, work: Coroutine[None, None, object], name: str) -> None:
-        task = asyncio.create_task(work, name=name)
+        task = asyncio.create_task(self.remember(user, session, note), name="offered")
         self._writes.add(task)
         task.add_done_callback(self._writes.discard)
