@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+from typing import Any, TypeVar
 
 import falcon
 import falcon.asgi
@@ -19,6 +19,7 @@ from ..gateway.response_half import ProviderAnswer, ResponseHalf
 from ..http.request import Intake, user_of
 from .retrieve import Originals
 
+T = TypeVar("T")
 _ID_CHARS = 128
 _MOST_ROUNDS = 1_000_000
 _MOST_MS = 86_400_000
@@ -38,6 +39,7 @@ class _Body(msgspec.Struct):
 
 
 _body = msgspec.json.Decoder(_Body)
+_object = msgspec.json.Decoder(dict[str, Any])
 
 
 class TurnResource:
@@ -93,7 +95,7 @@ def _read(raw: bytes) -> tuple[str, ProviderAnswer]:
         MalformedBody: The body is not JSON.
         InvalidField: A field is invalid.
     """
-    found = _decoded(raw)
+    found = _decoded(_body, raw, "the body")
     turn_id = found.turn_id
     if not isinstance(turn_id, str) or not turn_id.strip() or len(turn_id) > _ID_CHARS:
         raise InvalidField(f"'turn_id' must be a string of 1 to {_ID_CHARS} characters")
@@ -112,19 +114,11 @@ def _read(raw: bytes) -> tuple[str, ProviderAnswer]:
     return turn_id, ProviderAnswer(response, status, _usage(bytes(found.usage)), found.round)
 
 
-def _decoded(raw: bytes) -> _Body:
+def _decoded(decoder: msgspec.json.Decoder[T], raw: bytes, what: str) -> T:
     try:
-        return _body.decode(raw)
+        return decoder.decode(raw)
     except UNREADABLE_JSON:
-        raise MalformedBody("the body is not a JSON object that can be read") from None
-
-
-def _object(raw: bytes) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = msgspec.json.decode(raw)
-    except UNREADABLE_JSON:  # raw values are not looked into when the body is read
-        raise MalformedBody("'usage' is not a JSON object that can be read") from None
-    return found
+        raise MalformedBody(f"{what} is not a JSON object that can be read") from None
 
 
 def _usage(raw: bytes) -> dict[str, Any] | None:
@@ -136,7 +130,7 @@ def _usage(raw: bytes) -> dict[str, Any] | None:
         return None
     if len(raw) > _USAGE_BYTES or not raw.startswith(b"{"):
         raise InvalidField(f"'usage' must be an object of at most {_USAGE_BYTES} bytes")
-    usage = _object(raw)
+    usage = _decoded(_object, raw, "'usage'")  # not looked into when the body is read
     if isinstance(usage.get("usage"), dict):
         usage = usage["usage"]
     if not usage:

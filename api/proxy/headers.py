@@ -24,7 +24,7 @@ _OF_ONE_REQUEST = frozenset({"host", "content-length", "expect"})
 _OURS = frozenset({FARM_TOKEN, "x-maas-username", "x-real-ip", "forwarded", "via"})
 _OURS_BEGIN = ("x-headroom-", "x-forwarded-")
 """The farm's own headers, and what proxies in front of it report about the client."""
-_OF_THE_CLIENTS_HOST = "cookie"
+_OF_THE_CLIENTS_HOST = frozenset({"cookie"})
 """Cookies belong to the host that set them: the farm's, or a login page in front of it."""
 _OF_THE_PROVIDERS_HOST = frozenset(
     {
@@ -58,8 +58,8 @@ Headers = list[tuple[str, str]]
 def to_upstream(headers: Iterable[tuple[bytes, bytes]], *, without: Iterable[str] = ()) -> Headers:
     """Return a request's headers for the provider; those in ``without`` are removed too."""
     found = [(name.decode("latin-1").lower(), _text(value)) for name, value in headers]
-    gone = {*_HOP_BY_HOP, *_OF_ONE_REQUEST, *_OURS, *without, *_named(found), REQUEST_ID}
-    gone.add(_OF_THE_CLIENTS_HOST)
+    gone = _HOP_BY_HOP | _OF_ONE_REQUEST | _OURS | _OF_THE_CLIENTS_HOST
+    gone |= {*without, *_named(found), REQUEST_ID}
     return [
         (name, value)
         for name, value in found
