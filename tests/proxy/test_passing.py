@@ -7,7 +7,9 @@ import http.client
 import json
 import socket
 import threading
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, BinaryIO
 
 import pytest
 
@@ -329,34 +331,50 @@ def test_silent_provider_is_504(own_farm: Any, provider: ScriptedProvider) -> No
     connection.close()
 
 
-def test_connection_closed_as_it_is_used_again_fails_no_request(own_farm: Any) -> None:
-    """The provider answers once on each connection, and closes it when the next request comes."""
-    served = []
+@contextmanager
+def serving(serve: Callable[[socket.socket, BinaryIO], None]) -> Iterator[str]:
+    """Serve each connection in turn on a thread; yield the URL."""
 
-    def serve(listener: socket.socket) -> None:
+    def accept(listener: socket.socket) -> None:
         while True:
             try:
                 connection, _ = listener.accept()
             except OSError:
                 return
-            served.append(connection)
             with connection, connection.makefile("rb") as reader:
-                while (line := reader.readline()) not in (b"\r\n", b""):
-                    if line.lower().startswith(b"content-length"):
-                        size = int(line.split(b":")[1])
-                reader.read(size)
-                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
-                reader.readline()
+                serve(connection, reader)
 
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve, args=(listener,))
+        thread = threading.Thread(target=accept, args=(listener,))
         thread.start()
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join()
+
+
+def received(reader: BinaryIO) -> bytes:
+    """Return a request's body, empty if the connection was closed."""
+    size = 0
+    while (line := reader.readline()) not in (b"\r\n", b""):
+        if line.lower().startswith(b"content-length"):
+            size = int(line.split(b":")[1])
+    return reader.read(size)
+
+
+def test_connection_closed_as_it_is_used_again_fails_no_request(own_farm: Any) -> None:
+    """The provider answers once on each connection, and closes it when the next request comes."""
+    served = []
+
+    def serve(connection: socket.socket, reader: BinaryIO) -> None:
+        served.append(connection)
+        received(reader)
+        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+        reader.readline()
+
+    with serving(serve) as url:
         farm = own_farm(anthropic_target_api_url=url).start(cpu=0, gpu=0)
         answers = [post(farm.url, BODY, KEY, "/v1/messages").status for _ in range(4)]
         farm.stop()
-        listener.shutdown(socket.SHUT_RDWR)
-    thread.join()
     assert answers == [200] * 4
     assert len(served) == 4
 
@@ -369,36 +387,21 @@ def test_request_that_the_provider_worked_on_is_not_sent_again(
     """The provider answers ``before`` requests of a connection, and closes it during the next."""
     read = []
 
-    def serve(listener: socket.socket) -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            with connection, connection.makefile("rb") as reader:
-                for number in range(before + 1):
-                    size = 0
-                    while (line := reader.readline()) not in (b"\r\n", b""):
-                        if line.lower().startswith(b"content-length"):
-                            size = int(line.split(b":")[1])
-                    read.append(reader.read(size))
-                    if number < before:
-                        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
-                    elif works == "a while":
-                        threading.Event().wait(1)
-                    else:
-                        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-le")
+    def serve(connection: socket.socket, reader: BinaryIO) -> None:
+        for number in range(before + 1):
+            read.append(received(reader))
+            if number < before:
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+            elif works == "a while":
+                threading.Event().wait(1)
+            else:
+                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-le")
 
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve, args=(listener,))
-        thread.start()
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with serving(serve) as url:
         farm = own_farm(anthropic_target_api_url=url)
         farm.start_redis()
         farm.start_api()
         answers = [post(farm.url, BODY, KEY, "/v1/messages").status for _ in range(before + 1)]
-        listener.shutdown(socket.SHUT_RDWR)
-    thread.join()
     assert answers == [200] * before + [502]
     assert len([body for body in read if body]) == before + 1
 
