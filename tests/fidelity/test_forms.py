@@ -267,6 +267,19 @@ def test_output_with_too_many_lines_stays_whole(lines: int, shortened: bool) -> 
     assert (choose(text, "log", None).text is not None) is shortened
 
 
+@pytest.mark.parametrize(
+    ("huge", "shortened"),
+    [
+        ("a<{[ " * 50_000, True),
+        ("a<{[ " * 50_001, False),
+        ("".join(f"\rfetching {n:5} of 20000" for n in range(1, 20_001)), True),
+    ],
+)
+def test_output_with_a_huge_line_stays_whole(huge: str, shortened: bool) -> None:
+    text = "retrying\n" * 80_000 + huge
+    assert (choose(text, "log", None).text is not None) is shortened
+
+
 _CHECKS = [f"+  check {n}: expected {n * 7919 % 1000}, got it" for n in range(120)]
 
 

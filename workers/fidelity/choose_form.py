@@ -51,6 +51,8 @@ _SMALLEST = 300
 _MOST_LINES = 100_000
 """Lines that can be judged in time, at about ten microseconds each; output with more stays whole.
 Two megabytes of a log have a fifth of that."""
+_LONGEST_LINE = 250_000
+"""Characters of a line that one search of a pattern reads in time: nothing can interrupt it."""
 _ENDS = 2
 """First and last lines that are never a row's values; of blocks, the whole first one."""
 _BEGUN = re.compile(r"=== (?:RUN|PAUSE|CONT|NAME) ")
@@ -123,6 +125,8 @@ def choose(
     """
     if len(body) < _SMALLEST or body.count("\n") > _MOST_LINES or notes.holds_notes(body):
         return Chosen(None)
+    if kind != "json" and _holds_huge_line(body):
+        return Chosen(None)
     size = cost(body)
     if kind == "json":
         found = [c for c in _of_json(body, size, lossy, without) if c.name not in without]
@@ -153,6 +157,11 @@ def choose(
     if best is None:
         return Chosen(None, failed=failed)
     return Chosen(best.text, best.name, best.lossy, failed)
+
+
+def _holds_huge_line(body: str) -> bool:
+    """Return whether a line is too long to be judged; of progress bars only some states count."""
+    return len(body) > _LONGEST_LINE and len(max(plain(body).split("\n"), key=len)) > _LONGEST_LINE
 
 
 def _best(found: list[_Candidate], size: int, kind: Kind) -> _Candidate | None:
