@@ -206,11 +206,7 @@ def _shown(said: bytes) -> bytes:
 
 def _with_calls(raw: bytes, said: bytes) -> bytes:
     """Insert the retrieval calls of ``said`` into the client's message at their old places."""
-    own = [bytes(call) for call in _read_said(raw).tool_calls or []]
-    calls = []
-    for call in [bytes(call) for call in _read_said(said).tool_calls or []]:
-        if _is_ours(_read_call(call)):
-            calls.append(call)
-        elif own:
-            calls.append(own.pop(0))
-    return Body(raw).replaced({"tool_calls": array_of([*calls, *own])})
+    own = iter([bytes(call) for call in _read_said(raw).tool_calls or []])
+    calls = [bytes(call) for call in _read_said(said).tool_calls or []]
+    put = [call if _is_ours(_read_call(call)) else next(own) for call in calls]
+    return Body(raw).replaced({"tool_calls": array_of(put)})

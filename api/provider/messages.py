@@ -228,12 +228,11 @@ def _with_calls(
         if _is_ours(_read_block(block)):
             content.append(block)
             continue
-        mark = _mark(block)
-        if remaining and _mark(remaining[0]) == mark:
+        if remaining and _mark(remaining[0]) == _mark(block):
             content.append(remaining.pop(0))
     heard = [*_results(last.results), *answers]
     return [
-        _with_content(raw, [*content, *remaining]),
+        _with_content(raw, content),
         _with_content(after[0], heard),
         *after[1:],
     ]

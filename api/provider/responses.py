@@ -276,4 +276,4 @@ def _with_calls(rest: list[bytes], said: bytes) -> list[bytes]:
             items.append(raw)
         elif remaining and _mark(remaining[0]) == _mark(raw):
             items.append(remaining.pop(0))
-    return [*items, *remaining]
+    return items

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from api.provider.billed_usage import add_usage
 from api.provider.body import Unreadable, array_items
 from api.provider.chat import Chat
 from api.provider.messages import Messages
@@ -49,6 +50,7 @@ _ANTHROPIC: dict[str, dict[str, Any]] = {
     "think2": {"type": "thinking", "thinking": "so", "signature": "sig2"},
     "text": {"type": "text", "text": "Let me see."},
     "end": {"type": "text", "text": "Done."},
+    "named": {"type": "text", "text": "The assistant is done."},
     "get": {"type": "tool_use", "id": "r1", "name": "headroom_retrieve", "input": {"hash": HASH}},
     "bad": {"type": "tool_use", "id": "r1", "name": "headroom_retrieve", "input": {"x": 1}},
     "own": {"type": "tool_use", "id": "c1", "name": "Bash", "input": {"command": "ls"}},
@@ -63,7 +65,7 @@ class OpenAIChat:
 
     @staticmethod
     def said(*parts: Any) -> dict[str, Any]:
-        texts = [_ANTHROPIC[p]["text"] for p in parts if p in ("text", "end")]
+        texts = [_ANTHROPIC[p]["text"] for p in parts if p in ("text", "end", "named")]
         calls = [_CALLS[part] for part in parts if part in _CALLS]
         message: dict[str, Any] = {"role": "assistant", "content": "".join(texts) or None}
         return {**message, "tool_calls": calls} if calls else message
@@ -236,12 +238,13 @@ def test_last_round_forbids_further_calls(api: Any) -> None:
 @every_api
 def test_client_sees_one_answer_without_retrievals(api: Any) -> None:
     turn = api.provider.read(api.answer("think", "text", "get"))
-    merged = api.provider.merge(api.answer("think2", "end", "own", x=1), [turn])
+    merged = api.provider.merge(api.answer("think2", "end", "own", id="msg_2", x=1), [turn])
     seen = api.provider.read(merged)
     assert not seen.retrievals
     assert seen.own_calls == 1
     assert b"headroom" not in merged
     assert json.loads(merged)["x"] == 1
+    assert json.loads(merged)["id"] == ("msg_1" if api is OpenAIResponses else "msg_2")
     assert list((seen.usage or {}).values())[:2] == [20, 10]
     if api is not OpenAIChat:
         parts = ("think", "text", "think2", "end", "own")
@@ -284,6 +287,16 @@ def test_exchange_is_put_back_as_it_was_said(api: Any, first: tuple[str, ...]) -
 
 
 @every_api
+def test_moved_exchange_is_put_back_at_its_first_part(api: Any) -> None:
+    turn = api.provider.read(api.answer("text", "get"))
+    last = api.provider.read(api.answer("think2", "end", "own"))
+    followed = sent(api, api.provider.follow_up(body_of(api), turn, [TEXT]))
+    later = body_of(api, *api.history("text", "think2", "end", "own"), *api.heard("c1"))
+    put = sent(api, api.provider.put_back(later, [exchange_of(api, [turn], last, at=2)]))
+    assert put == [*followed, *api.history("think2", "end", "own"), *api.heard("c1")]
+
+
+@every_api
 def test_exchange_without_calls_is_found_in_its_place(api: Any) -> None:
     turn = api.provider.read(api.answer("get"))
     last = api.provider.read(api.answer("end"))
@@ -313,6 +326,55 @@ def test_unique_part_that_the_client_left_out_proves_no_place(api: Any) -> None:
     exchange = exchange_of(api, [turn], last)
     later = body_of(api, *api.history("end"), {"role": "user", "content": "more"})
     assert api.provider.put_back(later, [exchange]) == later
+    moved = body_of(api, {"role": "user", "content": "more"}, *api.history("end"))
+    assert api.provider.put_back(moved, [exchange], "b") == moved
+
+
+@every_api
+def test_first_part_alone_is_not_the_answer(api: Any) -> None:
+    turn = api.provider.read(api.answer("think", "get"))
+    exchange = exchange_of(api, [turn], api.provider.read(api.answer("end")))
+    later = body_of(api, *api.history("think"), {"role": "user", "content": "more"})
+    assert api.provider.put_back(later, [exchange], "b") == later
+
+
+@pytest.mark.parametrize("api", [Anthropic, OpenAIChat])
+def test_users_own_words_are_not_the_answer(api: Any) -> None:
+    turn = api.provider.read(api.answer("get"))
+    exchange = exchange_of(api, [turn], api.provider.read(api.answer("named")))
+    said = {"role": "user", "content": _ANTHROPIC["named"]["text"]}
+    assert api.provider.put_back(body_of(api, said), [exchange], "b") == body_of(api, said)
+    answered = body_of(api, {**said, "role": "assistant"})
+    assert len(sent(api, api.provider.put_back(answered, [exchange], "b"))) == 4
+
+
+def test_chat_message_without_text_has_null_only_beside_calls() -> None:
+    turn = Chat().read(OpenAIChat.answer("text", "get"))
+    for parts, content in ((("own",), None), ((), "")):
+        last = Chat().read(OpenAIChat.answer(*parts))
+        later = body_of(OpenAIChat, *OpenAIChat.history("text", *parts))
+        exchange = exchange_of(OpenAIChat, [turn], last)
+        put = sent(OpenAIChat, Chat().put_back(later, [exchange], "b"))
+        assert [message["content"] for message in put[1:]] == ["Let me see.", TEXT.text, content]
+
+
+def test_usage_is_added_where_it_is_a_number() -> None:
+    first = {"tokens": 1, "fast": True, "cache": {"read": 2}}
+    second = {"tokens": None, "fast": True, "cache": {"read": 3, "write": None}}
+    assert add_usage([first, None, second]) == {
+        "tokens": 1,
+        "fast": True,
+        "cache": {"read": 5, "write": None},
+    }
+    assert add_usage([first, second])["fast"] is True
+
+
+def test_iterations_of_the_provider_are_listed_with_the_farms() -> None:
+    steps = [{"type": "compaction"}, {"type": "message"}]
+    turn = Messages().read(Anthropic.answer("get", usage={"iterations": steps}))
+    merged = json.loads(Messages().merge(Anthropic.answer("end"), [turn]))
+    last = {"type": "message", "input_tokens": 10, "output_tokens": 5}
+    assert merged["usage"]["iterations"] == [*steps, last]
 
 
 def test_signed_thinking_before_a_retrieval_marks_its_place() -> None:
@@ -349,6 +411,8 @@ def test_two_exchanges_find_their_own_places(api: Any) -> None:
         assert said.count("the\\\\noriginal") + said.count("the\\noriginal") == 2
         assert put[0] == api.request[api.provider.array][0]
         assert between in put
+        after = json.dumps(put[put.index(between) :])
+        assert after.count("original") == 1
 
 
 @every_api
@@ -505,6 +569,8 @@ def test_mixed_exchange_waits_for_the_results() -> None:
     exchange = exchange_of(Anthropic, [], last)
     later = body_of(Anthropic, *Anthropic.history("own"))
     assert Messages().put_back(later, [exchange]) == later
+    spoke = body_of(Anthropic, *Anthropic.history("own"), *Anthropic.history("end"))
+    assert Messages().put_back(spoke, [exchange]) == spoke
     texted = body_of(Anthropic, *Anthropic.history("own"), {"role": "user", "content": "no"})
     put = sent(Anthropic, Messages().put_back(texted, [exchange]))
     assert [block["type"] for block in put[2]["content"]] == ["tool_result", "text"]
