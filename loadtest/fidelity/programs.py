@@ -107,14 +107,18 @@ def dockerfile(pick: random.Random, size: int) -> Sample:
 
 
 def plan(pick: random.Random, size: int) -> Sample:
-    """Return a terraform plan."""
+    """Return a terraform plan: what it would destroy is in sight, as a line or as a row."""
+    must: list[str] = []
     lines = ["Terraform will perform the following actions:", ""]
     while len(lines) < size:
-        lines += [f"  # aws_{name(pick)}.main will be destroyed",
-                  f'  - resource "aws_{name(pick)}" "main" {{', f'      - arn  = "{hexes(pick, 12)}" -> null',
+        what = f"aws_{name(pick)}_{len(must)}"
+        must.append(what)
+        lines += [f"  # {what}.main will be destroyed", f'  - resource "{what}" "main" {{',
+                  f'      - arn  = "{hexes(pick, 12)}" -> null',
                   f"      ~ size = {pick.randrange(9)} -> {pick.randrange(9)}", "    }", ""]  # fmt: skip
     lines.append("Plan: 3 to add, 1 to change, 40 to destroy.")
-    return _whole("terraform plan", "config", "terraform plan", lines)
+    text, must = "\n".join(lines), [*must, *ends(lines)]
+    return Sample("terraform plan", "config", "terraform plan", text, tuple(must))
 
 
 def xml(pick: random.Random, size: int) -> Sample:

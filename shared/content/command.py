@@ -45,6 +45,7 @@ _PRINTERS = frozenset(
     {"cat", "bat", "batcat", "head", "tail", "sed", "less", "more", "nl", "tac", "zcat", "awk",
      "gawk", "strings", "type", "gc", "get-content", "xxd"}
 )  # fmt: skip
+_TWO_VERBS = frozenset({"gh", "glab", "docker", "npm", "yarn"})
 _WEB_PAGE = re.compile(r"://[^/]*/?$|\.(?:x?html?|php|aspx?|jspx?|cgi|pl)$|/[^/.]*$")
 _OPERATOR = re.compile(r"[|&;<>()]+")
 _HEREDOC = re.compile(r"<<-?\s*['\"]?(\w+)['\"]?")
@@ -206,9 +207,9 @@ def _printed(words: list[str], depth: int) -> Printed:
     if name in ("git", "kubectl", "oc", "docker", "podman", "cargo", "go", "npm", "yarn", "pnpm",
                 "gh", "glab", "helm", "terraform", "tofu", "pip", "pip3", "apt", "apt-get",
                 "docker-compose", "bun", "dotnet", "mvn", "gradle", "gradlew", "make", "aws", "az",
-                "gcloud", "systemctl", "deno", "nx", "turbo", "rake", "rails"):  # fmt: skip
+                "gcloud", "systemctl", "deno", "nx", "turbo", "rake", "rails", "adb"):  # fmt: skip
         verbs = _verbs(words[1:])
-        program = " ".join([name, *verbs[: 2 if name in ("gh", "docker", "npm", "yarn") else 1]])
+        program = " ".join([name, *verbs[: 2 if name in _TWO_VERBS else 1]])
         return Printed(program, tuple(words), _git_files(words) if name == "git" else ())
     return Printed(name, tuple(words), _printed_files(words))
 

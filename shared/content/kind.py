@@ -22,14 +22,15 @@ _LEAST = {
 """Minimum size in characters from which a text of this kind may lose lines; other kinds never do.
 Short texts stay whole: the model is likely to be asked about them."""
 SHORTENED_EXACTLY: frozenset[Kind] = frozenset(
-    {"blame", "log", "test_run", "search", "listing", "table", "json", "error", "other"}
+    {"blame", "log", "test_run", "search", "listing", "table", "json", "error", "state", "other"}
 )
-"""Kinds for which there are forms that lose nothing. Texts of other kinds stay, or lose lines."""
+"""Kinds for which there are forms that lose nothing. Texts of other kinds stay, or lose lines.
+``state`` is configuration as a program reports it: no file holds it, and nobody edits it."""
 _FAILURE = 16_000
 """Characters below which output of a program that writes a log is a failure, if it looks like one:
 a log with many stack traces has more."""
 _COLOUR = "\x1b["
-_GUARDED = ("code", "config", "rules", "error")
+_GUARDED = ("code", "config", "rules", "error", "state")
 _BETWEEN_WORDS = re.compile(r"[\s\"'`,;\[\]{}()<>]+")
 _LIKE_A_PATH = re.compile(r"[A-Z]|.*[./\\]")
 _READERS = re.compile(r"(?:^|_)(?:read|view|open|cat|get_file|fetch_file|show|edit|editor|load)")

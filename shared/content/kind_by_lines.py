@@ -37,7 +37,8 @@ _NUMBERED = re.compile(
 _NUMBER = re.compile(r"\s*(\d+)(?: ?\| ?|:)")
 """A line's number as other clients write it; matches of a search and tables look like it, too."""
 _LOG = re.compile(
-    r"\W{0,3}(?:\d{4}[-/.]\d\d[-/.]\d\d[T ,]+\d\d:\d\d|\d\d[-/.]\d\d[-/.]\d\d(?:\d\d)?[ T]\d\d:\d\d"
+    r"\W{0,3}(?:\d{4}[-/.]\d\d[-/.]\d\d[T ,]+\d\d:\d\d"
+    r"|\d\d-\d\d \d\d:\d\d:\d\d\.\d|\d\d[-/.]\d\d[-/.]\d\d(?:\d\d)?[ T]\d\d:\d\d"
     r"|(?:[A-Z][a-z]{2} )?[A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d|\d\d:\d\d:\d\d[.,\s]"
     r"|[IWEF]\d{4} \d\d:\d\d|\[ *\d+\.\d{3,}\]|\d{10,13}(?:\.\d+)? "
     r"|(?:\d{1,3}\.){3}\d{1,3} \S+ \S+ \["
@@ -127,6 +128,7 @@ _HTML = re.compile(r"\s*(?:<!doctype html|<html[\s>]|<head[\s>]|<body[\s>])", re
 _XML = re.compile(r"\s*<\?xml|\s*</?[\w:.-]+(?:\s+[\w:.@#-]+=|>)")
 _SUITE = re.compile(r"\s*<(?:testsuites?|testcase|testng-results|assemblies)[\s>]")
 _JSON = re.compile(
+    r"(?!\[[ \d.]+\] [A-Za-z])"  # the seconds before a kernel's messages
     r"\s*(?:\{\s*(?:\"|\})|\[\s*(?:\{|\[|\"|-?\d[\d.eE+-]*\s*[,\]]|\]|true|false|null))"
 )
 _MEMBER = re.compile(r'\s*(?:[\[\]{}]+,?\s*$|"(?:[^"\\]|\\.)*"\s*[:,]|[-\d"\[{])')
@@ -274,6 +276,8 @@ def _as_code(lines: list[str], share: _Share) -> Shape | None:
     indented = sum(1 for line in lines if line[:1] == " ") / len(lines)
     keyed = sum(1 for line in lines if re.match(r"\s*(?:- )*[\w.$/-]+:(?:\s|$)", line)) / len(lines)
     if yaml >= 0.75 and keyed >= 0.35 and headed < 0.35 + keyed / 4 and not _say_again(lines):
+        if prose >= 0.8:
+            return Shape("other", False, "has a sentence behind each key, as messages have")
         return Shape("config", indented > 0.2, f"{yaml:.0%} of its lines look like YAML")
     if ini >= 0.8 and prose < 0.5 and any("=" in line for line in lines):
         return Shape("config", True, f"{ini:.0%} of its lines look like settings")

@@ -7,7 +7,7 @@ from typing import Literal
 
 Kind = Literal[
     "blame", "code", "config", "diff", "log", "test_run", "search", "listing", "table", "json",
-    "html", "markdown", "prose", "report", "error", "rules", "other",
+    "html", "markdown", "prose", "report", "error", "state", "rules", "other",
 ]  # fmt: skip
 
 _CODE = (
@@ -105,12 +105,14 @@ _PROGRAMS: dict[str, Kind] = {
     "docker compose ps": "table", "docker compose config": "config",
     "journalctl": "log", "dmesg": "log",
     "gh run view": "log", "stern": "log", "tail_log": "log", "pm2": "log", "heroku": "log",
-    "kubectl describe": "config", "oc describe": "config", "helm get": "config",
+    "adb logcat": "log", "logcat": "log", "glab ci trace": "log",
+    "kubectl describe": "state", "oc describe": "state", "helm get": "config",
     "helm template": "config", "helm show": "config", "docker inspect": "json",
-    "terraform plan": "config", "terraform show": "config", "tofu plan": "config",
-    "printenv": "config", "env": "config", "sysctl": "config", "systemctl cat": "config",
-    "iptables": "config", "ip6tables": "config", "iptables-save": "config", "nft": "config",
-    "ufw": "config", "firewall-cmd": "config", "crontab": "config", "nginx": "config",
+    "terraform plan": "state", "terraform show": "state", "tofu plan": "state",
+    "terraform apply": "state", "tofu apply": "state",
+    "printenv": "config", "env": "config", "sysctl": "state", "systemctl cat": "config",
+    "iptables": "state", "ip6tables": "state", "iptables-save": "state", "nft": "state",
+    "ufw": "state", "firewall-cmd": "state", "crontab": "config", "nginx": "config",
     "sshd": "config",
     "pytest": "test_run", "py.test": "test_run", "unittest": "test_run", "nosetests": "test_run",
     "tox": "test_run", "nox": "test_run", "jest": "test_run", "vitest": "test_run",
@@ -118,6 +120,7 @@ _PROGRAMS: dict[str, Kind] = {
     "karma": "test_run", "cargo test": "test_run", "cargo nextest": "test_run",
     "go test": "test_run", "gotestsum": "test_run", "npm test": "test_run", "npm t": "test_run",
     "yarn test": "test_run", "pnpm test": "test_run", "bun test": "test_run",
+    "swift test": "test_run", "mix test": "test_run",
     "deno test": "test_run", "mvn test": "test_run", "mvn verify": "test_run",
     "gradle test": "test_run", "gradlew test": "test_run", "dotnet test": "test_run",
     "ctest": "test_run", "phpunit": "test_run", "rspec": "test_run", "make test": "test_run",
@@ -187,6 +190,8 @@ def kind_of_program(program: str, words: tuple[str, ...]) -> Kind | None:
             return _by_flags(program, words, found)
     if program.startswith(("npm run", "yarn run", "pnpm run", "bun run")) and "test" in plain:
         return "test_run"
+    if program == "xcodebuild":
+        return "test_run" if "test" in words else "log"
     if "--help" in words or "-h" in words[-1:]:
         return "other"
     return None

@@ -15,6 +15,7 @@ from loadtest.fidelity.tables import prometheus
 from shared.content import Kind
 from workers.fidelity import line_blocks as blocks
 from workers.fidelity import lines_as_rows, row_table, table_of_blocks
+from workers.fidelity.choose_form import choose
 from workers.fidelity.git_blame import shortened_blame
 from workers.fidelity.json_cut import shortened_cut
 from workers.fidelity.json_form import parsed, shortened
@@ -396,3 +397,50 @@ def test_short_listing_of_files_becomes_rows_of_its_columns() -> None:
     assert "...{} {>2} root root  {>5} Nov 25 12:46 {}" in shown
     mode, links, _, _, size, *_ = lines[9].split()
     assert f"...{mode} {links} {size} name9.py" in shown.split("\n")
+
+
+def test_long_lines_are_aligned_by_their_keys() -> None:
+    rng = random.Random(5)
+    lines = []
+    for _ in range(40):
+        told = [f"'quay_{n}': '{rng.choice('ab') if n % 7 == 0 else 'b'} {n}'" for n in range(22)]
+        lines.append(
+            f"{{'id': [{rng.randrange(999)}], {', '.join(told)}, 'end': {rng.random()}, 'x': 3}}"
+        )
+    form = rows_of_records("\n".join(lines), "other")
+    assert form is not None
+    assert form.inverse(form.text) == "\n".join(lines)
+    assert len(form.text) < 0.5 * len("\n".join(lines))
+
+
+def test_empty_braces_of_lines_are_values() -> None:
+    rng = random.Random(6)
+    lines = [
+        f"task id={rng.getrandbits(60):015x} kwargs={{}} more={{}}, worker={rng.randrange(9)}"
+        for _ in range(40)
+    ]
+    form = rows_of_records("\n".join(lines), "other")
+    assert form is not None
+    assert form.inverse(form.text) == "\n".join(lines)
+    assert len(form.text) < 0.7 * len("\n".join(lines))
+
+
+def test_errors_that_say_the_same_say_it_once() -> None:
+    rng = random.Random(7)
+    said = "error TS2531: Object is possibly 'undefined'."
+    lines = [f"src/quay_{rng.randrange(9)}.ts({rng.randrange(400)},{n}): {said}" for n in range(40)]
+    form = rows_of_records("\n".join(lines), "error")
+    assert form is not None
+    assert form.inverse(form.text) == "\n".join(lines)
+    assert form.text.count("is possibly") < 4
+
+
+def test_json_of_a_layout_of_its_own_becomes_rows() -> None:
+    text = ",\n".join(
+        f'{{\n  "directory": "/b",\n  "command": "c++ -O2 -o f{n}.o -c /w/f{n}.cpp",\n'
+        f'  "file": "f{n}.cpp"\n}}'
+        for n in range(40)
+    )
+    found = choose(f"[\n{text}\n]", "json", None)
+    assert found.text is not None
+    assert len(found.text) < 0.4 * len(text)

@@ -10,10 +10,12 @@ import pytest
 
 from loadtest.fidelity.facts import Shown
 from loadtest.fidelity.sample import clock, hexes, name, word
+from shared.content import Kind
 from shared.jobs import Block, Job, Options, ToolCall
 from workers.block_form import Engines, faithful_form
 from workers.fidelity.choose_form import Lossy, choose
-from workers.fidelity.must_see import must_see
+from workers.fidelity.headings import with_headings
+from workers.fidelity.must_see import is_bad, must_see
 from workers.fidelity.stack_traces import with_frames
 
 _PICK = random.Random(11)
@@ -293,3 +295,89 @@ def test_passed_tests_that_are_omitted_are_counted() -> None:
 
     assert made is not None
     assert re.search(r"\d+ of the omitted lines are like: .*PASSED", made)
+
+
+def _in_sight(lines: list[str], kind: Kind) -> list[str]:
+    seen = must_see(lines, kind)
+    assert seen is not None
+    return [lines[place] for place in sorted(seen)]
+
+
+def test_errors_of_other_languages_stay() -> None:
+    told = [
+        "连接池已满，写入失败",
+        "Zahlung abgelehnt: zu viele Clients",
+        "接続エラーが発生しました",
+    ]
+    for bad in told:
+        lines = [f"2026-05-04 {clock(n)} 订单 {n} 完成 {word(_PICK)}" for n in range(400)]
+        lines[50:350:10] = [
+            f"2026-05-04 {clock(n)} 订单 {n} {bad} {word(_PICK)}" for n in range(30)
+        ]
+        assert sum(bad in line for line in _in_sight(lines, "log")) == 30
+
+
+def test_levels_by_a_letter_are_read() -> None:
+    lines = [
+        f"03-14 {clock(n)}.120  812  {n} D OkHttp  : --> GET /{word(_PICK)}" for n in range(400)
+    ]
+    crash = [f"03-14 {clock(n)}.120  812  812 E AndroidRuntime: unit {n} sank" for n in range(40)]
+    lines[200:240] = crash
+    assert set(crash) <= set(_in_sight(lines, "log"))
+
+
+def test_frames_behind_a_prefix_tell_a_trace() -> None:
+    frames = [f"web-1  | \tat org.quay.Part{n}.run(Part{n}.java:{n})" for n in range(30)]
+    lines = [f"web-1  | 2026-05-04 {clock(n)} unit {n} is open" for n in range(400)]
+    lines[200:200] = ["web-1  | the quay is closed", *frames]
+    shown = _in_sight(lines, "log")
+    assert [line for line in shown if line in frames] == [*frames[:2], *frames[-2:]]
+
+
+def test_counts_of_no_failures_are_none() -> None:
+    lines = [f"web-{n} : ok={n % 9} unreachable=0 failed=0 rejected_calls=0" for n in range(90)]
+    lines[40] = lines[40].replace("unreachable=0", "unreachable=1")
+    rate = "web-41 : ok=3 unreachable=0 failed=0.25 rejected_calls=0"
+    assert [line for line in [*lines, rate] if is_bad(line)] == [lines[40], rate]
+    assert not is_bad('{"unit": 3, "failed_calls": 0, "rejected": false}')
+
+
+def test_passed_tests_of_many_programs_may_go() -> None:
+    made = []
+    for n in range(100, 150):
+        made.append(f"        Start {n}: quay.Opens{n}")
+        made.append(f"{n}/150 Test #{n}: quay.Opens{n} ....   Passed    0.{n} sec")
+    lines = ["Test project /b", *made, *"abcdef"]
+    lines[20] = "109/150 Test #109: quay.Opens109 ....***Not Run (Disabled)   0.00 sec"
+    lines[40] = "119/150 Test #119: quay.Opens119 ....   Passed   58.31 sec"
+    shown = _in_sight(lines, "test_run")
+    assert {lines[20], lines[40]} <= set(shown)
+    assert len(shown) < 25
+    for passed in (
+        "[       OK ] Quay.Opens{} (3 ms)",
+        "Test Case '-[Quay opens{}]' passed (0.1 s).",
+        "  Passed Quay.Opens{} [3 ms]",
+        "test src/quay.rs - opens (line {}) ... ok",
+    ):
+        lines = [passed.format(n) for n in range(90)]
+        assert len(_in_sight(lines, "test_run")) < 20
+
+
+def test_history_says_of_each_commit_whose_it_is() -> None:
+    lines: list[str] = []
+    for _ in range(90):
+        lines += [f"commit {hexes(_PICK, 40)}", f"Author: {word(_PICK)}", ""]
+        lines += [f"    Mend {word(_PICK)}", "", "    Twice.", ""]
+        lines += [f" src/{word(_PICK)}_{k}.py | {k} ++--" for k in range(9)]
+    shown = _in_sight(lines, "listing")
+    assert {line for line in lines if line[:4] in ("comm", "Auth", "    ")} <= set(shown)
+    assert len(shown) < 0.6 * len(lines)
+
+
+def test_line_stays_with_what_it_is_below_of() -> None:
+    tree = [".", "├── quay", "│   ├── anna", "│   │   └── a.py", "│   └── b.py", "└── pier",
+            "    └── c.py"]  # fmt: skip
+    assert with_headings(tree, {3}) == {0, 1, 2, 3}
+    assert with_headings(tree, {6}) == {0, 5, 6}
+    assert with_headings(["Anna (2):", "      Mend it", "", "      Mend it again"], {3}) == {0, 3}
+    assert with_headings(["  991 quay", "12345 pier", "    7 pier"], {2}) == {2}

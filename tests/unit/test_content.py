@@ -17,6 +17,15 @@ FIREWALL = "\n".join(
     f"{i:<5} {i * 7:>6} {i}K ACCEPT  tcp  --  eth0   *   10.0.0.{i % 250}/32   0.0.0.0/0"
     for i in range(400)
 )
+KERNEL = "\n".join(f"[{i * 1.3:12.6f}] usb 1-{i % 4}: new device number {i}" for i in range(400))
+PHONE = "\n".join(
+    f"03-14 09:{i % 60:02d}:07.120  812  {i} D OkHttp  : --> GET /v1/items/{i}" for i in range(200)
+)
+CHECKED = "\n".join(
+    f"orders.Model{i}: (models.W042) Auto-created key used when the model defines none itself.\n"
+    "\tHINT: Configure the setting or the attribute to point to a subclass of the field."
+    for i in range(30)
+)
 LAGS = "\n".join(
     f"orders      topic-{i:<8} {i:<8} {i * 7919 % 10**6:<12} {i % 7:<6} consumer-{i % 3}-{i}-a4"
     for i in range(200)
@@ -119,8 +128,12 @@ def test_finds_program_and_file_of_a_command(
         (PLAY, "ansible-playbook site.yml", "other", False),
         (DRAWN, "./alarms.sh", "table", False),
         (RULES, "cat a.yaml; cat b.md", "config", False),
-        (FIREWALL, "sudo iptables -L -n -v --line-numbers", "config", False),
+        (FIREWALL, "sudo iptables -L -n -v --line-numbers", "state", False),
         (FIREWALL, "docker exec web nginx -T", "config", False),
+        (KERNEL, "dmesg", "log", True),
+        (PHONE, "adb logcat -d", "log", True),
+        (PHONE, "./phone.sh", "log", True),
+        (CHECKED, "python manage.py check", "other", False),
         (LOG, "tail -200 /var/log/app.log", "log", True),
         (LOG, "./run.sh", "log", True),
         (LAGS, "kafka-consumer-groups.sh --describe --group orders", "table", False),

@@ -13,6 +13,7 @@ from . import omission_notes as notes
 from .extract import extract, lines_in
 from .git_blame import shortened_blame
 from .go_runs import without_runs
+from .headings import with_headings
 from .json_cut import shortened_cut
 from .json_form import parsed, shortened
 from .json_lines import holds_lines, shortened_lines
@@ -144,9 +145,9 @@ def choose(
             found += _by_name(body, size, kind, without, found)
         if lossy is not None and lossy.name not in without:  # no stand-in: it would lose more
             found += _of_engine(body, size, kind, lossy, _best(found, size, kind), kinds)
-        best = _best(found, size, kind) if tests else None
-        # Tests are read by what failed: where passed ones may go, that saves more than names.
-        if tests and not (best is not None and best.lossy):
+        # Tests are read by what failed: where passed ones may go, that saves more than names do,
+        # but for a build among them.
+        if tests:
             found += _by_name(body, size, kind, without, found)
     best = _best(found, size, kind)
     failed = tuple(
@@ -216,6 +217,8 @@ def _of_engine(
     shown = with_frames(lines, chosen | needed)
     if kind == "log":
         shown = whole_entries(lines, shown)
+    elif kind in ("listing", "other"):
+        shown = with_headings(lines, shown)
     made = extract(lines, shown, lossy.digest, kinds=kinds if kind in _COUNTED else None)
     if made is not None:
         name = lossy.name if result is not None else "farm_extract"
@@ -239,7 +242,7 @@ def _of_json(
     else:
         forms = [*_with_rows(shortened_cut(text)), *_with_rows(shortened_parts(text))]
     exact = list(_exact(body, text, forms))
-    if tree is None and not lines and not exact:
+    if not lines and not exact:  # no JSON, or JSON in a layout of its own
         exact = list(_reversible(body, "other", without))
         exact += _by_name(body, size, "other", without, exact)
     yield from exact

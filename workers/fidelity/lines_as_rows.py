@@ -8,8 +8,9 @@ gives the lines again, character for character.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice, pairwise
 from typing import NamedTuple
@@ -60,6 +61,7 @@ _SAMPLE = 40
 _HOPELESS = -0.4
 """What a run must be estimated to save, of its lines, to be measured."""
 _TABLES_TRIED = 4
+_NUMBER = re.compile(r"\d+")
 _MOST_VALUES = 12
 """Values of a row that a reader can tell apart; of a block's lines with one value, its words."""
 
@@ -126,6 +128,7 @@ class _Search:
         self._lines = lines
         self._blocks = Blocks(lines, above)
         self._log = kind in ("log", "search")
+        self._errors = kind == "error"
         # What stands out of a table is told as a failure is.
         self._bad = standing_out(lines) if kind == "table" else set()
         """Lines that tell of a failure, of the ``_judged`` first ones."""
@@ -262,7 +265,10 @@ class _Search:
     def _without_failures(
         self, places: list[int], parts: list[Literals]
     ) -> tuple[list[int], list[Literals]]:
-        """Leave out blocks with a failure where most have none; else keep its words together."""
+        """Leave out blocks with a failure where most have none; else keep its words together.
+
+        Errors that are equal but for where they are say these words once for all.
+        """
         framed = list(parts)
         if places:
             self._judge(places[-1] + len(parts))
@@ -270,9 +276,14 @@ class _Search:
             good = [place for place in places if place + number not in self._bad]
             if 2 * (len(places) - len(good)) < len(places):
                 places = good
-            elif not self._log:
+            elif not (self._log or (self._errors and self._same_error(places, number))):
                 framed[number] = whole(one)
         return places, framed
+
+    def _same_error(self, places: Sequence[int], number: int) -> bool:
+        """Return whether these lines of blocks say the same, but for numbers, behind a place."""
+        lines = (self._lines[place + number] for place in places)
+        return len({_NUMBER.sub("#", line.partition(": ")[2] or line) for line in lines}) == 1
 
     def _judge(self, end: int) -> None:
         """Find out which lines up to ``end`` tell of a failure."""

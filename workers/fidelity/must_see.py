@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 from shared.content import Kind
 
+from .headings import of_commits
 from .line_kinds import Kinds, kinds_of
 from .log_entries import with_entries
 from .outliers import extremes, spelled_otherwise
@@ -60,15 +61,29 @@ _BAD_WITHIN = re.compile(
     r"|=> \[[45]\d\d\]"  # as browsers' tools say it
     r"|(?<=\s)0/[1-9]\d? +(?!completed|\d)"
 )
+_ABROAD = ("fehler", "fehlgeschlagen", "abgelehnt", "verweigert", "erreur", "errore ")
+"""Failures in languages that are written with English letters mostly."""
 _OF_BAD_WITHIN = (
+    *_ABROAD,
     "error", "exception", "✗", "✘", "×", "❯", "crashloop", "backoff", "evicted", "unhealthy",
     "notready", "out of memory", '" 5', "http/", "0/", "=> [",
 )  # fmt: skip
 """Each match of :data:`_BAD_WITHIN` has one of these."""
-_HARMLESS = re.compile(
-    r"\b(?:0|no) (?:errors?|failures?|failed)|(?:errors?|failed|failures?)[=:] ?0\b"
-    r'|"(?:errors?|err|exception|failed)" ?: ?(?:null|false|0|""|\[\])'
+_COUNTED = r"(?:err(?:or)?s?|exceptions?|fail(?:ed|ures?)?|reject(?:ed|s)|unreachable|timed_?out)"
+_LEVEL = re.compile(
+    r"[\d: .-]{18,}+(?<= )[ef] [\w$.]+ *:|[ef]/[\w$.]+ *\( *\d+\):|[ef]\d{4} \d\d:\d\d:"
 )
+"""An error's letter where a log says the level by one, as Android's and Kubernetes' do."""
+_HARMLESS = re.compile(
+    rf"\b(?:0|no) (?:errors?|failures?|failed)|{_COUNTED}(?:_[a-z_]+)?[=:] ?0\b(?!\.\d*[1-9])"
+    rf'|"(?:\w+_)?{_COUNTED}(?:_[a-z_]+)?" ?: ?(?:null|false|0(?![.\d])|""|\[\]|\{{\}})'
+)
+"""A count of failures that is none."""
+_BAD_ELSEWHERE = re.compile(
+    "错误|失败|异常|拒绝|超时|エラー|失敗|例外|拒否|오류|실패|ошибк|сбой|отказ|échec|échou|refusé"
+    "|übersch|ungültig|falló|inválid|błąd"
+)
+"""The same in lines with letters that English has not."""
 _WARN = re.compile(r"\bwarn(?:ing|ings|ed)?\b|\bdeprecat\w+", re.I)
 _TOTAL = re.compile(
     r"(?<!\w)\d+ (?:passed|failed|skipped|errors?|failures?|warnings?|tests?|examples?)\b"
@@ -81,19 +96,25 @@ _FRAME = re.compile(
     r"|\s+\S+\.(?:go|rs|c|cc|cpp|rb|php|ex|exs):\d+|\s+from \S+:\d+|\s+\^+\s*$|\s+~+\^*"
     r"|\t\S+\(.*\)|[\w./*()-]+\(0x[0-9a-f, x.]+\)$|\s+\d+: +(?:0x)?\w+|\s+[│|]\s"
 )
+_PREFIXED_FRAME = ("\tat ", "     at ", '  File "/')
+"""What a frame has behind the time, or the container, that a log puts before each line."""
 _PASSED = re.compile(
     r"\s*(?:[✓✔√]|PASS(?:ED)?\b|ok\b|--- PASS|=== (?:RUN|PAUSE|CONT)|\S+::\S+ PASSED"
-    r"|test \S+ \.\.\. ok"
+    r"|test \S.* \.\.\. ok|\[ +(?:RUN|OK) +\]|Passed \S+"
+    r"|Start +\d+: \S+$|\d+/\d+ Test +#\d+: \S+ .*Passed\b|Test Case '.*' (?:passed|started)\b"
     r"|\S+\.py \.+ +\[ *\d+%\]|\[INFO\]|\.+ *(?:\[ *\d+%\])?$|RUNS\b|.*\bPASSED\b)"
 )
 _NOT_ALL = re.compile(
     r"#\s*(?:skip|todo)\b|\b[1-9]\d* (?:skipped|todo|pending|disabled|ignored|flaky|retri)"
-    r"|\b(?:skipped|ignored|disabled|retries)[:=] ?[1-9]|\((?:skip|retry|flak|pending|todo)",
+    r"|\b(?:skipped|ignored|disabled|retries)[:=] ?[1-9]"
+    r"|\((?:skip|retry|flak|pending|todo)|\*{3}\w",
     re.I,
 )
 """What a line says of tests that did not simply pass, among others that did."""
-_TIMED = re.compile(r"\d ?m?s[\])]?(?:\s|$)")
+_TIMED = re.compile(r"\d ?(?:m?s|sec)[\])]?(?:\s|$)")
 """How long something took: a result says it, a heading does not."""
+_TOOK = re.compile(r"(?<![\w.])(\d{1,9}(?:\.\d+)?) ?(ms|s|sec|seconds?)\b")
+_LEAST_TIMED, _MUCH_LONGER = 8, 3
 _TOLD = re.compile(r"\[INFO\] +\S")
 """What a build says among its tests: Maven writes all that did not fail in this way."""
 _CUT = re.compile(
@@ -144,10 +165,12 @@ def is_bad(line: str) -> bool:
 
 
 def _is_bad(low: str) -> bool:
-    if _BAD.search(low):
+    if _BAD.search(low) or _LEVEL.match(low):
+        return True
+    if not low.isascii() and _BAD_ELSEWHERE.search(low):
         return True
     within = any(map(low.__contains__, _OF_BAD_WITHIN))
-    return within and _BAD_WITHIN.search(low) is not None
+    return within and (_BAD_WITHIN.search(low) is not None or any(map(low.__contains__, _ABROAD)))
 
 
 def _of_entries(lines: Sequence[str], kind: Kind, known: Kinds) -> set[int] | None:
@@ -165,6 +188,8 @@ def _of_entries(lines: Sequence[str], kind: Kind, known: Kinds) -> set[int] | No
     kept |= _each_kind(lines, kinds, count)
     kept |= extremes(lines, kinds, smallest=kind in ("table", "log"))
     kept |= spelled_otherwise(lines, kinds)
+    if kind == "listing":
+        kept |= of_commits(lines)
     warned = [p for p, line in enumerate(lines) if _WARN.search(line)]
     if len(warned) <= len(lines) // 10:
         kept.update(warned)
@@ -206,7 +231,11 @@ def whole_entries(lines: Sequence[str], kept: Collection[int]) -> set[int]:
 
 def _frames(lines: Sequence[str]) -> set[int]:
     """Return the frames of stack traces."""
-    return {place for place, line in enumerate(lines) if _FRAME.match(line)}
+    return {
+        place
+        for place, line in enumerate(lines)
+        if _FRAME.match(line) or any(map(line.__contains__, _PREFIXED_FRAME))
+    }
 
 
 def in_traces(lines: Sequence[str]) -> set[int]:
@@ -252,7 +281,8 @@ def _of_test_run(lines: Sequence[str]) -> set[int] | None:
     of_passed, of_others = _headings(lines, passed, blank)
     kept = set(range(len(lines))) - frames - (passed - of_others) - blank - of_passed
     kept |= _around_frames(lines, frames) | _ends(lines, 6)
-    kept.update(p for p in passed if _TOTAL.search(lines[p]) and "ms" not in lines[p])
+    kept.update(p for p in passed if _TOTAL.search(_behind(lines[p])) and "ms" not in lines[p])
+    kept |= _slowest(lines, passed)
     first = next(iter(sorted(passed)), None)
     told = [place for place in sorted(passed) if _TOLD.match(lines[place])]
     kinds = kinds_of([lines[place] for place in told])
@@ -263,6 +293,24 @@ def _of_test_run(lines: Sequence[str]) -> set[int] | None:
             kept.add(place)
         seen.add(name)
     return kept if first is None else kept | {first}
+
+
+def _behind(line: str) -> str:
+    """Return what a line says behind that a test passed."""
+    found = _PASSED.match(line)
+    return line[found.end() :] if found is not None else line
+
+
+def _slowest(lines: Sequence[str], passed: Collection[int]) -> set[int]:
+    """Return which of ``passed`` tests took much longer than any other."""
+    took = sorted(
+        (float(found[1]) / (1000 if found[2] == "ms" else 1), place)
+        for place in passed
+        if (found := _TOOK.search(lines[place])) is not None
+    )
+    if len(took) < _LEAST_TIMED or took[-1][0] < _MUCH_LONGER * took[-2][0]:
+        return set()
+    return {took[-1][1]}
 
 
 def _headings(lines: Sequence[str], passed: set[int], blank: set[int]) -> tuple[set[int], set[int]]:

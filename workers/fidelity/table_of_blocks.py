@@ -123,6 +123,16 @@ class _Line:
                 column.values = [more + value + end for value in column.values]
                 self.literals[at : at + 2] = [left, right]
 
+    def take_places(self, count: int) -> None:
+        """Make a value of each ``{}`` of the lines themselves: it would look like a place."""
+        for at in range(len(self.literals) - 1, -1, -1):
+            for found in reversed(list(PLACE.finditer(self.literals[at]))):
+                before, after = self.literals[at][: found.start()], self.literals[at][found.end() :]
+                if (at and not before) or (at < len(self.columns) and not after):
+                    return  # next to another place: the lines make no table
+                self.literals[at : at + 1] = [before, after]
+                self.columns.insert(at, _Column([found[0]] * count))
+
     def split(self, at: int) -> None:
         """Part the column ``at`` where it holds columns of text, aligned by blanks, not by tabs."""
         if any("\t" in value for value in self.columns[at].values):
@@ -173,6 +183,8 @@ def _table(
             return None
         lines.append(_Line(list(one), [_Column(values) for values in found], len(found) == 1))
     _simplify(lines, aligned)
+    for line in lines:
+        line.take_places(len(blocks))
     columns = [column for line in lines for column in line.columns]
     if any(PLACE.search(part) for line in lines for part in line.literals):
         return None

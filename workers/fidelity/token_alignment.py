@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Generic, TypeVar
@@ -100,14 +102,59 @@ def common(pattern: Sequence[str | None], line: Sequence[str], budget: Budget) -
         last += 1
     ours = pattern[first : len(pattern) - last]
     theirs = line[first : len(line) - last]
-    middle: list[str | None] = []
-    if ours or theirs:
-        solid = [token for token in ours if token is not None]
-        cells = len(solid) * len(theirs)
+    middle = _middle(ours, theirs, budget) if ours or theirs else []
+    if middle is None:
+        return None
+    return _joined([*pattern[:first], *middle, *pattern[len(pattern) - last :]])
+
+
+def _middle(
+    ours: Sequence[str | None], theirs: Sequence[str], budget: Budget
+) -> Sequence[str | None] | None:
+    """Return what two runs that begin and end differently have in common; None as above.
+
+    Long ones are aligned by the words that come once in each, as keys do, and between these.
+    """
+    cells = sum(1 for token in ours if token is not None) * len(theirs)
+    if cells <= _MOST_CELLS:
         if not budget.take(cells):
             return None
-        middle = _aligned(ours, theirs) if 0 < cells <= _MOST_CELLS else [None]
-    return _joined([*pattern[:first], *middle, *pattern[len(pattern) - last :]])
+        return _aligned(ours, theirs) if cells else [None]
+    anchors = _once_in_both(ours, theirs)
+    if not budget.take(len(ours) + len(theirs) if anchors else cells):
+        return None
+    if not anchors:
+        return [None]
+    out: list[str | None] = []
+    i = j = 0
+    for at, there in [*anchors, (len(ours), len(theirs))]:
+        between = common(ours[i:at], theirs[j:there], budget)
+        if between is None:
+            return None
+        out += between
+        out += ours[at : at + 1]
+        i, j = at + 1, there + 1
+    return out
+
+
+def _once_in_both(ours: Sequence[str | None], theirs: Sequence[str]) -> list[tuple[int, int]]:
+    """Return the places of words that come once in each of two runs, as many as are in order."""
+    one, other = Counter(ours), Counter(theirs)
+    there = {token: j for j, token in enumerate(theirs) if other[token] == 1}
+    pairs = [
+        (i, there[token])
+        for i, token in enumerate(ours)
+        if token is not None and token in there and one[token] == 1 and len(token) > SHORT
+    ]
+    ends: list[int] = []
+    """The smallest place in which an ordered run of each length ends."""
+    chosen: list[list[tuple[int, int]]] = []
+    for pair in pairs:
+        length = bisect_left(ends, pair[1])
+        run = [*(chosen[length - 1] if length else []), pair]
+        ends[length : length + 1] = [pair[1]]
+        chosen[length : length + 1] = [run]
+    return chosen[-1] if chosen else []
 
 
 def _aligned(ours: Sequence[str | None], theirs: Sequence[str]) -> list[str | None]:
