@@ -57,6 +57,9 @@ def test_name_of_the_session_wins_and_tells_conversations_apart() -> None:
     assert one.keys == two.keys == ("s",)
     assert one.named_beginning != two.named_beginning
     assert _named(_asked("one")).named_beginning == ""
+    long = [_named(_asked("one"), session_id="s" * 300 + end).key for end in "ab"]
+    assert len(set(long)) == 2
+    assert max(map(len, long)) <= 256
 
 
 def test_exchanges_of_the_version_before_are_found() -> None:

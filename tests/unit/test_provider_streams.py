@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api.provider import sse, usage_in_stream
 from api.provider.sse import Framer, data_of, with_data
 from api.provider.stream_chat import ChatStream
 from api.provider.stream_messages import MessagesStream
 from api.provider.stream_responses import ResponsesStream
 from api.provider.usage_in_stream import UsageTap
+from shared.errors import BrokenCoding
 
 from ..proxy.saying import APIS, Anthropic, Chat, Responses
 
@@ -330,6 +333,65 @@ def test_responses_items_may_stand_in_earlier_events_only() -> None:
         view.feed(event)
     assert view.state == "follow_up"
     assert json.loads(view.turns[0].said) == [Responses.item(THINK), Responses.item(GET)]
+
+
+def test_responses_items_are_ordered_by_their_index() -> None:
+    events = Responses.events(THINK, GET)
+    completed = json.loads(data_of(events[-1]))
+    completed["response"]["output"] = []
+    done = [event for event in events if b"response.output_item.done" in event]
+    others = [event for event in events[:-1] if event not in done]
+    view = ResponsesStream()
+    for event in [*others, *reversed(done), with_data(events[-1], completed)]:
+        view.feed(event)
+    assert json.loads(view.turns[0].said) == [Responses.item(THINK), Responses.item(GET)]
+
+
+def test_chat_rounds_have_the_id_of_the_first() -> None:
+    view = ChatStream()
+    for event in Chat.events(GET):
+        view.feed(event)
+    view.next_round(last=False)
+    second = [event.replace(b"chatcmpl_1", b"chatcmpl_2") for event in Chat.events(END)]
+    out = b"".join([view.feed(event) for event in second])
+    assert {event["id"] for event in seen(out)} == {"chatcmpl_1"}
+
+
+def test_framer_gives_a_large_event_away_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sse, "MOST_BYTES", 100)
+    raw = b"data: " + b"x" * 250 + b"\n\ndata: y\n\ndata: half"
+    framer, found = Framer(), b""
+    for at in range(0, len(raw), 40):
+        found += b"".join(framer.feed(raw[at : at + 40]))
+        assert len(framer.rest) <= 100
+    assert found + framer.rest == raw
+    assert framer.rest == b"data: half"
+
+
+def test_tap_reads_no_whole_answer_that_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(usage_in_stream, "_MOST_BYTES", 100)
+    tap = UsageTap(stream=False)
+    tap.feed(b'{"usage": {"a": 1}, "x": "' + b"x" * 100)
+    assert tap.gave_up
+    tap.feed(b'{"usage": {"a": 1}}')
+    assert tap.close() == {}
+
+
+def test_tap_gives_up_where_the_coding_is_broken() -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b'{"usage": '
+        raise BrokenCoding("gzip")
+
+    tap = UsageTap(stream=False)
+    tap.feed_encoded(pieces())
+    assert tap.gave_up
+
+
+def test_null_in_a_later_event_takes_no_usage_away() -> None:
+    tap = UsageTap(stream=True)
+    tap.feed(b'data: {"message": {"usage": {"a": 1, "b": 2}}}\n\n')
+    tap.feed(b'data: {"usage": {"a": null, "b": 3}}\n\n')
+    assert tap.close() == {"a": 1, "b": 3}
 
 
 @given(st.lists(st.integers(1, 40), max_size=40), st.sampled_from([b"\n", b"\r\n", b"\r"]))
