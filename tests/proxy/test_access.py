@@ -64,6 +64,19 @@ def test_farm_token_sent_twice_stays_in_the_farm(guarded: Farm, provider: Script
     assert TOKEN not in json.dumps(provider.asked[0].headers)
 
 
+@pytest.mark.parametrize(
+    ("path", "array"), [("/responses", "input"), ("/chat/completions", "messages")]
+)
+def test_short_path_needs_the_scope_of_the_long_one(
+    guarded: Farm, provider: ScriptedProvider, path: str, array: str
+) -> None:
+    provider.will_say(whole({"ok": 1}))
+    body = {"model": "gpt-x", array: BODY["messages"]}
+    assert post(guarded.url, body, KEY, path).status == 401
+    assert post(guarded.url, body, OURS, path).status == 200
+    assert [asked.path for asked in provider.asked] == [f"/v1{path}"]
+
+
 HANDSHAKE = {
     "connection": "Upgrade",
     "upgrade": "websocket",

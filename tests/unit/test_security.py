@@ -1,4 +1,7 @@
-"""Security headers of every answer, by its kind, and lists that cannot add directives."""
+"""Security headers of every answer, by its kind, and lists that cannot add directives.
+
+And whose word is taken for a user's name, and which headers concern one connection only.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ import falcon.testing
 import pytest
 from pydantic import ValidationError
 
+from api.http.auth import Authenticator
 from api.http.security_headers import SecurityHeaders, cross_origin
+from api.proxy.headers import to_client
 from shared.settings import Settings
 
 PORTAL = "https://portal.example.com"
@@ -27,6 +32,13 @@ class Kinds:
 
     async def on_get_text(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         resp.content_type, resp.text = "text/plain", "text"
+
+
+class Who:
+    """Tells the user of a request."""
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        resp.text = req.context.user
 
 
 def client(**settings: Any) -> falcon.testing.TestClient:
@@ -91,3 +103,29 @@ def test_rejects_invalid_origin_at_start(value: str) -> None:
 def test_rejects_directives_in_framing_list(value: str) -> None:
     with pytest.raises(ValidationError):
         Settings(frame_ancestors=value)
+
+
+@pytest.mark.parametrize(
+    ("peer", "user"),
+    [
+        ("10.1.2.3", "ada"),
+        ("::ffff:10.1.2.3", "ada"),
+        ("fd00::7", "ada"),
+        ("11.1.2.3", "anonymous"),
+        ("::ffff:11.1.2.3", "anonymous"),
+        ("unix:", "anonymous"),
+    ],
+)
+def test_user_name_counts_from_a_trusted_peer_only(peer: str, user: str) -> None:
+    trusted: Any = "10.0.0.0/8, fd00::/8"
+    app = falcon.asgi.App()
+    app.add_middleware([Authenticator(Settings(trusted_peers=trusted))])
+    app.add_route("/who", Who())
+    asked = falcon.testing.TestClient(app)
+    named = {"x-maas-username": "ada"}
+    assert asked.simulate_get("/who", headers=named, remote_addr=peer).text == user
+
+
+def test_headers_of_the_providers_connection_end_at_the_farm() -> None:
+    given = [("Connection", "X-Hop, close"), ("X-Hop", "1"), ("Keep-Alive", "timeout=5")]
+    assert to_client([*given, ("X-Note", "kept")], changed=False) == [("x-note", "kept")]
