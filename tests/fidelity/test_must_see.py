@@ -14,7 +14,7 @@ from shared.content import Kind
 from shared.jobs import Block, Job, Options, ToolCall
 from workers.block_form import Engines, faithful_form
 from workers.fidelity.choose_form import Lossy, choose
-from workers.fidelity.headings import with_headings
+from workers.fidelity.headings import with_headings, with_sections
 from workers.fidelity.must_see import is_bad, must_see
 from workers.fidelity.stack_traces import with_frames
 
@@ -381,3 +381,20 @@ def test_line_stays_with_what_it_is_below_of() -> None:
     assert with_headings(tree, {6}) == {0, 5, 6}
     assert with_headings(["Anna (2):", "      Mend it", "", "      Mend it again"], {3}) == {0, 3}
     assert with_headings(["  991 quay", "12345 pier", "    7 pier"], {2}) == {2}
+
+
+@pytest.mark.parametrize(
+    "head",
+    ["== {}", "--- {}", ">>> {}", "{}:", "[{}]", "# {}", "host={}", "TASK {} *****",
+     "checking {}...", "2026-05-04T10:0{}:00Z", "----------\n{}\n----------"],
+)  # fmt: skip
+def test_line_stays_with_the_head_of_its_section(head: str) -> None:
+    lines = []
+    for n in range(9):
+        above = head.format(n).split("\n")
+        lines += [*above, *[f"2026-05-04 {clock(k)} INFO {n} took {k} ms" for k in range(40)]]
+    place = lines.index("2026-05-04 08:00:17 INFO 6 took 10 ms")
+    first = place - 10 - len(above)
+    assert with_sections(lines, {place}) == {place, *range(first, first + len(above))}
+    plain = [line for line in lines if line.endswith(" ms")]
+    assert with_sections(plain, {place}) == {place}

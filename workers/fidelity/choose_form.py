@@ -13,7 +13,7 @@ from . import omission_notes as notes
 from .extract import extract, lines_in
 from .git_blame import shortened_blame
 from .go_runs import without_runs
-from .headings import with_headings
+from .headings import with_headings, with_sections
 from .json_cut import shortened_cut
 from .json_form import parsed, shortened
 from .json_lines import holds_lines, shortened_lines
@@ -219,6 +219,8 @@ def _of_engine(
         shown = whole_entries(lines, shown)
     elif kind in ("listing", "other"):
         shown = with_headings(lines, shown)
+    if kind in ("log", "listing", "other", "table"):
+        shown = with_sections(lines, shown)
     made = extract(lines, shown, lossy.digest, kinds=kinds if kind in _COUNTED else None)
     if made is not None:
         name = lossy.name if result is not None else "farm_extract"

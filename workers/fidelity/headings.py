@@ -14,6 +14,18 @@ _LEAD = re.compile(r"(?:\s|│|[├└]──|[|`]--|\|(?=[\s\xa0]{3}))*")
 _GRAPH = re.compile(r"(?:[*|\\/_] ?)*")
 _COMMIT = re.compile(r"commit [0-9a-f]{7,40}\b")
 _MESSAGE = "    "
+_SECTION = re.compile(
+    r"[=\-#*>~<+_─═━]{2,} ?\S|[#$+>%●○] \S|\[[^\]]{1,80}\]$|\w{1,40}=\S+$"
+    r"|[^\s:]{1,80}(?: [^\s:]{1,40}){0,4}:$|.{1,120}[^*=_~-] ?[*=_~-]{4,}$|\S.{1,80}\.\.\.$"
+    r"|[\d:TZ.,+/ -]{8,}(?: ?[AP]M)?$|(?:[A-Z][a-z]{2} ){1,2}[ \d]\d .{0,30}\d{4}$"
+    r"|\w+ - \d\d:\d\d:\d\d\b|Step \d+/\d+ :"
+)
+"""A line that stands above others of its section, as a loop prints a host's name above its output,
+or a program the time."""
+_RULE = re.compile(r"[=\-#*~_─═━]{4,}$")
+_LONGEST_HEAD, _HIGHEST_HEAD = 200, 4
+_LEAST_HEADS, _MOST_HEADS = 2, 0.5
+"""Heads of sections, and the share of lines up to which they are heads of others."""
 
 
 def with_headings(lines: Sequence[str], shown: Collection[int]) -> set[int]:
@@ -36,6 +48,32 @@ def with_headings(lines: Sequence[str], shown: Collection[int]) -> set[int]:
             found.update(above for _, above in around)
         around.append((depth, place))
     return found
+
+
+def with_sections(lines: Sequence[str], shown: Collection[int]) -> set[int]:
+    """Return the ``shown`` lines with the heads of their sections."""
+    heads = [_is_head(lines, place) for place in range(len(lines))]
+    begun = sum(1 for place, head in enumerate(heads) if head and not (place and heads[place - 1]))
+    found = set(shown)
+    if not _LEAST_HEADS <= begun <= _MOST_HEADS * len(lines):
+        return found
+    above: list[int] = []
+    for place, head in enumerate(heads):
+        if head:
+            above = [*above, place] if place and heads[place - 1] else [place]
+        if place in shown:
+            found.update(above[:_HIGHEST_HEAD])
+    return found
+
+
+def _is_head(lines: Sequence[str], place: int) -> bool:
+    line = lines[place]
+    if not line or len(line) > _LONGEST_HEAD:
+        return False
+    if _SECTION.match(line):
+        return True
+    between = 0 < place < len(lines) - 1 and lines[place - 1] == lines[place + 1]
+    return between and _RULE.match(lines[place - 1]) is not None
 
 
 def of_commits(lines: Sequence[str]) -> set[int]:
