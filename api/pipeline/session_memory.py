@@ -83,8 +83,6 @@ class Session:
 
     def _same(self, split: Split, messages: list[Message], chains: list[bytes]) -> Trail | None:
         """Return the trail whose messages are exactly those of the body, with the same facts."""
-        if split.rest:
-            return None
         for trail in self.trails:
             if trail.seen is split.known and trail.seen[-1].chain == chains[-1]:
                 facts = [one.facts for one in trail.seen]

@@ -305,8 +305,8 @@ def _continue(body: bytes, trail: Trail) -> Split | None:
         return None
     if not raws or bytes(raws[0]) != _TOKEN:
         return None
-    _bounded(len(trail.spans) + len(raws))
     rest = [bytes(raw) for raw in raws[1:]]
+    _bounded(len(trail.spans) + len(rest))
     spans = trail.spans + _walk(body, end, rest)
     return Split(body, envelope, trail.head, spans, rest, trail.seen)
 

@@ -358,7 +358,10 @@ def test_file_read_again_folds_only_with_the_option() -> None:
     turns = [read[0], result(LINES, "a"), read[1], result(LINES, "b")]
     compressor = _compressor(Elsewhere())
     plain = _messages(_compress(compressor, _body(turns)))
-    asked = _messages(_compress(_compressor(Elsewhere()), _body(turns, fold_reads=True)))
+    elsewhere = Elsewhere()
+    asked = _messages(_compress(_compressor(elsewhere), _body(turns, fold_reads=True)))
+    assert elsewhere.done == []
+    assert not elsewhere.noted, "an engine was waited for"
     changed = _messages(_compress(compressor, _body(turns, fold_reads=True)))
 
     assert plain == changed == turns
@@ -375,6 +378,29 @@ def test_reference_does_not_count_as_shortened() -> None:
         answer = _messages(_compress(compressor, _body(said)))
     assert "Retrieve original" in answer[-1]["content"][0]["content"]
     assert not [told for told in elsewhere.fed if told[1] == "fold"]
+
+
+@pytest.mark.parametrize("lossy", [True, False])
+def test_form_that_lacks_lines_has_no_references(lossy: bool) -> None:
+    elsewhere = Elsewhere()
+    longer = "\n".join(secrets.token_hex(40) for _ in range(120))
+
+    async def fetch(order: Order, wanted: Any, make: Any, deadline: Deadline) -> Fetched:
+        form = Form(f"{LINES}\nend", outcome="compressed", lossy=lossy)
+        blocks = await make(list(wanted))
+        return Fetched({b.key: form if b.text == longer else Form(None) for b in blocks})
+
+    elsewhere.fetch = fetch  # type: ignore[method-assign]
+    turns = _ran(LINES) + _ran(longer, identity="b")
+    shown = _messages(_compress(_compressor(elsewhere), _body(turns)))[3]["content"][0]["content"]
+    assert (shown == f"{LINES}\nend") is lossy
+    assert ("omitted here" in shown) is not lossy
+
+
+def test_users_own_text_has_no_references() -> None:
+    said = {"role": "user", "content": LINES}
+    body = _body([*_ran(LINES), said], compress_user_messages=True, protect_recent=0)
+    assert _messages(_compress(_compressor(Elsewhere(broken=True)), body))[-1] == said
 
 
 def test_nothing_refers_to_a_form_that_grew() -> None:
@@ -455,17 +481,23 @@ def _log_turn() -> tuple[list[dict[str, Any]], str]:
     return _ran(lines), lines
 
 
-def test_expired_original_is_stored_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("share", "again_stored"), [(0.3, True), (0.2, False)])
+def test_expired_original_is_stored_again(share: float, again_stored: bool) -> None:
     elsewhere = Elsewhere()
     elsewhere.hashes = ("ab" * 6,)
     compressor = _compressor(elsewhere)
     turn, lines = _log_turn()
     assert _compress(compressor, _body(turn)).hashes == ["ab" * 6]
     elsewhere.originals.clear()
-    compressor.sessions.of("u").refreshed.clear()  # as after a quarter of its lifetime
-    again = _compress(compressor, _body(turn))
-    assert again.hashes == ["ab" * 6]
-    assert elsewhere.originals["ab" * 6].content == lines
+    refreshed = compressor.sessions.of("u").refreshed
+    refreshed["ab" * 6] -= share * Settings().ccr_ttl_seconds
+    for _ in range(2):
+        again = _compress(compressor, _body(turn))
+        assert again.hashes == ["ab" * 6]
+        kept = [original.content for original in elsewhere.originals.values()]
+        assert kept == ([lines] if again_stored else [])
+        elsewhere.originals.clear()
+        again_stored = False  # it has just been renewed
 
 
 def test_original_of_another_replica_is_stored_again() -> None:

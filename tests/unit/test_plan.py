@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
+from api.pipeline.fold.references import Folded
+from api.pipeline.form_or_reference import STAYS, decide_block
 from api.pipeline.message import Candidate, Message, Place, Plan, count, digest, read
 from api.pipeline.plan_message import MIN_CHARS, ConversationPlanner
 from api.pipeline.plan_options import PlanOptions
 from api.pipeline.planning_context import ConversationContext
 from shared.headroom import counter_for
+from shared.jobs import Form
 
 from ..texts import events, page, prose
 
@@ -246,3 +249,30 @@ def test_output_of_a_failed_tool_loses_nothing_unless_it_shows_what_failed() -> 
     ):
         found = Talk(asked, call, _result(text, is_error=failed)).candidates(2)
         assert [c.may for c in found] == [may], (text[:20], failed)
+
+
+@pytest.mark.parametrize("may", ["engine", "reversible", "fold"])
+def test_text_that_may_lose_nothing_takes_no_form_with_a_marker(may: Any) -> None:
+    [found] = Talk(RUN, _result(events())).candidates(1)
+    candidate = replace(found, may=may)
+    lossy, exact = Form("short", shown=("ab" * 6,)), Form("short")
+    assert (decide_block(candidate, "x" * 99, lossy, None) is STAYS) is (may != "engine")
+    assert decide_block(candidate, "x" * 99, exact, None).form is exact
+
+
+@pytest.mark.parametrize(
+    ("form", "wins"),
+    [
+        (Form("x" * 90), True),
+        (Form("x" * 110), False),
+        (Form("x" * 60, lossy=True), True),
+        (Form("x" * 80, lossy=True), False),
+        (Form("x" * 80, shown=("ab" * 6,)), False),
+    ],
+)
+def test_form_that_loses_lines_must_be_much_shorter_than_references(form: Form, wins: bool) -> None:
+    [candidate] = Talk(RUN, _result(events())).candidates(1)
+    folded = Folded("y" * 100, (), 50)
+    made = decide_block(candidate, "x" * 150, form, folded)
+    assert made.form is (form if wins else None)
+    assert made.folded is (None if wins else folded)

@@ -103,6 +103,32 @@ def test_bytes_are_bounded_over_and_within_users() -> None:
         assert sessions._total <= 600_000  # a single body may exceed the limit
 
 
+def test_evicted_sessions_leave_nothing_in_the_account() -> None:
+    sessions = Sessions(max_users=6, max_bytes=60_000)
+    late = sessions.of("late/user")
+    for number in range(60):
+        name = f"{number % 3}/{number % 9}" if number % 2 else f"alone-{number}"
+        _remember(sessions, name, _body(number % 7 + 1))
+        late.remember_form(f"key {number}", Form("x" * 100))
+        sessions.settle(late)  # its request outlives it
+        left = [sessions._sessions[user] for user in sessions._sessions]
+        assert sessions._total == sum(one.cost for one in left)
+        tenants = {one.user.partition("/")[0] for one in left}
+        assert sessions._tenants.keys() == tenants
+        assert sum(sessions._tenant_costs.values()) == sessions._total
+        assert +sessions._tenant_costs == {
+            tenant: sum(one.cost for one in left if one.user.partition("/")[0] == tenant)
+            for tenant in tenants
+        }
+
+
+def test_shrinking_forgets_which_originals_were_renewed() -> None:
+    sessions = Sessions(max_users=10, max_bytes=2000)
+    sessions.of("a").refreshed["ab" * 6] = 1.0
+    _remember(sessions, "a", _body(9))
+    assert not sessions.of("a").refreshed
+
+
 @pytest.mark.parametrize("answer", ["compressed", "left by the policy", "refused"])
 def test_memory_is_bounded_whatever_is_answered(answer: str) -> None:
     compressor = _compressor(Elsewhere())
@@ -228,6 +254,14 @@ def test_conversations_that_begin_alike_stay_separate() -> None:
     ] * 5
     assert _send(session, _chains(*names, "next")) is main
     assert _send(session, _chains(*names[:5], "another", "next")) is side
+
+
+def test_short_beginning_in_common_makes_no_conversation_the_same() -> None:
+    session = Session("a")
+    main = _send(session, _chains("a", "b", "c", "d", "e"))
+    side = _send(session, _chains("a", "x"))
+    assert side is not main
+    assert main.chains == _chains("a", "b", "c", "d", "e")
 
 
 def test_oldest_conversation_of_a_user_is_forgotten() -> None:

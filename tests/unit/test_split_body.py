@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from api.pipeline import split_body
 from api.pipeline.message import Message, Seen, chained, digest
-from api.pipeline.split_body import Split, Trail, split
-from shared.errors import InvalidField, MalformedBody
+from api.pipeline.split_body import Split, Trail, follow, split
+from shared.errors import Degraded, InvalidField, MalformedBody
 
 _json = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**12), 10**12) | st.text(max_size=20),
@@ -102,6 +103,22 @@ def test_longest_trail_is_followed_first() -> None:
     second = split(b'{"messages":[{"a":1},{"b":2}]}', [])
     third = split(b'{"messages":[{"a":1},{"b":2},{"c":3}]}', [_trail(first), _trail(second)])
     assert len(third.known) == 2
+
+
+def test_only_as_much_news_as_asked_for_is_followed() -> None:
+    trail = _trail(split(b'{"messages":[{"a":1}]}', []))
+    body = b'{"messages":[{"a":1},{"b":2}]}'
+    news = len(body) - len(trail.prefix)
+    assert follow(body, [trail], news) is not None
+    assert follow(body, [trail], news - 1) is None
+
+
+def test_growing_conversation_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(split_body, "MAX_MESSAGES", 2)
+    trail = _trail(split(b'{"messages":[{"a":1}]}', []))
+    assert len(split(b'{"messages":[{"a":1},{"b":2}]}', [trail]).spans) == 2
+    with pytest.raises(Degraded):
+        split(b'{"messages":[{"a":1},{"b":2},{"c":3}]}', [trail])
 
 
 @pytest.mark.parametrize(
