@@ -1,8 +1,8 @@
 """Rows of a JSON table as rows of values: what all of a column share is said once above them.
 
-``"web-1","Running","10.1.0.1"`` and 200 more like it become ``"web-{}","{}","10.1.0.{=1}"`` and
-rows like ``1 Running``. Numbers and dates stay whole, and a row that tells of a failure among
-others that do not is not taken apart.
+``"web-1","Running","node-1"`` and 200 more like it become ``"web-{}","{}","node-{=1}"`` and
+rows like ``1 Running``. Numbers, dates, addresses and versions stay whole, and a row that tells of
+a failure among others that do not is not taken apart.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ _MOST_VALUES = 24
 _MOST_TABLES = 4
 _FEW_GAPS = 0.05
 """The share of a column's values that may be empty for their rows to be left out."""
-_JOINED = re.compile(r"[\d:/-]*\d[:/-]\Z")
-"""The beginning of a date or a time that stands before a cut."""
+_JOINED = re.compile(r"[\d.:/-]*\d[.:/-]\Z")
+"""The beginning of a date, a time, an address or a version that stands before a cut."""
+_JOINED_END = re.compile(r"(?=\D*[1-9])[\d.-]*\d\.\Z")
+"""The end of an address or a version behind a cut, mirrored; an end of zeros is a fraction's."""
 
 
 class _Row(NamedTuple):
@@ -176,7 +178,8 @@ def _tail(mirrored: list[str], common: str) -> int:
     """Return the same of a common end; the values are mirrored."""
     for cut in range(len(common), 0, -1):
         if all(_parted(value, cut) for value in mirrored):
-            return cut
+            joined = _JOINED_END.search(common[:cut])
+            return joined.start() if joined is not None else cut
     return 0
 
 
