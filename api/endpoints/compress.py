@@ -78,7 +78,8 @@ class CompressResource:
     ) -> tuple[CompressionResult, FirstHalf]:
         user: str = user_of(req)
         request_id: str = req.context.request_id
-        gateway = gateway_request(body, self._settings.turn_max_bytes)
+        known = self._compressor.sessions.read_before(user, body)
+        gateway = gateway_request(body, self._settings.turn_max_bytes, known)
         parent = trace_of(req)
         with tracer.span("compress", parent, request_id=request_id) as trace:
             answer = await self._compressor.compress(
@@ -135,5 +136,9 @@ def write(answer: CompressionResult, settings: Settings, **more: Any) -> bytes:
             **more,
         }
     )
-    head = b'{"%b":[' % answer.array.encode()
-    return b"".join([head, b",".join(answer.pieces), b"],", rest[1:]])
+    parts = [b'{"%b":[' % answer.array.encode()]
+    for piece in answer.pieces:
+        parts += (piece, b",")
+    if answer.pieces:
+        parts.pop()
+    return b"".join([*parts, b"],", rest[1:]])

@@ -23,6 +23,8 @@ SHAPES: dict[str, Provider] = {
 _KNOWN_HEADERS = ("anthropic-beta",)
 """Client headers that a gateway may pass on; others are ignored, as in headroom."""
 _MOST_HEADERS = 256
+_FIELD = b'"gateway"'
+"""What the body of each gateway request contains, outside its messages."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,16 +79,19 @@ class GatewayRequest:
         return self.body.field("tools") not in (b"", b"null", b"[]")
 
 
-def gateway_request(raw: bytes, most_bytes: int) -> GatewayRequest | None:
+def gateway_request(
+    raw: bytes, most_bytes: int, known: tuple[int, int] = (0, 0)
+) -> GatewayRequest | None:
     """Return the gateway request in ``raw``; None if it is not one, or cannot be read.
 
-    If the body has more than ``most_bytes``, the turn is not stored, so its retrievals are not
-    answered.
+    ``known`` are the start and the end of messages in ``raw`` that were read before. If the body
+    has more than ``most_bytes``, the turn is not stored, so its retrievals are not answered.
 
     Raises:
         InvalidField: The field ``gateway`` is invalid.
     """
-    if b'"gateway"' not in raw:
+    start, end = known
+    if raw.find(_FIELD, 0, start) < 0 and raw.find(_FIELD, end) < 0:
         return None
     try:
         body = Body(raw)

@@ -114,6 +114,15 @@ def test_body_without_gateway_field_is_not_a_gateways(raw: bytes) -> None:
     assert gateway_request(raw, MOST) is None
 
 
+@pytest.mark.parametrize(
+    "raw", [b'{"gateway":{},"messages":[M]}', b'{"messages":[M],"gateway":{}}']
+)
+def test_gateway_field_is_found_around_known_messages(raw: bytes) -> None:
+    start, message = raw.index(b"M"), json.dumps({"role": "user", "content": "hello"}).encode()
+    found = gateway_request(raw.replace(b"M", message), MOST, (start, start + len(message)))
+    assert found is not None
+
+
 def test_large_request_is_not_kept() -> None:
     raw = json.dumps(turn_request("openai", "x")).encode()
     small, large = gateway_request(raw, len(raw)), gateway_request(raw, len(raw) - 1)
