@@ -398,3 +398,9 @@ def test_line_stays_with_the_head_of_its_section(head: str) -> None:
     assert with_sections(lines, {place}) == {place, *range(first, first + len(above))}
     plain = [line for line in lines if line.endswith(" ms")]
     assert with_sections(plain, {place}) == {place}
+
+
+@pytest.mark.parametrize("line", [" src/quay.py | 9 ++++-----", "09:00:31   3  7.01  0.20  91.20"])
+def test_line_of_a_table_is_no_head(line: str) -> None:
+    lines = [line if n % 3 == 0 else f"quay {n} is open" for n in range(40)]
+    assert with_sections(lines, {5, 8}) == {5, 8}

@@ -16,8 +16,9 @@ _COMMIT = re.compile(r"commit [0-9a-f]{7,40}\b")
 _MESSAGE = "    "
 _SECTION = re.compile(
     r"[=\-#*>~<+_─═━]{2,} ?\S|[#$+>%●○] \S|\[[^\]]{1,80}\]$|\w{1,40}=\S+$"
-    r"|[^\s:]{1,80}(?: [^\s:]{1,40}){0,4}:$|.{1,120}[^*=_~-] ?[*=_~-]{4,}$|\S.{1,80}\.\.\.$"
-    r"|[\d:TZ.,+/ -]{8,}(?: ?[AP]M)?$|(?:[A-Z][a-z]{2} ){1,2}[ \d]\d .{0,30}\d{4}$"
+    r"|[^\s:]{1,80}(?: [^\s:]{1,40}){0,4}:$|.{1,120}[ \])][*=_~-]{4,}$|\S.{1,80}\.\.\.$"
+    r"|(?=\d)(?:\d{2,4}[-/.]\d\d[-/.]\d{2,4}[T ]?)?(?:\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?)?"
+    r"(?: ?(?:Z|[AP]M|[+-]\d\d:?\d\d|[A-Z]{3,4}))?$|(?:[A-Z][a-z]{2} ){1,2}[ \d]\d .{0,30}\d{4}$"
     r"|\w+ - \d\d:\d\d:\d\d\b|Step \d+/\d+ :"
 )
 """A line that stands above others of its section, as a loop prints a host's name above its output,
@@ -68,7 +69,7 @@ def with_sections(lines: Sequence[str], shown: Collection[int]) -> set[int]:
 
 def _is_head(lines: Sequence[str], place: int) -> bool:
     line = lines[place]
-    if not line or len(line) > _LONGEST_HEAD:
+    if not line or line[0].isspace() or len(line) > _LONGEST_HEAD:
         return False
     if _SECTION.match(line):
         return True
