@@ -76,6 +76,17 @@ def test_flood_of_one_user_leaves_space_for_another() -> None:
     running(test)
 
 
+def test_user_whose_request_is_over_is_like_any_other() -> None:
+    async def test() -> None:
+        control = AdmissionControl()
+        control.admit("other", 0, Deadline.after(1))
+        control.admit("u", 0, Deadline.after(1)).finish()
+        assert not control.admit("u", MEGABYTE * 3 // 4, Deadline.after(1)).refused
+        assert control.admit("u", 0, Deadline.after(1)).refused
+
+    running(test)
+
+
 def test_leaving_releases_all_admitted_bytes() -> None:
     async def test() -> None:
         control = AdmissionControl()

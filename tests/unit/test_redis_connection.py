@@ -148,6 +148,7 @@ def test_breaker_sends_one_probe_at_a_time() -> None:
     assert breaker.failed("timeout")
     assert (breaker.state, breaker.cause, breaker.admits) == ("open", "timeout", False)
     assert not breaker.failed("unreachable")  # a command sent before it opened
+    assert breaker.cause == "timeout"
     assert breaker.probe()  # the first probe is sent at once
     assert breaker.state == "half_open"
     assert not breaker.admits
@@ -181,6 +182,14 @@ def test_breaker_sends_one_probe_at_a_time() -> None:
         (redis.exceptions.SlotNotCoveredError("12"), "cluster_down"),
         (redis.exceptions.ResponseError("MISCONF Errors writing to the AOF"), "cannot_persist"),
         (redis.exceptions.ResponseError("ACL failure in script: ..., script: 1"), "denied"),
+        # As a script raises them, or an older server words them.
+        (redis.exceptions.ResponseError("OOM command not allowed"), "out_of_memory"),
+        (redis.exceptions.ResponseError("READONLY You can't write"), "read_only"),
+        (redis.exceptions.ResponseError("NOREPLICAS Not enough good replicas"), "no_replicas"),
+        (redis.exceptions.ResponseError("BUSY Redis is busy running a script"), "busy"),
+        (redis.exceptions.ResponseError("NOAUTH Authentication required."), "denied"),
+        (redis.exceptions.ResponseError("WRONGPASS invalid password"), "denied"),
+        (redis.exceptions.ResponseError("NOPERM this user has no permissions"), "denied"),
         (redis.exceptions.ResponseError("WRONGTYPE Operation against a key"), None),
         (redis.exceptions.NoScriptError("no"), None),
         (redis.exceptions.MaxConnectionsError("ours"), None),
