@@ -46,6 +46,6 @@ from headroom import __version__ as HEADROOM_VERSION
 for _logger in ("headroom", "LiteLLM"):
     logging.getLogger(_logger).setLevel(logging.CRITICAL + 1)  # they quote content
 
-ENGINE_REVISION = 40
+ENGINE_REVISION = 41
 """Increased whenever this package changes an engine's result for a text."""
 ENGINE_VERSION = f"headroom-{HEADROOM_VERSION}+farm-{ENGINE_REVISION}"

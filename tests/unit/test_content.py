@@ -17,6 +17,10 @@ FIREWALL = "\n".join(
     f"{i:<5} {i * 7:>6} {i}K ACCEPT  tcp  --  eth0   *   10.0.0.{i % 250}/32   0.0.0.0/0"
     for i in range(400)
 )
+STATUS = "\n".join(
+    f"\u25cf quay-{i}.service - Quay {i}\n     Loaded: loaded\n     Active: active since {i}h ago\n"
+    for i in range(300)
+)
 KERNEL = "\n".join(f"[{i * 1.3:12.6f}] usb 1-{i % 4}: new device number {i}" for i in range(400))
 PHONE = "\n".join(
     f"03-14 09:{i % 60:02d}:07.120  812  {i} D OkHttp  : --> GET /v1/items/{i}" for i in range(200)
@@ -130,6 +134,7 @@ def test_finds_program_and_file_of_a_command(
         (RULES, "cat a.yaml; cat b.md", "config", False),
         (FIREWALL, "sudo iptables -L -n -v --line-numbers", "state", False),
         (FIREWALL, "docker exec web nginx -T", "config", False),
+        (STATUS, "systemctl status 'quay-*'", "state", False),
         (KERNEL, "dmesg", "log", True),
         (PHONE, "adb logcat -d", "log", True),
         (PHONE, "./phone.sh", "log", True),
