@@ -32,9 +32,10 @@ class Answered:
     is_stream = True
     coded = False
 
-    def __init__(self, chunks: Sequence[bytes], fails: bool = False) -> None:
+    def __init__(self, chunks: Sequence[bytes], fails: bool = False, length: str = "") -> None:
         self._chunks = chunks
         self._fails = fails
+        self._length = length
 
     async def chunks(self) -> AsyncIterator[bytes]:
         for chunk in self._chunks:
@@ -43,7 +44,7 @@ class Answered:
             raise UpstreamFailed(502, "upstream_cut", "the provider has gone")
 
     def header(self, name: str) -> str:
-        return ""
+        return self._length if name == "content-length" else ""
 
     def decode(self) -> None: ...
 
@@ -53,9 +54,12 @@ class Answered:
 
 
 class Present:
-    """A client that stays."""
+    """A client that stays, but may be left by its front end."""
 
-    gone = left = False
+    gone = False
+
+    def __init__(self, left: bool = False) -> None:
+        self.left = left
 
     def when_gone(self, call: Callable[[], None]) -> None: ...
 
@@ -69,13 +73,11 @@ class Found:
     async def answer(self, user: str, turn: Any) -> tuple[()]:
         return ()
 
-    async def keep(self, *given: Any) -> None: ...
+    async def keep(self, *given: Any, **named: Any) -> None: ...
 
 
-def relayed(
-    first: Answered, *later: Answered, api: Any = Anthropic
-) -> tuple[bytes, list[str], dict[str, Any]]:
-    """Return what the client of a stream got, the failures that were counted, and the usage."""
+def relay_to(present: Present, *later: Answered, api: Any = Anthropic) -> tuple[Relay, list[str]]:
+    """Return a relay whose follow-up requests have these answers, and the failures it counts."""
     shape = {Anthropic: MESSAGES, Chat: CHAT, Responses: RESPONSES}[api]
     provider = "anthropic" if api is Anthropic else "openai"
     failures: list[str] = []
@@ -88,7 +90,7 @@ def relayed(
         return following
 
     body = b'{"%b":[{"role":"user","content":"go"}]}' % api.array.encode()
-    present, found = Present(), Found()
+    found = Found()
     relay = Relay(
         present,  # type: ignore[arg-type]
         Outgoing(body, serves=True),
@@ -99,17 +101,30 @@ def relayed(
         send,
         failures.append,
     )
+    return relay, failures
 
-    async def read() -> bytes:
+
+def read(chunks: AsyncIterator[bytes]) -> bytes:
+    """Return what the client gets, and whether it is cut."""
+
+    async def reading() -> bytes:
         out = b""
         try:
-            async for chunk in relay.stream(first):  # type: ignore[arg-type]
+            async for chunk in chunks:
                 out += chunk
         except AnswerCut:
             out += b"CUT"
         return out
 
-    return asyncio.run(read()), failures, relay.usage()
+    return asyncio.run(reading())
+
+
+def relayed(
+    first: Answered, *later: Answered, api: Any = Anthropic
+) -> tuple[bytes, list[str], dict[str, Any]]:
+    """Return what the client of a stream got, the failures that were counted, and the usage."""
+    relay, failures = relay_to(Present(), *later, api=api)
+    return read(relay.stream(first)), failures, relay.usage()  # type: ignore[arg-type]
 
 
 def test_long_stream_is_forwarded_without_being_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,6 +181,55 @@ def test_failure_of_the_first_answer_cuts_the_stream(api: Any) -> None:
     out, failures, _ = relayed(Answered(events, fails=True), api=api)
     assert out == b"".join(events) + b"CUT"
     assert failures == ["upstream_cut"]
+
+
+@pytest.mark.parametrize(
+    ("chunk", "length", "ends"),
+    [
+        (b"data: x\n\n", "", b"data: x\n\nevent: error\n"),
+        (b"data: x", "", b"data: xCUT"),
+        (b"data: x\n\n", "30", b"data: x\n\nCUT"),
+    ],
+)
+def test_left_client_is_told_where_an_event_can_stand(
+    chunk: bytes, length: str, ends: bytes
+) -> None:
+    relay, failures = relay_to(Present(left=True))
+    answer: Any = Answered([chunk], fails=True, length=length)
+    out = read(relay.pass_on(answer))
+    assert out.startswith(ends)
+    assert (b"shutting down" in out) is (b"error" in ends)
+    assert not failures
+
+
+def test_left_client_that_has_it_all_is_told_nothing() -> None:
+    events = Anthropic.events(TEXT)
+    for part, told in ((events, False), (events[:-1], True)):
+        relay, failures = relay_to(Present(left=True))
+        answer: Any = Answered(part, fails=True)
+        out = read(relay.stream(answer))
+        assert out.startswith(b"".join(part))
+        assert (b"shutting down" in out) is told
+        assert not failures
+
+
+def test_held_events_stand_before_what_is_left_of_a_stream() -> None:
+    events = Anthropic.events(TEXT, GET, ("own", "c1"))[:-1]
+    out, _, _ = relayed(Answered([*events, b"data: half"]))
+    assert b"message_delta" in out
+    assert out.endswith(b"\n\ndata: half")
+
+
+def test_whole_answer_that_is_too_large_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay_answer, "_ANSWER_BYTES", 10)
+    for size, fits in ((10, True), (11, False)):
+        relay, _ = relay_to(Present())
+        answer: Any = Answered([b"x" * 5, b"x" * (size - 5)])
+        if fits:
+            assert asyncio.run(relay.whole(answer)) == (answer, b"x" * size)
+        else:
+            with pytest.raises(UpstreamFailed):
+                asyncio.run(relay.whole(answer))
 
 
 def test_text_of_deltas_is_joined_only_when_it_is_written() -> None:

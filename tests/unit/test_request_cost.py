@@ -84,6 +84,17 @@ def test_new_tokens_cost_the_write_price(model: str, marked: bool, ttl: int, wei
     assert cost.without / 1e10 == pytest.approx(1000 * weight * 2 / 1e6)
 
 
+@pytest.mark.parametrize(
+    ("model", "write", "write_1h"),
+    [("gpt-5.6", "1", 10_000), ("claude-x", "2.5", 40_000), ("claude-x", "10", 100_000)],
+)
+def test_an_hours_write_costs_at_least_the_tables_write(
+    model: str, write: str, write_1h: int
+) -> None:
+    rates = rates_of(model, Price(Decimal(2), False, cache_write=Decimal(write)))
+    assert rates.write_1h == write_1h
+
+
 _SHARE = st.integers(0, 10_000_000)
 
 

@@ -88,3 +88,31 @@ def test_writes_no_entry_that_redis_has(tmp_path: Path, disk: Disk) -> None:
     disk.room = None
     assert journal.append(line(3))
     assert left_by(journal, tmp_path) == [line(2), line(3)]
+
+
+def test_entry_beyond_the_limit_is_refused_until_redis_has_others(tmp_path: Path) -> None:
+    journal = WriteAheadLog(tmp_path, 1)
+    journal.open()
+    assert journal.append(line(1))
+    assert not journal.append(line(2))
+    journal.forget(journal.rotate())
+    assert journal.append(line(3))
+    assert left_by(journal, tmp_path) == [line(3)]
+
+
+def test_disk_without_room_is_asked_again_only_after_a_while(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wal, "RETRY_SECONDS", 3600.0)
+    journal = WriteAheadLog(tmp_path, LIMIT)
+    journal.open()
+    disk.room = 0
+    assert journal.append(line(1))
+    disk.room = None
+    assert journal.append(line(2))
+    assert not list(orphans(tmp_path))  # its lock is held
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) == 0
+    journal.close(clean=False)
+    (orphan,) = orphans(tmp_path)
+    orphan.release()
+    assert orphan.lines == [line(1), line(2)]
