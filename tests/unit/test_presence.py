@@ -10,6 +10,7 @@ import pytest
 
 from api.http.request import AnswerCut
 from api.proxy.client_presence import Presence
+from api.proxy.errors import UpstreamFailed
 
 _SECONDS = 60
 """Timeout for events that happen at once or never."""
@@ -88,5 +89,20 @@ def test_watching_ends_with_the_request() -> None:
         client.end()
         await asyncio.sleep(0)
         assert [t for t in asyncio.all_tasks() if t.get_name() == "presence"] == []
+
+    asyncio.run(run())
+
+
+def test_client_that_is_left_waits_for_nothing() -> None:
+    async def run() -> None:
+        client = _Client()
+        presence = Presence(client)  # type: ignore[arg-type]
+        presence.leave()
+        closed: list[str] = []
+        presence.when_gone(lambda: closed.append("at once"))
+        assert closed == ["at once"]
+        with pytest.raises(UpstreamFailed):
+            await asyncio.wait_for(presence.unless_gone(asyncio.Event().wait()), _SECONDS)
+        client.end()
 
     asyncio.run(run())
