@@ -14,7 +14,7 @@ run: $(VENV)/.run
 
 # In the order of pyproject's testpaths, long files first: xdist's own order, the files with most
 # tests first, ends with the longest on one core, and starts a farm of tests/hostile again and again.
-SUITE := -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+SUITE := -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 test: lint
 	$(BIN)/python $(SUITE)
