@@ -33,7 +33,7 @@ from .request_options import RequestOptions, as_text
 from .session_identity import Filed
 from .session_memory import Sessions
 from .split_body import Split, leave, split
-from .store_originals import keep_originals
+from .store_originals import ShownOriginals
 from .trace import Trace
 from .trace_report import observe
 from .verbatim_texts import LeftTexts
@@ -63,7 +63,6 @@ class Compressor:
         self._settings = settings
         self._switch = switch
         self._dispatcher = dispatcher
-        self._state = state
         self._activity = activity
         self.offload = Offload()
         self.behind = WorkBehind()
@@ -71,6 +70,7 @@ class Compressor:
         self.admission = AdmissionControl()
         self._planning = RequestPlanner(settings, self.offload)
         self._left_texts = LeftTexts(state, settings)
+        self._originals = ShownOriginals(state, settings)
         self._policy = policy
         self._earlier = policy.earlier
         self.sessions = Sessions(settings.max_user_sessions, settings.memo_bytes)
@@ -335,7 +335,7 @@ class Compressor:
         pieces, changed = join(turn.split.body, turn.split.spans, sent)
         if turn.trace is not None:
             observe(turn.trace, turn, sent)
-        await keep_originals(self._state, self._settings, turn, sent)
+        await self._originals.keep(turn, sent)
         self._left_texts.note(turn, sent)
         if turn.trace is None and turn.options.arm == "on":
             self._policy.learn(turn, sent)

@@ -218,7 +218,8 @@ class Runner:
 
     async def _check_markers(self, load: Load, outcome: Outcome) -> None:
         """Have every original back that a user's last answer names."""
-        asked = lost = 0
+        asked = 0
+        lost: list[str] = []
         async with load.client(5.0) as client:
             for user, found in checks.hashes(load.exchanges).items():
                 for digest in found:
@@ -226,10 +227,12 @@ class Runner:
                     url = f"{load.url}/v1/retrieve/{digest}"
                     async with client.get(url, headers=headers) as answer:
                         asked += 1
-                        lost += answer.status != 200
+                        if answer.status != 200:
+                            lost.append(f"{answer.status} {(await answer.text())[:200]}")
         outcome.notes["originals retrieved"] = asked
         if lost:
-            outcome.broken.append(f"{lost} of {asked} originals cannot be retrieved")
+            said = f"{len(lost)} of {asked} originals cannot be retrieved: {lost[0]}"
+            outcome.broken.append(said)
 
     def _judge(self, scenario: Scenario, exchanges: list[Exchange], outcome: Outcome) -> None:
         outcome.requests = len(exchanges)

@@ -160,7 +160,7 @@ def _compress(
     async def answer() -> Any:
         given = Deadline.after(seconds)
         found = await compressor.compress("u", body, given, Origin("id"), bypass=bypass)
-        await asyncio.gather(*compressor._left_texts._noting)
+        await asyncio.gather(*compressor._left_texts._noting, *compressor._originals._storing)
         return found
 
     return asyncio.run(answer())
@@ -420,15 +420,17 @@ def test_nothing_refers_to_a_form_that_grew() -> None:
     assert _messages(_compress(compressor, _body(turns))) == turns
 
 
-@pytest.mark.parametrize("mode", ["ccr", "marker-free"])
-def test_rows_have_a_marker_if_it_is_redeemable(mode: str) -> None:
-    elsewhere = Elsewhere()
+class AsRows(Elsewhere):
+    """Its workers write every text as rows, of which they store no original."""
 
-    async def fetch(order: Order, wanted: Any, make: Any, deadline: Deadline) -> Fetched:
+    async def fetch(self, order: Order, wanted: Any, make: Any, deadline: Deadline) -> Fetched:
         form = Form("...1\n...2", ("router:tool_result:farm_records",), outcome="compressed")
         return Fetched({block.key: form for block in await make(list(wanted))})
 
-    elsewhere.fetch = fetch  # type: ignore[method-assign]
+
+@pytest.mark.parametrize("mode", ["ccr", "marker-free"])
+def test_rows_have_a_marker_if_it_is_redeemable(mode: str) -> None:
+    elsewhere = AsRows()
     answer = _compress(_compressor(elsewhere), _body(_ran(LINES), config={"mode": mode}))
     shown = _messages(answer)[1]["content"][0]["content"]
     if mode == "ccr":
@@ -683,6 +685,24 @@ def test_failing_user_state_fails_no_request() -> None:
     answer = _compress(compressor, _body(turn))
     assert answer.degraded == ["redis"]
     assert answer.messages == len(turn)
+
+
+def test_original_left_at_the_deadline_is_stored_after_the_answer() -> None:
+    class Late(AsRows):
+        refusals = 1
+
+        async def keep(self, *arguments: Any) -> list[str]:
+            if self.refusals:
+                self.refusals -= 1
+                raise Degraded("deadline")
+            return await super().keep(*arguments)
+
+    elsewhere = Late()
+    compressor = _compressor(elsewhere)
+    answer = _compress(compressor, _body(_ran(LINES)))
+    assert answer.degraded == ["deadline"]
+    assert list(elsewhere.originals) == answer.hashes != []
+    assert compressor.sessions.of("u").refreshed.keys() == elsewhere.originals.keys()
 
 
 def test_planning_stops_at_the_deadline() -> None:
