@@ -25,7 +25,7 @@ from .lines_as_rows import ROWS, rows_of_records
 from .mixed_kinds import alternate, rows_of_kinds
 from .must_see import must_see, whole_entries
 from .padded_columns import rows_of_columns
-from .reversible import Form, folded_prefixes, folded_repeats, grouped_matches
+from .reversible import ReversibleForm, folded_prefixes, folded_repeats, grouped_matches
 from .stack_traces import with_frames
 from .token_alignment import cost
 from .verify_form import ANSI, Verdict, check, plain
@@ -234,7 +234,7 @@ def _of_json(
     text = plain(body)
     tree = parsed(text)
     lines = tree is None and holds_lines(text)
-    forms: list[Form | None] = []
+    forms: list[ReversibleForm | None] = []
     if "farm_json" in without:  # no rows of its tables either
         pass
     elif lines:
@@ -276,7 +276,7 @@ def _reversible(
         return
     repeats = None if "farm_repeats" in without else folded_repeats(text)
     once = repeats.text if repeats else text
-    forms: list[Form | None] = [repeats, _both(repeats, folded_prefixes(once))]
+    forms: list[ReversibleForm | None] = [repeats, _both(repeats, folded_prefixes(once))]
     if rows:
         forms.append(_both(repeats, _rows_between_ends(once, kind)))
         forms.append(_both(repeats, _columns_between_ends(once, kind)))
@@ -321,13 +321,13 @@ def _inside(lines: list[str]) -> tuple[int, int] | None:
     return (full[_ENDS - 1] + 1, full[-_ENDS]) if len(full) > 2 * _ENDS else None
 
 
-def _columns_between_ends(text: str, kind: Kind) -> Form | None:
+def _columns_between_ends(text: str, kind: Kind) -> ReversibleForm | None:
     """Return ``text`` with its tables' lines as rows, but for its first and its last lines."""
     inside = _inside(text.split("\n"))
     return rows_of_columns(text, kind, *inside) if inside is not None else None
 
 
-def _rows_between_ends(text: str, kind: Kind) -> Form | None:
+def _rows_between_ends(text: str, kind: Kind) -> ReversibleForm | None:
     """Return ``text`` with rows, but for its first and its last lines, which stay in sight."""
     lines = text.split("\n")
     inside = _inside(lines)
@@ -335,30 +335,36 @@ def _rows_between_ends(text: str, kind: Kind) -> Form | None:
         return None
     start, end = inside
     made = rows_of_records("\n".join(lines[:end]), kind, first=start)
-    return Form("\n".join([made.text, *lines[end:]]), made.inverse, made.name) if made else None
+    return (
+        ReversibleForm("\n".join([made.text, *lines[end:]]), made.inverse, made.name)
+        if made
+        else None
+    )
 
 
-def _exact(body: str, text: str, forms: list[Form | None]) -> Iterable[_Candidate]:
+def _exact(body: str, text: str, forms: list[ReversibleForm | None]) -> Iterable[_Candidate]:
     """Check the forms of ``text``, which is ``body`` without colours and trailing blanks."""
     if len(text) < len(body):
-        forms.append(Form(text, str, _PLAIN))
+        forms.append(ReversibleForm(text, str, _PLAIN))
     for form in forms:
         if form is not None:
             yield _checked(body, form)
 
 
-def _checked(body: str, form: Form) -> _Candidate:
+def _checked(body: str, form: ReversibleForm) -> _Candidate:
     judge = partial(check, body, form.text, inverse=form.inverse)
     return _Candidate(form.text, form.name, False, judge)
 
 
-def _with_rows(form: Form | None) -> list[Form | None]:
+def _with_rows(form: ReversibleForm | None) -> list[ReversibleForm | None]:
     """Return a form of JSON, and the same with its tables' rows as rows of values."""
     return [form, _both(form, rows_of_tables(form.text))] if form is not None else []
 
 
-def _both(first: Form | None, second: Form | None) -> Form | None:
+def _both(first: ReversibleForm | None, second: ReversibleForm | None) -> ReversibleForm | None:
     """Return ``second``, made of what ``first`` made, with both ways back."""
     if first is None or second is None:
         return second
-    return Form(second.text, lambda text: first.inverse(second.inverse(text)), second.name)
+    return ReversibleForm(
+        second.text, lambda text: first.inverse(second.inverse(text)), second.name
+    )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 from .lines_as_rows import ROWS
-from .reversible import Form
+from .reversible import ReversibleForm
 
 _NOTE = (
     "[... git blame: a line without a commit is of the commit above; who and when stand at a"
@@ -24,7 +24,7 @@ _ENDS = 2
 """Last lines that stay whole."""
 
 
-def shortened_blame(text: str) -> Form | None:
+def shortened_blame(text: str) -> ReversibleForm | None:
     """Return the lines of ``git blame`` in fewer characters; None where ``text`` is none."""
     if _WHOLE.match(text) is None:
         return None
@@ -46,7 +46,7 @@ def shortened_blame(text: str) -> Form | None:
             above = found[1]
         out.append(line)
     made = "\n".join(out)
-    return Form(made, _whole, ROWS) if len(made) < len(text) else None
+    return ReversibleForm(made, _whole, ROWS) if len(made) < len(text) else None
 
 
 def _whole(text: str) -> str:

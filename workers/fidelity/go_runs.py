@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from .reversible import Form
+from .reversible import ReversibleForm
 
 _NOTE = (
     "[... go test: the === RUN lines of a test and its subtests stand right above its result, in"
@@ -21,7 +21,7 @@ _LEAST_RUNS = 6
 _BARE = "[... no === RUN lines stand above the next result ...]"
 
 
-def without_runs(text: str) -> Form | None:
+def without_runs(text: str) -> ReversibleForm | None:
     """Return ``text`` without the lines that its results say again; None where these are few."""
     if text.count(_BEGIN) < _LEAST_RUNS:
         return None
@@ -54,7 +54,7 @@ def without_runs(text: str) -> Form | None:
     made = "\n".join(out)
     if omitted < _LEAST_RUNS or _with_runs(made) != text:
         return None
-    return Form(made, _with_runs, "farm_repeats")
+    return ReversibleForm(made, _with_runs, "farm_repeats")
 
 
 def _result(line: str) -> str:

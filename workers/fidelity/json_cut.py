@@ -12,7 +12,7 @@ from typing import Any
 
 from . import omission_notes as notes
 from .json_form import TOKEN, TOKENS, Object, Reader, Style, short, styles_of, written
-from .reversible import Form
+from .reversible import ReversibleForm
 
 _LEAST_WHOLE = 0.6
 """The share of a text that must be whole elements."""
@@ -84,7 +84,7 @@ def _may_go_on(value: Any) -> bool:
     return isinstance(value, str) and value[:1] not in '"tfnNI'
 
 
-def shortened_cut(text: str) -> Form | None:
+def shortened_cut(text: str) -> ReversibleForm | None:
     """Return ``text`` with the JSON that it begins with in fewer characters."""
     found = TOKENS.match(text)
     if text[:1] not in "[{" or found is None:
@@ -113,7 +113,7 @@ def _brackets(missing: list[tuple[str, int]], style: Style) -> str:
     return "".join(f"{breaks}{(style.indent or '') * depth}{mark}" for mark, depth in missing)
 
 
-def _form(text: str, tree: Any, style: Style, tail: str, size: int) -> Form | None:
+def _form(text: str, tree: Any, style: Style, tail: str, size: int) -> ReversibleForm | None:
     """Return the form of ``text`` of which ``tree``, without ``tail``, is the first ``size``."""
     count = len("".join(tail.split()))
     brackets = "bracket" if count == 1 else f"{count} brackets"
@@ -121,7 +121,9 @@ def _form(text: str, tree: Any, style: Style, tail: str, size: int) -> Form | No
     note = notes.fewer(style.named())
     cut = f"[... the JSON ends here{without}; what follows it is not omitted ...]"
     made = f"{note}\n{short(tree)}\n{cut}\n{text[size:]}"
-    return Form(made, _inverse(style, tail), "farm_json") if len(made) < len(text) else None
+    return (
+        ReversibleForm(made, _inverse(style, tail), "farm_json") if len(made) < len(text) else None
+    )
 
 
 def _inverse(style: Style, tail: str) -> Callable[[str], str]:

@@ -12,7 +12,7 @@ import re
 from typing import Any, NamedTuple
 
 from . import omission_notes as notes
-from .reversible import Form
+from .reversible import ReversibleForm
 
 _ONE = r'"(?:[^"\\\x00-\x1f]|\\.)*"|-?\d[\d.eE+-]*|true|false|null|NaN|-?Infinity|[\[\]{}:,]'
 _HEADER = re.compile(r"\[\d+\]\{")
@@ -212,7 +212,7 @@ def parsed(text: str) -> Any:
         return None
 
 
-def shortened(text: str, tree: Any) -> Form | None:
+def shortened(text: str, tree: Any) -> ReversibleForm | None:
     """Return JSON ``text``, of which ``tree`` is, without indentation and with like objects' keys
     said once."""
     if tree is None or isinstance(tree, str):
@@ -229,7 +229,7 @@ def shortened(text: str, tree: Any) -> Form | None:
             raise ValueError("no note")
         return written(Reader(body).read(), style) + style.end
 
-    return Form(made, inverse, "farm_json") if len(made) < len(text) else None
+    return ReversibleForm(made, inverse, "farm_json") if len(made) < len(text) else None
 
 
 def short(tree: Any) -> str:

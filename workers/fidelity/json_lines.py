@@ -7,7 +7,7 @@ from typing import Any
 
 from . import omission_notes as notes
 from .json_form import FLAT, Object, Style, parsed, table_of, written
-from .reversible import Form
+from .reversible import ReversibleForm
 
 _HEADER = re.compile(r"\[(\d+)\]\{.*\}")
 _LEAST_LINES = 8
@@ -21,7 +21,7 @@ def holds_lines(text: str) -> bool:
     return len(lines) >= _LEAST_LINES and all(x[:1] == "{" and x[-1:] == "}" for x in lines[:9])
 
 
-def shortened_lines(text: str) -> Form | None:
+def shortened_lines(text: str) -> ReversibleForm | None:
     """Return ``text`` with a table for each run of lines that are objects with the same keys."""
     lines = text.split("\n")
     trees: list[Any] = [parsed(line) if line[:1] == "{" else None for line in lines]
@@ -40,7 +40,7 @@ def shortened_lines(text: str) -> Form | None:
     made = "\n".join(out)
     # Rows of the tables may pay where the tables themselves only pay for a part of the note.
     pays = len(made) < len(text) + len(_NOTE)
-    return Form(made, _inverse(style), "farm_json") if pays else None
+    return ReversibleForm(made, _inverse(style), "farm_json") if pays else None
 
 
 def _like(one: Any, other: Any) -> bool:

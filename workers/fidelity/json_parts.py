@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from . import omission_notes as notes
 from .json_form import Reader, Style, parsed, short, style_of, written
-from .reversible import Form
+from .reversible import ReversibleForm
 from .token_alignment import cost
 
 _LEAST_SIZE = 200
@@ -41,7 +41,7 @@ class _Value(NamedTuple):
     end: int
 
 
-def shortened_parts(text: str) -> Form | None:
+def shortened_parts(text: str) -> ReversibleForm | None:
     """Return ``text`` with each JSON value in it that is worth it in fewer characters."""
     lines = text.split("\n")
     found = _Finder(lines)
@@ -61,7 +61,7 @@ def shortened_parts(text: str) -> Form | None:
                 out.append(_COMMA if values[-1].comma else _END)
         at = end
     made = "\n".join(out)
-    return Form(made, _inverse(styles), "farm_json") if cost(made) < cost(text) else None
+    return ReversibleForm(made, _inverse(styles), "farm_json") if cost(made) < cost(text) else None
 
 
 class _Finder:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from .lines_as_rows import ROWS
 from .must_see import is_bad
-from .reversible import Form
+from .reversible import ReversibleForm
 from .row_notes import ROW, Written, lines_of_rows
 from .row_table import PLACE, Table, separator_of
 
@@ -47,7 +47,7 @@ class _Column(NamedTuple):
     values: list[str]
 
 
-def rows_of_tables(text: str) -> Form | None:
+def rows_of_tables(text: str) -> ReversibleForm | None:
     """Return the text of a JSON table with rows of values; None where that saves too little."""
     lines = text.split("\n")
     rows = [_row(line) for line in lines]
@@ -68,7 +68,7 @@ def rows_of_tables(text: str) -> Form | None:
     if not row_at:
         return None
     made = _written(lines, row_at)
-    return Form(made, lines_of_rows, ROWS) if len(made) < len(text) else None
+    return ReversibleForm(made, lines_of_rows, ROWS) if len(made) < len(text) else None
 
 
 def _without_rare_gaps(places: list[int], rows: list[_Row | None]) -> list[int]:

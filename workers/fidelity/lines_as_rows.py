@@ -20,7 +20,7 @@ from shared.content import Kind
 from .line_blocks import LEAST_ROWS, Blocks, said_in
 from .must_see import is_bad, standing_out
 from .record_lines import differ
-from .reversible import Form
+from .reversible import ReversibleForm
 from .row_notes import ROW, Written, lines_of_rows
 from .row_table import MOST_AT_ONCE, Table
 from .search_lines import are_entries
@@ -75,7 +75,9 @@ class _Run(NamedTuple):
     rows: list[str]
 
 
-def rows_of_records(text: str, kind: Kind, above: str = "", first: int = 0) -> Form | None:
+def rows_of_records(
+    text: str, kind: Kind, above: str = "", first: int = 0
+) -> ReversibleForm | None:
     """Return ``text`` with lines and blocks of one make as rows; None where that saves nothing.
 
     ``above`` is the line that stands above it. The ``first`` lines stay, and all of a block that
@@ -96,7 +98,7 @@ def rows_of_records(text: str, kind: Kind, above: str = "", first: int = 0) -> F
         at = run.end
     written.add_lines(lines[at:])
     made = written.text()
-    return Form(made, lines_of_rows, ROWS) if cost(made) < cost(text) else None
+    return ReversibleForm(made, lines_of_rows, ROWS) if cost(made) < cost(text) else None
 
 
 def _runs(lines: list[str], kind: Kind, above: str, first: int) -> Iterator[_Run]:

@@ -17,7 +17,7 @@ from .line_kinds import kinds_of
 from .lines_as_rows import ROWS
 from .must_see import in_traces, is_bad
 from .named_rows import head, lines_of_named_rows, names_of, row_of
-from .reversible import Form
+from .reversible import ReversibleForm
 from .row_notes import ROW
 from .row_table import Table
 from .search_lines import are_entries
@@ -65,7 +65,7 @@ def alternate(kinds: Sequence[str]) -> bool:
     return all(sum(map(eq, kinds, kinds[n:])) < most for n in range(1, _HIGHEST + 1))
 
 
-def rows_of_kinds(text: str, kind: Kind, first: int, end: int) -> Form | None:
+def rows_of_kinds(text: str, kind: Kind, first: int, end: int) -> ReversibleForm | None:
     """Return ``text`` with its lines as rows of a table for each of their kinds.
 
     None where that saves too little. Lines before ``first`` and from ``end`` on stay as they are,
@@ -96,7 +96,7 @@ def rows_of_kinds(text: str, kind: Kind, first: int, end: int) -> Form | None:
         return None
     shown = made.text(first)
     saves = size - cost(shown) >= _LEAST_OF_ALL * size
-    return Form(shown, lines_of_named_rows, ROWS) if saves else None
+    return ReversibleForm(shown, lines_of_named_rows, ROWS) if saves else None
 
 
 def _groups(lines: Sequence[str], places: Sequence[int]) -> Iterator[list[int]]:

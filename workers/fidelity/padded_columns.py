@@ -16,7 +16,7 @@ from shared.content import Kind
 
 from .lines_as_rows import ROWS
 from .must_see import is_bad, standing_out
-from .reversible import Form
+from .reversible import ReversibleForm
 from .row_notes import ROW, Written, lines_of_rows
 from .row_table import PLACE, Table, separator_of
 from .table_of_blocks import spans_of
@@ -53,7 +53,7 @@ class _Region(NamedTuple):
     end: int
 
 
-def rows_of_columns(text: str, kind: Kind, first: int, end: int) -> Form | None:
+def rows_of_columns(text: str, kind: Kind, first: int, end: int) -> ReversibleForm | None:
     """Return ``text``, which has no blanks at its lines' ends, with tables as rows of values.
 
     None where that saves too little.
@@ -87,7 +87,7 @@ def rows_of_columns(text: str, kind: Kind, first: int, end: int) -> Form | None:
         return None
     written.add_lines(lines[at:])
     made = written.text()
-    return Form(made, _inverse, ROWS) if cost(made) < cost(text) else None
+    return ReversibleForm(made, _inverse, ROWS) if cost(made) < cost(text) else None
 
 
 def _inverse(text: str) -> str:

@@ -22,7 +22,7 @@ _UNDER = re.compile(r"(\d+)([:-])")
 _MODE = re.compile(r"[-dlcbps][rwxsStT-]{9}")
 
 
-class Form(NamedTuple):
+class ReversibleForm(NamedTuple):
     """A shorter text and the function that gives the text it was made of."""
 
     text: str
@@ -30,7 +30,7 @@ class Form(NamedTuple):
     name: str
 
 
-def folded_repeats(text: str) -> Form | None:
+def folded_repeats(text: str) -> ReversibleForm | None:
     """Return ``text`` with runs of equal lines said once."""
     out: list[str] = []
     lines = text.split("\n")
@@ -47,7 +47,9 @@ def folded_repeats(text: str) -> Form | None:
             out += lines[at:end]
         at = end
     made = "\n".join(out)
-    return Form(made, _unfolded_repeats, "farm_repeats") if len(made) < len(text) else None
+    return (
+        ReversibleForm(made, _unfolded_repeats, "farm_repeats") if len(made) < len(text) else None
+    )
 
 
 def _unfolded_repeats(text: str) -> str:
@@ -58,7 +60,7 @@ def _unfolded_repeats(text: str) -> str:
     return "\n".join(out)
 
 
-def folded_prefixes(text: str) -> Form | None:
+def folded_prefixes(text: str) -> ReversibleForm | None:
     """Return ``text`` with the long beginnings that lines in a row share said once."""
     lines = text.split("\n")
     out: list[str] = []
@@ -73,7 +75,9 @@ def folded_prefixes(text: str) -> Form | None:
             out.append(lines[at])
             at += 1
     made = "\n".join(out)
-    return Form(made, _unfolded_prefixes, "farm_prefix") if len(made) < len(text) else None
+    return (
+        ReversibleForm(made, _unfolded_prefixes, "farm_prefix") if len(made) < len(text) else None
+    )
 
 
 def _best_run(lines: list[str], at: int) -> tuple[str, int]:
@@ -122,7 +126,7 @@ def _unfolded_prefixes(text: str) -> str:
     return "\n".join(out)
 
 
-def grouped_matches(text: str) -> Form | None:
+def grouped_matches(text: str) -> ReversibleForm | None:
     """Return a search's matches under their paths: ``path:12:line`` as ``12:line``."""
     out = [notes.PATHS]
     path = ""
@@ -137,7 +141,9 @@ def grouped_matches(text: str) -> Form | None:
             out.append(path)
         out.append(line[len(path) + 1 :])
     made = "\n".join(out)
-    return Form(made, _ungrouped_matches, "farm_search") if len(made) < len(text) else None
+    return (
+        ReversibleForm(made, _ungrouped_matches, "farm_search") if len(made) < len(text) else None
+    )
 
 
 def _ungrouped_matches(text: str) -> str:
