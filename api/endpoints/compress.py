@@ -26,6 +26,7 @@ from ..http.request import BodyLease, Intake, asks_bypass, deadline_of, trace_of
 from ..pipeline.compression_result import CompressionResult
 from ..pipeline.compressor import Compressor
 from ..pipeline.dispatch_jobs import Origin
+from ..provider.body import array_pieces
 
 _log = structlog.get_logger(__name__)
 _encode = msgspec.json.Encoder().encode
@@ -136,9 +137,5 @@ def write(answer: CompressionResult, settings: Settings, **more: Any) -> bytes:
             **more,
         }
     )
-    parts = [b'{"%b":[' % answer.array.encode()]
-    for piece in answer.pieces:
-        parts += (piece, b",")
-    if answer.pieces:
-        parts.pop()
-    return b"".join([*parts, b"],", rest[1:]])
+    head = b'{"%b":' % answer.array.encode()
+    return b"".join([head, *array_pieces(answer.pieces), b",", rest[1:]])

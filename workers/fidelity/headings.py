@@ -61,9 +61,9 @@ def with_sections(lines: Sequence[str], shown: Collection[int]) -> set[int]:
     above: list[int] = []
     for place, head in enumerate(heads):
         if head:
-            above = [*above, place] if place and heads[place - 1] else [place]
+            above = [*above, place][:_HIGHEST_HEAD] if place and heads[place - 1] else [place]
         if place in shown:
-            found.update(above[:_HIGHEST_HEAD])
+            found.update(above)
     return found
 
 

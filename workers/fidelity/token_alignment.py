@@ -148,13 +148,21 @@ def _once_in_both(ours: Sequence[str | None], theirs: Sequence[str]) -> list[tup
     ]
     ends: list[int] = []
     """The smallest place in which an ordered run of each length ends."""
-    chosen: list[list[tuple[int, int]]] = []
-    for pair in pairs:
-        length = bisect_left(ends, pair[1])
-        run = [*(chosen[length - 1] if length else []), pair]
-        ends[length : length + 1] = [pair[1]]
-        chosen[length : length + 1] = [run]
-    return chosen[-1] if chosen else []
+    last: list[int] = []
+    """The pair that ends it."""
+    before: list[int] = []
+    """The pair before each pair in its run; -1: it is the first."""
+    for number, (_, place) in enumerate(pairs):
+        length = bisect_left(ends, place)
+        before.append(last[length - 1] if length else -1)
+        ends[length : length + 1] = [place]
+        last[length : length + 1] = [number]
+    run: list[tuple[int, int]] = []
+    number = last[-1] if last else -1
+    while number >= 0:
+        run.append(pairs[number])
+        number = before[number]
+    return run[::-1]
 
 
 def _aligned(ours: Sequence[str | None], theirs: Sequence[str]) -> list[str | None]:
